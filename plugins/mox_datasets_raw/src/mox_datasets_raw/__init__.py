@@ -1,0 +1,1 @@
+"""Data sets for mox that read folders of images."""

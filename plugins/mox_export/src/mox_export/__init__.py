@@ -1,0 +1,1 @@
+"""Exporters for mox: SavedModel for TensorFlow Serving."""

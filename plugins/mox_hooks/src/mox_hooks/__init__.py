@@ -1,0 +1,1 @@
+"""Session hooks for mox: validation metrics while training, feeding placeholders."""
