@@ -1,0 +1,60 @@
+# `make` lists the targets. Each sets up what it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+JOBS ?= 2
+PLUGINS := $(sort $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml)))
+
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --disable-pip-version-check
+STAMP := $(VENV)/.installed
+
+# A run of the tests is not to depend on what the machine's environment says.
+export MOX_STRICT_PLUGINS := 1
+unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint types imports wheels bench check clean
+
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(STAMP) ## Set up .venv with all distributions and tools, pinned by constraints.txt
+
+$(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "mox needs Python 3.10 to 3.13, which TensorFlow supports; $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
+	  echo "Name another one: make PYTHON=/path/to/python3.11"; exit 1; } >&2
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt hatchling editables
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]' $(PLUGINS:%=--editable %)
+	@touch $@
+
+demo: $(STAMP) ## Train a small ResNet on real images, evaluate, predict, export
+	@$(RUN) examples/demo.py
+
+test: $(STAMP) ## Run every test but the check of the wheels; ARGS="-k name" goes to pytest
+	@$(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile $(ARGS)
+
+lint: $(STAMP) ## Check style and formatting
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+
+types: $(STAMP) ## Check types
+	@$(RUN) -m mypy
+
+imports: $(STAMP) ## Check who may import whom
+	@$(VENV)/bin/lint-imports
+
+wheels: $(STAMP) ## Build all wheels to dist/ and try them in a clean environment
+	@rm -rf dist
+	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
+	@$(RUN) -m pytest -m wheels tests/together $(ARGS)
+
+bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop
+	@$(RUN) benchmarks/speed.py
+
+check: test lint types imports wheels ## All that CI does
+
+clean: ## Remove what the other targets made, .venv included
+	rm -rf $(VENV) dist demo_run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,0 +1,145 @@
+"""The flags that mox takes from the command line, beside those that a script defines for itself.
+
+mox reads its own flags from `sys.argv` when they are asked for, however the script parses its own: with absl, with
+`tf.compat.v1.app.run`, with argparse, or not at all. The rule to keep: a name that a script defines is the script's.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from functools import cache
+from typing import Any
+
+from absl import flags as absl_flags
+from attrs import frozen
+
+from mox_core.errors import UnknownNameError, UsageError
+
+FlagValue = bool | int | str
+"""What a flag can hold."""
+
+
+def get_flag(flag_name: str) -> Any:
+    """Return the value of one of mox's flags: what `set_flag` gave, else the command line, else the default.
+
+    Args:
+        flag_name: the name without dashes, like `num_gpus`.
+
+    Raises:
+        UnknownNameError: if mox has no such flag.
+        UsageError: if the command line holds a value that the flag does not allow.
+    """
+    flag = _known(flag_name)
+    if flag_name in _set_by_program:
+        return _set_by_program[flag_name]
+    return _from_command_line(flag, tuple(sys.argv))
+
+
+def set_flag(flag_name: str, value: FlagValue) -> None:
+    """Set one of mox's flags, over what the command line says. Call it before `mox.run`.
+
+    Args:
+        flag_name: the name without dashes, like `num_gpus`.
+        value: of the type of the flag's default; nothing is converted.
+
+    Raises:
+        UnknownNameError: if mox has no such flag.
+        UsageError: if the flag does not allow the value.
+    """
+    flag = _known(flag_name)
+    if not flag.allows(value):
+        raise UsageError(f"flag {flag_name!r} cannot be {value!r}: it is {flag.rule}.")
+    _set_by_program[flag_name] = value
+
+
+@frozen
+class _Flag:
+    """One of mox's flags; the default also gives the type."""
+
+    name: str
+    default: FlagValue
+    help: str
+    lowest: int = 0
+    choices: tuple[str, ...] = ()
+
+    @property
+    def rule(self) -> str:
+        if self.choices:
+            return "one of " + ", ".join(map(repr, self.choices))
+        if isinstance(self.default, bool):
+            return "True or False"
+        return f"a whole number, {self.lowest} or more" if isinstance(self.default, int) else "a string"
+
+    def allows(self, value: object) -> bool:
+        if type(value) is not type(self.default):  # not isinstance: True is no number of GPUs
+            return False
+        if isinstance(value, int):
+            return isinstance(value, bool) or value >= self.lowest
+        return not self.choices or value in self.choices
+
+    def define(self, values: absl_flags.FlagValues) -> None:
+        """Register the flag in `values`, to give way to a later definition of the same name."""
+        common: dict[str, Any] = {"flag_values": values, "allow_override": True}
+        if isinstance(self.default, bool):
+            absl_flags.DEFINE_boolean(self.name, self.default, self.help, **common)
+        elif isinstance(self.default, int):
+            absl_flags.DEFINE_integer(self.name, self.default, self.help, lower_bound=self.lowest, **common)
+        elif self.choices:
+            absl_flags.DEFINE_enum(self.name, self.default, list(self.choices), self.help, **common)
+        else:
+            absl_flags.DEFINE_string(self.name, self.default, self.help, **common)
+
+
+_FLAGS = {
+    flag.name: flag
+    for flag in (
+        _Flag("num_gpus", 1, "devices that this process trains on; leave it at 1 on a CPU", lowest=1),
+        _Flag("job_name", "", "what this process is in a distributed job", choices=("", "ps", "worker")),
+        _Flag("task_index", 0, "which of the processes of its job this one is; worker 0 is the chief"),
+        _Flag("ps_hosts", "", "host:port of every ps process, separated by commas"),
+        _Flag("worker_hosts", "", "host:port of every worker process, separated by commas"),
+        _Flag("sync_replicas", default=True, help="whether the workers step together"),
+        _Flag("log_first_clone", default=True, help="log the first replica's values instead of the mean over all"),
+        _Flag("checkpoint_exclude_patterns", "", "variables that checkpoint_path leaves, separated by commas"),
+        _Flag("checkpoint_include_patterns", "", "variables that checkpoint_path restores, separated by commas"),
+        _Flag("max_to_keep", 5, "checkpoints that stay in log_dir; 0 keeps all"),
+    )
+}
+
+_set_by_program: dict[str, FlagValue] = {}
+
+
+def _known(name: str) -> _Flag:
+    if name in _FLAGS:
+        return _FLAGS[name]
+    near = " or ".join(map(repr, difflib.get_close_matches(str(name), _FLAGS)))
+    hint = f"\nDid you mean {near}?" if near else ""
+    own = f"\n{name!r} is a flag of the script's own: read absl.flags.FLAGS.{name}." if name in absl_flags.FLAGS else ""
+    raise UnknownNameError(f"unknown flag {name!r}.{hint}{own}\nKnown: {', '.join(sorted(_FLAGS))}.")
+
+
+@cache
+def _from_command_line(flag: _Flag, argv: tuple[str, ...]) -> Any:
+    values = absl_flags.FlagValues()  # type: ignore[no-untyped-call]
+    flag.define(values)
+    try:
+        values(argv, known_only=True)
+    except (absl_flags.Error, ValueError) as error:
+        if absl_flags.FLAGS.find_module_defining_flag(flag.name, __name__) == __name__:
+            raise UsageError(
+                f"{error}\n--{flag.name} is {flag.rule}. If the script means something else by --{flag.name}, "
+                f"call mox.set_flag({flag.name!r}, {flag.default!r}) before anything reads it."
+            ) from error
+        return flag.default  # the script defines this name with values of its own
+    return values[flag.name].value
+
+
+def _let_absl_tolerate() -> None:
+    """Define mox's names in absl's own flags, so that strict parsing there does not stop at `--num_gpus=4`."""
+    for flag in _FLAGS.values():
+        if flag.name not in absl_flags.FLAGS:
+            flag.define(absl_flags.FLAGS)
+
+
+_let_absl_tolerate()
