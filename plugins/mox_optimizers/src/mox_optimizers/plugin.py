@@ -1,0 +1,25 @@
+"""What mox-optimizers offers: names only, each imported when it is first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mox_core.plugins import OptimizerOffer, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+@hookimpl
+def mox_optimizers() -> Iterable[OptimizerOffer]:
+    """Yield the optimizers of `tf.compat.v1.train` under MoXing's names."""
+    for name, summary in (
+        ("adadelta", "Adadelta (Zeiler 2012, arXiv 1212.5701); rho, epsilon"),
+        ("adagrad", "Adagrad (Duchi et al. 2011); initial_accumulator_value"),
+        ("adam", "Adam (Kingma and Ba 2014, arXiv 1412.6980); beta1, beta2, epsilon"),
+        ("ftrl", "FTRL-Proximal (McMahan et al. 2013); learning_rate_power, initial_accumulator_value, l1, l2, beta"),
+        ("momentum", "SGD with momentum (Sutskever et al. 2013); momentum, use_nesterov"),
+        ("rmsprop", "RMSProp (Tieleman and Hinton 2012); decay, momentum, epsilon, centered"),
+        ("sgd", "stochastic gradient descent"),
+    ):
+        yield OptimizerOffer(name=name, target=f"mox_optimizers.optimizers:{name}", summary=summary)

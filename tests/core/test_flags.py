@@ -1,0 +1,207 @@
+"""mox's flags, in real scripts: each with the command line of its own process."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def run_script(tmp_path, script, *arguments):
+    """Run `script` with the command line `arguments`."""
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(script), encoding="utf-8")
+    command = [sys.executable, "-W", "error", str(path), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, cwd=tmp_path)
+
+
+@pytest.fixture
+def output_of(tmp_path):
+    """Return a function that runs a script and gives what it printed."""
+
+    def run(script, *arguments):
+        result = run_script(tmp_path, script, *arguments)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def error_of(tmp_path):
+    """Return a function that runs a script that fails and gives the error it ended with."""
+
+    def run(script, *arguments):
+        result = run_script(tmp_path, script, *arguments)
+        assert result.returncode != 0, result.stdout
+        return result.stderr[result.stderr.index("mox_core.errors.") :].strip()
+
+    return run
+
+
+def test_a_script_without_flags_of_its_own(output_of):
+    script = """
+        import mox_core as mox
+        hosts = mox.get_flag(flag_name='worker_hosts').split(',')
+        print(mox.get_flag('num_gpus'), hosts, mox.get_flag('sync_replicas'))
+    """
+    assert output_of(script) == "1 [''] True"
+    arguments = ["--num_gpus=4", "--worker_hosts", "a:1,b:2", "--sync_replicas=False", "--data_url=x", "rest"]
+    assert output_of(script, *arguments) == "4 ['a:1', 'b:2'] False"
+    assert output_of(script, "-num_gpus", "2", "--nosync_replicas") == "2 [''] False"
+
+
+def test_the_defaults(output_of):
+    script = """
+        import mox_core as mox
+        for name in ('num_gpus', 'job_name', 'task_index', 'ps_hosts', 'worker_hosts', 'sync_replicas',
+                     'log_first_clone', 'checkpoint_exclude_patterns', 'checkpoint_include_patterns', 'max_to_keep'):
+            print(repr(mox.get_flag(name)), end=' ')
+    """
+    assert output_of(script) == "1 '' 0 '' '' True True '' '' 5"
+
+
+def test_argparse_takes_its_own_and_leaves_the_rest(output_of):
+    script = """
+        import argparse
+        import mox_core as mox
+        parser = argparse.ArgumentParser()
+        parser.add_argument('--batch_size', type=int)
+        parsed, rest = parser.parse_known_args()
+        print(parsed.batch_size, rest, mox.get_flag('num_gpus'))
+    """
+    assert output_of(script, "--batch_size=8", "--num_gpus=2") == "8 ['--num_gpus=2'] 2"
+
+
+def test_absl_parses_strictly_with_names_of_mox_on_the_command_line(output_of):
+    script = """
+        from absl import app, flags
+        import mox_core as mox
+        flags.DEFINE_string('data_url', './', 'where the images are')
+        def main(rest):
+            print(flags.FLAGS.data_url, rest[1:], mox.get_flag('job_name'), mox.get_flag('task_index'))
+        app.run(main)
+    """
+    assert output_of(script, "--job_name=worker", "--data_url=here", "--task_index=1") == "here [] worker 1"
+
+
+@pytest.mark.parametrize("order", ["before", "after", "without a value"])
+def test_a_name_that_the_script_defines_too_does_not_clash(output_of, order):
+    define = "flags.DEFINE_integer('num_gpus', 7, 'theirs', lower_bound=0)"
+    script = f"""
+        from absl import app, flags
+        {define if order == "before" else ""}
+        import mox_core as mox
+        {define if order != "before" else ""}
+        app.run(lambda rest: print(flags.FLAGS.num_gpus, flags.FLAGS['num_gpus'].help, mox.get_flag('num_gpus')))
+    """
+    if order == "without a value":
+        assert output_of(script) == "7 theirs 1"
+    else:
+        assert output_of(script, "--num_gpus=2") == "2 theirs 2"
+
+
+def test_a_name_that_the_script_defines_with_other_values_is_the_scripts(output_of):
+    script = """
+        from absl import app, flags
+        import mox_core as mox
+        flags.DEFINE_list('num_gpus', [], 'which ones')
+        flags.DEFINE_string('job_name', 'mine', 'what the job is called')
+        def main(rest):
+            print(flags.FLAGS.num_gpus, flags.FLAGS.job_name, mox.get_flag('num_gpus'), [mox.get_flag('job_name')])
+        app.run(main)
+    """
+    assert output_of(script, "--num_gpus=0,1", "--job_name=monday") == "['0', '1'] monday 1 ['']"
+
+
+@pytest.mark.parametrize("imported_first", ["mox_core as mox", "tensorflow as tf"])
+def test_flags_of_tensorflow_are_read_at_module_level(output_of, imported_first):
+    script = f"""
+        import {imported_first}
+        import mox_core as mox
+        import tensorflow as tf
+        tf.compat.v1.flags.DEFINE_string('data_url', './', 'where the images are')
+        tf.compat.v1.flags.DEFINE_integer('batch_size', 32, 'samples a step')
+        flags = tf.compat.v1.flags.FLAGS
+        print(flags.data_url, flags.batch_size, mox.get_flag('num_gpus'))
+    """
+    assert output_of(script, "--num_gpus=4", "--data_url=here") == "here 32 4"
+
+
+def test_app_run_of_tensorflow(output_of):
+    script = """
+        import mox_core as mox
+        import tensorflow as tf
+        flags = tf.compat.v1.flags
+        flags.DEFINE_integer('num_gpus', 1, 'theirs')
+        def main(_):
+            print(flags.FLAGS.num_gpus, mox.get_flag('num_gpus'), mox.get_flag('max_to_keep'))
+        if __name__ == '__main__':
+            tf.compat.v1.app.run()
+    """
+    assert output_of(script, "--num_gpus=4", "--max_to_keep=0", "--nobody_defines_this=1") == "4 4 0"
+
+
+def test_set_flag_goes_over_the_command_line(output_of):
+    script = """
+        import mox_core as mox
+        mox.set_flag('num_gpus', 2)
+        mox.set_flag('checkpoint_exclude_patterns', 'global_step,logits')
+        print(mox.get_flag('num_gpus'), mox.get_flag('checkpoint_exclude_patterns'))
+    """
+    assert output_of(script, "--num_gpus=4", "--checkpoint_exclude_patterns=conv1") == "2 global_step,logits"
+
+
+def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
+    assert error_of("import mox_core as mox; mox.get_flag('num_gpu')") == (
+        "mox_core.errors.UnknownNameError: unknown flag 'num_gpu'.\n"
+        "Did you mean 'num_gpus'?\n"
+        "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, job_name, log_first_clone, max_to_keep, "
+        "num_gpus, ps_hosts, sync_replicas, task_index, worker_hosts."
+    )
+    script = """
+        from absl import flags
+        import mox_core as mox
+        flags.DEFINE_string('data_url', './', '')
+        mox.set_flag('data_url', 'here')
+    """
+    assert "\nThe script defines it: read absl.flags.FLAGS.data_url.\nKnown: " in error_of(script)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "rule"),
+    [
+        ("num_gpus", 0, "a whole number, 1 or more"),
+        ("num_gpus", "4", "a whole number, 1 or more"),
+        ("num_gpus", True, "a whole number, 1 or more"),
+        ("task_index", -1, "a whole number, 0 or more"),
+        ("sync_replicas", 0, "True or False"),
+        ("worker_hosts", ["a:1"], "a string"),
+        ("checkpoint_exclude_patterns", None, "a string"),
+        ("job_name", "chief", "one of '', 'ps', 'worker'"),
+    ],
+)
+def test_set_flag_refuses_a_wrong_value(name, value, rule):
+    import mox_core as mox
+
+    with pytest.raises(mox.UsageError) as refusal:
+        mox.set_flag(name, value)
+    assert str(refusal.value) == f"flag {name!r} cannot be {value!r}: it is {rule}."
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("--num_gpus=four", "flag --num_gpus=four: "),
+        ("--num_gpus=0", "flag --num_gpus=0: "),
+        ("--num_gpus", "Missing value for flag --num_gpus"),
+    ],
+)
+def test_a_wrong_value_on_the_command_line_is_told_when_it_is_asked_for(error_of, output_of, argument, said):
+    assert output_of("import mox_core as mox; print(mox.get_flag('max_to_keep'))", argument) == "5"
+    error = error_of("import mox_core as mox; mox.get_flag('num_gpus')", argument)
+    assert error.startswith(f"mox_core.errors.UsageError: {said}")
+    assert error.endswith(
+        "\n--num_gpus is a whole number, 1 or more. If the script means something else by --num_gpus, "
+        "call mox.set_flag('num_gpus', 1) before anything reads it."
+    )
