@@ -15,6 +15,10 @@ class UnknownNameError(MoxError, LookupError):
     """A name that no installed plugin offers, or that more than one offers."""
 
 
+class UnknownAttributeError(AttributeError, UnknownNameError):
+    """A name after a dot (`mox.X`, `mox.NetworkKeys.X`) that nothing offers; `hasattr` answers False to it."""
+
+
 class PluginError(MoxError):
     """A plugin that cannot be used."""
 

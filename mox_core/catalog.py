@@ -1,0 +1,308 @@
+"""Names to objects, for users: `mox.get_model_fn("resnet_v1_50", ...)` and its like.
+
+Wherever a name is taken, a function of the user's own is too; it is called as the target of an offer would be.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from mox_core.did_you_mean import listed
+from mox_core.errors import UnknownAttributeError, UsageError
+from mox_core.modes import RUN_MODES, ModeKeys
+from mox_core.plugins import loader
+from mox_core.plugins.offers import (
+    ApiOffer,
+    AugmentationOffer,
+    DatasetOffer,
+    ExporterOffer,
+    NetworkOffer,
+    OptimizerOffer,
+    OptimizerWrapperOffer,
+    import_target,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from mox_core.plugins.offers import DatasetMeta, NetworkMeta, Offer
+    from mox_core.plugins.registry import AnyOffer
+
+    Name = str | Callable[..., Any]
+    """A name that a plugin offers, or a function of the user's own."""
+
+
+def default_preprocess_fn(images: Any, run_mode: str, *args: Any) -> Any:
+    """Stand for a network's own preprocessing, as the default of `get_model_fn(preprocess_fn=...)`; never called."""
+    raise NotImplementedError
+
+
+def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
+    name: Name,
+    run_mode: str,
+    num_classes: int,
+    weight_decay: float = 0.0,
+    data_format: str = "NHWC",
+    batch_norm_fused: bool = False,  # noqa: FBT001, FBT002
+    batch_renorm: bool = False,  # noqa: FBT001, FBT002
+    image_height: int | None = None,
+    image_width: int | None = None,
+    preprocess_fn: Callable[..., Any] | None = default_preprocess_fn,
+    **model_kwargs: Any,
+) -> Callable[[Any], tuple[Any, dict[str, Any]]]:
+    """Return a function that builds a network on a batch of images and returns `(logits, end_points)`.
+
+    Args:
+        name: of a network (`mox.NetworkKeys` lists them), or a function
+            `(*, run_mode, num_classes, **options) -> images -> (logits, end_points)`.
+        run_mode: the mode that `model_fn` was called with.
+        num_classes: size of the logits.
+        weight_decay: factor of the regularization losses.
+        data_format: 'NHWC' or 'NCHW', in which the network computes; images are NHWC.
+        batch_norm_fused: use the fused kernel of batch normalization.
+        batch_renorm: use batch renormalization.
+        image_height: height of the images; in EXPORT mode the network's default image size if not given.
+        image_width: like image_height.
+        preprocess_fn: `preprocess_fn(images, run_mode, *args)` in place of the network's own; None: no preprocessing.
+        **model_kwargs: options of this network.
+
+    Raises:
+        UnknownNameError: if no plugin offers the network, or more than one does.
+        UsageError: if run_mode or data_format is none that mox knows.
+    """
+    _check_run_mode(run_mode)
+    if data_format not in ("NHWC", "NCHW"):
+        raise UsageError(f"data_format is {data_format!r}; it must be 'NHWC' or 'NCHW'.")
+    if run_mode == ModeKeys.EXPORT and not callable(name):
+        image_height = image_height or get_model_meta(name).default_image_size
+        image_width = image_width or get_model_meta(name).default_image_size
+    if preprocess_fn is not default_preprocess_fn:
+        model_kwargs["preprocess_fn"] = preprocess_fn
+    return find_target(NetworkOffer, name)(  # type: ignore[no-any-return]
+        run_mode=run_mode,
+        num_classes=num_classes,
+        weight_decay=weight_decay,
+        data_format=data_format,
+        batch_norm_fused=batch_norm_fused,
+        batch_renorm=batch_renorm,
+        image_height=image_height,
+        image_width=image_width,
+        **model_kwargs,
+    )
+
+
+def get_model_meta(name: str) -> NetworkMeta:
+    """Return what is known of a network: default_image_size, default_labels_offset, default_logits_pattern.
+
+    Raises:
+        UnknownNameError: if no plugin offers the network, or more than one does.
+    """
+    return _find(NetworkOffer, name).meta
+
+
+def get_data_augmentation_fn(
+    name: Name, run_mode: str, output_height: int | None = None, output_width: int | None = None, **kwargs: Any
+) -> Callable[[Any], Any]:
+    """Return a function from one image `[height, width, channels]` to one augmented image.
+
+    Args:
+        name: of a network or of a scheme (`mox.PreprocessingKeys` lists them), or a function
+            `(*, run_mode, output_height, output_width, **options) -> image -> image`.
+        run_mode: the mode that `input_fn` was called with; images are distorted in TRAIN only.
+        output_height: of the images that come out; the augmentation's own if not given.
+        output_width: like output_height.
+        **kwargs: options of this augmentation.
+
+    Raises:
+        UnknownNameError: if no plugin offers the augmentation, or more than one does.
+        UsageError: if run_mode is no mode of mox.
+    """
+    _check_run_mode(run_mode)
+    make = find_target(AugmentationOffer, name)
+    return make(  # type: ignore[no-any-return]
+        run_mode=run_mode, output_height=output_height, output_width=output_width, **kwargs
+    )
+
+
+def get_optimizer_fn(
+    name: Name, learning_rate: Any = None, scope: str | None = None, *args: Any, **kwargs: Any
+) -> Callable[[], Any]:
+    """Return a function without arguments that makes an optimizer: what `mox.run(optimizer_fn=...)` takes.
+
+    The name is looked up at once, the optimizer's module imported when the function is called.
+
+    Args:
+        name: of an optimizer (`mox.OptimizerKeys` lists them), or a function `(learning_rate, **options) -> optimizer`.
+        learning_rate: a number, a Keras schedule, a callable of the step, or a tensor made from the global step.
+        scope: TensorFlow name scope in which the optimizer is made. The original has the argument and does not say
+            what it means.
+        *args: passed to the optimizer after the learning rate.
+        **kwargs: options of this optimizer.
+
+    Raises:
+        UnknownNameError: if no plugin offers the optimizer, or more than one does.
+        UsageError: if learning_rate is missing.
+    """
+    make = _lazy_target(OptimizerOffer, name)
+    if learning_rate is None:
+        raise UsageError(
+            f"get_optimizer_fn({name!r}) lacks learning_rate; it must be a number, a Keras schedule, "
+            "a callable of the step, or a tensor."
+        )
+
+    def optimizer_fn() -> Any:
+        if scope is None:
+            return make()(learning_rate, *args, **kwargs)
+        import tensorflow as tf
+
+        with tf.name_scope(scope):
+            return make()(learning_rate, *args, **kwargs)
+
+    return optimizer_fn
+
+
+def get_optimizer_wrapper_fn(name: Name, opt: Any, **kwargs: Any) -> Callable[[], Any]:
+    """Return a function without arguments that puts something around an optimizer; wrappers nest.
+
+    Args:
+        name: of an optimizer wrapper, or a function `(optimizer, **options) -> optimizer`.
+        opt: the optimizer, itself perhaps wrapped.
+        **kwargs: options of this wrapper.
+
+    Raises:
+        UnknownNameError: if no plugin offers the wrapper, or more than one does.
+    """
+    make = _lazy_target(OptimizerWrapperOffer, name)
+    return lambda: make()(opt, **kwargs)
+
+
+def get_dataset(name: Name, split_name: str, dataset_dir: str, **kwargs: Any) -> Any:
+    """Open one split of a named data set: an object with `get([...])`.
+
+    Args:
+        name: of a data set, or a function `(*, split_name, dataset_dir, **options) -> data set`.
+        split_name: one of `mox.get_dataset_meta(name).splits_to_sizes`.
+        dataset_dir: where its files are.
+        **kwargs: options of this data set.
+
+    Raises:
+        UnknownNameError: if no plugin offers the data set, or more than one does.
+    """
+    return find_target(DatasetOffer, name)(split_name=split_name, dataset_dir=dataset_dir, **kwargs)
+
+
+def get_dataset_meta(name: str) -> DatasetMeta:
+    """Return what is known of a named data set: num_classes and splits_to_sizes.
+
+    Raises:
+        UnknownNameError: if no plugin offers the data set, or more than one does.
+    """
+    return _find(DatasetOffer, name).meta
+
+
+def find_target(kind: type[Offer], name: Name) -> Callable[..., Any]:
+    """Return what a name stands for, imported; a function stands for itself.
+
+    Raises:
+        UnknownNameError: if no plugin offers the name, or more than one does.
+        PluginError: if it cannot be imported.
+    """
+    return _lazy_target(kind, name)()
+
+
+def get_public_object(name: str, *, core_names: Iterable[str]) -> Any:
+    """Return what stands on `mox.` by a plugin's offer.
+
+    Args:
+        name: what was written after `mox.`
+        core_names: names that the core itself has there.
+
+    Raises:
+        UnknownAttributeError: if no plugin offers the name, or more than one does.
+        PluginError: if it cannot be imported.
+    """
+    plugins = loader.installed_plugins()
+    owners = plugins.owners(ApiOffer, name)
+    if len(owners) == 1:
+        return import_target(owners[0][1])
+    if not owners:
+        heading = f"module 'mox_core' has no attribute {name!r}."
+        raise UnknownAttributeError(plugins.help(ApiOffer, name, heading=heading, more_names=core_names))
+    targets = (offer.target.partition(":") for _, offer in owners)
+    imports = "".join(f"\nfrom {module} import {attribute}" for module, _, attribute in targets)
+    raise UnknownAttributeError(
+        f"mox.{name} is offered by {len(owners)} plugins: {' and '.join(str(plugin) for plugin, _ in owners)}.\n"
+        f"Import the one that is meant:{imports}"
+    )
+
+
+def public_names() -> list[str]:
+    """Return the names that plugins put on `mox`."""
+    return loader.installed_plugins().names(ApiOffer)
+
+
+class Keys:
+    """The installed names of one kind as attributes: `NetworkKeys.RESNET_V1_50` is `'resnet_v1_50'`.
+
+    Iterating gives the names; what is not installed is an error that says what to install.
+    """
+
+    def __init__(self, label: str, kind: type[Offer]) -> None:
+        self._label = label
+        self._kind = kind
+
+    def __getattr__(self, attribute: str) -> str:
+        if attribute.startswith("_"):  # Python itself asks for these
+            raise AttributeError(f"{self._label!r} has no attribute {attribute!r}")
+        names = self._attributes().get(attribute, [])
+        if len(names) == 1:
+            return names[0]
+        if names:
+            raise UnknownAttributeError(
+                f"{self._label}.{attribute} may be {listed(names, 'or')}; write the name itself."
+            )
+        heading = f"{self._label} has no {attribute!r}."
+        raise UnknownAttributeError(loader.installed_plugins().help(self._kind, attribute, heading=heading))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(loader.installed_plugins().names(self._kind))
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._attributes())
+
+    def __repr__(self) -> str:
+        return f"{self._label}({', '.join(self)})"
+
+    def _attributes(self) -> dict[str, list[str]]:
+        attributes: dict[str, list[str]] = {}
+        for name in self:
+            attributes.setdefault("".join(c if c.isalnum() else "_" for c in name).upper(), []).append(name)
+        return attributes
+
+
+NetworkKeys: Final = Keys("NetworkKeys", NetworkOffer)
+PreprocessingKeys: Final = Keys("PreprocessingKeys", AugmentationOffer)
+OptimizerKeys: Final = Keys("OptimizerKeys", OptimizerOffer)
+ExportKeys: Final = Keys("ExportKeys", ExporterOffer)
+
+
+def _find(kind: type[AnyOffer], name: object) -> AnyOffer:
+    if not isinstance(name, str):
+        raise UsageError(f"{kind.kind} {name!r} is no name; it must be a string.")
+    return loader.installed_plugins().find(kind, name)
+
+
+def _lazy_target(kind: type[Offer], name: Name) -> Callable[[], Callable[..., Any]]:
+    """Look the name up now, import what it stands for later."""
+    if callable(name):
+        return lambda: name
+    offer = _find(kind, name)
+    return lambda: import_target(offer)
+
+
+def _check_run_mode(run_mode: str) -> None:
+    modes = (*RUN_MODES, ModeKeys.EXPORT)
+    if run_mode not in modes:
+        raise UsageError(
+            f"run_mode is {run_mode!r}; it must be one of {', '.join('mox.ModeKeys.' + m for m in modes)}."
+        )

@@ -1,0 +1,155 @@
+"""The hooks of mox: the table of contents of the plugin system.
+
+A plugin is a module with functions of these names, marked with `hookimpl`. It is found by an entry point of the group
+`mox`, whose name is the plugin's name:
+
+    [project.entry-points.mox]
+    shake-shake = "mox_shake_shake.plugin"
+
+Each hook is called once, without arguments, and yields offers. The rules to keep:
+
+- The entry module holds names. It imports nothing heavy: `mox plugins` and `import mox_core` must stay fast.
+- Installing a plugin makes names available. It never changes a run until somebody names one of them.
+- A name that two plugins offer is an error only when it is asked for; `plugin/name` then picks one.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+import pluggy
+
+from mox_core.plugins.offers import (
+    ApiOffer,
+    AugmentationOffer,
+    DatasetOffer,
+    ExporterOffer,
+    NetworkOffer,
+    Offer,
+    OptimizerOffer,
+    OptimizerWrapperOffer,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+PROJECT: Final = "mox"
+"""The project name of the hooks, and the group of the entry points."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+"""Marks a function of a plugin as the implementation of the hook of the same name."""
+
+
+@hookspec
+def mox_networks() -> Iterable[NetworkOffer]:  # type: ignore[empty-body]
+    """Networks that `mox.get_model_fn` builds by name, and what `mox.get_model_meta` knows of them.
+
+    Example:
+        @hookimpl
+        def mox_networks():
+            yield NetworkOffer(
+                name="shake_shake_26",
+                target="mox_shake_shake.networks:shake_shake_26",
+                summary="Shake-Shake 26 2x32d (arXiv 1705.07485)",
+                meta=NetworkMeta(default_image_size=32, default_labels_offset=0),
+            )
+    """
+
+
+@hookspec
+def mox_augmentations() -> Iterable[AugmentationOffer]:  # type: ignore[empty-body]
+    """Data augmentations for `mox.get_data_augmentation_fn`, under the name of a network or of a scheme.
+
+    Example:
+        @hookimpl
+        def mox_augmentations():
+            yield AugmentationOffer(
+                name="shake_shake_26",
+                target="mox_shake_shake.augmentation:cifar",
+                summary="pad by 4, random crop, flip",
+            )
+    """
+
+
+@hookspec
+def mox_optimizers() -> Iterable[OptimizerOffer]:  # type: ignore[empty-body]
+    """Optimizers that `mox.get_optimizer_fn` makes by name.
+
+    Example:
+        @hookimpl
+        def mox_optimizers():
+            yield OptimizerOffer(name="lion", target="mox_lion.lion:Lion", summary="Lion (arXiv 2302.06675)")
+    """
+
+
+@hookspec
+def mox_optimizer_wrappers() -> Iterable[OptimizerWrapperOffer]:  # type: ignore[empty-body]
+    """What `mox.get_optimizer_wrapper_fn` puts around an optimizer, by name.
+
+    Example:
+        @hookimpl
+        def mox_optimizer_wrappers():
+            yield OptimizerWrapperOffer(
+                name="lookahead",
+                target="mox_lookahead.wrapper:lookahead",
+                summary="slow weights follow fast ones (arXiv 1907.08610)",
+            )
+    """
+
+
+@hookspec
+def mox_datasets() -> Iterable[DatasetOffer]:  # type: ignore[empty-body]
+    """Data sets that `mox.get_dataset` opens by name, and what `mox.get_dataset_meta` knows of them.
+
+    Example:
+        @hookimpl
+        def mox_datasets():
+            yield DatasetOffer(
+                name="mnist",
+                target="mox_mnist.dataset:Mnist",
+                summary="handwritten digits, 28x28 grey",
+                meta=DatasetMeta(num_classes=10, splits_to_sizes={"train": 60_000, "test": 10_000}),
+            )
+    """
+
+
+@hookspec
+def mox_exporters() -> Iterable[ExporterOffer]:  # type: ignore[empty-body]
+    """Formats in which a trained model is exported: each name becomes `mox.ExportKeys.<NAME>`.
+
+    Example:
+        @hookimpl
+        def mox_exporters():
+            yield ExporterOffer(name="TFLITE", target="mox_tflite.exporter:export", summary="a .tflite file")
+    """
+
+
+@hookspec
+def mox_api() -> Iterable[ApiOffer]:  # type: ignore[empty-body]
+    """Objects that stand on `mox.` under a name of their own: classes of data sets, session hooks, helpers.
+
+    Example:
+        @hookimpl
+        def mox_api():
+            yield ApiOffer(
+                name="ProfilerHook",
+                target="mox_profiler.hooks:ProfilerHook",
+                summary="writes a trace of some steps",
+            )
+    """
+
+
+OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
+    {
+        "mox_networks": NetworkOffer,
+        "mox_augmentations": AugmentationOffer,
+        "mox_optimizers": OptimizerOffer,
+        "mox_optimizer_wrappers": OptimizerWrapperOffer,
+        "mox_datasets": DatasetOffer,
+        "mox_exporters": ExporterOffer,
+        "mox_api": ApiOffer,
+    }
+)
+"""What each hook yields."""

@@ -1,0 +1,43 @@
+"""Which of our own distributions offers which name, so that a missing one can be told by name.
+
+A table, because what is not installed cannot be asked. `tests/together` compares it with what is installed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_RESNETS: Final = (
+    "resnet_v1_18",
+    "resnet_v1_20",
+    "resnet_v1_34",
+    "resnet_v1_50",
+    "resnet_v1_101",
+    "resnet_v1_110",
+    "resnet_v1_152",
+    "resnet_v1_200",
+    "resnet_v2_50",
+    "resnet_v2_101",
+    "resnet_v2_152",
+    "resnet_v2_200",
+)
+
+FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "mox-datasets-raw": {
+        "mox_api": (
+            "ImageClassificationRawDataset",
+            "ImageClassificationRawMetadata",
+            "MultilabelClassificationRawDataset",
+            "MultilabelClassificationRawMetadata",
+            "split_image_classification_dataset",
+        ),
+    },
+    "mox-export": {"mox_exporters": ("TF_SERVING",)},
+    "mox-hooks": {"mox_api": ("FeedSessionRunHook", "LogEvaluationMetricHook")},
+    "mox-optimizers": {"mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd")},
+    "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
+}
+"""Distribution to hook to names."""

@@ -1,0 +1,215 @@
+"""What a plugin can offer: values that can be listed, checked and documented without importing what they name.
+
+The one rule to keep: an offer holds names, never code. Its target is imported when the name is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from attrs import Attribute, field, frozen
+
+from mox_core.errors import PluginError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def import_target(offer: Offer) -> Any:
+    """Import the object that an offer names.
+
+    Raises:
+        PluginError: if the target's module cannot be imported or lacks the object.
+    """
+    module, _, attribute = offer.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:
+        raise PluginError(
+            f"{offer.kind} {offer.name!r} cannot be imported from {offer.target!r}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _check_name(offer: Offer, _: Attribute[str], name: object) -> None:
+    if not isinstance(name, str) or not name or "/" in name or name != "".join(name.split()):
+        raise UsageError(
+            f"the name of a {type(offer).__name__} is {name!r}; "
+            "it must be a string that is not empty, without spaces and without '/'."
+        )
+
+
+def _check_identifier(offer: Offer, _: Attribute[str], name: object) -> None:
+    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
+        raise UsageError(
+            f"the name of an {type(offer).__name__} is {name!r}; "
+            "it must be an identifier without a leading underscore, because it stands on `mox.`"
+        )
+
+
+def _check_target(offer: Offer, _: Attribute[str], target: object) -> None:
+    module, colon, attribute = target.partition(":") if isinstance(target, str) else ("", "", "")
+    if not colon or not attribute.isidentifier() or not all(part.isidentifier() for part in module.split(".")):
+        raise UsageError(
+            f"the target of {offer.kind} {offer.name!r} is {target!r}; "
+            "it must be a string like 'package.module:object'."
+        )
+
+
+def _check_summary(offer: Offer, _: Attribute[str], summary: object) -> None:
+    if not isinstance(summary, str) or not summary.strip() or "\n" in summary:
+        raise UsageError(
+            f"the summary of {offer.kind} {offer.name!r} is {summary!r}; it must be one line that says what it is."
+        )
+
+
+def _check_meta(offer: Offer, attribute: Attribute[Any], meta: object) -> None:
+    wanted = attribute.metadata["type"]
+    if not isinstance(meta, wanted):
+        raise UsageError(f"the meta of {offer.kind} {offer.name!r} is {meta!r}; it must be a {wanted.__name__}.")
+
+
+def _check_count(meta: object, attribute: Attribute[int], value: object) -> None:
+    least: int = attribute.metadata["least"]
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UsageError(
+            f"{attribute.name} of {type(meta).__name__} is {value!r}; it must be a whole number of at least {least}."
+        )
+
+
+def _check_sizes(_meta: object, attribute: Attribute[Any], sizes: Mapping[object, object]) -> None:
+    for split, size in sizes.items():
+        if not isinstance(split, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise UsageError(
+                f"{attribute.name} of DatasetMeta holds {split!r}: {size!r}; "
+                "it must map names of splits to numbers of samples."
+            )
+
+
+@frozen
+class NetworkMeta:
+    """What a network expects of those who use it.
+
+    Attributes:
+        default_image_size: height and width that the network was made for.
+        default_labels_offset: labels of its published checkpoints before the first class (1: a background class).
+        default_logits_pattern: part of the names of the variables that depend on the number of classes; left out when a
+            checkpoint of another number of classes is restored.
+    """
+
+    default_image_size: int = field(validator=_check_count, metadata={"least": 1})
+    default_labels_offset: int = field(validator=_check_count, metadata={"least": 0})
+    default_logits_pattern: str = "logits"
+
+
+@frozen
+class DatasetMeta:
+    """What is known of a named data set before it is read.
+
+    Attributes:
+        num_classes: number of different labels.
+        splits_to_sizes: number of samples of each split, in the order in which the splits are used: train first.
+    """
+
+    num_classes: int = field(validator=_check_count, metadata={"least": 0})
+    splits_to_sizes: Mapping[str, int] = field(converter=dict, validator=_check_sizes)
+
+
+@frozen
+class Offer:
+    """A name, and where the object is that it stands for. Plugins yield its subclasses.
+
+    Attributes:
+        name: what users write.
+        target: where the object is, as `"package.module:object"`.
+        summary: one line for listings.
+    """
+
+    kind: ClassVar[str] = "offer"
+
+    name: str = field(validator=_check_name)
+    target: str = field(validator=_check_target)
+    summary: str = field(validator=_check_summary, kw_only=True)
+
+
+@frozen
+class NetworkOffer(Offer):
+    """A network for `mox.get_model_fn`.
+
+    The target is called as `target(*, run_mode, num_classes, **options)` and returns a function
+    `images -> (logits, end_points)`. The options are those of `mox.get_model_fn`; `preprocess_fn` is among them only if
+    the user gave one (`None`: no preprocessing), so its default is the network's own preprocessing.
+
+    Attributes:
+        meta: what `mox.get_model_meta` returns.
+    """
+
+    kind: ClassVar[str] = "network"
+
+    meta: NetworkMeta = field(validator=_check_meta, metadata={"type": NetworkMeta}, kw_only=True)
+
+
+@frozen
+class AugmentationOffer(Offer):
+    """A data augmentation for `mox.get_data_augmentation_fn`, named like the network or the scheme it belongs to.
+
+    The target is called as `target(*, run_mode, output_height, output_width, **options)` and returns a function from
+    one image to one image.
+    """
+
+    kind: ClassVar[str] = "augmentation"
+
+
+@frozen
+class OptimizerOffer(Offer):
+    """An optimizer for `mox.get_optimizer_fn`.
+
+    The target is called as `target(learning_rate, **options)` and returns a Keras or a `tf.compat.v1.train` optimizer.
+    """
+
+    kind: ClassVar[str] = "optimizer"
+
+
+@frozen
+class OptimizerWrapperOffer(Offer):
+    """Something around an optimizer, for `mox.get_optimizer_wrapper_fn`.
+
+    The target is called as `target(optimizer, **options)` and returns an optimizer.
+    """
+
+    kind: ClassVar[str] = "optimizer wrapper"
+
+
+@frozen
+class DatasetOffer(Offer):
+    """A named data set for `mox.get_dataset`.
+
+    The target is called as `target(*, split_name, dataset_dir, **options)` and returns an object with `get([...])`.
+
+    Attributes:
+        meta: what `mox.get_dataset_meta` returns.
+    """
+
+    kind: ClassVar[str] = "data set"
+
+    meta: DatasetMeta = field(validator=_check_meta, metadata={"type": DatasetMeta}, kw_only=True)
+
+
+@frozen
+class ExporterOffer(Offer):
+    """A format for `mox.run(..., export_model=mox.ExportKeys.X)`.
+
+    The target is called as `target(model, directory)` and writes one exported model into `directory`, which exists and
+    is empty. The core chooses the version and makes the directory appear whole.
+    """
+
+    kind: ClassVar[str] = "exporter"
+
+
+@frozen
+class ApiOffer(Offer):
+    """A public name that then stands on `mox.`, as `mox.FeedSessionRunHook`. The target is the object itself."""
+
+    kind: ClassVar[str] = "public name"
+
+    name: str = field(validator=_check_identifier)

@@ -1,0 +1,143 @@
+"""The plugins of this process as one value, the looking up of names in it, and what is said of a name it lacks."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from attrs import frozen
+
+from mox_core.did_you_mean import did_you_mean, listed, nearest
+from mox_core.errors import UnknownNameError
+from mox_core.plugins.hookspecs import OFFERS
+from mox_core.plugins.known_names import FIRST_PARTY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from mox_core.plugins.offers import Offer
+
+READY: Final = "ready"
+OFF: Final = "off"
+BROKEN: Final = "broken"
+
+AnyOffer = TypeVar("AnyOffer", bound="Offer")
+
+
+def _sorted(names: Iterable[str]) -> list[str]:
+    """Sort names with the numbers in them as numbers, each once."""
+    return sorted(set(names), key=lambda name: [int(p) if p.isdecimal() else p for p in re.split(r"(\d+)", name)])
+
+
+@frozen
+class Plugin:
+    """One entry point of the group `mox`, and what became of it.
+
+    Attributes:
+        name: the entry point's name.
+        distribution: what was installed to have it.
+        version: the distribution's.
+        state: READY, OFF (switched off by the user) or BROKEN.
+        reason: why it is not ready, in one line.
+        traceback: where it broke, if code of the plugin raised.
+        offers: what it offers; nothing unless it is ready.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    state: str = READY
+    reason: str = ""
+    traceback: str = ""
+    offers: tuple[Offer, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.distribution} {self.version})"
+
+    @property
+    def complaint(self) -> str:
+        """What to tell a user who misses something that this plugin may have."""
+        if self.state == OFF:
+            return f"Plugin {self} is switched off by {self.reason}."
+        return f"Plugin {self} is broken: {self.reason.removesuffix('.')}."
+
+
+@frozen
+class PluginSet:
+    """The plugins that were found, in the order of their names."""
+
+    plugins: tuple[Plugin, ...] = ()
+
+    @property
+    def broken(self) -> list[Plugin]:
+        """The plugins that could not be used."""
+        return [plugin for plugin in self.plugins if plugin.state == BROKEN]
+
+    def names(self, kind: type[Offer]) -> list[str]:
+        """Return every name that is offered, each once, sorted (`v1_18` before `v1_101`)."""
+        return _sorted(offer.name for _, offer in self._offered(kind))
+
+    def owners(self, kind: type[AnyOffer], name: str) -> list[tuple[Plugin, AnyOffer]]:
+        """Return who offers a name, or one plugin's name asked for as `plugin/name`, and the offers."""
+        owner, _, short = name.rpartition("/")
+        return [
+            (plugin, offer)
+            for plugin, offer in self._offered(kind)
+            if offer.name == short and owner in ("", plugin.name)
+        ]
+
+    def find(self, kind: type[AnyOffer], name: str) -> AnyOffer:
+        """Return the offer of a name, or of one plugin's name as `plugin/name`.
+
+        Raises:
+            UnknownNameError: if no plugin offers it, or more than one.
+        """
+        owners = self.owners(kind, name)
+        if not owners:
+            raise UnknownNameError(self.help(kind, name, heading=f"unknown {kind.kind} {name!r}."))
+        if len(owners) > 1:
+            plugins = " and ".join(str(plugin) for plugin, _ in owners)
+            choices = listed([f"{plugin.name}/{name}" for plugin, _ in owners], "or")
+            raise UnknownNameError(
+                f"{kind.kind} {name!r} is offered by {len(owners)} plugins: {plugins}.\nSay which one: {choices}."
+            )
+        return owners[0][1]
+
+    def help(self, kind: type[Offer], asked: str, *, heading: str, more_names: Iterable[str] = ()) -> str:
+        """Return what to say of a name that is not offered: what is near, known, broken, and what to install.
+
+        Args:
+            kind: what was looked for.
+            asked: the name that was looked for.
+            heading: the first line.
+            more_names: names that are known beside those that plugins offer.
+        """
+        known = self._qualified_names(kind) if "/" in asked else _sorted([*self.names(kind), *more_names])
+        elsewhere = {name: home for name, home in self._not_installed(kind).items() if name not in known}
+        exact = [name for name in elsewhere if name.casefold() == asked.casefold()]
+        near = exact or nearest(asked, [*known, *elsewhere])
+        lines = [heading, "" if exact else did_you_mean(near)]
+        for distribution in sorted({elsewhere[name] for name in near if name in elsewhere}):
+            names = [name for name in near if elsewhere.get(name) == distribution]
+            what = "it" if names == [asked] else listed(names, "and")
+            lines.append(f"Install {distribution}, which offers {what}: pip install {distribution}")
+        lines.append("Known: " + (", ".join(known) or "none"))
+        lines.extend(plugin.complaint for plugin in self.plugins if plugin.state != READY)
+        return "\n".join(filter(None, lines))
+
+    def _offered(self, kind: type[AnyOffer]) -> Iterable[tuple[Plugin, AnyOffer]]:
+        return ((plugin, offer) for plugin in self.plugins for offer in plugin.offers if isinstance(offer, kind))
+
+    def _qualified_names(self, kind: type[Offer]) -> list[str]:
+        return _sorted(f"{plugin.name}/{offer.name}" for plugin, offer in self._offered(kind))
+
+    def _not_installed(self, kind: type[Offer]) -> dict[str, str]:
+        """Name to distribution, for what our own distributions offer and this machine lacks."""
+        installed = {plugin.distribution for plugin in self.plugins}
+        return {
+            name: distribution
+            for distribution, offers in FIRST_PARTY.items()
+            for hook, names in offers.items()
+            for name in names
+            if distribution not in installed and OFFERS[hook] is kind
+        }

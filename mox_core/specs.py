@@ -1,0 +1,148 @@
+"""What `model_fn` returns. Tensors are not looked at here: these modules import no TensorFlow, the engine does that."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attrs import field, frozen
+
+from mox_core.errors import UsageError
+from mox_core.session_hooks import AggregativeSessionRunHook, missing_methods
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from attrs import Attribute
+
+
+def _check_tensors(spec: object, attribute: Attribute[Any], tensors: object) -> None:
+    label = f"{attribute.name} of {type(spec).__name__}"
+    if not isinstance(tensors, dict):
+        raise UsageError(f"{label} is {tensors!r}; it must be a dict from names to tensors.")
+    for name, tensor in tensors.items():
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"{label} has the key {name!r}; keys are names: strings that are not empty.")
+        if tensor is None:
+            raise UsageError(f"{label} has None for {name!r}; leave the key out, or give a tensor.")
+
+
+def _check_tensors_if_any(spec: object, attribute: Attribute[Any], tensors: object) -> None:
+    if tensors is not None:
+        _check_tensors(spec, attribute, tensors)
+
+
+def _check_signature(spec: object, attribute: Attribute[Any], tensors: object) -> None:
+    _check_tensors(spec, attribute, tensors)
+    if not tensors:
+        raise UsageError(f"{attribute.name} of {type(spec).__name__} is empty; an exported model needs at least one.")
+
+
+def _check_version(_spec: object, _attribute: Attribute[Any], version: object) -> None:
+    if isinstance(version, int) and not isinstance(version, bool) and version >= -1:
+        return
+    if isinstance(version, str) and version not in ("", ".", "..") and not set(version) & set("/\\"):
+        return
+    raise UsageError(
+        f"version of ExportSpec is {version!r}; it must be -1 (one more than the highest that exists), "
+        "a whole number from 0, or the name of a folder without separators."
+    )
+
+
+def _check_loss(_spec: object, _attribute: Attribute[Any], loss: object) -> None:
+    if isinstance(loss, (str, dict, set)) or callable(loss):
+        raise UsageError(f"loss of ModelSpec is {loss!r}; it must be a scalar tensor or a list of scalar tensors.")
+    if isinstance(loss, (list, tuple)) and (not loss or any(one is None for one in loss)):
+        raise UsageError(f"loss of ModelSpec is {loss!r}; a list of losses must hold a scalar tensor for each.")
+
+
+def _check_var_scopes(spec: ModelSpec, _attribute: Attribute[Any], scopes: object) -> None:
+    if scopes is None:
+        return
+    several = isinstance(spec.loss, (list, tuple))
+    groups = scopes if several else [scopes]
+    rule = "a list of names of variable scopes for each loss" if several else "a list of names of variable scopes"
+    if not isinstance(groups, (list, tuple)) or not all(map(_are_names, groups)):
+        raise UsageError(f"var_scopes of ModelSpec is {scopes!r}; it must be {rule}.")
+    if several and len(groups) != len(spec.loss):
+        raise UsageError(
+            f"var_scopes of ModelSpec has {len(groups)} lists, loss has {len(spec.loss)}; it must be {rule}."
+        )
+
+
+def _are_names(names: object) -> bool:
+    return isinstance(names, (list, tuple)) and all(isinstance(name, str) and name for name in names)
+
+
+def _check_export_spec(_spec: object, _attribute: Attribute[Any], export_spec: object) -> None:
+    if export_spec is not None and not isinstance(export_spec, ExportSpec):
+        raise UsageError(
+            f"export_spec of ModelSpec is {export_spec!r}; "
+            "write mox.ExportSpec(inputs_dict={...}, outputs_dict={...})."
+        )
+
+
+def _to_tuple(hooks: Sequence[Any] | None) -> tuple[Any, ...]:
+    if hooks is None:
+        return ()
+    if not isinstance(hooks, (list, tuple)):
+        raise UsageError(f"hooks of ModelSpec is {hooks!r}; it must be a list of hooks.")
+    return tuple(hooks)
+
+
+def _check_hooks(_spec: object, _attribute: Attribute[Any], hooks: tuple[object, ...]) -> None:
+    for number, hook in enumerate(hooks):
+        if isinstance(hook, AggregativeSessionRunHook):
+            continue
+        if isinstance(hook, type):
+            raise UsageError(f"hooks[{number}] of ModelSpec is the class {hook.__name__!r}; give an instance of it.")
+        missing = missing_methods(type(hook))
+        also = f" and give it {', '.join(missing)}" if missing else ""
+        raise UsageError(
+            f"hooks[{number}] of ModelSpec is a {type(hook).__name__!r}; "
+            f"derive its class from mox.AggregativeSessionRunHook{also}."
+        )
+
+
+@frozen(eq=False)  # tensors have no plain equality
+class ExportSpec:
+    """The inputs and outputs of an exported model, under the names that its users feed and read.
+
+    Attributes:
+        inputs_dict: name to tensor of `model_fn`'s `inputs`, or made from them.
+        outputs_dict: name to tensor.
+        version: the model's folder in `log_dir`: a number from 0, a name, or -1 for one more than the highest number
+            that exists (1 if none does).
+
+    Raises:
+        UsageError: if one of them is of another form.
+    """
+
+    inputs_dict: Mapping[str, Any] = field(validator=_check_signature)
+    outputs_dict: Mapping[str, Any] = field(validator=_check_signature)
+    version: int | str = field(default=-1, validator=_check_version)
+
+
+@frozen(eq=False)
+class ModelSpec:
+    """What `model_fn` returns. TRAIN needs loss, EVAL log_info, PREDICT output_info, EXPORT export_spec.
+
+    Attributes:
+        loss: a scalar tensor, or a list of them, each with an optimizer of its own.
+        var_scopes: names of the variable scopes whose variables the loss moves; all trainable variables if not given.
+            With a list of losses, a list of such lists.
+        log_info: name to scalar tensor, logged every `log_every_n_steps` and written as summaries. EVAL gives their
+            means.
+        output_info: name to tensor; their values go to `output_fn`.
+        export_spec: what is exported.
+        hooks: instances of subclasses of `mox.AggregativeSessionRunHook`.
+
+    Raises:
+        UsageError: if one of them is of another form.
+    """
+
+    loss: Any = field(default=None, validator=_check_loss)
+    var_scopes: Sequence[str] | Sequence[Sequence[str]] | None = field(default=None, validator=_check_var_scopes)
+    log_info: Mapping[str, Any] | None = field(default=None, validator=_check_tensors_if_any)
+    output_info: Mapping[str, Any] | None = field(default=None, validator=_check_tensors_if_any)
+    export_spec: ExportSpec | None = field(default=None, validator=_check_export_spec)
+    hooks: tuple[AggregativeSessionRunHook, ...] = field(default=(), converter=_to_tuple, validator=_check_hooks)

@@ -1,0 +1,68 @@
+"""What every plugin of a kind must keep to, as classes of tests to inherit."""
+
+# ruff: noqa: S101, D102  (these are tests)
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import ClassVar
+
+from mox_core.plugins import loader
+from mox_core.plugins.offers import import_target
+from mox_core.plugins.registry import READY, Plugin
+
+HEAVY = ("tensorflow", "keras", "numpy")
+"""What an entry module must not import, nor anything that it imports."""
+
+
+class PluginContract:
+    """Tests for any plugin. Inherit it in a class whose name begins with `Test`.
+
+    Attributes:
+        plugin_name: the name of the plugin's entry point.
+    """
+
+    plugin_name: ClassVar[str]
+
+    def test_plugin_is_ready(self) -> None:
+        plugin = self._plugin()
+        assert plugin.state == READY, f"{plugin.reason}\n{plugin.traceback}"
+        assert plugin.offers, f"plugin {plugin} offers nothing"
+
+    def test_entry_module_imports_without_tensorflow(self) -> None:
+        plugin = self._plugin()
+        program = (
+            "import sys\n"
+            "from mox_core.plugins import loader\n"
+            "name, distribution, *heavy = sys.argv[1:]\n"
+            "alone = [d for d in loader.find_distributions() if d.metadata['Name'] == distribution]\n"
+            "plugins = loader.load_plugins(alone, environ={}).plugins\n"
+            "print(*[p.state for p in plugins if p.name == name], *sorted(set(sys.modules) & set(heavy)))"
+        )
+        run = subprocess.run(  # noqa: S603  (our own program, in a process that has imported nothing)
+            [sys.executable, "-c", program, plugin.name, plugin.distribution, *HEAVY],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.split() == [READY], f"state, and heavy modules that it imports: {run.stdout}"
+
+    def test_every_target_imports(self) -> None:
+        for offer in self._plugin().offers:
+            import_target(offer)
+
+    def test_every_offer_has_a_summary(self) -> None:
+        for offer in self._plugin().offers:
+            assert offer.summary.strip(), f"{offer.kind} {offer.name!r} has no summary"
+            assert offer.summary.casefold() != offer.name.casefold(), f"the summary of {offer.name!r} only repeats it"
+
+    def _plugin(self) -> Plugin:
+        plugins = loader.installed_plugins().plugins
+        found = [plugin for plugin in plugins if plugin.name == self.plugin_name]
+        known = ", ".join(plugin.name for plugin in plugins)
+        assert found, f"no plugin {self.plugin_name!r} is installed; installed are: {known}"
+        return found[0]

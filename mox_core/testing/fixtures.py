@@ -1,0 +1,102 @@
+"""Fixtures that pytest finds by itself, by the entry point `mox` of the group `pytest11`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+import importlib_metadata
+import pytest
+
+from mox_core.plugins import loader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from mox_core.plugins.registry import PluginSet
+
+
+class InstallFake(Protocol):
+    """What the fixture `install_fake` gives."""
+
+    def __call__(
+        self,
+        dist: str,
+        plugin_name: str,
+        source: str,
+        *,
+        requires: Sequence[str] = ("mox-core",),
+        version: str = "1.0",
+        entry_point: str | None = None,
+    ) -> Path:
+        """Lay an installed distribution with one plugin on `sys.path`; a second call for it adds another plugin.
+
+        Args:
+            dist: the distribution's name. Its package has the same name, with underscores.
+            plugin_name: the name of the entry point.
+            source: the text of the package's module `plugin`.
+            requires: its requirements.
+            version: its version.
+            entry_point: what the entry point names, if not the module `plugin`.
+
+        Returns:
+            The folder on `sys.path`, for the PYTHONPATH of another process.
+        """
+
+
+@pytest.fixture
+def fresh_plugins(monkeypatch: pytest.MonkeyPatch, _fake_site_packages: Path) -> Iterator[Callable[[], PluginSet]]:
+    """Let no plugin be installed but those that `install_fake` lays down; call it for the set of plugins."""
+    monkeypatch.delenv(loader.DISABLE, raising=False)
+    monkeypatch.delenv(loader.STRICT, raising=False)
+    folder = str(_fake_site_packages)
+    monkeypatch.setattr(loader, "find_distributions", lambda: importlib_metadata.distributions(path=[folder]))
+    loader.installed_plugins.cache_clear()
+    yield loader.installed_plugins
+    loader.installed_plugins.cache_clear()
+
+
+@pytest.fixture
+def install_fake(_fake_site_packages: Path) -> InstallFake:
+    """Lay a fake installed distribution on `sys.path`: real discovery, without pip."""
+
+    def install(
+        dist: str,
+        plugin_name: str,
+        source: str,
+        *,
+        requires: Sequence[str] = ("mox-core",),
+        version: str = "1.0",
+        entry_point: str | None = None,
+    ) -> Path:
+        package = re.sub(r"[^a-zA-Z0-9]+", "_", dist)
+        folder = _fake_site_packages / package
+        folder.mkdir(exist_ok=True)
+        (folder / "__init__.py").touch()
+        (folder / "plugin.py").write_text(source, encoding="utf-8")
+        info = _fake_site_packages / f"{package}-{version}.dist-info"
+        info.mkdir(exist_ok=True)
+        needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
+        metadata = f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n{needs}"
+        (info / "METADATA").write_text(metadata, encoding="utf-8")
+        with (info / "entry_points.txt").open("a", encoding="utf-8") as entry_points:
+            entry_points.write(f"[mox]\n{plugin_name} = {entry_point or f'{package}.plugin'}\n")
+        loader.installed_plugins.cache_clear()
+        return _fake_site_packages
+
+    return install
+
+
+@pytest.fixture
+def _fake_site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Put an empty folder first on `sys.path`, and let what was imported from it go afterwards."""
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    loader.installed_plugins.cache_clear()
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
