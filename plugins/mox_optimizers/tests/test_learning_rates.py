@@ -95,7 +95,7 @@ def test_a_function_that_calculates_on_whole_numbers_is_told_of_the_cast():
     [
         (-0.1, "learning rate -0.1 is not allowed: it must be finite, and 0 or more."),
         (float("nan"), "learning rate nan is not allowed: it must be finite, and 0 or more."),
-        ("0.1", "learning rate '0.1' is not allowed: give a number, a scalar tensor, a LearningRateSchedule of Keras, "),
+        ("0.1", "learning rate '0.1' is not allowed: give a number, a scalar tensor, a LearningRateSchedule of "),
         (True, "learning rate True is not allowed: give a number, "),
         (None, "learning rate None is not allowed: give a number, "),
         (lambda: -1.0, "learning rate -1.0 is not allowed: it must be finite, and 0 or more."),

@@ -1,0 +1,19 @@
+"""What every test of this repository starts from and leaves behind."""
+
+import os
+
+import pytest
+
+import mox_core.flags
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
+
+
+@pytest.fixture(autouse=True)
+def _leave_environment_and_flags_as_they_were():
+    environ, flags = dict(os.environ), dict(mox_core.flags._set_by_program)
+    yield
+    os.environ.clear()
+    os.environ.update(environ)
+    mox_core.flags._set_by_program.clear()
+    mox_core.flags._set_by_program.update(flags)

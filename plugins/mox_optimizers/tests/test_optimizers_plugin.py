@@ -1,0 +1,7 @@
+"""The distribution as a plugin of mox."""
+
+from mox_core.testing.contracts import PluginContract
+
+
+class TestPlugin(PluginContract):
+    plugin_name = "optimizers"
