@@ -1,1 +1,4 @@
-"""ResNet v1 and v2 for mox, with the variable names of TF-slim's checkpoints."""
+"""Residual networks for mox, with their preprocessing and data augmentation.
+
+Nothing is imported here: `plugin.py` names what this distribution offers, and mox imports it when it is first used.
+"""

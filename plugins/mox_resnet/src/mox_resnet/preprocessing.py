@@ -1,0 +1,38 @@
+"""What the networks do to images in 0..255 before their first layer, so that an exported model takes plain images."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import tensorflow as tf
+
+from mox_core.errors import UsageError
+
+VGG_MEANS: Final = (123.68, 116.78, 103.94)
+"""Mean red, green and blue of ImageNet's training images, as published with VGG (arXiv:1409.1556)."""
+
+
+def subtract_vgg_means(images: tf.Tensor, run_mode: str) -> tf.Tensor:
+    """The preprocessing of the ImageNet networks: the mean colour is subtracted, the range stays that of 0..255."""
+    del run_mode
+    if images.shape[-1] != len(VGG_MEANS):
+        raise UsageError(
+            f"images have {images.shape[-1]!r} channels, but the mean colour that is subtracted from them has 3: "
+            "give RGB images (`tf.image.grayscale_to_rgb`), or preprocess_fn=None to subtract nothing"
+        )
+    return _in_type_of(images, tf.cast(images, tf.float32) - tf.constant(VGG_MEANS))
+
+
+def standardize_images(images: tf.Tensor, run_mode: str) -> tf.Tensor:
+    """The preprocessing of the CIFAR networks: each image gets mean 0 and variance 1.
+
+    As TF-slim prepares CIFAR-10. It needs no statistics of the data set, so that it suits any small images.
+    """
+    del run_mode
+    standardized: tf.Tensor = tf.image.per_image_standardization(tf.cast(images, tf.float32))
+    return _in_type_of(images, standardized)
+
+
+def _in_type_of(images: tf.Tensor, result: tf.Tensor) -> tf.Tensor:
+    """The result in the float type that the images came in, which is the one that the network computes in."""
+    return tf.cast(result, images.dtype) if images.dtype.is_floating else result

@@ -1,0 +1,90 @@
+"""mox-resnet against TF-slim, the implementation whose names and numbers it keeps."""
+
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mox_resnet import networks
+
+CLASSES, SIZE, WEIGHT_DECAY = 7, 64, 1e-4
+
+
+@pytest.fixture(scope="module")
+def slim():
+    """TF-slim, which looks for the legacy layers of Keras under their name of old."""
+    import tf_keras.src.legacy_tf_layers as layers
+
+    names = {"tf_keras.legacy_tf_layers": layers}
+    for part in ("base", "convolutional", "core", "normalization", "pooling"):
+        names[f"tf_keras.legacy_tf_layers.{part}"] = __import__(f"{layers.__name__}.{part}", fromlist=["x"])
+    sys.modules.update(names)
+    import tf_slim
+    from tf_slim.nets import resnet_v1, resnet_v2
+
+    return {"resnet_v1_50": resnet_v1.resnet_v1_50, "resnet_v2_50": resnet_v2.resnet_v2_50, "tf_slim": tf_slim}
+
+
+def run_slim(slim, name, images, checkpoint, *, training):
+    """Build slim's network with random variables, save it, and return what it computes."""
+    from tf_slim.nets import resnet_utils
+
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        tf.compat.v1.set_random_seed(1)
+        with slim["tf_slim"].arg_scope(resnet_utils.resnet_arg_scope(weight_decay=WEIGHT_DECAY)):
+            _, end_points = slim[name](tf.constant(images), CLASSES, is_training=training)
+        variables = tf.compat.v1.global_variables()
+        session.run(tf.compat.v1.global_variables_initializer())
+        random = np.random.default_rng(2)
+        for variable in variables:
+            if "/weights" not in variable.op.name:  # averages, scales, offsets and biases that are not 0 and 1
+                variable.load(random.uniform(0.5, 1.5, variable.shape), session)
+        tf.compat.v1.train.Saver(variables).save(session, checkpoint, write_meta_graph=False)
+        return results(session, end_points)
+
+
+def run_ours(name, images, checkpoint, *, run_mode):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        make = getattr(networks, name)(
+            run_mode=run_mode, num_classes=CLASSES, weight_decay=WEIGHT_DECAY, preprocess_fn=None
+        )
+        logits, end_points = make(tf.constant(images))
+        reader = tf.train.load_checkpoint(checkpoint)
+        variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
+        assert variables.keys() == reader.get_variable_to_shape_map().keys()
+        for variable_name, variable in variables.items():
+            variable.load(reader.get_tensor(variable_name), session)
+        return session.run(logits), *results(session, end_points)
+
+
+def results(session, end_points):
+    keys = tf.compat.v1.GraphKeys
+    losses = session.run(tf.compat.v1.get_collection(keys.REGULARIZATION_LOSSES))
+    values = session.run(end_points)
+    session.run(tf.compat.v1.get_collection(keys.UPDATE_OPS))
+    averages = {v.op.name: session.run(v) for v in tf.compat.v1.global_variables() if "/moving_" in v.op.name}
+    return values, losses, averages
+
+
+@pytest.mark.filterwarnings("ignore")  # slim's and tf_keras' own
+@pytest.mark.parametrize("name", ["resnet_v1_50", "resnet_v2_50"])
+@pytest.mark.parametrize("run_mode", ["TRAIN", "EVAL"])
+def test_a_slim_checkpoint_restores_by_name_and_gives_slims_results(slim, name, run_mode, tmp_path):
+    images = np.random.default_rng(0).uniform(-100, 100, (4, SIZE, SIZE + 1, 3)).astype(np.float32)
+    checkpoint = str(tmp_path / "model.ckpt")
+    theirs, their_losses, their_averages = run_slim(slim, name, images, checkpoint, training=run_mode == "TRAIN")
+    logits, ours, losses, averages = run_ours(name, images, checkpoint, run_mode=run_mode)
+
+    their_logits = theirs[f"{name}/logits"][:, 0, 0]
+    assert np.abs(their_logits).max() > 0.1
+    np.testing.assert_allclose(logits, their_logits, rtol=1e-4, atol=1e-4)
+    assert ours.keys() == theirs.keys() | {"global_pool", f"{name}/spatial_squeeze"}
+    np.testing.assert_array_equal(ours[f"{name}/spatial_squeeze"], logits)
+    np.testing.assert_allclose(ours["predictions"], theirs["predictions"][:, 0, 0], atol=1e-4)
+    for key in theirs.keys() - {"predictions"}:
+        np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-3, atol=1e-3 * np.abs(theirs[key]).max(), err_msg=key)
+    assert len(losses) == len(their_losses) == 54
+    np.testing.assert_allclose(sorted(losses), sorted(their_losses), rtol=1e-5)
+    for key, average in their_averages.items():
+        np.testing.assert_allclose(averages[key], average, rtol=1e-3, atol=1e-4, err_msg=key)
