@@ -1,0 +1,128 @@
+"""Exported models: the version folder they go to, and how they appear there whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mox_core.engine.modelgraph import ModelGraph
+
+_UNFINISHED = ".unfinished-export-"
+
+
+@frozen(kw_only=True)
+class ExportedModel:
+    """What an exporter gets: a function with named inputs and outputs, and the variables it reads.
+
+    Attributes:
+        function: takes tensors by the names of `inputs` and returns tensors by the names of `outputs`.
+        inputs: shape and dtype of each input by name; the batch dimension is None with auto_batch.
+        outputs: shape and dtype of each output by name.
+        variables: the variables that the function reads.
+    """
+
+    function: Callable[..., dict[str, tf.Tensor]]
+    inputs: dict[str, tf.TensorSpec]
+    outputs: dict[str, tf.TensorSpec]
+    variables: tuple[tf.Variable, ...]
+
+
+Exporter = "Callable[[ExportedModel, str], None]"
+
+
+def check_version(log_dir: Path, version: int | str) -> None:
+    """Refuses a version that exists.
+
+    Raises:
+        UsageError: with the folder and what to do.
+    """
+    if version != -1 and (log_dir / str(version)).exists():
+        msg = (
+            f"Export directory already exists. Please specify a different export directory: {log_dir / str(version)}. "
+            f"Pass another version to mox.ExportSpec, or version=-1 for the next number ({_next_version(log_dir)})."
+        )
+        raise UsageError(msg)
+
+
+def write(graph: ModelGraph, exporter: Callable[[ExportedModel, str], None], log_dir: Path) -> str:
+    """Exports a graph of mode EXPORT with an exporter and returns the folder."""
+    spec = graph.spec.export_spec
+    assert spec is not None
+    check_version(log_dir, spec.version)
+    log_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in log_dir.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    place = log_dir / f"{_UNFINISHED}{os.getpid()}"
+    place.mkdir()
+    try:
+        exporter(exported_model(graph), str(place))
+        name = str(_next_version(log_dir) if spec.version == -1 else spec.version)
+        place.rename(log_dir / name)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    return str(log_dir / name)
+
+
+def exported_model(graph: ModelGraph) -> ExportedModel:
+    """Cuts the function from the inputs to the outputs of its export_spec out of a graph.
+
+    Raises:
+        UsageError: where the outputs need more than the inputs of the export_spec give.
+    """
+    spec = graph.spec.export_spec
+    assert spec is not None
+    inputs = {name: _tensor_of(graph, tensor, f"inputs_dict[{name!r}]") for name, tensor in spec.inputs_dict.items()}
+    outputs = {name: _tensor_of(graph, tensor, f"outputs_dict[{name!r}]") for name, tensor in spec.outputs_dict.items()}
+    _check_reachable(graph, inputs, outputs)
+    pruned = graph.traced.prune(list(inputs.values()), list(outputs.values()))
+
+    def function(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return dict(zip(outputs, pruned(*(tensors[name] for name in inputs)), strict=True))
+
+    return ExportedModel(
+        function=function,
+        inputs={name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in inputs.items()},
+        outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in outputs.items()},
+        variables=tuple(pruned.graph.variables),
+    )
+
+
+def _tensor_of(graph: ModelGraph, value: Any, name: str) -> tf.Tensor:  # noqa: ANN401 (whatever the user passed)
+    if getattr(value, "graph", None) is not graph.graph:
+        msg = f"ExportSpec {name} is {value!r}, which is no tensor that model_fn made in this call."
+        raise UsageError(msg)
+    return value
+
+
+def _check_reachable(graph: ModelGraph, inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> None:
+    given = {tensor.op.name for tensor in inputs.values()}
+    open_inputs = {tensor.op.name: number for number, tensor in enumerate(graph.inputs[2:])}
+    waiting = [tensor.op for tensor in outputs.values()]
+    seen: set[str] = set()
+    while waiting:
+        op = waiting.pop()
+        if op.name in seen or op.name in given:
+            continue
+        seen.add(op.name)
+        if op.name in open_inputs:
+            msg = (
+                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on inputs[{open_inputs[op.name]}] of model_fn, "
+                f"which is not among its inputs ({', '.join(inputs)}): add it to inputs_dict, or export outputs without it."
+            )
+            raise UsageError(msg)
+        waiting.extend(tensor.op for tensor in op.inputs)
+
+
+def _next_version(log_dir: Path) -> int:
+    numbers = [int(path.name) for path in log_dir.iterdir() if path.name.isdigit()] if log_dir.is_dir() else []
+    return max(numbers, default=0) + 1

@@ -1,0 +1,237 @@
+"""From `input_fn(mode)`, written for one sample, to a parallel tf.data pipeline of batches.
+
+`input_fn` is called once, in a graph. What it reads (`dataset.get`) becomes placeholders there, and the ops between them
+and what it returns become the function of a parallel map. Each batch carries its position, see `sources`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import field, frozen
+
+from mox_core.engine import randomness, sources
+from mox_core.engine.skipped import SkipReport
+from mox_core.errors import DataError, UsageError
+from mox_core.modes import ModeKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Dataset = tf.data.Dataset[Any] if TYPE_CHECKING else tf.data.Dataset
+
+_trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)
+
+
+class InputTrace:
+    """What `input_fn` reads while it is traced."""
+
+    def __init__(self) -> None:
+        self.sources: list[tuple[sources.SampleSource, sources.Features]] = []
+
+    def add_source(self, source: sources.SampleSource) -> sources.Features:
+        """Returns placeholders for the features of one element of the source."""
+        with tf.init_scope():
+            spec = source.dataset(seed=0, start=0, needed=None, report=SkipReport()).element_spec[1]
+        features = {
+            name: tf.compat.v1.placeholder(each.dtype, each.shape, name=f"source/{name}") for name, each in spec.items()
+        }
+        self.sources.append((source, features))
+        return features
+
+
+def current_trace() -> InputTrace:
+    """Returns the trace of the `input_fn` that is being called.
+
+    Raises:
+        UsageError: outside `input_fn`.
+    """
+    trace = _trace.get()
+    if trace is None:
+        msg = "a data set is read inside input_fn: call dataset.get([...]) in the function that you give to mox.run."
+        raise UsageError(msg)
+    return trace
+
+
+@frozen(kw_only=True)
+class Batching:
+    """How single elements become batches, as `mox.run` is told.
+
+    Attributes:
+        batch_size: samples in a batch; None where `input_fn` gives whole batches.
+        auto: whether mox makes the batches.
+    """
+
+    batch_size: int | None
+    auto: bool
+
+    @property
+    def by_mox(self) -> bool:
+        """Whether the elements of `input_fn` are single samples."""
+        return self.auto and self.batch_size is not None
+
+
+@frozen(kw_only=True)
+class InputPipeline:
+    """The batches of one mode.
+
+    Attributes:
+        mode: the mode for which `input_fn` was called.
+        specs: shape and dtype of each input of `model_fn`.
+        num_positions: how many numbers a position has: one for each source.
+        endless: whether the input never ends.
+        report: the account of bad samples.
+    """
+
+    mode: str
+    specs: tuple[tf.TensorSpec, ...]
+    num_positions: int
+    endless: bool
+    report: SkipReport
+    _open: Callable[[list[int]], Dataset] = field(alias="open")
+
+    @contextlib.contextmanager
+    def iterator(self, start: list[int] | None = None) -> Iterator[Any]:
+        """Opens the input at a position: an iterator of (next position, inputs).
+
+        It is let go of when the block ends, in whichever way: a process does not exit while an iterator with a Python op
+        still prefetches.
+        """
+        opened = [iter(self._open(start or [0] * self.num_positions))]
+        try:
+            yield opened[0]
+        except tf.errors.InvalidArgumentError as error:
+            self.report.raise_error()
+            if "Cannot batch tensors with different shapes" in error.message:
+                msg = (
+                    f"the samples of input_fn in mode {self.mode} are not all of one shape ({error.message.splitlines()[0]}). "
+                    "Samples of a batch must agree: resize them (dataset argument image_size, or "
+                    "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False."
+                )
+                raise DataError(msg) from error
+            raise
+        except tf.errors.UnknownError:
+            self.report.raise_error()
+            raise
+        finally:
+            opened.clear()
+
+
+def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: int) -> InputPipeline:
+    """Calls `input_fn` once and makes the pipeline of its batches.
+
+    Args:
+        input_fn: the user's function of the mode.
+        mode: one of `ModeKeys`.
+        batching: what makes batches.
+        seed: the seed of the run; samples and their augmentation depend on it.
+
+    Raises:
+        UsageError: where `input_fn` returns what cannot be an input.
+    """
+    trace = InputTrace()
+    returned: list[Any] = []
+    place: list[tf.Tensor] = []
+
+    def body() -> list[tf.Tensor]:
+        graph = tf.compat.v1.get_default_graph()
+        place.append(tf.compat.v1.placeholder(tf.int64, [], name="position"))
+        token = _trace.set(trace)
+        try:
+            with randomness.seeded(f"{seed}/{mode}/input", place[0], graph=graph):
+                result = input_fn(mode)
+        finally:
+            _trace.reset(token)
+        if isinstance(result, tf.data.Dataset):
+            returned.append(result.element_spec)
+            return [tf.data.experimental.to_variant(result)]
+        return _as_tensors(result, mode)
+
+    with randomness.python_random(f"{seed}/{mode}/input"):
+        traced = tf.compat.v1.wrap_function(body, [])
+    report = SkipReport()
+    if returned:
+        open_elements = functools.partial(_open_dataset, traced, returned[0])
+        num_positions = 1
+        endless = int(open_elements([0]).cardinality()) == tf.data.INFINITE_CARDINALITY
+    else:
+        open_elements = functools.partial(_open_samples, traced, trace, place[0], seed, report)
+        num_positions = max(1, len(trace.sources))
+        endless = all(source.end is None for source, _ in trace.sources)
+
+    def open_batches(start: list[int]) -> Dataset:
+        elements = open_elements(start)
+        if batching.by_mox:
+            # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
+            whole = endless or mode == ModeKeys.TRAIN
+            elements = elements.batch(batching.batch_size, drop_remainder=whole).map(sources.last_position)
+        return elements.prefetch(tf.data.AUTOTUNE)
+
+    specs = tuple(open_batches([0] * num_positions).element_spec[1])
+    return InputPipeline(
+        mode=mode, specs=specs, num_positions=num_positions, endless=endless, report=report, open=open_batches
+    )
+
+
+def _as_tensors(result: object, mode: str) -> list[tf.Tensor]:
+    """Returns what `input_fn` returned as a list of tensors: one, a tuple or a list of them."""
+    values = list(result) if isinstance(result, (list, tuple)) else [result]
+    if not values or any(value is None or isinstance(value, (dict, list, tuple, set)) for value in values):
+        msg = (
+            f"input_fn returned {result!r} in mode {mode}. It returns one tensor, a tuple or list of tensors, "
+            "or a tf.data.Dataset."
+        )
+        raise UsageError(msg)
+    return [tf.convert_to_tensor(value) for value in values]
+
+
+def _open_samples(
+    traced: Any,  # noqa: ANN401 (TensorFlow exports no name for the class of a wrapped function)
+    trace: InputTrace,
+    place: tf.Tensor,
+    seed: int,
+    report: SkipReport,
+    start: list[int],
+) -> Dataset:
+    """Maps the ops of `input_fn` over its sources: (positions, inputs)."""
+    fed = [place]
+    datasets = []
+    for (source, features), position in zip(trace.sources, start, strict=False):
+        needed = [name for name, tensor in features.items() if _is_used(tensor, traced)]
+        datasets.append(source.dataset(seed=seed, start=position, needed=frozenset(needed), report=report))
+        fed += [features[name] for name in sorted(needed)]
+    if not datasets:
+        datasets.append(tf.data.Dataset.range(start[0] + 1, tf.int64.max).map(_without_features))
+    function = traced.prune(fed, traced.outputs)
+
+    @tf.autograph.experimental.do_not_convert
+    def apply(*elements: tuple[tf.Tensor, sources.Features]) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
+        positions = [after for after, _ in elements]
+        values = [features[name] for _, features in elements for name in sorted(features)]
+        return tf.stack(positions), tuple(function(positions[0], *values))
+
+    return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _open_dataset(traced: Any, spec: Any, start: list[int]) -> Dataset:  # noqa: ANN401 (as above; any structure of specs)
+    """Counts the elements of the dataset that `input_fn` returned: (positions, inputs)."""
+    dataset = tf.data.experimental.from_variant(traced()[0], spec)
+
+    @tf.autograph.experimental.do_not_convert
+    def apply(after: tf.Tensor, element: Any) -> tuple[tf.Tensor, tuple[Any, ...]]:  # noqa: ANN401 (any structure)
+        return after[tf.newaxis], tuple(tf.nest.flatten(element))
+
+    return dataset.skip(start[0]).enumerate(start=start[0] + 1).map(apply)
+
+
+@tf.autograph.experimental.do_not_convert
+def _without_features(after: tf.Tensor) -> tuple[tf.Tensor, sources.Features]:
+    return after, {}
+
+
+def _is_used(tensor: tf.Tensor, traced: Any) -> bool:  # noqa: ANN401 (as above)
+    return bool(tensor.consumers()) or any(tensor is output for output in traced.outputs)

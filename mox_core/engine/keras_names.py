@@ -1,0 +1,48 @@
+"""The names that Keras gives to layers and variables, made the same in every trace.
+
+Keras numbers its layers by counters of the process and keeps the path of what is being built in a global stack. Neither
+has a public door; this module is the only one that reaches inside, and does nothing while Keras is not imported.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_COUNTERS = "object_name_uids"
+_SCOPES = "name_scope_stack"
+
+
+def _global_state() -> Any | None:  # noqa: ANN401 (a module of Keras that has no types)
+    return sys.modules.get("keras.src.backend.common.global_state")
+
+
+@contextlib.contextmanager
+def fresh_layer_names() -> Iterator[None]:
+    """Counts layers from one in the block, and goes on with the counts of before after it."""
+    state = _global_state()
+    before = state.get_global_attribute(_COUNTERS) if state else None
+    if state:
+        state.set_global_attribute(_COUNTERS, collections.defaultdict(int))
+    try:
+        yield
+    finally:
+        state = _global_state()
+        if state:
+            state.set_global_attribute(_COUNTERS, before if before is not None else collections.defaultdict(int))
+
+
+def current_path() -> str:
+    """Returns the path of the Keras object that is being built, '' outside of any."""
+    state = _global_state()
+    parts: list[str] = []
+    for entry in (state.get_global_attribute(_SCOPES) if state else None) or ():
+        if entry.override_parent is not None:
+            parts = [part for part in entry.override_parent.split("/") if part]
+        parts.append(entry.name)
+    return "/".join(parts)

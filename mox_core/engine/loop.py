@@ -1,0 +1,246 @@
+"""The loop: as many steps in one compiled call as lie before the next thing that the host has to do.
+
+What is done between calls are observers: each says which local step it wants to see next, and is then given that step's
+values. The order of the observers is the order in which a step is reported: log, summaries, outputs, checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import tensorflow as tf
+from attrs import define, field, frozen
+
+from mox_core.engine.hooks import unfed
+from mox_core.errors import NanLossError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mox_core.engine.hooks import HookRunner
+    from mox_core.engine.interrupts import Interrupts
+    from mox_core.engine.steps import Outcome, Steps
+
+# A call lasts about this long at most, so that signals are answered and checkpoints saved in time.
+_SECONDS_A_CALL = 1.0
+
+
+@frozen(kw_only=True)
+class Seen:
+    """A step that has run, as observers see it.
+
+    Attributes:
+        step: the local step, 0 for the first of the run.
+        global_step: the global step with which it ran.
+        values: what it gave: 'losses', 'log', 'outputs', 'learning_rate'.
+        samples: samples of the run so far, this step's included.
+        now: seconds of `time.perf_counter`.
+    """
+
+    step: int
+    global_step: int
+    values: dict[str, Any]
+    samples: int
+    now: float
+
+
+class Observer(Protocol):
+    """Something that is done after some steps."""
+
+    records: bool
+    """Whether the steps it wants to see are to record summaries."""
+
+    def next_step(self, step: int) -> int | None:
+        """The next local step, `step` or later, that it wants to see; None for none."""
+
+    def see(self, seen: Seen) -> None:
+        """Is called after every call of steps, with the last one: also with others than it asked for."""
+
+    def finish(self) -> None:
+        """Is called when the loop has ended without an error."""
+
+
+@frozen(kw_only=True)
+class Result:
+    """How a loop ended.
+
+    Attributes:
+        steps: how many steps it ran.
+        samples: how many samples they saw.
+        stopped_by: 'max_number_of_steps', 'end of input', the name of a hook, or the name of a signal.
+        last: the values of `log_info` at the last step.
+        means: the means of `log_info`, weighted by samples.
+    """
+
+    steps: int
+    samples: int
+    stopped_by: str
+    last: dict[str, float]
+    means: dict[str, float]
+
+
+@define(kw_only=True)
+class Loop:
+    """Runs steps until something stops it.
+
+    Attributes:
+        steps: what runs them.
+        hooks: the session hooks.
+        observers: what is done after steps, in this order.
+        interrupts: whether the process was asked to end.
+        first_global_step: the global step of local step 0.
+        max_steps: how many steps at most, None for no limit.
+    """
+
+    steps: Steps
+    hooks: HookRunner
+    observers: Sequence[Observer]
+    interrupts: Interrupts
+    first_global_step: int
+    max_steps: int | None
+    _done: int = field(default=0, init=False)
+    _samples: int = field(default=0, init=False)
+    _sums: dict[str, float] = field(factory=dict, init=False)
+    _last: dict[str, Any] | None = field(default=None, init=False)
+    _seconds_a_step: float | None = field(default=None, init=False)
+
+    def run(self) -> Result:
+        """Runs until the limit, the end of the input, a hook or a signal, and says which."""
+        if not self.hooks.hooks and (hungry := list(self.steps.graph.placeholders())):
+            raise UsageError(unfed(hungry))
+        self.hooks.begin()
+        stopped_by = self._stopped()
+        while stopped_by is None:
+            began = time.perf_counter()
+            outcome = self._call()
+            self._account(outcome, time.perf_counter() - began)
+            if outcome.steps:
+                self._report(outcome)
+            stopped_by = self._stopped() or ("end of input" if outcome.ended else None)
+        self.hooks.end()
+        for observer in self.observers:
+            observer.finish()
+        last = {name: float(value) for name, value in (self._last or {}).get("log", {}).items()}
+        means = {name: total / self._samples for name, total in self._sums.items()} if self._samples else {}
+        return Result(steps=self._done, samples=self._samples, stopped_by=stopped_by, last=last, means=means)
+
+    def _stopped(self) -> str | None:
+        if self.interrupts.received:
+            return self.interrupts.received
+        if self.hooks.coordinator.stopped_by:
+            return self.hooks.coordinator.stopped_by
+        if self.max_steps is not None and self._done >= self.max_steps:
+            return "max_number_of_steps"
+        return None
+
+    def _call(self) -> Outcome:
+        """Runs the steps up to the next one that somebody wants to see, that one included."""
+        step = self._done
+        wanted = [observer.next_step(step) for observer in self.observers]
+        recorded = min((w for w, o in zip(wanted, self.observers, strict=True) if o.records and w is not None), default=None)
+        hooked = self.hooks.next_step(step)
+        if step in {recorded, hooked}:
+            return self.hooks.run(step, self.first_global_step + step, record=step == recorded)
+        # The special step itself is run alone, by a later call: this one stops before it.
+        stops = [each + 1 for each in wanted if each is not None and each != recorded]
+        stops += [each for each in (recorded, hooked, self.max_steps) if each is not None]
+        count = min(stops, default=step + 1 + self._affordable()) - step
+        return self.steps.many(max(1, min(count, self._affordable())))
+
+    def _affordable(self) -> int:
+        return 1 if self._seconds_a_step is None else max(1, int(_SECONDS_A_CALL / self._seconds_a_step))
+
+    def _account(self, outcome: Outcome, seconds: float) -> None:
+        if self._done and outcome.steps:  # the first call also compiles
+            self._seconds_a_step = max(seconds / outcome.steps, 1e-6)
+        self._done += outcome.steps
+        self._samples += outcome.samples
+        for name, total in outcome.sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + total
+
+    def _report(self, outcome: Outcome) -> None:
+        assert outcome.values is not None
+        self._last = outcome.values
+        step = self._done - 1
+        if not outcome.finite:
+            raise NanLossError(self._nan_message(outcome.values["losses"], self.first_global_step + step))
+        seen = Seen(
+            step=step,
+            global_step=self.first_global_step + step,
+            values=outcome.values,
+            samples=self._samples,
+            now=time.perf_counter(),
+        )
+        for observer in self.observers:
+            observer.see(seen)
+
+    def _nan_message(self, values: Sequence[Any], global_step: int) -> str:
+        bad = [
+            f"{loss.name} is {float(value)}"
+            for loss, value in zip(self.steps.graph.losses, values, strict=True)
+            if not bool(tf.math.is_finite(value))
+        ]
+        return (
+            f"{' and '.join(bad)} at global step {global_step}: training stops, and its weights are not saved. "
+            "A lower learning rate, or a look at the input of this step, is the usual way out."
+        )
+
+
+@define
+class LogLines:
+    """The line of the manual, every n steps.
+
+    Attributes:
+        every: n.
+        training: whether it is a line of TRAIN, at steps 0, n, 2n with the global step, or one of another mode.
+    """
+
+    every: int
+    training: bool
+    records: bool = field(default=False, init=False)
+    _then: float = field(factory=time.perf_counter, init=False)
+    _samples_then: int = field(default=0, init=False)
+
+    def next_step(self, step: int) -> int | None:
+        return step + (-step if self.training else -step - 1) % self.every
+
+    def see(self, seen: Seen) -> None:
+        if self.next_step(seen.step) != seen.step:
+            return
+        rate = (seen.samples - self._samples_then) / max(seen.now - self._then, 1e-9)
+        self._then, self._samples_then = seen.now, seen.samples
+        where = f"step: {seen.step}(global step: {seen.global_step})" if self.training else f"step: {seen.step}"
+        values = [f"{name}: {float(value):.3f}" for name, value in seen.values["log"].items()]
+        tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *values]))
+
+    def finish(self) -> None:
+        """Has nothing to finish."""
+
+
+@define
+class Outputs:
+    """Windows of `output_info` for `output_fn`.
+
+    Attributes:
+        output_fn: the user's function of a list of dicts of arrays.
+        every: how many steps a window holds; the last one may hold fewer.
+    """
+
+    output_fn: Callable[[list[dict[str, Any]]], Any]
+    every: int
+    records: bool = field(default=False, init=False)
+    _window: list[dict[str, Any]] = field(factory=list, init=False)
+
+    def next_step(self, step: int) -> int | None:
+        return step
+
+    def see(self, seen: Seen) -> None:
+        self._window.append(dict(seen.values["outputs"]))
+        if len(self._window) == self.every:
+            self.finish()
+
+    def finish(self) -> None:
+        if self._window:
+            window, self._window = self._window, []
+            self.output_fn(window)

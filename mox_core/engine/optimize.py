@@ -1,0 +1,95 @@
+"""From losses to updates: gradients for each loss, then one update by each optimizer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mox_core.engine.modelgraph import Loss
+    from mox_core.specs import ModelSpec
+
+OptimizerFn = "Callable[[], Any]"
+
+
+def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpec, Sequence[Loss]], tf.Tensor | None]:
+    """Returns what adds the ops of one training step to a graph and gives the learning rate."""
+
+    def train(spec: ModelSpec, losses: Sequence[Loss]) -> tf.Tensor | None:
+        if len(optimizer_fns) not in (1, len(losses)):
+            msg = f"there are {len(losses)} losses and {len(optimizer_fns)} functions in optimizer_fn: give one, or one for each loss."
+            raise UsageError(msg)
+        scopes = _scopes_of(spec, len(losses))
+        # All gradients come before any update: the losses of a GAN see the same weights.
+        updates = [_gradients(loss, scope) for loss, scope in zip(losses, scopes, strict=True)]
+        optimizers = [_make(optimizer_fn) for optimizer_fn in optimizer_fns]
+        if len(optimizers) < len(losses):
+            optimizers *= len(losses)
+        for optimizer, pairs in zip(optimizers, updates, strict=True):
+            optimizer.apply_gradients(pairs)
+        return learning_rate_of(optimizers[0])
+
+    return train
+
+
+def _make(optimizer_fn: Callable[[], Any]) -> Any:  # noqa: ANN401 (v1 and Keras optimizers share no class)
+    optimizer = optimizer_fn()
+    if not hasattr(optimizer, "apply_gradients"):
+        msg = (
+            f"optimizer_fn returned {optimizer!r}. It returns an optimizer: mox.get_optimizer_fn(...)(), "
+            "a tf.compat.v1.train optimizer, or a Keras optimizer."
+        )
+        raise UsageError(msg)
+    return optimizer
+
+
+def _scopes_of(spec: ModelSpec, count: int) -> list[list[str] | None]:
+    """Returns the variable scopes of each loss, None for all variables."""
+    if spec.var_scopes is None:
+        return [None] * count
+    scopes = list(spec.var_scopes)
+    if not isinstance(spec.loss, (list, tuple)) and all(isinstance(scope, str) for scope in scopes):
+        scopes = [scopes]
+    if len(scopes) != count:
+        msg = f"ModelSpec has {count} losses and var_scopes for {len(scopes)}: give a list of scope names for each loss."
+        raise UsageError(msg)
+    return scopes
+
+
+def _gradients(loss: Loss, scopes: list[str] | None) -> list[tuple[tf.Tensor, tf.Variable]]:
+    graph = tf.compat.v1.get_default_graph()
+    trainable = list({id(v): v for v in graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)}.values())
+    chosen = [v for v in trainable if scopes is None or any(_within(v.name, scope) for scope in scopes)]
+    if not chosen:
+        where = "model_fn" if scopes is None else f"the variable scopes {scopes!r}"
+        known = sorted({v.name.split("/")[0] for v in trainable})
+        msg = f"{loss.name}: there is no trainable variable in {where}. Scopes with variables: {', '.join(known) or 'none'}."
+        raise UsageError(msg)
+    gradients = tf.gradients(loss.tensor, chosen)
+    pairs = [(gradient, variable) for gradient, variable in zip(gradients, chosen, strict=True) if gradient is not None]
+    if not pairs:
+        names = ", ".join(v.name for v in chosen[:5])
+        msg = f"{loss.name} does not depend on any of its variables ({names}): its gradient is nothing everywhere."
+        raise UsageError(msg)
+    return pairs
+
+
+def _within(name: str, scope: str) -> bool:
+    return name.startswith(scope.rstrip("/") + "/")
+
+
+def learning_rate_of(optimizer: Any) -> tf.Tensor | None:  # noqa: ANN401 (as above)
+    """Returns the learning rate that an optimizer used, None where it has none that can be found.
+
+    The optimizers of TF1 have no public name for it; a wrapper answers for what it wraps by a `learning_rate` of its own.
+    """
+    for attribute in ("learning_rate", "_learning_rate_tensor", "_lr_t", "_lr"):
+        value = getattr(optimizer, attribute, None)
+        if value is not None and not callable(value):
+            return tf.convert_to_tensor(value)
+    return None

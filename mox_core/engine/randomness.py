@@ -1,0 +1,177 @@
+"""Random numbers as a function of (seed, place), so that a resumed run draws what the first one would have drawn.
+
+TensorFlow's ordinary random ops keep their state inside the kernel: it cannot be saved, and parallel calls of a map race
+for it. While a run lasts, the Python functions beneath `tf.random.*`, `tf.image.random_*`, `tf.nn.dropout` and the
+initializers are therefore replaced by their stateless twins, but only where a scope of this module is active.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import hashlib
+import itertools
+import random
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from tensorflow.python.ops import gen_image_ops, gen_random_ops
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+# A graph of one of these classes runs at most once for each run of the graph around it, so a seed captured from there is
+# used once. The body of a loop runs many times: there the ordinary, stateful ops stay.
+_RUN_ONCE_GRAPHS = ("CondBranchFuncGraph",)
+
+
+class _Scope:
+    """Where random ops take their seeds from: a key, a running number, and a tensor that tells the place."""
+
+    def __init__(self, key: str, place: tf.Tensor | int, graph: tf.Graph | None) -> None:
+        self._key = key
+        self._place = place
+        self._graph = graph
+        self._numbers = itertools.count()
+
+    def covers_current_graph(self) -> bool:
+        if self._graph is None:
+            return tf.executing_eagerly()
+        graph = tf.compat.v1.get_default_graph()
+        while graph is not self._graph:
+            if type(graph).__name__ not in _RUN_ONCE_GRAPHS:
+                return False
+            graph = graph.outer_graph
+        return True
+
+    def next_seed(self) -> tf.Tensor:
+        constant = fold(self._key, next(self._numbers))
+        return tf.stack([tf.constant(constant, tf.int64), tf.cast(self._place, tf.int64)])
+
+
+_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("mox_random_scope", default=None)
+
+
+def fold(*parts: object) -> int:
+    """Returns a 63-bit number that depends on all of `parts` and is the same in every process."""
+    digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def global_seed() -> int | None:
+    """Returns what `tf.random.set_seed` (or `keras.utils.set_random_seed`) set, None where nothing did."""
+    seed, _ = tf.compat.v1.random.get_seed(None)
+    return None if seed is None else int(seed)
+
+
+def new_seed() -> int:
+    """Returns a seed for a run that was given none."""
+    return secrets.randbits(31)
+
+
+@contextlib.contextmanager
+def seeded(key: str, place: tf.Tensor | int = 0, *, graph: tf.Graph | None = None) -> Iterator[None]:
+    """Makes the random ops of the block stateless, each with a seed of its own.
+
+    Args:
+        key: what tells this block from others: the seed of the run, the mode, the name of a variable.
+        place: an integer scalar, evaluated with the ops: the position of the sample, or the step.
+        graph: the graph in which the ops are made; None for ops that run eagerly.
+    """
+    token = _scope.set(_Scope(key, place, graph))
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+@contextlib.contextmanager
+def python_random(key: str) -> Iterator[None]:
+    """Seeds Python's `random` for the block: Keras draws the seeds of initializers and of dropout from it."""
+    state = random.getstate()
+    random.seed(fold(key))
+    try:
+        yield
+    finally:
+        random.setstate(state)
+
+
+@contextlib.contextmanager
+def stateless_random_ops() -> Iterator[None]:
+    """Puts the stateless twins in place for as long as a run lasts; without an active `seeded` they change nothing."""
+    originals = [(module, name, getattr(module, name)) for module, name, _ in _TWINS]
+    for (module, name, twin), (_, _, original) in zip(_TWINS, originals, strict=True):
+        setattr(module, name, _dispatch(original, twin))
+    try:
+        yield
+    finally:
+        for module, name, original in originals:
+            setattr(module, name, original)
+
+
+def _dispatch(original: Callable[..., Any], twin: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (it stands in for functions of every signature)
+        scope = _scope.get()
+        if scope is None or not scope.covers_current_graph():
+            return original(*args, **kwargs)
+        for unused in ("seed", "seed2", "name"):
+            kwargs.pop(unused, None)
+        return twin(scope.next_seed(), *args, **kwargs)
+
+    return call
+
+
+def _uniform(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:  # noqa: ANN401 (whatever TensorFlow takes)
+    return tf.random.stateless_uniform(shape, seed, dtype=dtype)
+
+
+def _uniform_int(seed: tf.Tensor, shape: Any, minval: Any, maxval: Any) -> tf.Tensor:  # noqa: ANN401 (as above)
+    low = tf.convert_to_tensor(minval)
+    return tf.random.stateless_uniform(shape, seed, low, maxval, dtype=low.dtype)
+
+
+def _normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:  # noqa: ANN401 (as above)
+    return tf.random.stateless_normal(shape, seed, dtype=dtype)
+
+
+def _truncated_normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:  # noqa: ANN401 (as above)
+    return tf.random.stateless_truncated_normal(shape, seed, dtype=dtype)
+
+
+def _shuffle(seed: tf.Tensor, value: Any) -> tf.Tensor:  # noqa: ANN401 (as above)
+    return tf.random.experimental.stateless_shuffle(value, seed)
+
+
+def _multinomial(seed: tf.Tensor, logits: Any, num_samples: Any, output_dtype: tf.DType = tf.int64) -> tf.Tensor:  # noqa: ANN401 (as above)
+    return tf.random.stateless_categorical(logits, num_samples, seed, dtype=output_dtype)
+
+
+def _gamma(seed: tf.Tensor, shape: Any, alpha: Any) -> tf.Tensor:  # noqa: ANN401 (as above)
+    alpha = tf.convert_to_tensor(alpha)
+    return tf.random.stateless_gamma(tf.concat([shape, tf.shape(alpha)], 0), seed, alpha, dtype=alpha.dtype)
+
+
+def _poisson(seed: tf.Tensor, shape: Any, rate: Any, dtype: tf.DType = tf.int64) -> tf.Tensor:  # noqa: ANN401 (as above)
+    return tf.random.stateless_poisson(tf.concat([shape, tf.shape(rate)], 0), seed, rate, dtype=dtype)
+
+
+def _bounding_box(seed: tf.Tensor, image_size: Any, bounding_boxes: Any, **options: Any) -> Any:  # noqa: ANN401 (as above)
+    return tf.raw_ops.StatelessSampleDistortedBoundingBox(
+        image_size=image_size, bounding_boxes=bounding_boxes, seed=seed, **options
+    )
+
+
+_TWINS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
+    (gen_random_ops, "random_uniform", _uniform),
+    (gen_random_ops, "random_uniform_int", _uniform_int),
+    (gen_random_ops, "random_standard_normal", _normal),
+    (gen_random_ops, "truncated_normal", _truncated_normal),
+    (gen_random_ops, "random_shuffle", _shuffle),
+    (gen_random_ops, "multinomial", _multinomial),
+    (gen_random_ops, "random_gamma", _gamma),
+    (gen_random_ops, "random_poisson_v2", _poisson),
+    (gen_image_ops, "sample_distorted_bounding_box_v2", _bounding_box),
+)

@@ -1,0 +1,184 @@
+"""Samples by index: what a dataset plugin hands to the core.
+
+The order of samples is a function of (seed, epoch, offset): position p of a source with n samples is offset p % n of epoch
+p // n, and a shuffled epoch is a permutation that is computed, not stored. So a run goes on at any position at once, every
+epoch is shuffled over the whole set, and nothing but the position has to be saved.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import field, frozen, validators
+
+from mox_core.engine import randomness
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mox_core.engine.skipped import SkipReport
+
+Features = dict[str, tf.Tensor]
+
+# A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited for.
+_SMALLEST_BLOCK = 1024
+
+
+@frozen(kw_only=True)
+class SampleSource:
+    """Samples that are read by their index, in an order that the core decides.
+
+    Attributes:
+        num_samples: how many there are; indices run from 0 to num_samples - 1.
+        fetch: TensorFlow ops that read the sample of an index (int64 scalar) and give its features by name. They run in
+            parallel. An op that fails marks the sample as bad.
+        describe: the name of the sample with an index (a file name, say), for messages.
+        on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
+        shuffle: whether each epoch has an order of its own.
+        num_epochs: how often the set is gone through; None for ever.
+        transform: TensorFlow ops on the features of one good sample; an error in them ends the run.
+        batch_size: how many samples one element holds; None for single samples.
+        drop_remainder: whether a last batch of fewer samples is left out.
+    """
+
+    num_samples: int = field(validator=validators.ge(1))
+    fetch: Callable[[tf.Tensor], Features]
+    describe: Callable[[int], str]
+    on_bad_sample: str = field(default="skip", validator=validators.in_(("skip", "raise")))
+    shuffle: bool = False
+    num_epochs: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    transform: Callable[[Features], Features] | None = None
+    batch_size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    drop_remainder: bool = False
+
+    def read(self) -> Features:
+        """Returns the features of one element as tensors, inside `input_fn`.
+
+        Raises:
+            UsageError: outside `input_fn`.
+        """
+        from mox_core.engine.inputs import current_trace  # noqa: PLC0415 (inputs imports this module)
+
+        return current_trace().add_source(self)
+
+    @property
+    def end(self) -> int | None:
+        """The position after the last one; None where there is no last one."""
+        return None if self.num_epochs is None else self.num_epochs * self.num_samples
+
+    def index_at(self, position: tf.Tensor, seed: int) -> tf.Tensor:
+        """Returns the index of the sample at a position (int64 scalar): the order of the whole run."""
+        offset = position % self.num_samples
+        if not self.shuffle:
+            return offset
+        epoch = position // self.num_samples
+        key = tf.stack([tf.constant(randomness.fold(seed, "order"), tf.int64), epoch])
+        last = tf.constant(self.num_samples - 1, tf.int64)
+        return tf.random.experimental.index_shuffle(offset, key, last)
+
+    def dataset(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> tf.data.Dataset[Any]:
+        """Returns (next position, features) from a position on; the next position is where a resumed run would start.
+
+        Args:
+            seed: the seed of the run.
+            start: the first position.
+            needed: the names of the features that are used; None for all.
+            report: is told of the samples that are left out.
+        """
+        keep = None if self.transform is not None else needed
+
+        @tf.autograph.experimental.do_not_convert
+        def fetch(position: tf.Tensor) -> tuple[tf.Tensor, Features]:
+            with randomness.seeded(f"{seed}/fetch", position, graph=tf.compat.v1.get_default_graph()):
+                features = self.fetch(self.index_at(position, seed))
+            return position, {name: value for name, value in features.items() if keep is None or name in keep}
+
+        samples = self._good_samples(fetch, start, seed, report)
+        if self.transform is not None:
+            samples = samples.map(self._transformed(seed, needed), num_parallel_calls=tf.data.AUTOTUNE)
+        if self.batch_size is None:
+            return samples
+        whole = self.drop_remainder or self.end is None
+        batches = samples.batch(self.batch_size, drop_remainder=whole)
+        return batches.map(last_position)
+
+    def _transformed(self, seed: int, needed: frozenset[str] | None) -> Callable[..., Any]:
+        transform = self.transform
+        assert transform is not None
+
+        @tf.autograph.experimental.do_not_convert
+        def call(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+            with randomness.seeded(f"{seed}/transform", after, graph=tf.compat.v1.get_default_graph()):
+                result = transform(features)
+            return after, {name: value for name, value in result.items() if needed is None or name in needed}
+
+        return call
+
+    def _good_samples(
+        self, fetch: Callable[[tf.Tensor], tuple[tf.Tensor, Features]], start: int, seed: int, report: SkipReport
+    ) -> tf.data.Dataset[Any]:
+        """Reads on from a position and leaves out what cannot be read: (next position, features).
+
+        A sample that fails leaves a gap in the positions, by which it is found and named. Each block ends with a mark, so
+        that gaps at its end are seen too, and a set of which nothing can be read ends the run instead of going round.
+        """
+        length = max(self.num_samples, _SMALLEST_BLOCK)
+        last = tf.int64.max if self.end is None else self.end
+
+        @tf.autograph.experimental.do_not_convert
+        def block(number: tf.Tensor) -> tf.data.Dataset[Any]:
+            stop = tf.minimum((number + 1) * length, last)
+            positions = tf.data.Dataset.range(tf.maximum(number * length, start), stop)
+            samples = positions.map(fetch, num_parallel_calls=parallel_reads())
+            blank = tf.nest.map_structure(_blank, samples.element_spec[1])
+            samples = samples.ignore_errors().map(_with_next)
+            return samples.concatenate(tf.data.Dataset.from_tensors((stop, stop, blank)))
+
+        @tf.autograph.experimental.do_not_convert
+        def watch(expected: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor, Features]) -> tuple[tf.Tensor, Any]:
+            position, after, features = element
+
+            def tell() -> tf.Tensor:
+                return tf.numpy_function(functools.partial(report.gap, self, seed), [expected, position], tf.bool)
+
+            ok = tf.cond(position > expected, tell, lambda: True)
+            with tf.control_dependencies([ok]):
+                return tf.identity(after), (after > position, after, features)
+
+        blocks = tf.data.Dataset.range(start // length, tf.int64.max if self.end is None else -(-self.end // length))
+        marked = blocks.flat_map(block).scan(tf.constant(start, tf.int64), watch)
+        return marked.filter(_is_sample).map(_without_mark)
+
+
+@tf.autograph.experimental.do_not_convert
+def last_position(after: tf.Tensor, elements: Any) -> tuple[tf.Tensor, Any]:  # noqa: ANN401 (any structure of tensors)
+    """Gives a batch the next position of its last sample."""
+    return after[-1], elements
+
+
+@tf.autograph.experimental.do_not_convert
+def _with_next(position: tf.Tensor, features: Features) -> tuple[tf.Tensor, tf.Tensor, Features]:
+    return position, position + 1, features
+
+
+@tf.autograph.experimental.do_not_convert
+def _is_sample(is_sample: tf.Tensor, _after: tf.Tensor, _features: Features) -> tf.Tensor:
+    return is_sample
+
+
+@tf.autograph.experimental.do_not_convert
+def _without_mark(_: tf.Tensor, after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+    return after, features
+
+
+def _blank(spec: tf.TensorSpec) -> tf.Tensor:
+    """Returns a tensor of zeros that fits a spec: what the mark at the end of a block carries in place of features."""
+    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)
+
+
+def parallel_reads() -> int:
+    """Returns how many samples are fetched at a time: waiting for files and decoding overlap."""
+    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)

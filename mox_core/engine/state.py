@@ -1,0 +1,32 @@
+"""What a run carries from step to step, and what a checkpoint holds."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from mox_core.engine.variables import VariableStore
+
+GLOBAL_STEP = "global_step"
+POSITIONS = "mox/input_positions"
+SEED = "mox/seed"
+
+
+class RunState:
+    """The variables of a run.
+
+    Attributes:
+        seed: what the order of samples, initial values and random ops depend on.
+        store: the variables of the model and of the optimizers.
+        step: the global step, int64: how many steps the model has been trained.
+        positions: where the input stands, int64, one number for each source.
+    """
+
+    def __init__(self, seed: int, num_positions: int) -> None:
+        self.seed = seed
+        self.store = VariableStore(seed)
+        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
+        self.positions = tf.Variable([0] * num_positions, dtype=tf.int64, trainable=False, name=POSITIONS)
+
+    def model_variables(self) -> dict[str, tf.Variable]:
+        """The variables that every checkpoint of this model has, by name."""
+        return {**self.store.by_name, GLOBAL_STEP: self.step}

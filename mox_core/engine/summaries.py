@@ -1,0 +1,53 @@
+"""What TensorBoard shows: the values of the log, the learning rate, the speed, and the model's own summaries."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import define, field
+
+if TYPE_CHECKING:
+    from mox_core.engine.loop import Seen
+
+
+@define
+class Summaries:
+    """Writes summaries at local steps 0, n, 2n.
+
+    Attributes:
+        writer: where they go.
+        every: n.
+        records: whether `model_fn` makes summaries of its own, which only a step run for it records.
+    """
+
+    writer: tf.summary.SummaryWriter
+    every: int
+    records: bool
+    _then: tuple[int, float] | None = field(default=None, init=False)
+
+    def next_step(self, step: int) -> int | None:
+        return step + -step % self.every
+
+    def see(self, seen: Seen) -> None:
+        if seen.step % self.every:
+            return
+        scalars = dict(seen.values["log"])
+        if "learning_rate" in seen.values:
+            scalars["learning_rate"] = seen.values["learning_rate"]
+        if self._then is not None:
+            step, then = self._then
+            scalars["global_step/sec"] = (seen.global_step - step) / max(seen.now - then, 1e-9)
+        self._then = seen.global_step, seen.now
+        write_scalars(self.writer, scalars, seen.global_step)
+
+    def finish(self) -> None:
+        self.writer.flush()
+
+
+def write_scalars(writer: tf.summary.SummaryWriter, scalars: dict[str, Any], step: int) -> None:
+    """Writes numbers under their tags."""
+    with writer.as_default():
+        for tag, value in scalars.items():
+            tf.summary.scalar(tag, tf.cast(value, tf.float32), step=step)
+
