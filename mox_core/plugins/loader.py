@@ -126,21 +126,21 @@ def _read_entry_points(distribution: Distribution) -> list[_Found]:
     except Exception as error:  # noqa: BLE001  (whatever other programs wrote there)
         if f"[{PROJECT}]" not in (distribution.read_text("entry_points.txt") or ""):
             return []
-        name, version = _name_and_version(distribution)
+        name, version, requires = _read_metadata(distribution)
         unreadable = PluginError(f"its entry_points.txt cannot be read: {type(error).__name__}: {error}")
-        return [_Found(Plugin(name, name, version), [], functools.partial(_raise, unreadable))]
+        return [_Found(Plugin(name, name, version), requires, functools.partial(_raise, unreadable))]
     if not entry_points:
         return []  # before its metadata are read: most of what is installed ends here
-    name, version = _name_and_version(distribution)
-    requires = distribution.requires or []
+    name, version, requires = _read_metadata(distribution)
     return [_Found(Plugin(entry.name, name, version), requires, entry.load) for entry in entry_points]
 
 
-def _name_and_version(distribution: Distribution) -> tuple[str, str]:
+def _read_metadata(distribution: Distribution) -> tuple[str, str, list[str]]:
+    """Return name, version and requirements."""
     try:
-        return distribution.metadata["Name"] or "?", distribution.metadata["Version"] or "?"
+        return distribution.metadata["Name"], distribution.metadata["Version"], distribution.requires or []
     except Exception:  # noqa: BLE001  (a folder that an interrupted uninstall left)
-        return "?", "?"
+        return "?", "?", []
 
 
 def _raise(error: Exception) -> NoReturn:

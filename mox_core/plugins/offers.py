@@ -32,19 +32,9 @@ def import_target(offer: Offer) -> Any:
 
 
 def _check_name(offer: Offer, _: Attribute[str], name: object) -> None:
-    if not isinstance(name, str) or not name or "/" in name or name != "".join(name.split()):
-        raise UsageError(
-            f"the name of a {type(offer).__name__} is {name!r}; "
-            "it must be a string that is not empty, without spaces and without '/'."
-        )
-
-
-def _check_identifier(offer: Offer, _: Attribute[str], name: object) -> None:
-    if not isinstance(name, str) or not name.isidentifier() or name.startswith("_"):
-        raise UsageError(
-            f"the name of an {type(offer).__name__} is {name!r}; "
-            "it must be an identifier without a leading underscore, because it stands on `mox.`"
-        )
+    if isinstance(name, str) and offer.allows_name(name):
+        return
+    raise UsageError(f"the name of {type(offer).__name__} is {name!r}; it must be {offer.name_rule}.")
 
 
 def _check_target(offer: Offer, _: Attribute[str], target: object) -> None:
@@ -126,10 +116,16 @@ class Offer:
     """
 
     kind: ClassVar[str] = "offer"
+    name_rule: ClassVar[str] = "a string that is not empty, without spaces and without '/'"
 
     name: str = field(validator=_check_name)
     target: str = field(validator=_check_target)
     summary: str = field(validator=_check_summary, kw_only=True)
+
+    @classmethod
+    def allows_name(cls, name: str) -> bool:
+        """Whether the name keeps to `name_rule`."""
+        return bool(name) and not any(character == "/" or character.isspace() for character in name)
 
 
 @frozen
@@ -211,5 +207,9 @@ class ApiOffer(Offer):
     """A public name that then stands on `mox.`, as `mox.FeedSessionRunHook`. The target is the object itself."""
 
     kind: ClassVar[str] = "public name"
+    name_rule: ClassVar[str] = "an identifier without a leading underscore"
 
-    name: str = field(validator=_check_identifier)
+    @classmethod
+    def allows_name(cls, name: str) -> bool:
+        """Whether the name can stand after `mox` and a dot."""
+        return name.isidentifier() and not name.startswith("_")

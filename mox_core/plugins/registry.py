@@ -59,7 +59,7 @@ class Plugin:
         """What to tell a user who misses something that this plugin may have."""
         if self.state == OFF:
             return f"Plugin {self} is switched off by {self.reason}."
-        return f"Plugin {self} is broken: {self.reason.removesuffix('.')}."
+        return f"Plugin {self} is broken: {self.reason}{'' if self.reason.endswith(('.', '?')) else '.'}"
 
 
 @frozen

@@ -81,8 +81,10 @@ def install_fake(_fake_site_packages: Path) -> InstallFake:
         needs = "".join(f"Requires-Dist: {requirement}\n" for requirement in requires)
         metadata = f"Metadata-Version: 2.1\nName: {dist}\nVersion: {version}\n{needs}"
         (info / "METADATA").write_text(metadata, encoding="utf-8")
-        with (info / "entry_points.txt").open("a", encoding="utf-8") as entry_points:
-            entry_points.write(f"[mox]\n{plugin_name} = {entry_point or f'{package}.plugin'}\n")
+        entry_points = info / "entry_points.txt"
+        before = entry_points.read_text(encoding="utf-8") if entry_points.exists() else "[mox]\n"
+        line = f"{plugin_name} = {entry_point or f'{package}.plugin'}\n"
+        entry_points.write_text(before.replace(line, "") + line, encoding="utf-8")
         loader.installed_plugins.cache_clear()
         return _fake_site_packages
 

@@ -1,0 +1,104 @@
+"""The words in which a look-up fails."""
+
+import pytest
+
+from mox_core.errors import MoxError, UnknownNameError
+from mox_core.plugins import ApiOffer, NetworkMeta, NetworkOffer, OptimizerOffer
+from mox_core.plugins.registry import Plugin, PluginSet
+
+
+def networks(*names, target="a:b"):
+    meta = NetworkMeta(default_image_size=224, default_labels_offset=0)
+    return tuple(NetworkOffer(name, target, summary="a network", meta=meta) for name in names)
+
+
+RESNETS = Plugin("resnet", "mox-resnet", "0.1.0", offers=networks("resnet_v1_18", "resnet_v1_50", "resnet_v2_50"))
+BAD = Plugin("bad", "aa-bad", "1.0", state="broken", reason="ModuleNotFoundError: No module named 'not_there'.")
+OFF = Plugin("hooks", "mox-hooks", "0.1.0", state="off", reason="MOX_DISABLE_PLUGINS")
+OTHER = Plugin("other", "other-nets", "3.1", offers=networks("resnet_v1_50", "other", target="other.nets:build"))
+
+
+def complaint_about(plugins, kind, name):
+    with pytest.raises(UnknownNameError) as caught:
+        PluginSet(plugins).find(kind, name)
+    return str(caught.value)
+
+
+def test_a_name_is_found_with_its_offer():
+    assert PluginSet((BAD, RESNETS)).find(NetworkOffer, "resnet_v1_50") is RESNETS.offers[1]
+
+
+def test_an_unknown_name_is_told_with_all_that_helps():
+    assert complaint_about((BAD, RESNETS), NetworkOffer, "resnet50") == (
+        "unknown network 'resnet50'.\n"
+        "Did you mean 'resnet_v1_50' or 'resnet_v2_50'?\n"
+        "Known: resnet_v1_18, resnet_v1_50, resnet_v2_50\n"
+        "Plugin bad (aa-bad 1.0) is broken: ModuleNotFoundError: No module named 'not_there'."
+    )
+
+
+def test_a_name_of_a_distribution_that_is_not_installed_says_what_to_install():
+    assert complaint_about((RESNETS,), OptimizerOffer, "sgd") == (
+        "unknown optimizer 'sgd'.\nInstall mox-optimizers, which offers it: pip install mox-optimizers\nKnown: none"
+    )
+
+
+def test_a_name_near_to_one_that_is_not_installed_says_what_to_install():
+    assert complaint_about((), NetworkOffer, "resnet50") == (
+        "unknown network 'resnet50'.\n"
+        "Did you mean 'resnet_v1_50' or 'resnet_v2_50'?\n"
+        "Install mox-resnet, which offers 'resnet_v1_50' and 'resnet_v2_50': pip install mox-resnet\n"
+        "Known: none"
+    )
+
+
+def test_what_is_installed_and_switched_off_is_not_to_be_installed():
+    assert complaint_about((OFF,), ApiOffer, "FeedSessionRunHook") == (
+        "unknown public name 'FeedSessionRunHook'.\n"
+        "Known: none\n"
+        "Plugin hooks (mox-hooks 0.1.0) is switched off by MOX_DISABLE_PLUGINS."
+    )
+
+
+def test_a_name_near_to_nothing_is_told_without_a_guess():
+    assert complaint_about((RESNETS,), NetworkOffer, "vgg_16") == (
+        "unknown network 'vgg_16'.\nKnown: resnet_v1_18, resnet_v1_50, resnet_v2_50"
+    )
+
+
+def test_a_name_of_another_kind_is_not_found():
+    assert complaint_about((RESNETS,), ApiOffer, "resnet_v1_50").startswith("unknown public name 'resnet_v1_50'.\n")
+
+
+def test_a_name_that_two_plugins_offer_is_an_error_that_names_both():
+    assert complaint_about((OTHER, RESNETS), NetworkOffer, "resnet_v1_50") == (
+        "network 'resnet_v1_50' is offered by 2 plugins: other (other-nets 3.1) and resnet (mox-resnet 0.1.0).\n"
+        "Say which one: 'other/resnet_v1_50' or 'resnet/resnet_v1_50'."
+    )
+
+
+def test_other_names_of_plugins_that_share_one_are_found():
+    assert PluginSet((OTHER, RESNETS)).find(NetworkOffer, "resnet_v1_18") is RESNETS.offers[0]
+
+
+@pytest.mark.parametrize(("name", "expected"), [("other/resnet_v1_50", OTHER), ("resnet/resnet_v1_50", RESNETS)])
+def test_a_plugins_name_and_a_slash_pick_one_of_two(name, expected):
+    assert PluginSet((OTHER, RESNETS)).find(NetworkOffer, name) in expected.offers
+
+
+def test_an_unknown_plugin_before_the_slash_is_told_with_what_could_be_meant():
+    assert complaint_about((OTHER, RESNETS), NetworkOffer, "resnets/resnet_v1_50") == (
+        "unknown network 'resnets/resnet_v1_50'.\n"
+        "Did you mean 'resnet/resnet_v1_50'?\n"
+        "Known: other/other, other/resnet_v1_50, resnet/resnet_v1_18, resnet/resnet_v1_50, resnet/resnet_v2_50"
+    )
+
+
+def test_names_are_listed_once_and_by_their_numbers():
+    many = Plugin("many", "many", "1.0", offers=networks("b", "net_101", "net_18", "a_2", "resnet_v1_50"))
+    assert PluginSet((many, OTHER)).names(NetworkOffer) == ["a_2", "b", "net_18", "net_101", "other", "resnet_v1_50"]
+
+
+def test_a_failed_look_up_is_a_lookup_error_that_prints_its_lines():
+    assert issubclass(UnknownNameError, (LookupError, MoxError))
+    assert not issubclass(UnknownNameError, KeyError)  # prints its message through repr, in one line

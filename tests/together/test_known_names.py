@@ -1,0 +1,35 @@
+"""Every plugin of ours installed: what known_names.py says of them is true."""
+
+import pytest
+
+from mox_core.plugins import loader
+from mox_core.plugins.hookspecs import OFFERS
+from mox_core.plugins.known_names import FIRST_PARTY
+
+
+@pytest.fixture(scope="module")
+def plugins():
+    return loader.load_plugins(loader.find_distributions(), environ={}).plugins
+
+
+@pytest.mark.parametrize("distribution", FIRST_PARTY)
+def test_a_distribution_offers_the_names_that_the_table_has(plugins, distribution):
+    ours = [plugin for plugin in plugins if plugin.distribution == distribution]
+    assert [(plugin.state, plugin.reason) for plugin in ours] == [("ready", "")]
+    offered = {
+        hook: {offer.name for plugin in ours for offer in plugin.offers if isinstance(offer, kind)}
+        for hook, kind in OFFERS.items()
+    }
+    assert {hook: names for hook, names in offered.items() if names} == {
+        hook: set(names) for hook, names in FIRST_PARTY[distribution].items()
+    }
+
+
+def test_every_distribution_of_ours_is_in_the_table(plugins):
+    assert {plugin.distribution for plugin in plugins if plugin.distribution.startswith("mox-")} == set(FIRST_PARTY)
+
+
+def test_no_name_is_offered_twice(plugins):
+    for kind in OFFERS.values():
+        names = [offer.name for plugin in plugins for offer in plugin.offers if isinstance(offer, kind)]
+        assert len(names) == len(set(names)), kind.__name__
