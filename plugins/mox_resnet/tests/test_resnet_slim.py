@@ -37,9 +37,8 @@ def run_slim(slim, name, images, checkpoint, *, training):
         variables = tf.compat.v1.global_variables()
         session.run(tf.compat.v1.global_variables_initializer())
         random = np.random.default_rng(2)
-        for variable in variables:
-            if "/weights" not in variable.op.name:  # averages, scales, offsets and biases that are not 0 and 1
-                variable.load(random.uniform(0.5, 1.5, variable.shape), session)
+        # Averages, scales, offsets and biases that are not 0 and 1.
+        load({v.ref(): random.uniform(0.5, 1.5, v.shape) for v in variables if "/weights" not in v.op.name}, session)
         tf.compat.v1.train.Saver(variables).save(session, checkpoint, write_meta_graph=False)
         return results(session, end_points)
 
@@ -53,9 +52,14 @@ def run_ours(name, images, checkpoint, *, run_mode):
         reader = tf.train.load_checkpoint(checkpoint)
         variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
         assert variables.keys() == reader.get_variable_to_shape_map().keys()
-        for variable_name, variable in variables.items():
-            variable.load(reader.get_tensor(variable_name), session)
+        load({v.ref(): reader.get_tensor(variable_name) for variable_name, v in variables.items()}, session)
         return session.run(logits), *results(session, end_points)
+
+
+def load(values, session):
+    """Assign all values in one run."""
+    assignments = [(variable.deref().initializer, value) for variable, value in values.items()]
+    session.run([op for op, _ in assignments], {op.inputs[1]: value for op, value in assignments})
 
 
 def results(session, end_points):
@@ -63,8 +67,8 @@ def results(session, end_points):
     losses = session.run(tf.compat.v1.get_collection(keys.REGULARIZATION_LOSSES))
     values = session.run(end_points)
     session.run(tf.compat.v1.get_collection(keys.UPDATE_OPS))
-    averages = {v.op.name: session.run(v) for v in tf.compat.v1.global_variables() if "/moving_" in v.op.name}
-    return values, losses, averages
+    averages = {v.op.name: v for v in tf.compat.v1.global_variables() if "/moving_" in v.op.name}
+    return values, losses, session.run(averages)
 
 
 @pytest.mark.filterwarnings("ignore")  # slim's and tf_keras' own
@@ -83,7 +87,9 @@ def test_a_slim_checkpoint_restores_by_name_and_gives_slims_results(slim, name, 
     np.testing.assert_array_equal(ours[f"{name}/spatial_squeeze"], logits)
     np.testing.assert_allclose(ours["predictions"], theirs["predictions"][:, 0, 0], atol=1e-4)
     for key in theirs.keys() - {"predictions"}:
-        np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-3, atol=1e-3 * np.abs(theirs[key]).max(), err_msg=key)
+        np.testing.assert_allclose(
+            ours[key], theirs[key], rtol=1e-3, atol=1e-3 * np.abs(theirs[key]).max(), err_msg=key
+        )
     assert len(losses) == len(their_losses) == 54
     np.testing.assert_allclose(sorted(losses), sorted(their_losses), rtol=1e-5)
     for key, average in their_averages.items():

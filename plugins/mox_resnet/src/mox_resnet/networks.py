@@ -66,9 +66,11 @@ def resnet(  # noqa: PLR0913  (the options of get_model_fn)
     del batch_norm_fused
     name = architecture.name
     _check_options(name, run_mode, num_classes, weight_decay, data_format, batch_renorm, model_kwargs)
+    height = None if image_height is None else check_count("image_height", image_height)
+    width = None if image_width is None else check_count("image_width", image_width)
 
     def network(images: tf.Tensor) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
-        net = _checked(name, tf.convert_to_tensor(images), image_height, image_width)
+        net = _checked(name, tf.convert_to_tensor(images), height, width)
         if preprocess_fn is not None:
             net = _checked(name, tf.convert_to_tensor(preprocess_fn(net, run_mode)), None, None)
         if net.dtype not in (tf.float16, tf.bfloat16):
