@@ -21,9 +21,11 @@ from mox_core.engine.state import GLOBAL_STEP, POSITIONS, SEED, RunState
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     import numpy as np
+
+    from mox_core.engine.loop import Seen
 
 _BASENAME = "model.ckpt"
 _OWN = re.compile(rf"{re.escape(_BASENAME)}-(\d+)\.index")
@@ -101,7 +103,7 @@ def at(path: str | os.PathLike[str]) -> Checkpoint:
             raise CheckpointError(msg)
         return found
     prefix = re.sub(r"\.(index|data-\d+-of-\d+|meta)$", "", str(path))
-    if not (os.path.exists(prefix + ".index") or os.path.exists(prefix)):  # noqa: PTH110 (a prefix is no path of a file)
+    if not (os.path.exists(prefix + ".index") or os.path.exists(prefix)):
         msg = f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: there is no {prefix + '.index'!r}."
         raise CheckpointError(msg)
     return read(prefix)
@@ -121,26 +123,35 @@ def read(prefix: str) -> Checkpoint:
         raise CheckpointError(msg) from error
 
 
-def restore(checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool, chosen: Callable[[str], bool]) -> None:
+def ignored(log_dir: object) -> None:
+    """Says that checkpoint_path is not used, as the original did."""
+    tf.get_logger().info("Ignoring --checkpoint_path because a checkpoint already exists in %s", log_dir)
+
+
+def restore(
+    checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool, chosen: Choice | None = None
+) -> None:
     """Gives variables the values that a checkpoint has under their names.
 
     Args:
         checkpoint: where the values come from.
         variables: the variables by name.
         partial: whether variables that it lacks keep their initial values (fine-tuning), instead of being an error.
-        chosen: which names are restored at all, by the flags checkpoint_include_patterns and _exclude_patterns.
+        chosen: which names are restored at all; None for all.
 
     Raises:
         CheckpointError: with the names that are missing or of another shape.
     """
-    wanted = {name: variable for name, variable in variables.items() if chosen(name)}
+    wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen(name)}
     other_shape = [
         f"{name} (model {tuple(variable.shape)}, checkpoint {checkpoint.values[name].shape})"
         for name, variable in wanted.items()
         if name in checkpoint.values and not variable.shape.is_compatible_with(checkpoint.values[name].shape)
     ]
     missing = [name for name in wanted if name not in checkpoint.values]
-    unused = [name for name in checkpoint.values if name not in wanted and name not in (POSITIONS, SEED, "save_counter")]
+    unused = [
+        name for name in checkpoint.values if name not in wanted and name not in (POSITIONS, SEED, "save_counter")
+    ]
     if other_shape:
         msg = (
             f"{len(other_shape)} variables have another shape in checkpoint {checkpoint.prefix!r}: {_list(other_shape)}. "
@@ -159,7 +170,9 @@ def restore(checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partia
     logger = tf.get_logger()
     logger.info("Restoring parameters from %s", checkpoint.prefix)
     if missing:
-        logger.warning("%d variables are not in the checkpoint and keep their initial values: %s", len(missing), _list(missing))
+        logger.warning(
+            "%d variables are not in the checkpoint and keep their initial values: %s", len(missing), _list(missing)
+        )
     if unused and partial:
         logger.info("%d values of the checkpoint are not used: %s", len(unused), _list(unused))
     for name, variable in wanted.items():
@@ -167,20 +180,22 @@ def restore(checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partia
             variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
 
 
-def pattern_choice(include: str, exclude: str) -> Callable[[str], bool]:
-    """Returns the rule of the flags checkpoint_include_patterns and checkpoint_exclude_patterns.
+@frozen
+class Choice:
+    """Which variables are restored from checkpoint_path.
 
-    Each is a list of regular expressions, separated by commas, that are searched in the name of a variable.
+    Attributes:
+        include: regular expressions searched in a name, from the flag checkpoint_include_patterns; none means all.
+        exclude: the same of checkpoint_exclude_patterns; it wins.
     """
-    included = [re.compile(part.strip()) for part in (include or "").split(",") if part.strip()]
-    excluded = [re.compile(part.strip()) for part in (exclude or "").split(",") if part.strip()]
 
-    def chosen(name: str) -> bool:
-        if any(pattern.search(name) for pattern in excluded):
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+    def __call__(self, name: str) -> bool:
+        if any(re.search(pattern, name) for pattern in self.exclude):
             return False
-        return not included or any(pattern.search(name) for pattern in included)
-
-    return chosen
+        return not self.include or any(re.search(pattern, name) for pattern in self.include)
 
 
 @define
@@ -226,7 +241,9 @@ class Saver:
         place = self.log_dir / f"{_UNFINISHED}{os.getpid()}"
         place.mkdir(exist_ok=True)
         inner = str(place / Path(prefix).name)
-        tf.raw_ops.SaveV2(prefix=inner, tensor_names=names, shape_and_slices=[""] * len(names), tensors=[tensors[n] for n in names])
+        tf.raw_ops.SaveV2(
+            prefix=inner, tensor_names=names, shape_and_slices=[""] * len(names), tensors=[tensors[n] for n in names]
+        )
         files = sorted(place.iterdir(), key=lambda path: path.name.endswith(".index"))
         for path in files:
             _flush(path)
@@ -294,19 +311,19 @@ class PeriodicSaver:
         saver: what writes.
         every_steps: n steps; None where the time decides.
         every_seconds: n seconds, looked at after each call of steps.
+        first_global_step: the global step of local step 0.
         records: it wants no summaries.
     """
 
     saver: Saver
     every_steps: int | None
     every_seconds: float | None
+    first_global_step: int
     records: bool = field(default=False, init=False)
 
     def next_step(self, step: int) -> int | None:
-        """The step after which the global step is a multiple of n; the loop counts local steps, the saver global ones."""
-        if self.every_steps is None:
-            return None
-        return step + (-(step + self._first_global_step()) - 1) % self.every_steps
+        """The step after which the global step is a multiple of n."""
+        return None if self.every_steps is None else step + -(self.first_global_step + step + 1) % self.every_steps
 
     def see(self, seen: Seen) -> None:
         """Saves if it is time."""

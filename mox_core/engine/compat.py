@@ -7,8 +7,17 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from mox_core.engine import logs, randomness
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def run_scope() -> Iterator[None]:
+    """Everything that a run changes in TensorFlow, undone when it ends."""
+    with logs.each_line_once(), hashable_tensors(), randomness.stateless_random_ops():
+        yield
 
 
 @contextlib.contextmanager

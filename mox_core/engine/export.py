@@ -15,6 +15,7 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mox_core.engine.inputs import InputPipeline
     from mox_core.engine.modelgraph import ModelGraph
 
 _UNFINISHED = ".unfinished-export-"
@@ -37,10 +38,26 @@ class ExportedModel:
     variables: tuple[tf.Variable, ...]
 
 
-Exporter = "Callable[[ExportedModel, str], None]"
+def input_specs(pipeline: InputPipeline) -> list[tf.TensorSpec]:
+    """Returns the inputs of `model_fn` in mode EXPORT: any batch size where mox makes the batches, else the training's."""
+    if not pipeline.by_mox:
+        return list(pipeline.specs)
+    return [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in pipeline.specs]
 
 
-def check_version(log_dir: Path, version: int | str) -> None:
+def check(graph: ModelGraph, log_dir: Path) -> None:
+    """Refuses what could not be exported, before a run.
+
+    Raises:
+        UsageError: where the version exists, or outputs need more than the inputs give.
+    """
+    exported_model(graph)
+    spec = graph.spec.export_spec
+    assert spec is not None
+    _check_version(log_dir, spec.version)
+
+
+def _check_version(log_dir: Path, version: int | str) -> None:
     """Refuses a version that exists.
 
     Raises:
@@ -58,7 +75,7 @@ def write(graph: ModelGraph, exporter: Callable[[ExportedModel, str], None], log
     """Exports a graph of mode EXPORT with an exporter and returns the folder."""
     spec = graph.spec.export_spec
     assert spec is not None
-    check_version(log_dir, spec.version)
+    _check_version(log_dir, spec.version)
     log_dir.mkdir(parents=True, exist_ok=True)
     for leftover in log_dir.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(leftover, ignore_errors=True)
@@ -70,6 +87,7 @@ def write(graph: ModelGraph, exporter: Callable[[ExportedModel, str], None], log
         place.rename(log_dir / name)
     finally:
         shutil.rmtree(place, ignore_errors=True)
+    tf.get_logger().info("Exported model written to: %s", log_dir / name)
     return str(log_dir / name)
 
 
@@ -97,7 +115,7 @@ def exported_model(graph: ModelGraph) -> ExportedModel:
     )
 
 
-def _tensor_of(graph: ModelGraph, value: Any, name: str) -> tf.Tensor:  # noqa: ANN401 (whatever the user passed)
+def _tensor_of(graph: ModelGraph, value: Any, name: str) -> tf.Tensor:
     if getattr(value, "graph", None) is not graph.graph:
         msg = f"ExportSpec {name} is {value!r}, which is no tensor that model_fn made in this call."
         raise UsageError(msg)

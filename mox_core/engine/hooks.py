@@ -30,7 +30,7 @@ class Session:
     def graph(self) -> tf.Graph:
         return self._steps.graph.graph
 
-    def run(self, fetches: Any, feed_dict: Mapping[tf.Tensor, Any] | None = None) -> Any:  # noqa: ANN401 (any nest of tensors)
+    def run(self, fetches: Any, feed_dict: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Computes tensors on the inputs of the last step that a hook saw, without running a training step."""
         return self._steps.evaluate(fetches, feed_dict)
 
@@ -135,7 +135,8 @@ class HookRunner:
         """Runs one step with the hooks that want it around it."""
         present = [hook for hook in self.hooks if hook.next_step(step) == step]
         contexts = {
-            id(hook): RunContext(self._session, step, global_step, hook, self.coordinator, self._inter_mode) for hook in present
+            id(hook): RunContext(self._session, step, global_step, hook, self.coordinator, self._inter_mode)
+            for hook in present
         }
         asked = [(hook, hook.before_run(contexts[id(hook)])) for hook in present]
         feeds: dict[tf.Tensor, Any] = {}
@@ -143,7 +144,9 @@ class HookRunner:
             for tensor, value in (getattr(args, "feed_dict", None) or {}).items():
                 feeds[tensor] = _fed(tensor, value, hook)
         self._check_fed(feeds)
-        fetches = {str(n): args.fetches for n, (_, args) in enumerate(asked) if getattr(args, "fetches", None) is not None}
+        fetches = {
+            str(n): args.fetches for n, (_, args) in enumerate(asked) if getattr(args, "fetches", None) is not None
+        }
         outcome = self._steps.one(record=record, feeds=feeds, fetches=fetches or None)
         if outcome.steps:
             for number, (hook, args) in enumerate(asked):
@@ -168,13 +171,17 @@ def unfed(names: Sequence[str]) -> str:
     )
 
 
-def _fed(tensor: tf.Tensor, value: Any, hook: AggregativeSessionRunHook) -> tf.Tensor:  # noqa: ANN401 (an array of any dtype)
+def _fed(tensor: tf.Tensor, value: Any, hook: AggregativeSessionRunHook) -> tf.Tensor:
     try:
-        fed = tf.cast(tf.convert_to_tensor(value), tensor.dtype) if not tensor.dtype == tf.string else tf.constant(value)
+        fed = (
+            tf.cast(tf.convert_to_tensor(value), tensor.dtype) if not tensor.dtype == tf.string else tf.constant(value)
+        )
     except (TypeError, ValueError) as error:
         msg = f"{type(hook).__name__} feeds {tensor.op.name!r} with {type(value).__name__}, which is no {tensor.dtype.name}: {error}"
         raise UsageError(msg) from error
     if not tensor.shape.is_compatible_with(fed.shape):
-        msg = f"{type(hook).__name__} feeds {tensor.op.name!r} of shape {tensor.shape} with a value of shape {fed.shape}."
+        msg = (
+            f"{type(hook).__name__} feeds {tensor.op.name!r} of shape {tensor.shape} with a value of shape {fed.shape}."
+        )
         raise UsageError(msg)
     return fed

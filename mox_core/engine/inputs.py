@@ -12,7 +12,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
-from attrs import field, frozen
+from attrs import define, field, frozen
 
 from mox_core.engine import randomness, sources
 from mox_core.engine.skipped import SkipReport
@@ -75,6 +75,26 @@ class Batching:
         return self.auto and self.batch_size is not None
 
 
+@define
+class OpenInput:
+    """An input that is being read: the only owner of its iterator.
+
+    A process does not exit while an iterator with a Python op still prefetches, so the iterator must go when the run ends:
+    others hold this object, never the iterator.
+
+    Attributes:
+        iterator: gives (next position, inputs); None when closed.
+        endless: whether it never ends.
+    """
+
+    iterator: Any
+    endless: bool
+
+    def close(self) -> None:
+        """Lets go of the iterator."""
+        self.iterator = None
+
+
 @frozen(kw_only=True)
 class InputPipeline:
     """The batches of one mode.
@@ -84,6 +104,7 @@ class InputPipeline:
         specs: shape and dtype of each input of `model_fn`.
         num_positions: how many numbers a position has: one for each source.
         endless: whether the input never ends.
+        by_mox: whether mox made the batches.
         report: the account of bad samples.
     """
 
@@ -91,34 +112,28 @@ class InputPipeline:
     specs: tuple[tf.TensorSpec, ...]
     num_positions: int
     endless: bool
+    by_mox: bool
     report: SkipReport
-    _open: Callable[[list[int]], Dataset] = field(alias="open")
+    _open: Callable[[tuple[int, ...]], Dataset] = field(alias="open")
 
     @contextlib.contextmanager
-    def iterator(self, start: list[int] | None = None) -> Iterator[Any]:
-        """Opens the input at a position: an iterator of (next position, inputs).
-
-        It is let go of when the block ends, in whichever way: a process does not exit while an iterator with a Python op
-        still prefetches.
-        """
-        opened = [iter(self._open(start or [0] * self.num_positions))]
+    def open(self, start: list[int] | None = None) -> Iterator[OpenInput]:
+        """Opens the input at a position, its beginning by default, and closes it in whichever way the block ends."""
+        opened = OpenInput(iter(self._open(tuple(start or [0] * self.num_positions))), self.endless)
         try:
-            yield opened[0]
-        except tf.errors.InvalidArgumentError as error:
+            yield opened
+        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
             self.report.raise_error()
-            if "Cannot batch tensors with different shapes" in error.message:
-                msg = (
-                    f"the samples of input_fn in mode {self.mode} are not all of one shape ({error.message.splitlines()[0]}). "
-                    "Samples of a batch must agree: resize them (dataset argument image_size, or "
-                    "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False."
-                )
-                raise DataError(msg) from error
-            raise
-        except tf.errors.UnknownError:
-            self.report.raise_error()
-            raise
+            if "Cannot batch tensors with different shapes" not in error.message:
+                raise
+            msg = (
+                f"the samples of input_fn in mode {self.mode} are not all of one shape ({error.message.splitlines()[0]}). "
+                "Samples of a batch must agree: resize them (dataset argument image_size, or "
+                "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False."
+            )
+            raise DataError(msg) from error
         finally:
-            opened.clear()
+            opened.close()
 
 
 def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: int) -> InputPipeline:
@@ -157,13 +172,14 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
     if returned:
         open_elements = functools.partial(_open_dataset, traced, returned[0])
         num_positions = 1
-        endless = int(open_elements([0]).cardinality()) == tf.data.INFINITE_CARDINALITY
+        endless = int(open_elements((0,)).cardinality()) == tf.data.INFINITE_CARDINALITY
     else:
         open_elements = functools.partial(_open_samples, traced, trace, place[0], seed, report)
         num_positions = max(1, len(trace.sources))
         endless = all(source.end is None for source, _ in trace.sources)
 
-    def open_batches(start: list[int]) -> Dataset:
+    @functools.lru_cache(maxsize=1)  # validation opens its input again and again, at the same place
+    def open_batches(start: tuple[int, ...]) -> Dataset:
         elements = open_elements(start)
         if batching.by_mox:
             # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
@@ -171,9 +187,15 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
             elements = elements.batch(batching.batch_size, drop_remainder=whole).map(sources.last_position)
         return elements.prefetch(tf.data.AUTOTUNE)
 
-    specs = tuple(open_batches([0] * num_positions).element_spec[1])
+    specs = tuple(open_batches((0,) * num_positions).element_spec[1])
     return InputPipeline(
-        mode=mode, specs=specs, num_positions=num_positions, endless=endless, report=report, open=open_batches
+        mode=mode,
+        specs=specs,
+        num_positions=num_positions,
+        endless=endless,
+        by_mox=batching.by_mox,
+        report=report,
+        open=open_batches,
     )
 
 
@@ -190,12 +212,12 @@ def _as_tensors(result: object, mode: str) -> list[tf.Tensor]:
 
 
 def _open_samples(
-    traced: Any,  # noqa: ANN401 (TensorFlow exports no name for the class of a wrapped function)
+    traced: Any,
     trace: InputTrace,
     place: tf.Tensor,
     seed: int,
     report: SkipReport,
-    start: list[int],
+    start: tuple[int, ...],
 ) -> Dataset:
     """Maps the ops of `input_fn` over its sources: (positions, inputs)."""
     fed = [place]
@@ -217,12 +239,12 @@ def _open_samples(
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _open_dataset(traced: Any, spec: Any, start: list[int]) -> Dataset:  # noqa: ANN401 (as above; any structure of specs)
+def _open_dataset(traced: Any, spec: Any, start: tuple[int, ...]) -> Dataset:
     """Counts the elements of the dataset that `input_fn` returned: (positions, inputs)."""
     dataset = tf.data.experimental.from_variant(traced()[0], spec)
 
     @tf.autograph.experimental.do_not_convert
-    def apply(after: tf.Tensor, element: Any) -> tuple[tf.Tensor, tuple[Any, ...]]:  # noqa: ANN401 (any structure)
+    def apply(after: tf.Tensor, element: Any) -> tuple[tf.Tensor, tuple[Any, ...]]:
         return after[tf.newaxis], tuple(tf.nest.flatten(element))
 
     return dataset.skip(start[0]).enumerate(start=start[0] + 1).map(apply)
@@ -233,5 +255,5 @@ def _without_features(after: tf.Tensor) -> tuple[tf.Tensor, sources.Features]:
     return after, {}
 
 
-def _is_used(tensor: tf.Tensor, traced: Any) -> bool:  # noqa: ANN401 (as above)
+def _is_used(tensor: tf.Tensor, traced: Any) -> bool:
     return bool(tensor.consumers()) or any(tensor is output for output in traced.outputs)

@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from attrs import define
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
+@define
 class Interrupts:
     """Whether the run has been asked to end.
 
@@ -23,27 +25,32 @@ class Interrupts:
         received: the name of the signal, None as long as there was none.
     """
 
-    def __init__(self) -> None:
-        self.received: str | None = None
+    received: str | None = None
 
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Takes the signals in the block. Outside the main thread Python allows no handlers: there it does nothing."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {each: signal.getsignal(each) for each in _SIGNALS}
 
-        def note(number: int, _frame: FrameType | None) -> None:
-            self.received = signal.Signals(number).name
-            tf.get_logger().warning("%s: the run ends after this step and saves. A second one ends it at once.", self.received)
-            for each in _SIGNALS:
-                signal.signal(each, before[each])
+@contextlib.contextmanager
+def watched() -> Iterator[Interrupts]:
+    """Takes the signals in the block. Outside the main thread Python allows no handlers: there none is taken."""
+    interrupts = Interrupts()
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    before = {each: signal.getsignal(each) for each in _SIGNALS}
 
-        for each in _SIGNALS:
-            signal.signal(each, note)
-        try:
-            yield
-        finally:
-            for each in _SIGNALS:
-                signal.signal(each, before[each])
+    def restore() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        interrupts.received = signal.Signals(number).name
+        tf.get_logger().warning(
+            "%s: the run ends after this step and saves. A second one ends it at once.", interrupts.received
+        )
+        restore()
+
+    for each in _SIGNALS:
+        signal.signal(each, note)
+    try:
+        yield interrupts
+    finally:
+        restore()

@@ -18,7 +18,7 @@ _COUNTERS = "object_name_uids"
 _SCOPES = "name_scope_stack"
 
 
-def _global_state() -> Any | None:  # noqa: ANN401 (a module of Keras that has no types)
+def _global_state() -> Any | None:
     return sys.modules.get("keras.src.backend.common.global_state")
 
 

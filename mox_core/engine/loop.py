@@ -138,7 +138,9 @@ class Loop:
         """Runs the steps up to the next one that somebody wants to see, that one included."""
         step = self._done
         wanted = [observer.next_step(step) for observer in self.observers]
-        recorded = min((w for w, o in zip(wanted, self.observers, strict=True) if o.records and w is not None), default=None)
+        recorded = min(
+            (w for w, o in zip(wanted, self.observers, strict=True) if o.records and w is not None), default=None
+        )
         hooked = self.hooks.next_step(step)
         if step in {recorded, hooked}:
             return self.hooks.run(step, self.first_global_step + step, record=step == recorded)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 
     from mox_core.engine.state import RunState
 
-_REQUIRED = {ModeKeys.TRAIN: "loss", ModeKeys.EVAL: "log_info", ModeKeys.PREDICT: "output_info", ModeKeys.EXPORT: "export_spec"}
+_REQUIRED = {
+    ModeKeys.TRAIN: "loss",
+    ModeKeys.EVAL: "log_info",
+    ModeKeys.PREDICT: "output_info",
+    ModeKeys.EXPORT: "export_spec",
+}
 
 _graph: contextvars.ContextVar[tf.Graph | None] = contextvars.ContextVar("mox_model_graph", default=None)
 
@@ -67,6 +73,7 @@ class ModelGraph:
         effects: those ops.
         inputs: the placeholders of (positions, record, *inputs).
         learning_rate: the learning rate of the first optimizer, None without one.
+        watched: the names under 'log'.
         has_summaries: whether `model_fn` makes summaries of its own.
     """
 
@@ -74,6 +81,7 @@ class ModelGraph:
     spec: ModelSpec
     losses: tuple[Loss, ...]
     learning_rate: tf.Tensor | None
+    watched: tuple[str, ...]
     has_summaries: bool
     effects: tuple[tf.Operation, ...]
     inputs: tuple[tf.Tensor, ...]
@@ -94,7 +102,7 @@ class ModelGraph:
             if op.type == "Placeholder" and op.name not in fed and op.name not in captured
         }
 
-    def function(self, feeds: Sequence[tf.Tensor], fetches: Any, *, effects: bool) -> Callable[..., Any]:  # noqa: ANN401 (any nest of tensors)
+    def function(self, feeds: Sequence[tf.Tensor], fetches: Any, *, effects: bool) -> Callable[..., Any]:
         """Returns a function of the inputs and further fed tensors that computes chosen tensors.
 
         Args:
@@ -102,13 +110,12 @@ class ModelGraph:
             fetches: tensors and operations in any nest.
             effects: whether the ops with an effect run too, as in a step.
         """
-        flat = [
-            tensor.read_value() if isinstance(tensor, tf.Variable) else tensor for tensor in tf.nest.flatten(fetches)
-        ]
+        with self.graph.as_default():
+            flat = [each.read_value() if isinstance(each, tf.Variable) else each for each in tf.nest.flatten(fetches)]
         wanted = [*flat, *self.effects] if effects else flat
         pruned = self.traced.prune([*self.inputs, *feeds], wanted)
 
-        def call(*args: Any) -> Any:  # noqa: ANN401 (as above)
+        def call(*args: Any) -> Any:
             values = pruned(*args)
             return tf.nest.pack_sequence_as(fetches, values[: len(flat)])
 
@@ -122,6 +129,7 @@ def build(
     input_specs: Sequence[tf.TensorSpec],
     *,
     train: Callable[[ModelSpec, Sequence[Loss]], tf.Tensor | None] | None = None,
+    watch: Callable[[ModelSpec], dict[str, Any]] | None = None,
     outputs: bool = False,
     writer: tf.summary.SummaryWriter | None = None,
 ) -> ModelGraph:
@@ -133,6 +141,7 @@ def build(
         state: the variables of the run.
         input_specs: what the input gives.
         train: adds the ops that train, and returns the learning rate.
+        watch: which scalars stand under 'log'; `log_info` by default, which EVAL then needs.
         outputs: whether the values of `output_info` are wanted.
         writer: where `tf.summary` ops write; None for nowhere.
 
@@ -151,16 +160,19 @@ def build(
             graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, state.step)
             dependencies = stack.enter_context(AutomaticControlDependencies())
             spec = model_fn(list(inputs), mode)
-            check_spec(spec, mode)
+            check_spec(spec, None if watch else _REQUIRED[mode], mode)
             losses = _losses(spec)
+            log = watch(spec) if watch else spec.log_info or {}
             made["learning_rate"] = train(spec, losses) if train else None
             if mode == ModeKeys.TRAIN:
                 state.step.assign_add(1)
                 state.positions.assign(positions)
             values = {
                 "losses": [tf.cast(loss.tensor, tf.float32) for loss in losses],
-                "log": {name: tf.convert_to_tensor(value) for name, value in (spec.log_info or {}).items()},
-                "outputs": {name: tf.convert_to_tensor(value) for name, value in spec.output_info.items()} if outputs else {},
+                "log": {name: tf.convert_to_tensor(value) for name, value in log.items()},
+                "outputs": {name: tf.convert_to_tensor(value) for name, value in spec.output_info.items()}
+                if outputs
+                else {},
                 "samples": _num_samples(inputs),
             }
             if made["learning_rate"] is not None:
@@ -169,6 +181,7 @@ def build(
         made.update(
             spec=spec,
             losses=tuple(losses),
+            watched=tuple(log),
             inputs=(positions, record, *inputs),
             # Summary ops are conditional on `record`, and nothing else is.
             has_summaries=bool(record.consumers()),
@@ -184,7 +197,7 @@ def build(
     return ModelGraph(mode=mode, traced=traced, **made)
 
 
-def check_spec(spec: object, mode: str) -> None:
+def check_spec(spec: object, required: str | None, mode: str) -> None:
     """Checks what `model_fn` returned against what the mode needs.
 
     Raises:
@@ -193,9 +206,7 @@ def check_spec(spec: object, mode: str) -> None:
     if not isinstance(spec, ModelSpec):
         msg = f"model_fn returned {spec!r} in mode {mode}. It returns a mox.ModelSpec(...)."
         raise UsageError(msg)
-    required = _REQUIRED[mode]
-    value = getattr(spec, required)
-    if value is None or (isinstance(value, dict) and not value):
+    if required and not isinstance(getattr(spec, required), tf.Tensor) and not getattr(spec, required):
         msg = f"model_fn returned a ModelSpec without {required} in mode {mode}, which needs it: pass ModelSpec({required}=...)."
         raise UsageError(msg)
     for name, tensor in (spec.log_info or {}).items():
@@ -206,9 +217,11 @@ def check_spec(spec: object, mode: str) -> None:
             _check_scalar(loss, "loss" if len(losses) == 1 else f"loss[{number}]")
 
 
-def _check_scalar(value: Any, name: str) -> None:  # noqa: ANN401 (whatever the user passed)
+def _check_scalar(value: Any, name: str) -> None:
     tensor = tf.convert_to_tensor(value)
-    if tensor.shape.rank not in (0, None) or not (tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool):
+    if tensor.shape.rank not in (0, None) or not (
+        tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool
+    ):
         msg = (
             f"ModelSpec {name} is a {tensor.dtype.name} tensor of shape {tensor.shape}. It must be a scalar number: "
             "use tf.reduce_mean, for instance."
@@ -241,12 +254,14 @@ def _current(graph: tf.Graph) -> Iterator[None]:
 @contextlib.contextmanager
 def _summary_scope(writer: tf.summary.SummaryWriter | None, record: tf.Tensor, state: RunState) -> Iterator[None]:
     """Lets summary ops of the model, of TF2 and of TF1, write at the steps at which `record` is true."""
-    step = tf.summary.experimental.get_step()
-    tf.summary.experimental.set_step(state.step.read_value())
-    # Without a writer, TF1's summary ops would warn that they find none.
-    used, condition = (tf.summary.create_noop_writer(), False) if writer is None else (writer, record)
-    try:
-        with used.as_default(), tf.summary.record_if(condition):
-            yield
-    finally:
-        tf.summary.experimental.set_step(step)
+    with contextlib.ExitStack() as stack:
+        if writer is None:
+            stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", message="Cannot activate TF2 compatibility")  # TF1's ops find no writer
+            stack.enter_context(tf.summary.record_if(False))
+        else:
+            stack.callback(tf.summary.experimental.set_step, tf.summary.experimental.get_step())
+            tf.summary.experimental.set_step(state.step.read_value())
+            stack.enter_context(writer.as_default())
+            stack.enter_context(tf.summary.record_if(record))
+        yield

@@ -37,7 +37,7 @@ def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpe
     return train
 
 
-def _make(optimizer_fn: Callable[[], Any]) -> Any:  # noqa: ANN401 (v1 and Keras optimizers share no class)
+def _make(optimizer_fn: Callable[[], Any]) -> Any:
     optimizer = optimizer_fn()
     if not hasattr(optimizer, "apply_gradients"):
         msg = (
@@ -56,7 +56,9 @@ def _scopes_of(spec: ModelSpec, count: int) -> list[list[str] | None]:
     if not isinstance(spec.loss, (list, tuple)) and all(isinstance(scope, str) for scope in scopes):
         scopes = [scopes]
     if len(scopes) != count:
-        msg = f"ModelSpec has {count} losses and var_scopes for {len(scopes)}: give a list of scope names for each loss."
+        msg = (
+            f"ModelSpec has {count} losses and var_scopes for {len(scopes)}: give a list of scope names for each loss."
+        )
         raise UsageError(msg)
     return scopes
 
@@ -83,7 +85,7 @@ def _within(name: str, scope: str) -> bool:
     return name.startswith(scope.rstrip("/") + "/")
 
 
-def learning_rate_of(optimizer: Any) -> tf.Tensor | None:  # noqa: ANN401 (as above)
+def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
     """Returns the learning rate that an optimizer used, None where it has none that can be found.
 
     The optimizers of TF1 have no public name for it; a wrapper answers for what it wraps by a `learning_rate` of its own.

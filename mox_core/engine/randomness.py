@@ -60,15 +60,10 @@ def fold(*parts: object) -> int:
     return int.from_bytes(digest, "big") >> 1
 
 
-def global_seed() -> int | None:
-    """Returns what `tf.random.set_seed` (or `keras.utils.set_random_seed`) set, None where nothing did."""
+def run_seed() -> int:
+    """Returns what `tf.random.set_seed` or `keras.utils.set_random_seed` set, a new random seed where nothing did."""
     seed, _ = tf.compat.v1.random.get_seed(None)
-    return None if seed is None else int(seed)
-
-
-def new_seed() -> int:
-    """Returns a seed for a run that was given none."""
-    return secrets.randbits(31)
+    return secrets.randbits(31) if seed is None else int(seed)
 
 
 @contextlib.contextmanager
@@ -113,7 +108,7 @@ def stateless_random_ops() -> Iterator[None]:
 
 def _dispatch(original: Callable[..., Any], twin: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 (it stands in for functions of every signature)
+    def call(*args: Any, **kwargs: Any) -> Any:
         scope = _scope.get()
         if scope is None or not scope.covers_current_graph():
             return original(*args, **kwargs)
@@ -124,41 +119,41 @@ def _dispatch(original: Callable[..., Any], twin: Callable[..., Any]) -> Callabl
     return call
 
 
-def _uniform(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:  # noqa: ANN401 (whatever TensorFlow takes)
+def _uniform(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:
     return tf.random.stateless_uniform(shape, seed, dtype=dtype)
 
 
-def _uniform_int(seed: tf.Tensor, shape: Any, minval: Any, maxval: Any) -> tf.Tensor:  # noqa: ANN401 (as above)
+def _uniform_int(seed: tf.Tensor, shape: Any, minval: Any, maxval: Any) -> tf.Tensor:
     low = tf.convert_to_tensor(minval)
     return tf.random.stateless_uniform(shape, seed, low, maxval, dtype=low.dtype)
 
 
-def _normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:  # noqa: ANN401 (as above)
+def _normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:
     return tf.random.stateless_normal(shape, seed, dtype=dtype)
 
 
-def _truncated_normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:  # noqa: ANN401 (as above)
+def _truncated_normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:
     return tf.random.stateless_truncated_normal(shape, seed, dtype=dtype)
 
 
-def _shuffle(seed: tf.Tensor, value: Any) -> tf.Tensor:  # noqa: ANN401 (as above)
+def _shuffle(seed: tf.Tensor, value: Any) -> tf.Tensor:
     return tf.random.experimental.stateless_shuffle(value, seed)
 
 
-def _multinomial(seed: tf.Tensor, logits: Any, num_samples: Any, output_dtype: tf.DType = tf.int64) -> tf.Tensor:  # noqa: ANN401 (as above)
+def _multinomial(seed: tf.Tensor, logits: Any, num_samples: Any, output_dtype: tf.DType = tf.int64) -> tf.Tensor:
     return tf.random.stateless_categorical(logits, num_samples, seed, dtype=output_dtype)
 
 
-def _gamma(seed: tf.Tensor, shape: Any, alpha: Any) -> tf.Tensor:  # noqa: ANN401 (as above)
+def _gamma(seed: tf.Tensor, shape: Any, alpha: Any) -> tf.Tensor:
     alpha = tf.convert_to_tensor(alpha)
     return tf.random.stateless_gamma(tf.concat([shape, tf.shape(alpha)], 0), seed, alpha, dtype=alpha.dtype)
 
 
-def _poisson(seed: tf.Tensor, shape: Any, rate: Any, dtype: tf.DType = tf.int64) -> tf.Tensor:  # noqa: ANN401 (as above)
+def _poisson(seed: tf.Tensor, shape: Any, rate: Any, dtype: tf.DType = tf.int64) -> tf.Tensor:
     return tf.random.stateless_poisson(tf.concat([shape, tf.shape(rate)], 0), seed, rate, dtype=dtype)
 
 
-def _bounding_box(seed: tf.Tensor, image_size: Any, bounding_boxes: Any, **options: Any) -> Any:  # noqa: ANN401 (as above)
+def _bounding_box(seed: tf.Tensor, image_size: Any, bounding_boxes: Any, **options: Any) -> Any:
     return tf.raw_ops.StatelessSampleDistortedBoundingBox(
         image_size=image_size, bounding_boxes=bounding_boxes, seed=seed, **options
     )

@@ -60,7 +60,7 @@ class SampleSource:
         Raises:
             UsageError: outside `input_fn`.
         """
-        from mox_core.engine.inputs import current_trace  # noqa: PLC0415 (inputs imports this module)
+        from mox_core.engine.inputs import current_trace
 
         return current_trace().add_source(self)
 
@@ -79,7 +79,9 @@ class SampleSource:
         last = tf.constant(self.num_samples - 1, tf.int64)
         return tf.random.experimental.index_shuffle(offset, key, last)
 
-    def dataset(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> tf.data.Dataset[Any]:
+    def dataset(
+        self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport
+    ) -> tf.data.Dataset[Any]:
         """Returns (next position, features) from a position on; the next position is where a resumed run would start.
 
         Args:
@@ -154,7 +156,7 @@ class SampleSource:
 
 
 @tf.autograph.experimental.do_not_convert
-def last_position(after: tf.Tensor, elements: Any) -> tuple[tf.Tensor, Any]:  # noqa: ANN401 (any structure of tensors)
+def last_position(after: tf.Tensor, elements: Any) -> tuple[tf.Tensor, Any]:
     """Gives a batch the next position of its last sample."""
     return after[-1], elements
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from mox_core.engine.inputs import OpenInput
     from mox_core.engine.modelgraph import ModelGraph
 
 
@@ -44,13 +45,11 @@ class Steps:
 
     Attributes:
         graph: the graph of the mode.
-        iterator: gives (positions, inputs).
-        endless: whether the iterator never ends.
+        input: gives (positions, inputs).
     """
 
     graph: ModelGraph
-    iterator: Any
-    endless: bool
+    input: OpenInput
     _many: Callable[..., Any] | None = field(default=None, init=False)
     _special: dict[Any, Callable[..., Any]] = field(factory=dict, init=False)
     last_inputs: tuple[Any, ...] | None = field(default=None, init=False)
@@ -58,8 +57,8 @@ class Steps:
     def many(self, count: int) -> Outcome:
         """Runs up to `count` steps in one compiled call."""
         if self._many is None:
-            self._many = _compile(self.graph, self.iterator, endless=self.endless)
-        steps, more, finite, values, sums, samples = self._many(self.iterator, tf.constant(count, tf.int64))
+            self._many = _compile(self.graph, endless=self.input.endless)
+        steps, more, finite, values, sums, samples = self._many(self.input.iterator, tf.constant(count, tf.int64))
         steps = int(steps)
         return Outcome(
             steps=steps,
@@ -70,9 +69,11 @@ class Steps:
             ended=not bool(more),
         )
 
-    def one(self, *, record: bool = False, feeds: Mapping[tf.Tensor, Any] | None = None, fetches: Any = None) -> Outcome:  # noqa: ANN401 (any nest of tensors)
+    def one(
+        self, *, record: bool = False, feeds: Mapping[tf.Tensor, Any] | None = None, fetches: Any = None
+    ) -> Outcome:
         """Runs one step that records summaries, is fed, or gives further tensors."""
-        element = next(self.iterator, None)
+        element = next(self.input.iterator, None)
         if element is None:
             return Outcome(steps=0, samples=0, values=None, sums={}, ended=True)
         positions, inputs = element
@@ -83,16 +84,21 @@ class Steps:
         finite = all(tf.math.is_finite(loss) for loss in values["losses"])
         sums = {name: float(value) * samples for name, value in values["log"].items()}
         return Outcome(
-            steps=1, samples=samples, values=values, sums=sums, finite=finite, fetched=tf.nest.map_structure(_array, fetched)
+            steps=1,
+            samples=samples,
+            values=values,
+            sums=sums,
+            finite=finite,
+            fetched=tf.nest.map_structure(_array, fetched),
         )
 
-    def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:  # noqa: ANN401 (as above)
+    def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Computes tensors on the inputs of the last single step, without running the step's effects."""
         inputs = self.last_inputs or tuple(_blank_inputs(self.graph.inputs))
         function = self.graph.function(list(feeds or {}), fetches, effects=False)
         return tf.nest.map_structure(_array, function(*inputs, *(feeds or {}).values()))
 
-    def _special_function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any) -> Callable[..., Any]:  # noqa: ANN401 (as above)
+    def _special_function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any) -> Callable[..., Any]:
         if not feeds and fetches is None:
             return lambda *inputs: (self.graph.traced(*inputs), None)
         key = (tuple(id(tensor) for tensor in feeds), tuple(id(tensor) for tensor in tf.nest.flatten(fetches)))
@@ -103,7 +109,7 @@ class Steps:
         return self._special[key]
 
 
-def _compile(graph: ModelGraph, iterator: Any, *, endless: bool) -> Callable[..., Any]:  # noqa: ANN401 (an iterator of tf.data)
+def _compile(graph: ModelGraph, *, endless: bool) -> Callable[..., Any]:
     """Returns a function of (iterator, count) that runs steps in a loop on the device.
 
     It stops at the end of the input or when a loss is not finite, and carries the values of the last step.
@@ -112,19 +118,23 @@ def _compile(graph: ModelGraph, iterator: Any, *, endless: bool) -> Callable[...
 
     def step(element: tuple[tf.Tensor, Sequence[tf.Tensor]]) -> dict[str, Any]:
         positions, inputs = element
-        return graph.traced(positions, tf.constant(False), *inputs)  # noqa: FBT003 (a tensor)
+        return graph.traced(positions, tf.constant(False), *inputs)
 
-    def run(iterator: Any, count: tf.Tensor) -> Any:  # noqa: ANN401 (as above)
+    def run(iterator: Any, count: tf.Tensor) -> Any:
         def proceed(done: tf.Tensor, more: tf.Tensor, finite: tf.Tensor, *_: Any) -> tf.Tensor:
             return (done < count) & more & finite
 
-        def body(done: tf.Tensor, _more: tf.Tensor, _finite: tf.Tensor, last: Any, sums: Any, samples: tf.Tensor) -> Any:  # noqa: ANN401 (nests of tensors)
-            def go(element: Any) -> Any:  # noqa: ANN401 (as above)
+        def body(
+            done: tf.Tensor, _more: tf.Tensor, _finite: tf.Tensor, last: Any, sums: Any, samples: tf.Tensor
+        ) -> Any:
+            def go(element: Any) -> Any:
                 values = step(element)
                 weight = tf.cast(values["samples"], tf.float64)
-                total = {name: sums[name] + tf.cast(value, tf.float64) * weight for name, value in values["log"].items()}
-                finite = tf.reduce_all(tf.math.is_finite(values["losses"])) if values["losses"] else tf.constant(True)  # noqa: FBT003
-                return done + 1, tf.constant(True), finite, values, total, samples + values["samples"]  # noqa: FBT003
+                total = {
+                    name: sums[name] + tf.cast(value, tf.float64) * weight for name, value in values["log"].items()
+                }
+                finite = tf.reduce_all(tf.math.is_finite(values["losses"])) if values["losses"] else tf.constant(True)
+                return done + 1, tf.constant(True), finite, values, total, samples + values["samples"]
 
             if endless:
                 return go(next(iterator))
@@ -132,12 +142,12 @@ def _compile(graph: ModelGraph, iterator: Any, *, endless: bool) -> Callable[...
             return tf.cond(
                 element.has_value(),
                 lambda: go(element.get_value()),
-                lambda: (done, tf.constant(False), tf.constant(True), last, sums, samples),  # noqa: FBT003
+                lambda: (done, tf.constant(False), tf.constant(True), last, sums, samples),
             )
 
         zero = tf.constant(0, tf.int64)
         sums = {name: tf.constant(0, tf.float64) for name in blank["log"]}
-        start = (zero, tf.constant(True), tf.constant(True), tf.nest.map_structure(tf.identity, blank), sums, zero)  # noqa: FBT003
+        start = (zero, tf.constant(True), tf.constant(True), tf.nest.map_structure(tf.identity, blank), sums, zero)
         shapes = tf.nest.map_structure(lambda tensor: tensor.shape, start)
         given = tf.nest.map_structure(lambda tensor: tensor.shape, graph.traced.structured_outputs)
         shapes = (*shapes[:3], given, *shapes[4:])
@@ -154,5 +164,5 @@ def _blank_inputs(inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     return [_blank(tensor) for tensor in inputs]
 
 
-def _array(value: Any) -> np.ndarray[Any, Any]:  # noqa: ANN401 (a tensor, or what a hook fetched)
+def _array(value: Any) -> np.ndarray[Any, Any]:
     return value.numpy() if tf.is_tensor(value) else value

@@ -8,6 +8,8 @@ import tensorflow as tf
 from attrs import define, field
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mox_core.engine.loop import Seen
 
 
@@ -51,3 +53,7 @@ def write_scalars(writer: tf.summary.SummaryWriter, scalars: dict[str, Any], ste
         for tag, value in scalars.items():
             tf.summary.scalar(tag, tf.cast(value, tf.float32), step=step)
 
+
+def open_writer(log_dir: Path, *, training: bool) -> tf.summary.SummaryWriter:
+    """Opens where summaries go: TRAIN into log_dir itself, others beside it, as a run of their own in TensorBoard."""
+    return tf.summary.create_file_writer(str(log_dir if training else log_dir / "eval"))

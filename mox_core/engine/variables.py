@@ -17,6 +17,7 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+
 class VariableStore:
     """The variables of one run by name.
 
@@ -106,7 +107,7 @@ def _check_same(variable: tf.Variable, name: str, kwargs: dict[str, Any]) -> Non
         raise UsageError(msg)
 
 
-def _evaluate(value: tf.Tensor, name: str, graph: tf.Graph, constants: Mapping[str, Any]) -> Any:  # noqa: ANN401 (an array of any dtype)
+def _evaluate(value: tf.Tensor, name: str, graph: tf.Graph, constants: Mapping[str, Any]) -> Any:
     """Computes an initial value that was given as a tensor of the trace: TensorFlow cannot lift it out by itself."""
     static = tf.get_static_value(value)
     if static is not None:

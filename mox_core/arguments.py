@@ -1,0 +1,259 @@
+"""The arguments of `mox.run`, checked by name before TensorFlow does any work."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+
+from mox_core import catalog
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.errors import UsageError
+from mox_core.flags import get_flag
+from mox_core.modes import RUN_MODES, ModeKeys
+from mox_core.plugins.offers import ExporterOffer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+NOT_GIVEN: Final[Any] = object()
+_SAVE_SECS = 600
+"""What TensorFlow's monitored training saves by."""
+
+
+@frozen(kw_only=True)
+class Job:
+    """What a run is to do: the arguments of `mox.run` in one form, and the flags that it reads."""
+
+    input_fn: Callable[..., Any]
+    model_fn: Callable[..., Any]
+    optimizer_fns: Sequence[Callable[[], Any]]
+    output_fn: Callable[..., Any] | None
+    run_mode: str
+    inter_mode: str | None
+    batch_size: int | None
+    auto_batch: bool
+    log_dir: Path | None
+    checkpoint_path: Path | None
+    max_number_of_steps: int
+    log_every_n_steps: int
+    output_every_n_steps: int
+    save_summary_steps: int
+    save_model_secs: float | None
+    save_model_steps: int | None
+    exporter: Callable[..., None] | None
+    max_to_keep: int
+    checkpoint_include_patterns: tuple[str, ...]
+    checkpoint_exclude_patterns: tuple[str, ...]
+
+    @property
+    def training(self) -> bool:
+        """Whether the run moves weights."""
+        return self.run_mode == ModeKeys.TRAIN
+
+
+def check(  # noqa: PLR0913 (the arguments of mox.run)
+    *,
+    input_fn: object,
+    output_fn: object,
+    model_fn: object,
+    optimizer_fn: object,
+    run_mode: object,
+    inter_mode: object,
+    batch_size: object,
+    auto_batch: object,
+    log_dir: object,
+    max_number_of_steps: object,
+    checkpoint_path: object,
+    log_every_n_steps: object,
+    output_every_n_steps: object,
+    save_summary_steps: object,
+    save_model_secs: object,
+    save_model_steps: object,
+    export_model: object,
+    fetch_strategy_fn: object,
+) -> Job:
+    """Returns the job that arguments describe; see `mox.run` for each of them.
+
+    Raises:
+        UsageError: with the first argument that cannot be, what it is, and what it may be.
+    """
+    mode = _run_mode(run_mode)
+    if fetch_strategy_fn is not None:
+        raise UsageError("fetch_strategy_fn is not supported, nothing is known of its meaning: leave it out.")
+    _check_one_device()
+    seconds, steps = _saving(save_model_secs, save_model_steps)
+    return Job(
+        run_mode=mode,
+        inter_mode=_inter_mode(inter_mode, mode),
+        input_fn=_function(input_fn, "input_fn", "mode"),
+        model_fn=_function(model_fn, "model_fn", "inputs", "mode"),
+        optimizer_fns=_optimizer_fns(optimizer_fn, mode),
+        output_fn=_output_fn(output_fn, output_every_n_steps, mode),
+        batch_size=None if batch_size is None else _count(batch_size, "batch_size", lowest=1),
+        auto_batch=_boolean(auto_batch, "auto_batch"),
+        log_dir=_path(log_dir, "log_dir"),
+        checkpoint_path=_path(checkpoint_path, "checkpoint_path"),
+        max_number_of_steps=_count(max_number_of_steps, "max_number_of_steps", lowest=0),
+        log_every_n_steps=_count(log_every_n_steps, "log_every_n_steps", lowest=1),
+        output_every_n_steps=_count(output_every_n_steps, "output_every_n_steps", lowest=0),
+        save_summary_steps=_count(save_summary_steps, "save_summary_steps", lowest=1),
+        save_model_secs=seconds,
+        save_model_steps=steps,
+        exporter=_exporter(export_model, log_dir),
+        max_to_keep=get_flag("max_to_keep"),
+        checkpoint_include_patterns=_patterns("checkpoint_include_patterns"),
+        checkpoint_exclude_patterns=_patterns("checkpoint_exclude_patterns"),
+    )
+
+
+def _run_mode(mode: object) -> str:
+    if mode in RUN_MODES:
+        return str(mode)
+    also = " EXPORT is not run: pass export_model." if mode == ModeKeys.EXPORT else ""
+    help_ = did_you_mean(nearest(str(mode), RUN_MODES))
+    raise UsageError(
+        f"run_mode is {mode!r}; it must be one of {', '.join(map(repr, RUN_MODES))}.{also} {help_}".rstrip()
+    )
+
+
+def _inter_mode(inter_mode: object, run_mode: str) -> str | None:
+    if inter_mode is None:
+        return None
+    if inter_mode != ModeKeys.EVAL:
+        raise UsageError(f"inter_mode is {inter_mode!r}; it must be mox.ModeKeys.EVAL, or None.")
+    if run_mode != ModeKeys.TRAIN:
+        raise UsageError(f"inter_mode goes with run_mode TRAIN, and run_mode is {run_mode!r}: leave inter_mode out.")
+    return ModeKeys.EVAL
+
+
+def _function(function: object, name: str, *parameters: str) -> Callable[..., Any]:
+    if not callable(function):
+        wanted = f"it must be a function: def {name}({', '.join(parameters)}, **kwargs)."
+        raise UsageError(
+            f"{name} is {function!r}; {wanted}" if function is not None else f"{name} is missing; {wanted}"
+        )
+    try:
+        inspect.signature(function).bind(*parameters)
+    except TypeError as error:
+        raise UsageError(
+            f"{name} is called as {name}({', '.join(parameters)}), which {_named(function)} does not take: {error}."
+        ) from error
+    except ValueError:  # a callable of C, which does not tell its signature
+        pass
+    return function
+
+
+def _optimizer_fns(functions: object, mode: str) -> Sequence[Callable[[], Any]]:
+    if functions is None:
+        if mode == ModeKeys.TRAIN:
+            raise UsageError(
+                "optimizer_fn is missing; TRAIN needs it: optimizer_fn=mox.get_optimizer_fn('momentum', learning_rate=0.1, momentum=0.9)."
+            )
+        return ()
+    several = functions if isinstance(functions, (list, tuple)) else [functions]
+    if not several:
+        raise UsageError(
+            "optimizer_fn is an empty list; it must be a function that returns an optimizer, or one for each loss."
+        )
+    for function in several:
+        if not callable(function):
+            kind = type(function).__name__
+            raise UsageError(
+                f"optimizer_fn is {function!r}; it must be a function that returns an optimizer, not the optimizer: "
+                f"optimizer_fn=lambda: {kind}(...)."
+            )
+    return several
+
+
+def _output_fn(function: object, every: object, mode: str) -> Callable[..., Any] | None:
+    if function is None:
+        if mode == ModeKeys.PREDICT:
+            raise UsageError("output_fn is missing; PREDICT gives its results to it: def output_fn(outputs, **kwargs).")
+        return None
+    if not isinstance(every, int) or every < 1:
+        raise UsageError(
+            f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: how many steps are handed over at a time."
+        )
+    return _function(function, "output_fn", "outputs")
+
+
+def _count(value: object, name: str, *, lowest: int) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= lowest:
+        return value
+    if hasattr(value, "__index__") and not isinstance(value, bool) and (number := value.__index__()) >= lowest:
+        return int(number)  # a NumPy integer
+    raise UsageError(f"{name} is {value!r}; it must be a whole number, {lowest} or more.")
+
+
+def _boolean(value: object, name: str) -> bool:
+    if isinstance(value, bool):
+        return value
+    raise UsageError(f"{name} is {value!r}; it must be True or False.")
+
+
+def _path(value: object, name: str) -> Path | None:
+    if value is None or value == "":
+        return None
+    if not isinstance(value, (str, os.PathLike)):
+        raise UsageError(f"{name} is {value!r}; it must be a path, or None.")
+    text = os.fspath(value)
+    if "://" in str(text):
+        raise UsageError(f"{name} is {text!r}; it must be a path of this machine's file system.")
+    return Path(str(text)).expanduser()
+
+
+def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:
+    """Returns how often to save: seconds win over steps if both are given, and 600 seconds if neither is."""
+    if seconds is NOT_GIVEN and steps is NOT_GIVEN:
+        return float(_SAVE_SECS), None
+    if seconds is not NOT_GIVEN and seconds is not None:
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0:
+            raise UsageError(f"save_model_secs is {seconds!r}; it must be a number of seconds above 0.")
+        return float(seconds), None
+    if steps is NOT_GIVEN or steps is None:
+        return None, None
+    return None, _count(steps, "save_model_steps", lowest=1)
+
+
+def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | None:
+    if export_model is None or export_model is False:
+        return None
+    if not (isinstance(export_model, str) or callable(export_model)):
+        raise UsageError(
+            f"export_model is {export_model!r}; it must be a name of mox.ExportKeys, such as mox.ExportKeys.TF_SERVING, "
+            "or a function (model, directory)."
+        )
+    if not log_dir:
+        raise UsageError("export_model needs log_dir: the exported model is written into a version folder there.")
+    return catalog.find_target(ExporterOffer, export_model)
+
+
+def _patterns(flag: str) -> tuple[str, ...]:
+    parts = tuple(part.strip() for part in get_flag(flag).split(",") if part.strip())
+    for part in parts:
+        try:
+            re.compile(part)
+        except re.error as error:
+            raise UsageError(f"flag {flag!r} holds {part!r}, which is no regular expression: {error}.") from error
+    return parts
+
+
+def _check_one_device() -> None:
+    """Refuses flags that ask for more than this version does, instead of training on less than was asked for."""
+    if (gpus := get_flag("num_gpus")) != 1:
+        raise UsageError(f"--num_gpus={gpus}: this version trains on one device; leave the flag out, or give 1.")
+    hosts = [host for host in get_flag("worker_hosts").split(",") if host]
+    if len(hosts) > 1 or get_flag("job_name") == "ps":
+        raise UsageError(
+            f"--worker_hosts={get_flag('worker_hosts')} --job_name={get_flag('job_name')}: this version trains in one process; "
+            "start one worker, without the flags of a distributed job."
+        )
+
+
+def _named(function: Callable[..., Any]) -> str:
+    return f"{getattr(function, '__name__', type(function).__name__)}{inspect.signature(function)}"

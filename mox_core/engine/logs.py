@@ -1,0 +1,56 @@
+"""TensorFlow's logger, set up so that the lines of a run are seen, and each once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mox_core.engine.loop import Result
+
+
+@contextlib.contextmanager
+def each_line_once() -> Iterator[None]:
+    """Shows lines of level INFO, unless the user has chosen a level, and keeps the root logger from showing them again."""
+    logger = tf.get_logger()
+    level, propagate = logger.level, logger.propagate
+    if level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if logger.handlers and logging.getLogger().handlers:
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagate
+
+
+def evaluated(result: Result) -> None:
+    """Says the means over all steps of a run that does not train, as the original did."""
+    means = [f"{name}: {value}" for name, value in result.means.items()]
+    tf.get_logger().info("\t".join([*means, f"[{result.samples} examples]"]))
+
+
+def stopped(result: Result, global_step: int) -> None:
+    """Says why a training run ended."""
+    why = {
+        "max_number_of_steps": "max_number_of_steps is reached",
+        "end of input": "the input has ended",
+    }.get(result.stopped_by, f"{result.stopped_by} asked for it")
+    tf.get_logger().info("Training stops at global step %d: %s.", global_step, why)
+
+
+def nothing_to_train(step: int, max_number_of_steps: int, log_dir: object) -> None:
+    """Says why a run ends before its first step (box 6-0-1 of the manual)."""
+    tf.get_logger().warning(
+        "%s already holds global step %d and max_number_of_steps is %d: there is nothing left to train. "
+        "Pass a higher max_number_of_steps to go on, or another log_dir to start anew.",
+        log_dir,
+        step,
+        max_number_of_steps,
+    )

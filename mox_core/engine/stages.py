@@ -1,0 +1,139 @@
+"""The stages of a run that take a decision, in the order in which `mox_core.runner` goes through them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core.engine import checkpoint, export, inputs, inter, logs, loop, modelgraph, optimize, randomness, summaries
+from mox_core.errors import CheckpointError, UsageError
+from mox_core.modes import ModeKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mox_core.arguments import Job
+    from mox_core.engine.state import RunState
+
+
+def find_checkpoint(job: Job) -> tuple[checkpoint.Checkpoint | None, bool]:
+    """Returns the checkpoint to start from, and whether it is one of this log_dir: the rules of the manual's chapter 6."""
+    found = checkpoint.newest(job.log_dir) if job.log_dir else None
+    if found is not None:
+        if job.checkpoint_path:
+            checkpoint.ignored(job.log_dir)
+        return found, True
+    if job.checkpoint_path:
+        return checkpoint.at(job.checkpoint_path), False
+    if not job.training:
+        places = [f"log_dir {str(job.log_dir)!r}"] if job.log_dir else []
+        raise CheckpointError(
+            f"{job.run_mode} needs a checkpoint and found none: looked in {' and '.join(places) or 'no folder at all'}, "
+            "and checkpoint_path is not given. Train first, or pass log_dir or checkpoint_path."
+        )
+    return None, False
+
+
+def seed(resumed: checkpoint.Checkpoint | None) -> int:
+    """Returns the seed of the run; one that goes on keeps the seed of its beginning, or the order of samples would change."""
+    return randomness.run_seed() if resumed is None or resumed.seed is None else resumed.seed
+
+
+def build_graph(
+    job: Job, pipeline: inputs.InputPipeline, state: RunState, writer: tf.summary.SummaryWriter | None
+) -> modelgraph.ModelGraph:
+    return modelgraph.build(
+        job.model_fn,
+        job.run_mode,
+        state,
+        pipeline.specs,
+        train=optimize.make_train(job.optimizer_fns) if job.training else None,
+        outputs=job.output_fn is not None,
+        writer=writer,
+    )
+
+
+def build_inter_mode(
+    job: Job, batching: inputs.Batching, graph: modelgraph.ModelGraph, state: RunState
+) -> inter.InterMode | None:
+    asking = [type(hook).__name__ for hook in graph.spec.hooks if hook.run_inter_mode()]
+    if job.inter_mode is None:
+        if job.training and asking:
+            raise UsageError(
+                f"{asking[0]} runs the inter mode, and there is none: pass inter_mode=mox.ModeKeys.EVAL to mox.run."
+            )
+        return None
+    pipeline = inputs.build(job.input_fn, job.inter_mode, batching, seed=state.seed)
+    twin = modelgraph.build(job.model_fn, job.inter_mode, state, pipeline.specs, watch=inter.monitored)
+    return inter.InterMode(twin, pipeline, graph.spec.hooks)
+
+
+def build_export(job: Job, pipeline: inputs.InputPipeline, state: RunState) -> modelgraph.ModelGraph | None:
+    """Builds what is exported before training, so that what cannot be exported is known before it."""
+    if job.exporter is None or job.log_dir is None:
+        return None
+    graph = modelgraph.build(job.model_fn, ModeKeys.EXPORT, state, export.input_specs(pipeline))
+    export.check(graph, job.log_dir)
+    return graph
+
+
+def check_end(job: Job, pipeline: inputs.InputPipeline, graph: modelgraph.ModelGraph) -> None:
+    """Refuses a run that nothing would end."""
+    if job.max_number_of_steps or not pipeline.endless or graph.spec.hooks:
+        return
+    raise UsageError(
+        f"max_number_of_steps is 0 and the input of {job.run_mode} never ends: nothing would end the run. "
+        "Pass max_number_of_steps, or num_epochs to the data set."
+    )
+
+
+def restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed: bool) -> None:
+    chosen = None if resumed else checkpoint.Choice(job.checkpoint_include_patterns, job.checkpoint_exclude_patterns)
+    checkpoint.restore(found, state.model_variables(), partial=job.training and not resumed, chosen=chosen)
+    if job.training and resumed:
+        found.restore_positions(state)
+
+
+def steps_to_do(job: Job, first_step: int) -> int | None:
+    """Returns how many steps this run may do, None for any number."""
+    if not job.max_number_of_steps:
+        return None
+    if not job.training:
+        return job.max_number_of_steps
+    if first_step >= job.max_number_of_steps:
+        logs.nothing_to_train(first_step, job.max_number_of_steps, job.log_dir)
+    return max(0, job.max_number_of_steps - first_step)
+
+
+def hooks_of(job: Job, graph: modelgraph.ModelGraph) -> Sequence[Any]:
+    """The hooks of the graph; those that run the inter mode have nothing to do where there is no training."""
+    return [hook for hook in graph.spec.hooks if job.training or not hook.run_inter_mode()]
+
+
+def observers(
+    job: Job,
+    graph: modelgraph.ModelGraph,
+    writer: tf.summary.SummaryWriter | None,
+    saver: checkpoint.Saver | None,
+    first_step: int,
+) -> list[loop.Observer]:
+    """What is done after steps, in this order: log, summaries, outputs, checkpoint."""
+    wanted: list[loop.Observer] = [loop.LogLines(job.log_every_n_steps, training=job.training)]
+    if writer is not None and job.training:
+        wanted.append(summaries.Summaries(writer, job.save_summary_steps, records=graph.has_summaries))
+    if job.output_fn is not None:
+        wanted.append(loop.Outputs(job.output_fn, job.output_every_n_steps))
+    if saver is not None:
+        wanted.append(checkpoint.PeriodicSaver(saver, job.save_model_steps, job.save_model_secs, first_step))
+    return wanted
+
+
+def report(job: Job, result: loop.Result, global_step: int, writer: tf.summary.SummaryWriter | None) -> None:
+    if job.training:
+        logs.stopped(result, global_step)
+        return
+    logs.evaluated(result)
+    if writer is not None and job.run_mode == ModeKeys.EVAL:
+        summaries.write_scalars(writer, result.means, global_step)
+        writer.flush()

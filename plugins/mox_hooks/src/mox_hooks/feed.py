@@ -1,0 +1,46 @@
+"""Values for the placeholders of `model_fn`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core import AggregativeSessionRunHook
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class FeedSessionRunHook(AggregativeSessionRunHook):
+    """Feeds placeholders in every step.
+
+    Example:
+        images = tf.compat.v1.placeholder(tf.float32, [16, 784])
+        ...
+        return mox.ModelSpec(loss=loss, hooks=[mox.FeedSessionRunHook(feed_dict={images: array})])
+
+    Attributes:
+        feed_dict: placeholder to value. Change the values between steps to feed others.
+    """
+
+    def __init__(self, feed_dict: Mapping[tf.Tensor, Any]) -> None:
+        super().__init__()
+        self.feed_dict = feed_dict
+
+    def before_run(self, run_context: Any) -> Any:
+        """Feed what `feed_dict` holds now."""
+        del run_context
+        return tf.compat.v1.train.SessionRunArgs(fetches=None, feed_dict=self.feed_dict) if self.feed_dict else None
+
+    def support_aggregation(self) -> bool:
+        """Each replica has placeholders of its own."""
+        return False
+
+    def support_sync_workers(self) -> bool:
+        """Workers feed without waiting for each other."""
+        return False
+
+    def run_inter_mode(self) -> bool:
+        """It evaluates nothing."""
+        return False

@@ -1,0 +1,25 @@
+"""What mox-hooks offers: names only, so that listing them imports no TensorFlow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mox_core.plugins import ApiOffer, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@hookimpl
+def mox_api() -> Iterator[ApiOffer]:
+    """Offer the hooks under `mox.`."""
+    yield ApiOffer(
+        name="FeedSessionRunHook",
+        target="mox_hooks.feed:FeedSessionRunHook",
+        summary="feeds placeholders of model_fn, each step",
+    )
+    yield ApiOffer(
+        name="LogEvaluationMetricHook",
+        target="mox_hooks.evaluation:LogEvaluationMetricHook",
+        summary="logs means over validation data while training",
+    )
