@@ -113,11 +113,12 @@ def cifar(
         image = _checked(image)
         size = _size(image)
         resized = tf.maximum(tf.round(size * tf.reduce_max(output / size)), output)
+        image = tf.cast(tf.image.resize(image, tf.cast(resized, tf.int32)), tf.float32)
         if run_mode != ModeKeys.TRAIN:
-            return _window(image, size, resized, tf.floor((resized - output) / 2), output)
+            return _cropped(image, (resized - output) / 2, output)
         top, left, flip = tf.unstack(tf.random.uniform([3]))
-        places = resized - output + (2 * _CIFAR_PADDING + 1)
-        image = _window(image, size, resized, tf.floor([top, left] * places) - _CIFAR_PADDING, output)
+        image = tf.pad(image, [[_CIFAR_PADDING] * 2, [_CIFAR_PADDING] * 2, [0, 0]])
+        image = _cropped(image, tf.stack([top, left]) * (resized - output + (2 * _CIFAR_PADDING + 1)), output)
         return _flipped(image, flip) if random_flip else image
 
     return augment
@@ -156,17 +157,22 @@ def _random_region(
     scale, top, left, flip = tf.unstack(tf.random.uniform([4]))
     side = smallest + tf.floor(scale * (largest - smallest + 1))
     region = tf.maximum(tf.round(tf.constant(output, tf.float32) * (tf.reduce_min(size) / side)), 1.0)
-    begin = tf.floor([top, left] * (size - region + 1.0))
+    begin = tf.floor(tf.stack([top, left]) * (size - region + 1.0))
     # Still in the type of the original: a quarter of the bytes of float32 when it is uint8.
     part = tf.slice(image, tf.pad(tf.cast(begin, tf.int32), [[0, 1]]), tf.concat([tf.cast(region, tf.int32), [3]], 0))
     part = tf.cast(tf.image.resize(part, output), tf.float32)
     return _flipped(part, flip) if random_flip else part
 
 
+def _cropped(image: tf.Tensor, begin: tf.Tensor, output: tuple[int, int]) -> tf.Tensor:
+    cropped: tf.Tensor = tf.slice(image, tf.pad(tf.cast(begin, tf.int32), [[0, 1]]), [*output, 3])
+    return cropped
+
+
 def _window(
     image: tf.Tensor, size: tf.Tensor, resized: tf.Tensor, begin: tf.Tensor, output: tuple[int, int]
 ) -> tf.Tensor:
-    """The output that begins at `begin` in the image resized bilinearly to `resized`; black outside of it."""
+    """The output that begins at `begin` in the image resized bilinearly to `resized`: only that is computed."""
     window: tf.Tensor = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis],
         size=output,
