@@ -1,0 +1,167 @@
+"""What lies in a folder of images: lists that are made once and sorted, so that they are the same on every machine."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.errors import DataError
+from mox_datasets_raw.labels import read_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
+
+
+def list_folder(path: str, expected: str) -> tuple[list[str], list[str]]:
+    """Returns the names of the folders and of all else in a folder, each sorted; hidden ones are left out.
+
+    Args:
+        path: the folder.
+        expected: the end of the error's text: what the folder should be.
+
+    Raises:
+        DataError: if there is no such folder.
+    """
+    folders: list[str] = []
+    others: list[str] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else others).append(entry.name)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no folder {path!r}. {expected}") from error
+    except NotADirectoryError as error:
+        raise DataError(f"{path!r} is a file, not a folder. {expected}") from error
+    return sorted(folders), sorted(others)
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Returns the first of some names for the text of an error."""
+    return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")
+
+
+def constant(values: Iterable[Any], dtype: tf.DType) -> tf.Tensor:
+    """Returns a table that the functions of tf.data capture by reference, however often they are traced."""
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.constant(list(values), dtype)
+
+
+def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
+    """Logs what was found, with the index of each class: who serves the model needs it."""
+    logger = tf.get_logger()
+    logger.info("Total %d files found in %s", num_samples, base_dir)
+    logger.info("Total number of samples is %d", num_samples)
+    logger.info("Labels index to name:")
+    for index, name in enumerate(labels):
+        logger.info("%d: %s", index, name)
+
+
+@frozen(slots=False, eq=False)
+class ImageFiles:
+    """The images of a data set by index: the file names[i] in the folder folders[folder_of[i]] of `root`."""
+
+    root: str
+    folders: list[str]
+    folder_of: list[int]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def path(self, index: int) -> str:
+        """Returns where the image with an index is."""
+        return str(Path(self.root, self.folders[self.folder_of[index]], self.names[index]))
+
+    def name_tensor(self, index: tf.Tensor) -> tf.Tensor:
+        """Returns the file name of the image with an index, without its folder."""
+        name: tf.Tensor = tf.gather(self._names_table, index)
+        return name
+
+    def folder_tensor(self, index: tf.Tensor) -> tf.Tensor:
+        """Returns the number of the folder of the image with an index."""
+        folder: tf.Tensor = tf.gather(self._folder_of_table, index)
+        return folder
+
+    def path_tensor(self, index: tf.Tensor) -> tf.Tensor:
+        """Returns where the image with an index is, see `path`."""
+        folder = tf.gather(self._folders_table, self.folder_tensor(index))
+        path: tf.Tensor = tf.strings.join([folder, self.name_tensor(index)], os.sep)
+        return path
+
+    # File names are bytes to the system, and not always text.
+    @functools.cached_property
+    def _names_table(self) -> tf.Tensor:
+        return constant(map(os.fsencode, self.names), tf.string)
+
+    @functools.cached_property
+    def _folders_table(self) -> tf.Tensor:
+        return constant((os.fsencode(Path(self.root, folder)) for folder in self.folders), tf.string)
+
+    @functools.cached_property
+    def _folder_of_table(self) -> tf.Tensor:
+        return constant(self.folder_of, tf.int64)
+
+
+def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
+    """Returns the file names of each class, in the order of the classes: that of labels.txt, else sorted by name.
+
+    Raises:
+        DataError: if the folder is not one of class folders, a class is empty, or labels.txt names other classes.
+    """
+    folders, others = list_folder(base_dir, CLASS_FOLDERS)
+    if not folders:
+        found = f"holds {len(others)} files ({some(others)}) and no folder" if others else "is empty"
+        raise DataError(f"{base_dir!r} {found}. {CLASS_FOLDERS}")
+    order = read_labels(base_dir, labels_filename)
+    if order is not None:
+        _check_agreement(base_dir, labels_filename, order, folders)
+    content = {name: list_folder(str(Path(base_dir, name)), CLASS_FOLDERS) for name in order or folders}
+    for name, (inner, files) in content.items():
+        if inner and not files:
+            raise DataError(
+                f"class folder {name!r} in {base_dir!r} holds no image, but folders ({some(inner)}). {CLASS_FOLDERS} "
+                "Is base_dir a folder too high?"
+            )
+    empty = [name for name, (_, files) in content.items() if not files]
+    if empty:
+        raise DataError(
+            f"class folders without an image in {base_dir!r}: {some(empty)} ({len(empty)} of {len(content)}). "
+            "Each class needs an image: fill the folder, or remove it (from labels.txt too)."
+        )
+    return {name: files for name, (_, files) in content.items()}
+
+
+def check_folders(redirect_dir: str, folders: Sequence[str], base_dir: str) -> None:
+    """Checks that a redirect_dir has the folders of the base_dir that it stands for.
+
+    Raises:
+        DataError: if it lacks one.
+    """
+    rule = f"redirect_dir holds the same files as base_dir {base_dir!r}, which are then read from there."
+    list_folder(redirect_dir, rule)
+    missing = [folder for folder in folders if not Path(redirect_dir, folder).is_dir()]
+    if missing:
+        raise DataError(f"redirect_dir {redirect_dir!r} lacks the folders {some(missing)}: {rule}")
+
+
+def _check_agreement(base_dir: str, labels_filename: str, order: list[str], folders: list[str]) -> None:
+    without_folder = [name for name in order if name not in set(folders)]
+    unlisted = [name for name in folders if name not in set(order)]
+    differences = []
+    if without_folder:
+        differences.append(f"it names {some(without_folder)}, for which there is no folder")
+    if unlisted:
+        differences.append(f"it does not name the folders {some(unlisted)}")
+    if differences:
+        raise DataError(
+            f"{str(Path(base_dir, labels_filename))!r} disagrees with the class folders beside it: "
+            f"{', and '.join(differences)}. It must name each folder of {base_dir!r} once, and nothing else."
+        )

@@ -1,0 +1,189 @@
+"""What the data sets of image files have in common: from an index to the features of one image."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import os
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.engine.inputs import current_trace
+from mox_core.engine.sources import SampleSource
+from mox_core.errors import UsageError
+from mox_datasets_raw import checks
+from mox_datasets_raw.cache import FileCache, cache_folder
+from mox_datasets_raw.decoding import decode_image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mox_core.engine.inputs import InputTrace
+    from mox_datasets_raw.listing import ImageFiles
+
+Features = dict[str, tf.Tensor]
+
+_KEYS = ("image", "label", "label_desc", "image_name")
+
+
+@define(eq=False, slots=False)
+class RawImageDataset(abc.ABC):
+    """Images that lie in files, read inside `input_fn` with `get`.
+
+    Attributes:
+        metadata: what lies in the folder.
+        batch_size: how many images `get` gives at a time; None for single ones. It needs images of one size:
+            image_size, augmentation_fn or preprocess_fn.
+        num_readers: no effect; so many files are read at a time as keep the processors busy.
+        num_epochs: how often the files are gone through; None for ever.
+        shuffle: whether each epoch has an order of its own.
+        shuffle_buffer_size: no effect; the whole set is shuffled, without a buffer.
+        capacity: no effect; tf.data decides how much is read ahead.
+        cache_dir: a folder for local copies of the files, made when each is first read; 'ENV' stands for the folder in
+            the environment variable DLS_LOCAL_CACHE_PATH.
+        preprocess_fn: takes (image_name, image_buf, label, label_desc) and returns what `get` gives in their place.
+            image_buf is the content of the file, not decoded. With a batch_size all four have a batch dimension.
+        preprocess_threads: no effect; tf.data decides.
+        image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
+            original).
+        remove_cache_on_finish: whether the copies are removed when the process ends.
+        private_num_threads: no effect; tf.data decides.
+        reader_class: no effect, and a warning says so.
+        reader_kwargs: no effect.
+        drop_remainder: whether a last batch of fewer images is left out.
+        augmentation_fn: takes one image and returns one, before the batch is made.
+        on_bad_image: 'skip' leaves out a file that cannot be decoded, with a warning that names it; 'raise' ends the
+            run with its name.
+    """
+
+    metadata_class: ClassVar[type]
+
+    metadata: Any = field()
+    batch_size: int | None = field(default=None, validator=checks.at_least(1, or_none=True))
+    num_readers: int = field(default=8, validator=checks.at_least(1), kw_only=True)
+    num_epochs: int | None = field(default=None, validator=checks.at_least(1, or_none=True), kw_only=True)
+    shuffle: bool = field(default=True, validator=checks.is_bool, kw_only=True)
+    shuffle_buffer_size: int = field(default=16, validator=checks.at_least(1), kw_only=True)
+    capacity: int = field(default=256, validator=checks.at_least(1), kw_only=True)
+    cache_dir: str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    preprocess_fn: Callable[..., Any] | None = field(default=None, validator=checks.is_function, kw_only=True)
+    preprocess_threads: int = field(default=12, validator=checks.at_least(1), kw_only=True)
+    image_size: int | tuple[int, int] | None = field(default=None, validator=checks.is_size, kw_only=True)
+    remove_cache_on_finish: bool = field(default=True, validator=checks.is_bool, kw_only=True)
+    private_num_threads: int = field(default=0, validator=checks.at_least(0), kw_only=True)
+    reader_class: Any = field(default=None, kw_only=True)
+    reader_kwargs: Mapping[str, Any] | None = field(default=None, kw_only=True)
+    drop_remainder: bool = field(default=False, validator=checks.is_bool, kw_only=True)
+    augmentation_fn: Callable[[tf.Tensor], Any] | None = field(default=None, validator=checks.is_function, kw_only=True)
+    on_bad_image: str = field(default="skip", validator=checks.one_of("skip", "raise"), kw_only=True)
+    _cache: FileCache | None = field(init=False, default=None)
+    _trace_and_features: tuple[InputTrace, Features] | None = field(init=False, default=None)
+
+    @metadata.validator
+    def _check_metadata(self, _attribute: object, value: object) -> None:
+        if not isinstance(value, self.metadata_class):
+            raise checks.refuse(self, "metadata", value, f"a {self.metadata_class.__name__}")
+
+    def __attrs_post_init__(self) -> None:
+        name = type(self).__name__
+        if self.preprocess_fn and (self.image_size or self.augmentation_fn):
+            raise UsageError(
+                f"{name} has preprocess_fn and {'image_size' if self.image_size else 'augmentation_fn'}. "
+                "preprocess_fn takes the file as it is and decodes it: resize and augment in there."
+            )
+        if self.batch_size is not None and not (self.preprocess_fn or self.image_size or self.augmentation_fn):
+            raise UsageError(
+                f"{name} has batch_size={self.batch_size} and nothing that makes the images one size. Give image_size, "
+                "augmentation_fn or preprocess_fn, or leave batch_size away and let mox.run make the batches."
+            )
+        if self.reader_class is not None:
+            tf.get_logger().warning("reader_class of %s has no effect: tf.data reads the files in parallel.", name)
+        if self.cache_dir is not None:
+            folder = cache_folder(os.fspath(self.cache_dir))
+            self._cache = FileCache(folder, self._files.root, remove_on_finish=self.remove_cache_on_finish)
+
+    def get(self, keys: list[str] | tuple[str, ...]) -> list[tf.Tensor]:
+        """Returns features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.
+
+        However often it is called in one `input_fn`, the features are those of the same image.
+
+        Args:
+            keys: names of features: 'image', 'label', 'label_desc', 'image_name'.
+
+        Raises:
+            UsageError: for an unknown name, or outside `input_fn`.
+        """
+        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+            raise UsageError(f"{type(self).__name__}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
+        for key in keys:
+            if key not in _KEYS:
+                known = f"{type(self).__name__} knows {', '.join(map(repr, _KEYS))}."
+                sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, _KEYS)), known]
+                raise UsageError(" ".join(filter(None, sentences)))
+        trace = current_trace()
+        if self._trace_and_features is None or self._trace_and_features[0] is not trace:
+            self._trace_and_features = trace, self._preprocessed(self.source().read())
+        return [self._trace_and_features[1][key] for key in keys]
+
+    def source(self) -> SampleSource:
+        """Returns what the core reads: features by index, with 'image_buf' for 'image' where preprocess_fn is given."""
+        return SampleSource(
+            num_samples=len(self._files),
+            fetch=self._fetch,
+            describe=self._files.path,
+            on_bad_sample=self.on_bad_image,
+            shuffle=self.shuffle,
+            num_epochs=self.num_epochs,
+            transform=functools.partial(self._augmented, self.augmentation_fn) if self.augmentation_fn else None,
+            batch_size=self.batch_size,
+            drop_remainder=self.drop_remainder,
+        )
+
+    @property
+    @abc.abstractmethod
+    def _files(self) -> ImageFiles:
+        """The files of the images."""
+
+    @abc.abstractmethod
+    def _labels(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns label and label_desc of the image with an index."""
+
+    def _fetch(self, index: tf.Tensor) -> Features:
+        path = self._files.path_tensor(index)
+        content = self._cache.read_tensor(path) if self._cache else tf.io.read_file(path)
+        label, label_desc = self._labels(index)
+        features = {"label": label, "label_desc": label_desc, "image_name": self._files.name_tensor(index)}
+        image = decode_image(content)
+        if self.preprocess_fn:
+            # Decoded for the sake of the check: a bad file is found here, where it can be left out.
+            with tf.control_dependencies([image]):
+                return features | {"image_buf": tf.identity(content)}
+        if self.image_size:
+            height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
+            image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+            image = tf.ensure_shape(image, [height, width, 3])
+        return features | {"image": image}
+
+    def _augmented(self, augmentation_fn: Callable[[tf.Tensor], Any], features: Features) -> Features:
+        image = tf.convert_to_tensor(augmentation_fn(features["image"]))
+        if self.batch_size is not None and not image.shape.is_fully_defined():
+            raise UsageError(
+                f"augmentation_fn gives images of shape {image.shape}, and batch_size={self.batch_size} needs one "
+                "size. Resize in augmentation_fn, or leave batch_size away."
+            )
+        return features | {"image": image}
+
+    def _preprocessed(self, features: Features) -> Features:
+        if self.preprocess_fn is None:
+            return features
+        names = ("image_name", "image_buf", "label", "label_desc")
+        result = self.preprocess_fn(*(features[name] for name in names))
+        if not isinstance(result, (list, tuple)) or len(result) != len(names):
+            raise UsageError(
+                f"preprocess_fn returned {result!r}; it must return four tensors: image_name, image, label, label_desc."
+            )
+        given = ("image_name", "image", "label", "label_desc")
+        return {name: tf.convert_to_tensor(value) for name, value in zip(given, result, strict=True)}

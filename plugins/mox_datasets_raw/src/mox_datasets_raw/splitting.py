@@ -1,0 +1,130 @@
+"""From one folder of images to one for training and one for evaluation."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import shutil
+import tempfile
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from mox_core.errors import DataError, UsageError
+from mox_datasets_raw.labels import DEFAULT_FILENAME, labels_text
+from mox_datasets_raw.listing import list_classes, some
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_TOLERANCE = Fraction(1, 1_000_000)
+
+
+def split_image_classification_dataset(
+    split_spec: Mapping[str, float],
+    src_dir: str | os.PathLike[str],
+    *,
+    dst_dir: str | os.PathLike[str],
+    overwrite: bool = False,
+) -> None:
+    """Copies a folder of class folders into several, each with a part of the images of every class.
+
+    Which image goes where depends only on the names of class and file, so that a second call gives the same parts. Each
+    part has at least one image of every class, and a labels.txt, so that a class has the same index in all of them.
+
+    Example:
+        mox.split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir="flowers", dst_dir="flowers_split")
+
+    Args:
+        split_spec: the fraction of the images for each part; together they are 1.
+        src_dir: a folder as ImageClassificationRawMetadata takes it. Its content stays.
+        dst_dir: where the parts go: dst_dir/train, dst_dir/eval. They appear when all is copied; what else is in
+            dst_dir stays.
+        overwrite: whether parts that exist are replaced. They are an error otherwise.
+
+    Raises:
+        UsageError: if the fractions or the folders do not fit.
+        DataError: if src_dir is not of that form, or a class has fewer images than there are parts.
+    """
+    fractions = _checked(split_spec)
+    source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
+    existing = _check_target(source, target, list(fractions))
+    if existing and not overwrite:
+        raise UsageError(f"dst_dir {str(target)!r} already holds {some(existing)}. overwrite=True replaces them.")
+    classes = list_classes(str(source), DEFAULT_FILENAME)
+    parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
+    target.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target, prefix=".split-") as temporary:
+        for split in fractions:
+            _copy(source, Path(temporary, split), {name: part[split] for name, part in parts.items()})
+        for split in existing:
+            (target / split).rename(Path(temporary, f"{split}.replaced"))
+        for split in fractions:
+            Path(temporary, split).rename(target / split)
+    for split in fractions:
+        num_images = sum(len(part[split]) for part in parts.values())
+        tf.get_logger().info("%d images of %d classes are in %s", num_images, len(classes), target / split)
+
+
+def part_sizes(num_files: int, fractions: Mapping[str, Fraction]) -> dict[str, int]:
+    """Returns how many of some files each part gets: as its fraction says, rounded to the right sum, at least 1."""
+    exact = {split: num_files * fraction for split, fraction in fractions.items()}
+    sizes = {split: math.floor(share) for split, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda split: sizes[split] - exact[split])
+    for split in by_remainder[: num_files - sum(sizes.values())]:
+        sizes[split] += 1
+    for split, size in sizes.items():
+        if size == 0:
+            sizes[max(sizes, key=lambda other: sizes[other])] -= 1
+            sizes[split] = 1
+    return sizes
+
+
+def _checked(split_spec: Mapping[str, float]) -> dict[str, Fraction]:
+    rule = "it must give the fraction of each part, like {'train': 0.9, 'eval': 0.1}, each above 0 and together 1."
+    try:
+        fractions = {split: Fraction(str(fraction)) for split, fraction in split_spec.items()}
+    except (AttributeError, ValueError) as error:
+        raise UsageError(f"split_spec is {split_spec!r}; {rule}") from error
+    total = sum(fractions.values(), start=Fraction(0))
+    if not all(fraction > 0 for fraction in fractions.values()) or abs(total - 1) > _TOLERANCE:
+        raise UsageError(f"split_spec is {split_spec!r}; {rule}")
+    for split in fractions:
+        if not split or split != Path(split).name or split.startswith("."):
+            raise UsageError(f"split_spec names a part {split!r}; it must be the name of a folder in dst_dir.")
+    return {split: fraction / total for split, fraction in fractions.items()}  # the total is 1 but for rounding
+
+
+def _check_target(source: Path, target: Path, splits: list[str]) -> list[str]:
+    """Returns which parts exist already."""
+    real_source, real_target = source.resolve(), target.resolve()
+    if real_target.is_relative_to(real_source):
+        raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")
+    for split in splits:
+        if real_source.is_relative_to(real_target / split):
+            raise UsageError(
+                f"part {split!r} would be written over src_dir {str(source)!r}; give another dst_dir or another name."
+            )
+    return [split for split in splits if (target / split).exists()]
+
+
+def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction], source: Path) -> dict[str, list[str]]:
+    if len(files) < len(fractions):
+        raise DataError(
+            f"class {name!r} in {str(source)!r} has {len(files)} images, too few for {len(fractions)} parts: "
+            "each needs one."
+        )
+    shuffled = iter(sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(f"{name}/{file}")).digest()))
+    return {split: [next(shuffled) for _ in range(size)] for split, size in part_sizes(len(files), fractions).items()}
+
+
+def _copy(source: Path, target: Path, classes: Mapping[str, list[str]]) -> None:
+    for name, files in classes.items():
+        folder = target / name
+        folder.mkdir(parents=True)
+        for file in files:
+            shutil.copy2(source / name / file, folder / file)
+    Path(target, DEFAULT_FILENAME).write_text(labels_text(list(classes)), "utf-8")

@@ -1,0 +1,174 @@
+"""labels.txt, and what a folder must look like."""
+
+import logging
+
+import pytest
+import tensorflow as tf
+
+from mox_core.errors import DataError
+from mox_datasets_raw.classification import ImageClassificationRawMetadata
+from mox_datasets_raw.labels import labels_text, read_labels
+
+
+def test_without_labels_txt_classes_are_sorted_by_name(flowers):
+    meta = ImageClassificationRawMetadata(flowers)
+    assert meta.labels_list == ["daisy", "roses", "tulips"]
+    assert meta.num_classes == 3
+    assert meta.total_num_samples == 9
+    assert meta.labels_to_names == {0: "daisy", 1: "roses", 2: "tulips"}
+    assert meta.names_to_labels == {"daisy": 0, "roses": 1, "tulips": 2}
+
+
+def test_labels_txt_gives_the_order(flowers):
+    (flowers / "labels.txt").write_text("1: daisy\n\n 0: tulips \n2:roses\n", encoding="utf-8")
+    assert ImageClassificationRawMetadata(str(flowers)).labels_list == ["tulips", "daisy", "roses"]
+
+
+def test_labels_filename_names_another_file(flowers):
+    (flowers / "classes").write_text("\ufeff0: roses\n1: tulips\n2: daisy", encoding="utf-8")
+    meta = ImageClassificationRawMetadata(flowers, labels_filename="classes")
+    assert meta.labels_list == ["roses", "tulips", "daisy"]
+
+
+def test_a_class_name_may_hold_a_colon(tmp_path):
+    (tmp_path / "labels.txt").write_text(labels_text(["a: b", "c"]), encoding="utf-8")
+    assert read_labels(str(tmp_path), "labels.txt") == ["a: b", "c"]
+
+
+def test_the_log_tells_what_was_found(flowers, caplog):
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        with caplog.at_level(logging.INFO, logger.name):
+            ImageClassificationRawMetadata(flowers)
+    finally:
+        logger.removeHandler(caplog.handler)
+    lines = list(dict.fromkeys(caplog.messages))
+    assert lines == [
+        f"Total 9 files found in {flowers}",
+        "Total number of samples is 9",
+        "Labels index to name:",
+        "0: daisy",
+        "1: roses",
+        "2: tulips",
+    ]
+
+
+def test_hidden_files_and_files_beside_the_classes_are_left_out(flowers):
+    (flowers / ".cache").mkdir()
+    (flowers / "LICENSE").write_text("free")
+    (flowers / "daisy" / ".DS_Store").write_bytes(b"\0")
+    meta = ImageClassificationRawMetadata(flowers)
+    assert (meta.num_classes, meta.total_num_samples) == (3, 9)
+
+
+LAYOUT = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
+
+
+def refused(base_dir, **options):
+    with pytest.raises(DataError) as caught:
+        ImageClassificationRawMetadata(base_dir, **options)
+    return str(caught.value)
+
+
+def test_a_missing_folder_is_refused(tmp_path):
+    path = str(tmp_path / "nothing")
+    assert refused(path) == f"there is no folder {path!r}. {LAYOUT}"
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    path = tmp_path / "flowers.zip"
+    path.write_bytes(b"PK")
+    assert refused(path) == f"{str(path)!r} is a file, not a folder. {LAYOUT}"
+
+
+def test_a_flat_folder_is_refused(tmp_path):
+    for name in ("d.jpg", "b.jpg", "a.jpg", "c.jpg"):
+        (tmp_path / name).touch()
+    found = "holds 4 files ('a.jpg', 'b.jpg', 'c.jpg', ...) and no folder"
+    assert refused(tmp_path) == f"{str(tmp_path)!r} {found}. {LAYOUT}"
+
+
+def test_an_empty_folder_is_refused(tmp_path):
+    assert refused(tmp_path) == f"{str(tmp_path)!r} is empty. {LAYOUT}"
+
+
+def test_an_empty_class_is_refused(flowers):
+    (flowers / "lilies").mkdir()
+    (flowers / "asters").mkdir()
+    (flowers / "asters" / ".hidden").touch()
+    assert refused(flowers) == (
+        f"class folders without an image in {str(flowers)!r}: 'asters', 'lilies' (2 of 5). "
+        "Each class needs an image: fill the folder, or remove it (from labels.txt too)."
+    )
+
+
+def test_a_folder_of_splits_is_refused_with_the_hint_that_it_is_too_high(flowers):
+    assert refused(flowers.parent) == (
+        f"class folder 'flowers' in {str(flowers.parent)!r} holds no image, but folders ('daisy', 'roses', 'tulips'). "
+        f"{LAYOUT} Is base_dir a folder too high?"
+    )
+
+
+FORMAT = "Expected is one line for each class, `0: name of class 0`, with the indices 0, 1, 2, ... once each."
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("0: daisy\nroses\n2: tulips", "line 2 of {path!r} is 'roses'."),
+        ("0: daisy\none: roses\n2: tulips", "line 2 of {path!r} is 'one: roses'."),
+        ("0: daisy\n-1: roses\n2: tulips", "line 2 of {path!r} is '-1: roses'."),
+        ("0: daisy\n1:\n2: tulips", "line 2 of {path!r} is '1:'."),
+        ("0: daisy\n1: roses\n1: tulips", "line 3 of {path!r} gives index 1 a second time."),
+        ("0: daisy\n1: roses\n2: daisy", "line 3 of {path!r} names class 'daisy' a second time."),
+        ("0: daisy\n3: roses\n5: tulips", "{path!r} goes up to index 5 and lacks 1, 2, 4."),
+        ("1: daisy\n2: roses\n3: tulips", "{path!r} goes up to index 3 and lacks 0."),
+        (" \n", "{path!r} names no class."),
+    ],
+)
+def test_a_labels_txt_of_another_form_is_refused(flowers, text, said):
+    path = flowers / "labels.txt"
+    path.write_text(text, encoding="utf-8")
+    assert refused(flowers) == f"{said.format(path=str(path))} {FORMAT}"
+
+
+def test_a_labels_txt_that_is_not_utf_8_is_refused(flowers):
+    path = flowers / "labels.txt"
+    path.write_bytes("0: gänseblümchen".encode("latin-1"))
+    assert refused(flowers).startswith(f"{str(path)!r} is not text in UTF-8")
+
+
+@pytest.mark.parametrize(
+    ("text", "difference"),
+    [
+        ("0: daisy\n1: roses", "it does not name the folders 'tulips'"),
+        ("0: daisy\n1: roses\n2: tulips\n3: lilies", "it names 'lilies', for which there is no folder"),
+        (
+            "0: Daisy\n1: roses\n2: tulips",
+            "it names 'Daisy', for which there is no folder, and it does not name the folders 'daisy'",
+        ),
+    ],
+)
+def test_a_labels_txt_that_disagrees_with_the_folders_is_refused(flowers, text, difference):
+    path = flowers / "labels.txt"
+    path.write_text(text, encoding="utf-8")
+    assert refused(flowers) == (
+        f"{str(path)!r} disagrees with the class folders beside it: {difference}. "
+        f"It must name each folder of {str(flowers)!r} once, and nothing else."
+    )
+
+
+def test_another_labels_file_that_is_not_there_is_refused(flowers):
+    assert refused(flowers, labels_filename="names.txt") == (
+        f"there is no file {str(flowers / 'names.txt')!r}. Leave labels_filename away to do without it."
+    )
+
+
+def test_a_redirect_dir_without_the_class_folders_is_refused(flowers, tmp_path):
+    other = tmp_path / "copy"
+    (other / "roses").mkdir(parents=True)
+    assert refused(flowers, redirect_dir=other) == (
+        f"redirect_dir {str(other)!r} lacks the folders 'daisy', 'tulips': "
+        f"redirect_dir holds the same files as base_dir {str(flowers)!r}, which are then read from there."
+    )

@@ -1,0 +1,7 @@
+"""What the distribution promises to the core."""
+
+from mox_core.testing.contracts import PluginContract
+
+
+class TestPlugin(PluginContract):
+    plugin_name = "datasets-raw"

@@ -1,0 +1,167 @@
+"""split_image_classification_dataset: sizes by hand, nothing lost, nothing twice, nothing half."""
+
+from fractions import Fraction
+
+import pytest
+
+from mox_core.errors import DataError, UsageError
+from mox_datasets_raw.classification import ImageClassificationRawMetadata
+from mox_datasets_raw.splitting import part_sizes, split_image_classification_dataset
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Files need not be images to be copied."""
+    root = tmp_path / "flowers"
+    for name, count in (("daisy", 10), ("roses", 2), ("tulips", 25)):
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            (root / name / f"{number}.jpg").write_text(f"{name} {number}")
+    return root
+
+
+def content(root):
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def files_of(root, split):
+    return {name: text for name, text in content(root / split).items() if name != "labels.txt"}
+
+
+@pytest.mark.parametrize(
+    ("num_files", "fractions", "sizes"),
+    [
+        (10, [0.9, 0.1], [9, 1]),
+        (25, [0.9, 0.1], [23, 2]),  # 22.5 and 2.5: the first of equals gets the odd one
+        (2, [0.9, 0.1], [1, 1]),
+        (5, [0.9, 0.1], [4, 1]),
+        (100, [0.29, 0.71], [29, 71]),  # 0.29 * 100 is below 29 in floating point
+        (10, [0.34, 0.33, 0.33], [4, 3, 3]),
+        (7, [0.5, 0.3, 0.2], [4, 2, 1]),  # 3.5, 2.1, 1.4
+        (3, [0.98, 0.01, 0.01], [1, 1, 1]),
+        (3301, [0.8, 0.2], [2641, 660]),  # 2640.8, 660.2
+    ],
+)
+def test_sizes_of_the_parts(num_files, fractions, sizes):
+    given = {str(number): Fraction(str(fraction)) for number, fraction in enumerate(fractions)}
+    assert list(part_sizes(num_files, given).values()) == sizes
+
+
+def test_every_image_is_in_one_part_and_every_class_in_both(source, tmp_path):
+    before = content(source)
+    target = tmp_path / "split"
+    split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target)
+    train, evaluation = files_of(target, "train"), files_of(target, "eval")
+    assert not train.keys() & evaluation.keys()
+    assert train | evaluation == before == content(source)
+    for part, sizes in ((train, [9, 1, 23]), (evaluation, [1, 1, 2])):
+        assert [sum(name.startswith(kind) for name in part) for kind in ("daisy", "roses", "tulips")] == sizes
+    assert sorted(path.name for path in target.iterdir()) == ["eval", "train"]
+
+
+def test_the_parts_share_the_indices_of_the_classes(source, tmp_path):
+    (source / "labels.txt").write_text("0: tulips\n1: roses\n2: daisy\n", encoding="utf-8")
+    split_image_classification_dataset(split_spec={"train": 0.5, "eval": 0.5}, src_dir=source, dst_dir=tmp_path / "out")
+    for split in ("train", "eval"):
+        meta = ImageClassificationRawMetadata(tmp_path / "out" / split)
+        assert meta.labels_list == ["tulips", "roses", "daisy"]
+
+
+def test_the_same_images_go_to_the_same_part_wherever_the_folder_is(source, tmp_path):
+    spec = {"train": 0.7, "eval": 0.3}
+    split_image_classification_dataset(spec, src_dir=str(source), dst_dir=str(tmp_path / "one"))
+    source.rename(tmp_path / "moved")
+    split_image_classification_dataset(spec, src_dir=tmp_path / "moved", dst_dir=tmp_path / "two")
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    # and they are mixed: the first seven names of ten are not the training images
+    train = {name for name in files_of(tmp_path / "one", "train") if name.startswith("daisy")}
+    assert train != {f"daisy/{number}.jpg" for number in range(7)}
+
+
+def test_parts_that_exist_are_refused(source, tmp_path):
+    (tmp_path / "out" / "eval").mkdir(parents=True)
+    with pytest.raises(UsageError) as caught:
+        split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=tmp_path / "out")
+    path = str(tmp_path / "out")
+    assert str(caught.value) == f"dst_dir {path!r} already holds 'eval'. overwrite=True replaces them."
+    assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["eval"]
+
+
+def test_overwrite_replaces_the_parts_and_leaves_the_rest(source, tmp_path):
+    target = tmp_path / "out"
+    (target / "eval" / "old class").mkdir(parents=True)
+    (target / "eval" / "old class" / "1.jpg").touch()
+    (target / "notes.txt").write_text("mine")
+    split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target, overwrite=True)
+    assert sorted(path.name for path in target.iterdir()) == ["eval", "notes.txt", "train"]
+    assert sorted(path.name for path in (target / "eval").iterdir()) == ["daisy", "labels.txt", "roses", "tulips"]
+
+
+def test_the_parts_may_stand_beside_the_source(source):
+    split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=source.parent)
+    assert sorted(path.name for path in source.parent.iterdir()) == ["eval", "flowers", "train"]
+
+
+def test_a_split_that_fails_leaves_nothing(source, tmp_path):
+    (source / "daisy" / "0.jpg").unlink()
+    (source / "daisy" / "0.jpg").symlink_to(source / "nowhere")
+    target = tmp_path / "out"
+    (target / "train").mkdir(parents=True)
+    (target / "train" / "old.txt").touch()
+    with pytest.raises(FileNotFoundError):
+        split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target, overwrite=True)
+    assert content(target) == {"train/old.txt": ""}
+    assert [path.name for path in target.iterdir()] == ["train"]
+
+
+def test_a_class_with_fewer_images_than_parts_is_refused(source, tmp_path):
+    with pytest.raises(DataError) as caught:
+        split_image_classification_dataset(
+            {"train": 0.8, "eval": 0.1, "test": 0.1}, src_dir=source, dst_dir=tmp_path / "out"
+        )
+    assert str(caught.value) == (f"class 'roses' in {str(source)!r} has 2 images, too few for 3 parts: each needs one.")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"train": 0.9, "eval": 0.2}, {"train": 1.0, "eval": 0.0}, {"train": 1.5, "eval": -0.5}, {}, {"train": "all"}, 0.9],
+)
+def test_fractions_that_are_not_parts_of_one_are_refused(source, tmp_path, spec):
+    with pytest.raises(UsageError) as caught:
+        split_image_classification_dataset(spec, src_dir=source, dst_dir=tmp_path / "out")
+    assert str(caught.value) == (
+        f"split_spec is {spec!r}; it must give the fraction of each part, like {{'train': 0.9, 'eval': 0.1}}, "
+        "each above 0 and together 1."
+    )
+
+
+def test_thirds_are_parts_of_one(source, tmp_path):
+    (source / "roses" / "2.jpg").touch()
+    split_image_classification_dataset(dict.fromkeys("abc", 1 / 3), src_dir=source, dst_dir=tmp_path / "out")
+    assert [len(files_of(tmp_path / "out", split)) for split in "abc"] == [4 + 1 + 9, 3 + 1 + 8, 3 + 1 + 8]
+
+
+@pytest.mark.parametrize("name", ["../train", "", "a/b", ".hidden", ".."])
+def test_a_part_whose_name_is_no_folder_name_is_refused(source, tmp_path, name):
+    with pytest.raises(UsageError, match="it must be the name of a folder in dst_dir"):
+        split_image_classification_dataset({name: 0.5, "eval": 0.5}, src_dir=source, dst_dir=tmp_path / "out")
+
+
+def test_a_target_inside_the_source_is_refused(source):
+    with pytest.raises(UsageError, match=r"dst_dir '.*' lies in src_dir '.*'; it must be a folder outside of it\."):
+        split_image_classification_dataset({"train": 0.5, "eval": 0.5}, src_dir=source, dst_dir=source / "split")
+
+
+def test_a_part_that_is_the_source_is_refused(source):
+    with pytest.raises(UsageError, match="part 'flowers' would be written over src_dir"):
+        split_image_classification_dataset(
+            {"flowers": 0.5, "eval": 0.5}, src_dir=source, dst_dir=source.parent, overwrite=True
+        )
+
+
+def test_a_source_that_is_no_data_set_is_refused(tmp_path):
+    with pytest.raises(DataError, match="there is no folder"):
+        split_image_classification_dataset(
+            {"train": 0.5, "eval": 0.5}, src_dir=tmp_path / "no", dst_dir=tmp_path / "out"
+        )
