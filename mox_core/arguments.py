@@ -148,7 +148,7 @@ def _function(function: object, name: str, *parameters: str) -> Callable[..., An
     return function
 
 
-def _optimizer_fns(functions: object, mode: str) -> Sequence[Callable[[], Any]]:
+def _optimizer_fns(functions: Any, mode: str) -> Sequence[Callable[[], Any]]:
     if functions is None:
         if mode == ModeKeys.TRAIN:
             raise UsageError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import tensorflow as tf
 
@@ -24,8 +24,12 @@ def run_scope() -> Iterator[None]:
 def hashable_tensors() -> Iterator[None]:
     """Lets tensors of a graph be keys of a dict, as in `feed_dict={images: array}`; `==` stays elementwise."""
     original = tf.Tensor.__hash__
-    tf.Tensor.__hash__ = lambda self: id(self) if hasattr(self, "graph") else original(self)
+
+    def hash_of(tensor: object) -> int:
+        return id(tensor) if hasattr(tensor, "graph") else original(cast("tf.Tensor", tensor))
+
+    tf.Tensor.__hash__ = hash_of  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
-        tf.Tensor.__hash__ = original
+        tf.Tensor.__hash__ = original  # type: ignore[method-assign]

@@ -16,13 +16,14 @@ from attrs import define, field, frozen
 
 from mox_core.engine import randomness, sources
 from mox_core.engine.skipped import SkipReport
+from mox_core.engine.typed import features_of, no_autograph
 from mox_core.errors import DataError, UsageError
 from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-Dataset = tf.data.Dataset[Any] if TYPE_CHECKING else tf.data.Dataset
+    from mox_core.engine.typed import Dataset
 
 _trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)
 
@@ -36,9 +37,10 @@ class InputTrace:
     def add_source(self, source: sources.SampleSource) -> sources.Features:
         """Returns placeholders for the features of one element of the source."""
         with tf.init_scope():
-            spec = source.dataset(seed=0, start=0, needed=None, report=SkipReport()).element_spec[1]
+            dataset = source.dataset(seed=0, start=0, needed=None, report=SkipReport())
         features = {
-            name: tf.compat.v1.placeholder(each.dtype, each.shape, name=f"source/{name}") for name, each in spec.items()
+            name: tf.compat.v1.placeholder(spec.dtype, spec.shape, name=f"source/{name}")
+            for name, spec in features_of(dataset).items()
         }
         self.sources.append((source, features))
         return features
@@ -181,13 +183,13 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
     @functools.lru_cache(maxsize=1)  # validation opens its input again and again, at the same place
     def open_batches(start: tuple[int, ...]) -> Dataset:
         elements = open_elements(start)
-        if batching.by_mox:
+        if batching.by_mox and batching.batch_size is not None:
             # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
             whole = endless or mode == ModeKeys.TRAIN
             elements = elements.batch(batching.batch_size, drop_remainder=whole).map(sources.last_position)
         return elements.prefetch(tf.data.AUTOTUNE)
 
-    specs = tuple(open_batches((0,) * num_positions).element_spec[1])
+    specs = tuple(features_of(open_batches((0,) * num_positions)))
     return InputPipeline(
         mode=mode,
         specs=specs,
@@ -199,7 +201,7 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
     )
 
 
-def _as_tensors(result: object, mode: str) -> list[tf.Tensor]:
+def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:
     """Returns what `input_fn` returned as a list of tensors: one, a tuple or a list of them."""
     values = list(result) if isinstance(result, (list, tuple)) else [result]
     if not values or any(value is None or isinstance(value, (dict, list, tuple, set)) for value in values):
@@ -230,7 +232,7 @@ def _open_samples(
         datasets.append(tf.data.Dataset.range(start[0] + 1, tf.int64.max).map(_without_features))
     function = traced.prune(fed, traced.outputs)
 
-    @tf.autograph.experimental.do_not_convert
+    @no_autograph
     def apply(*elements: tuple[tf.Tensor, sources.Features]) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
         positions = [after for after, _ in elements]
         values = [features[name] for _, features in elements for name in sorted(features)]
@@ -243,14 +245,14 @@ def _open_dataset(traced: Any, spec: Any, start: tuple[int, ...]) -> Dataset:
     """Counts the elements of the dataset that `input_fn` returned: (positions, inputs)."""
     dataset = tf.data.experimental.from_variant(traced()[0], spec)
 
-    @tf.autograph.experimental.do_not_convert
+    @no_autograph
     def apply(after: tf.Tensor, element: Any) -> tuple[tf.Tensor, tuple[Any, ...]]:
         return after[tf.newaxis], tuple(tf.nest.flatten(element))
 
     return dataset.skip(start[0]).enumerate(start=start[0] + 1).map(apply)
 
 
-@tf.autograph.experimental.do_not_convert
+@no_autograph
 def _without_features(after: tf.Tensor) -> tuple[tf.Tensor, sources.Features]:
     return after, {}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 
@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from mox_core.engine.modelgraph import Loss
     from mox_core.specs import ModelSpec
-
-OptimizerFn = "Callable[[], Any]"
 
 
 def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpec, Sequence[Loss]], tf.Tensor | None]:
@@ -48,22 +46,15 @@ def _make(optimizer_fn: Callable[[], Any]) -> Any:
     return optimizer
 
 
-def _scopes_of(spec: ModelSpec, count: int) -> list[list[str] | None]:
+def _scopes_of(spec: ModelSpec, count: int) -> list[Sequence[str] | None]:
     """Returns the variable scopes of each loss, None for all variables."""
     if spec.var_scopes is None:
         return [None] * count
-    scopes = list(spec.var_scopes)
-    if not isinstance(spec.loss, (list, tuple)) and all(isinstance(scope, str) for scope in scopes):
-        scopes = [scopes]
-    if len(scopes) != count:
-        msg = (
-            f"ModelSpec has {count} losses and var_scopes for {len(scopes)}: give a list of scope names for each loss."
-        )
-        raise UsageError(msg)
-    return scopes
+    several = isinstance(spec.loss, (list, tuple))
+    return cast("list[Sequence[str] | None]", list(spec.var_scopes) if several else [spec.var_scopes])
 
 
-def _gradients(loss: Loss, scopes: list[str] | None) -> list[tuple[tf.Tensor, tf.Variable]]:
+def _gradients(loss: Loss, scopes: Sequence[str] | None) -> list[tuple[tf.Tensor, tf.Variable]]:
     graph = tf.compat.v1.get_default_graph()
     trainable = list({id(v): v for v in graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)}.values())
     chosen = [v for v in trainable if scopes is None or any(_within(v.name, scope) for scope in scopes)]

@@ -17,7 +17,7 @@ import secrets
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
-from tensorflow.python.ops import gen_image_ops, gen_random_ops
+from tensorflow.python.ops import gen_image_ops, gen_random_ops  # type: ignore[attr-defined]  # not in the stubs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,7 +137,7 @@ def _truncated_normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor
 
 
 def _shuffle(seed: tf.Tensor, value: Any) -> tf.Tensor:
-    return tf.random.experimental.stateless_shuffle(value, seed)
+    return tf.random.experimental.stateless_shuffle(value, seed)  # type: ignore[attr-defined]  # not in the stubs
 
 
 def _multinomial(seed: tf.Tensor, logits: Any, num_samples: Any, output_dtype: tf.DType = tf.int64) -> tf.Tensor:

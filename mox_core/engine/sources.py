@@ -15,16 +15,20 @@ import tensorflow as tf
 from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
+from mox_core.engine.typed import features_of, no_autograph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mox_core.engine.skipped import SkipReport
+    from mox_core.engine.typed import Dataset
 
 Features = dict[str, tf.Tensor]
 
 # A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited for.
 _SMALLEST_BLOCK = 1024
+_MARK = tf.int64.min
+"""The next position of what is no sample but the end of a block."""
 
 
 @frozen(kw_only=True)
@@ -71,17 +75,15 @@ class SampleSource:
 
     def index_at(self, position: tf.Tensor, seed: int) -> tf.Tensor:
         """Returns the index of the sample at a position (int64 scalar): the order of the whole run."""
-        offset = position % self.num_samples
+        offset = tf.math.floormod(position, self.num_samples)
         if not self.shuffle:
             return offset
-        epoch = position // self.num_samples
+        epoch = tf.math.floordiv(position, self.num_samples)
         key = tf.stack([tf.constant(randomness.fold(seed, "order"), tf.int64), epoch])
         last = tf.constant(self.num_samples - 1, tf.int64)
-        return tf.random.experimental.index_shuffle(offset, key, last)
+        return tf.random.experimental.index_shuffle(offset, key, last)  # type: ignore[attr-defined]  # not in the stubs
 
-    def dataset(
-        self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport
-    ) -> tf.data.Dataset[Any]:
+    def dataset(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
         """Returns (next position, features) from a position on; the next position is where a resumed run would start.
 
         Args:
@@ -92,11 +94,12 @@ class SampleSource:
         """
         keep = None if self.transform is not None else needed
 
-        @tf.autograph.experimental.do_not_convert
-        def fetch(position: tf.Tensor) -> tuple[tf.Tensor, Features]:
+        @no_autograph
+        def fetch(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Features]:
             with randomness.seeded(f"{seed}/fetch", position, graph=tf.compat.v1.get_default_graph()):
                 features = self.fetch(self.index_at(position, seed))
-            return position, {name: value for name, value in features.items() if keep is None or name in keep}
+            kept = {name: value for name, value in features.items() if keep is None or name in keep}
+            return position, position + 1, kept
 
         samples = self._good_samples(fetch, start, seed, report)
         if self.transform is not None:
@@ -111,7 +114,7 @@ class SampleSource:
         transform = self.transform
         assert transform is not None
 
-        @tf.autograph.experimental.do_not_convert
+        @no_autograph
         def call(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
             with randomness.seeded(f"{seed}/transform", after, graph=tf.compat.v1.get_default_graph()):
                 result = transform(features)
@@ -120,8 +123,12 @@ class SampleSource:
         return call
 
     def _good_samples(
-        self, fetch: Callable[[tf.Tensor], tuple[tf.Tensor, Features]], start: int, seed: int, report: SkipReport
-    ) -> tf.data.Dataset[Any]:
+        self,
+        fetch: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, Features]],
+        start: int,
+        seed: int,
+        report: SkipReport,
+    ) -> Dataset:
         """Reads on from a position and leaves out what cannot be read: (next position, features).
 
         A sample that fails leaves a gap in the positions, by which it is found and named. Each block ends with a mark, so
@@ -130,16 +137,15 @@ class SampleSource:
         length = max(self.num_samples, _SMALLEST_BLOCK)
         last = tf.int64.max if self.end is None else self.end
 
-        @tf.autograph.experimental.do_not_convert
-        def block(number: tf.Tensor) -> tf.data.Dataset[Any]:
+        @no_autograph
+        def block(number: tf.Tensor) -> Dataset:
             stop = tf.minimum((number + 1) * length, last)
             positions = tf.data.Dataset.range(tf.maximum(number * length, start), stop)
             samples = positions.map(fetch, num_parallel_calls=parallel_reads())
-            blank = tf.nest.map_structure(_blank, samples.element_spec[1])
-            samples = samples.ignore_errors().map(_with_next)
-            return samples.concatenate(tf.data.Dataset.from_tensors((stop, stop, blank)))
+            blank = tf.nest.map_structure(_blank, features_of(samples))
+            return samples.ignore_errors().concatenate(tf.data.Dataset.from_tensors((stop, stop, blank)))
 
-        @tf.autograph.experimental.do_not_convert
+        @no_autograph
         def watch(expected: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor, Features]) -> tuple[tf.Tensor, Any]:
             position, after, features = element
 
@@ -148,32 +154,22 @@ class SampleSource:
 
             ok = tf.cond(position > expected, tell, lambda: True)
             with tf.control_dependencies([ok]):
-                return tf.identity(after), (after > position, after, features)
+                return tf.identity(after), (tf.where(after > position, after, _MARK), features)
 
         blocks = tf.data.Dataset.range(start // length, tf.int64.max if self.end is None else -(-self.end // length))
         marked = blocks.flat_map(block).scan(tf.constant(start, tf.int64), watch)
-        return marked.filter(_is_sample).map(_without_mark)
+        return marked.filter(_is_sample)  # type: ignore[arg-type]  # the stubs know filters of one component only
 
 
-@tf.autograph.experimental.do_not_convert
+@no_autograph
 def last_position(after: tf.Tensor, elements: Any) -> tuple[tf.Tensor, Any]:
     """Gives a batch the next position of its last sample."""
     return after[-1], elements
 
 
-@tf.autograph.experimental.do_not_convert
-def _with_next(position: tf.Tensor, features: Features) -> tuple[tf.Tensor, tf.Tensor, Features]:
-    return position, position + 1, features
-
-
-@tf.autograph.experimental.do_not_convert
-def _is_sample(is_sample: tf.Tensor, _after: tf.Tensor, _features: Features) -> tf.Tensor:
-    return is_sample
-
-
-@tf.autograph.experimental.do_not_convert
-def _without_mark(_: tf.Tensor, after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
-    return after, features
+@no_autograph
+def _is_sample(after: tf.Tensor, _features: Features) -> Any:
+    return tf.not_equal(after, _MARK)
 
 
 def _blank(spec: tf.TensorSpec) -> tf.Tensor:

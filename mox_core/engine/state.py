@@ -24,8 +24,10 @@ class RunState:
     def __init__(self, seed: int, num_positions: int) -> None:
         self.seed = seed
         self.store = VariableStore(seed)
-        self.step = tf.Variable(0, dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
-        self.positions = tf.Variable([0] * num_positions, dtype=tf.int64, trainable=False, name=POSITIONS)
+        self.step = tf.Variable(tf.constant(0, tf.int64), dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
+        self.positions = tf.Variable(
+            tf.zeros([num_positions], tf.int64), dtype=tf.int64, trainable=False, name=POSITIONS
+        )
 
     def model_variables(self) -> dict[str, tf.Variable]:
         """The variables that every checkpoint of this model has, by name."""

@@ -17,6 +17,14 @@ SIGNATURES = ("serving_default", "predict_object")
 """The name that TensorFlow Serving asks for by itself, and the one that clients of the original ask for."""
 
 
+class _Module(tf.Module):
+    """Holds the variables, so that they are saved."""
+
+    def __init__(self, variables: tuple[tf.Variable, ...]) -> None:
+        super().__init__()
+        self.kept = variables
+
+
 def export(model: ExportedModel, directory: str) -> None:
     """Writes a SavedModel with the signatures of `SIGNATURES`, which are one function.
 
@@ -24,8 +32,7 @@ def export(model: ExportedModel, directory: str) -> None:
         model: what is exported.
         directory: an empty folder.
     """
-    module = tf.Module()
-    module.variables_of_model = list(model.variables)
+    module = _Module(model.variables)
     # The names of a signature's inputs come from its arguments, those of its outputs from the keys of its result.
     function = tf.function(model.function, autograph=False)
     signature = function.get_concrete_function(**model.inputs)

@@ -45,7 +45,9 @@ class LogEvaluationMetricHook(AggregativeSessionRunHook):
     ) -> None:
         super().__init__()
         if not monitor_info:
-            raise UsageError(f"monitor_info of {type(self).__name__} is {monitor_info!r}; give names and scalar tensors.")
+            raise UsageError(
+                f"monitor_info of {type(self).__name__} is {monitor_info!r}; give names and scalar tensors."
+            )
         numbers = {
             "batch_size": batch_size,
             "samples_in_train": samples_in_train,

@@ -1,0 +1,24 @@
+"""Names of TensorFlow with the types that its stubs leave out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Dataset: TypeAlias = tf.data.Dataset[Any]
+
+Function = TypeVar("Function", bound="Callable[..., Any]")
+
+
+def no_autograph(function: Function) -> Function:
+    """Keeps tf.data from rewriting a function: graph code needs no AutoGraph, and it warns where it cannot parse."""
+    return cast("Function", tf.autograph.experimental.do_not_convert(function))
+
+
+def features_of(dataset: Dataset) -> Any:
+    """Returns the specs of what a dataset gives behind the position."""
+    return cast("Any", dataset.element_spec)[-1]
