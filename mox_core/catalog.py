@@ -61,7 +61,7 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
         data_format: 'NHWC' or 'NCHW', in which the network computes; images are NHWC.
         batch_norm_fused: use the fused kernel of batch normalization.
         batch_renorm: use batch renormalization.
-        image_height: height of the images; in EXPORT mode the network's default image size if not given.
+        image_height: height of the images, for networks that need it where their shape does not tell.
         image_width: like image_height.
         preprocess_fn: `preprocess_fn(images, run_mode, *args)` in place of the network's own; None: no preprocessing.
         **model_kwargs: options of this network.
@@ -73,9 +73,6 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
     _check_run_mode(run_mode)
     if data_format not in ("NHWC", "NCHW"):
         raise UsageError(f"data_format is {data_format!r}; it must be 'NHWC' or 'NCHW'.")
-    if run_mode == ModeKeys.EXPORT and not callable(name):
-        image_height = image_height or get_model_meta(name).default_image_size
-        image_width = image_width or get_model_meta(name).default_image_size
     if preprocess_fn is not default_preprocess_fn:
         model_kwargs["preprocess_fn"] = preprocess_fn
     return find_target(NetworkOffer, name)(  # type: ignore[no-any-return]

@@ -101,20 +101,6 @@ def test_a_preprocessing_of_the_users_own_is_passed_on():
     assert options["preprocess_fn"] is record
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [({}, (299, 299)), ({"image_height": 64, "image_width": 96}, (64, 96)), ({"image_height": 64}, (64, 299))],
-)
-def test_an_export_takes_the_networks_image_size_unless_one_is_given(given, expected):
-    _, options = mox.get_model_fn("net_v1_50", mox.ModeKeys.EXPORT, 10, **given)
-    assert (options["image_height"], options["image_width"]) == expected
-
-
-def test_an_export_of_the_users_own_network_has_no_default_size():
-    _, options = mox.get_model_fn(record, mox.ModeKeys.EXPORT, 10)
-    assert (options["image_height"], options["image_width"]) == (None, None)
-
-
 @pytest.mark.parametrize("make", [mox.get_model_fn, mox.get_data_augmentation_fn])
 @pytest.mark.parametrize("run_mode", ["train", "", None, "EVALUATION"])
 def test_a_run_mode_that_mox_does_not_have_is_refused(make, run_mode):

@@ -18,6 +18,10 @@ from mox_resnet.layers import Context, batch_norm, conv, max_pool, pad_channels,
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_SLIM_DECAY = 0.997
+# Small sets have epochs of some ten steps: slim's averages would take a thousand steps to forget how they began.
+_SMALL_DECAY = 0.9
+
 
 def bottleneck_v1(net: tf.Tensor, context: Context, depth: int, stride: int) -> tf.Tensor:
     """1x1, 3x3, 1x1, added to the shortcut, then ReLU."""
@@ -110,7 +114,13 @@ def _basic(name: str, *units: int) -> Architecture:
 
 
 def _cifar(name: str, units: int) -> Architecture:
-    return Architecture(name=name, root=root_cifar, unit=basic_v1_padded, blocks=_basic_blocks(16, (units,) * 3))
+    return Architecture(
+        name=name,
+        root=root_cifar,
+        unit=basic_v1_padded,
+        blocks=_basic_blocks(16, (units,) * 3),
+        batch_norm_decay=_SMALL_DECAY,
+    )
 
 
 def _bottleneck_blocks(units: tuple[int, ...]) -> tuple[Block, ...]:
@@ -142,6 +152,7 @@ class Architecture:
         unit: builds one unit from (net, context, depth, stride).
         blocks: the units, in blocks.
         postnorm: normalization and ReLU behind the last block, as v2 needs.
+        batch_norm_decay: how much of the moving averages each step of training keeps.
     """
 
     name: str
@@ -149,6 +160,7 @@ class Architecture:
     unit: Callable[[tf.Tensor, Context, int, int], tf.Tensor]
     blocks: tuple[Block, ...]
     postnorm: bool = False
+    batch_norm_decay: float = _SLIM_DECAY
 
 
 RESNET_V1_18 = _basic("resnet_v1_18", 2, 2, 2, 2)

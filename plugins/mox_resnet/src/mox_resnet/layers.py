@@ -15,7 +15,6 @@ from attrs import Factory, frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_DECAY = 0.997
 _EPSILON = 1e-5
 _KEYS = tf.compat.v1.GraphKeys
 _COLLECTIONS = [_KEYS.GLOBAL_VARIABLES, _KEYS.MODEL_VARIABLES]
@@ -83,7 +82,7 @@ def batch_norm(net: tf.Tensor, context: Context, *, scope: str) -> tf.Tensor:
             epsilon=_EPSILON,
             data_format=context.data_format,
             is_training=context.training,
-            exponential_avg_factor=1.0 - _DECAY if context.training else 1.0,
+            exponential_avg_factor=1.0 - context.batch_norm_decay if context.training else 1.0,
         )
         if context.training:
             for variable, value in ((mean, new_mean), (variance, new_variance)):
@@ -145,11 +144,13 @@ class Context:
         weight_decay: factor of the L2 loss of the kernels; 0 adds none.
         data_format: 'NHWC' or 'NCHW', the layout that is computed in. (Any, because the stubs of TensorFlow's
             functions want types that exclude each other.)
+        batch_norm_decay: how much of the moving averages each step keeps.
         end_points: outputs of layers, units and blocks by the name of their scope.
     """
 
     training: bool
     weight_decay: float
+    batch_norm_decay: float
     data_format: Any
     end_points: dict[str, tf.Tensor] = Factory(dict)
 

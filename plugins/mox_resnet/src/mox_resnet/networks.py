@@ -76,7 +76,12 @@ def resnet(  # noqa: PLR0913  (the options of get_model_fn)
         if net.dtype not in (tf.float16, tf.bfloat16):
             net = tf.cast(net, tf.float32)
         layout = data_format if data_format == "NHWC" or _does_nchw(net, run_mode) else "NHWC"
-        context = Context(training=run_mode == ModeKeys.TRAIN, weight_decay=weight_decay, data_format=layout)
+        context = Context(
+            training=run_mode == ModeKeys.TRAIN,
+            weight_decay=weight_decay,
+            batch_norm_decay=architecture.batch_norm_decay,
+            data_format=layout,
+        )
         with tf.compat.v1.variable_scope(name) as scope:
             logits = _layers(_transposed(net, "NHWC", layout), context, architecture, num_classes, scope.name)
         end_points = {key: _transposed(value, layout, data_format) for key, value in context.end_points.items()}

