@@ -1,8 +1,6 @@
 """Local copies: made whole, used again, renewed when the original changes, removed at the end."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 import tensorflow as tf
@@ -99,26 +97,3 @@ def test_where_no_copy_can_be_made_files_are_read_all_the_same_with_one_warning(
         logger.removeHandler(caplog.handler)
     assert len(found) == 9
     assert len({line for line in caplog.messages if "files are read without a copy in cache_dir" in line}) == 1
-
-
-def test_copies_are_removed_when_the_process_ends_and_nothing_else_is(tmp_path):
-    (tmp_path / "set" / "a").mkdir(parents=True)
-    (tmp_path / "set" / "a" / "1.png").write_bytes(b"content")
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "of someone else").touch()
-    program = (
-        "import os, sys\n"
-        "from mox_datasets_raw.cache import FileCache\n"
-        "root, cache_dir = sys.argv[1:]\n"
-        "cache = FileCache(cache_dir, root, remove_on_finish=True)\n"
-        "cache.read(os.fsencode(root + '/a/1.png'))\n"
-        "print(len(list(cache.folder.rglob('*.png'))))\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "set"), str(tmp_path / "cache")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert run.stdout.split() == ["1"]
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["of someone else"]

@@ -68,7 +68,8 @@ def test_image_size_takes_the_nearest_pixels(meta, flowers, elements):
 
 
 def test_image_size_may_be_the_side_of_a_square(meta, elements):
-    assert elements(ImageClassificationRawDataset(meta, image_size=8), limit=1)[0]["image"].shape == (8, 8, 3)
+    for side in (8, np.int64(8)):
+        assert elements(ImageClassificationRawDataset(meta, image_size=side), limit=1)[0]["image"].shape == (8, 8, 3)
 
 
 def test_augmentation_fn_is_called_with_single_images(meta, elements):
@@ -260,7 +261,9 @@ def test_a_wrong_argument_is_refused_by_name(meta, options, said):
 
 
 def test_a_path_in_place_of_the_metadata_is_refused(flowers):
-    with pytest.raises(UsageError, match=r"metadata of .* is '.*'; it must be a ImageClassificationRawMetadata\."):
+    with pytest.raises(
+        UsageError, match=r"metadata of .* is '.*'; it must be ImageClassificationRawMetadata\(base_dir=\.\.\.\)\."
+    ):
         ImageClassificationRawDataset(str(flowers))
 
 

@@ -80,6 +80,12 @@ def test_redirect_dir_is_where_the_images_are_read_from(street, tmp_path, elemen
     assert len(elements(MultilabelClassificationRawDataset(meta, num_epochs=1))) == 4
 
 
+def test_images_are_read_through_a_cache(street, tmp_path, elements):
+    found = elements(dataset(street, cache_dir=tmp_path / "cache"))
+    assert [element["image"].shape for element in found] == [(5, 6, 3), (5, 7, 3), (5, 8, 3), (5, 9, 3)]
+    assert sorted(path.name for path in (tmp_path / "cache").rglob("*.png")) == sorted(LABELS)
+
+
 def test_batches_hold_the_vectors(street, batches):
     def input_fn(_mode):
         return dataset(street, image_size=4, batch_size=3).get(["image", "label"])

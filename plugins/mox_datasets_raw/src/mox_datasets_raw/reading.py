@@ -85,7 +85,7 @@ class RawImageDataset(abc.ABC):
     @metadata.validator
     def _check_metadata(self, _attribute: object, value: object) -> None:
         if not isinstance(value, self.metadata_class):
-            raise checks.refuse(self, "metadata", value, f"a {self.metadata_class.__name__}")
+            raise checks.refuse(self, "metadata", value, f"{self.metadata_class.__name__}(base_dir=...)")
 
     def __attrs_post_init__(self) -> None:
         name = type(self).__name__
@@ -103,7 +103,7 @@ class RawImageDataset(abc.ABC):
             tf.get_logger().warning("reader_class of %s has no effect: tf.data reads the files in parallel.", name)
         if self.cache_dir is not None:
             folder = cache_folder(os.fspath(self.cache_dir))
-            self._cache = FileCache(folder, self._files.root, remove_on_finish=self.remove_cache_on_finish)
+            self._cache = FileCache(folder, self.metadata.files.root, remove_on_finish=self.remove_cache_on_finish)
 
     def get(self, keys: list[str] | tuple[str, ...]) -> list[tf.Tensor]:
         """Returns features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.
@@ -162,7 +162,8 @@ class RawImageDataset(abc.ABC):
             with tf.control_dependencies([image]):
                 return features | {"image_buf": tf.identity(content)}
         if self.image_size:
-            height, width = (self.image_size,) * 2 if isinstance(self.image_size, int) else self.image_size
+            size = self.image_size
+            height, width = size if isinstance(size, (list, tuple)) else (size, size)
             image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
             image = tf.ensure_shape(image, [height, width, 3])
         return features | {"image": image}

@@ -1,0 +1,96 @@
+"""Image folders through `mox.run`."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+import mox_core as mox
+from mox_core.errors import DataError
+
+
+def model_fn(inputs, _mode):
+    images, labels = inputs
+    weights = tf.compat.v1.get_variable("weights", [8 * 8 * 3, 3], initializer=tf.zeros_initializer())
+    logits = tf.reshape(tf.cast(images, tf.float32) / 255, [-1, 8 * 8 * 3]) @ weights
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+    # The mean label says which images were seen.
+    return mox.ModelSpec(loss=loss, log_info={"loss": loss, "label": tf.reduce_mean(tf.cast(labels, tf.float32))})
+
+
+def input_fn_of(base_dir, **options):
+    def input_fn(mode):
+        dataset = mox.ImageClassificationRawDataset(
+            mox.ImageClassificationRawMetadata(base_dir),
+            image_size=8,
+            num_epochs=None if mode == mox.ModeKeys.TRAIN else 1,
+            **options,
+        )
+        return dataset.get(["image", "label"])
+
+    return input_fn
+
+
+def train(base_dir, log_dir, **options):
+    return mox.run(
+        input_fn=input_fn_of(base_dir, **options),
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=4,
+        max_number_of_steps=6,
+        log_dir=log_dir,
+    )
+
+
+def test_bad_files_end_neither_training_nor_evaluation_and_count_nowhere(flowers, tmp_path):
+    (flowers / "tulips" / "tulips_1.jpg").write_bytes(b"")
+    (flowers / "roses" / "roses_0.png").write_bytes((flowers / "roses" / "roses_0.png").read_bytes()[:90])
+    assert train(flowers, tmp_path / "log").global_step == 6
+    result = mox.run(
+        input_fn=input_fn_of(flowers),
+        model_fn=model_fn,
+        run_mode=mox.ModeKeys.EVAL,
+        batch_size=4,
+        log_dir=tmp_path / "log",
+    )
+    assert result.samples == 7
+    # Left are three images of class 0, one of class 1, three of class 2: each once.
+    assert result.metrics["label"] == pytest.approx((1 * 1 + 3 * 2) / 7)
+
+
+def test_on_bad_image_raise_ends_the_run_with_the_name_of_the_file(flowers, tmp_path):
+    (flowers / "tulips" / "tulips_1.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"tulips_1\.jpg' cannot be read: it is cut off, empty, or"):
+        train(flowers, tmp_path / "log", on_bad_image="raise")
+
+
+def test_what_is_wrong_with_the_folder_is_said_before_training(flowers, tmp_path):
+    (flowers / "labels.txt").write_text("0: daisy\n1: roses\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"it does not name the folders 'tulips'"):
+        train(flowers, tmp_path / "log")
+
+
+def test_a_process_that_reads_through_a_cache_ends_and_takes_the_copies_with_it(flowers, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "of someone else").touch()
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "from test_raw_run import train\n"
+        "train(sys.argv[2], None, cache_dir=sys.argv[3])\n"
+        "print('copies', len(list(Path(sys.argv[3]).rglob('*.png'))))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(Path(__file__).parent), str(flowers), str(tmp_path / "cache")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "copies 5"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["of someone else"]
