@@ -29,7 +29,7 @@ class RunResult:
         stopped_by: 'max_number_of_steps', 'end of input', or the class of the hook or the name of the signal that asked.
         metrics: TRAIN: `log_info` of the last step. EVAL and PREDICT: its means, weighted by samples.
         checkpoint: the prefix of the checkpoint that holds the weights; None where there is none.
-        export_path: the folder of the exported model; None without export_model.
+        export_path: the folder of the exported model; None without export_model, or where a signal ended the run.
     """
 
     global_step: int
@@ -135,17 +135,20 @@ def _run(job: Job) -> RunResult:
             observers=stages.observers(job, graph, writer, saver, first_step),
             interrupts=watch,
             first_global_step=first_step,
-            max_steps=stages.steps_to_do(job, first_step),
+            max_steps=stages.steps_to_do(job, first_step, resumed=resumed),
         ).run()
 
         global_step = int(state.step)
         stages.report(job, result, global_step, writer)
-        path = export.write(exported, job.exporter, job.log_dir) if exported and job.exporter and job.log_dir else None
+        path = None
+        # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
+        if exported and job.exporter and job.log_dir and not watch.received:
+            path = export.write(exported, job.exporter, job.log_dir)
         return RunResult(
             global_step=global_step,
             steps=result.steps,
             samples=result.samples,
-            stopped_by=result.stopped_by,
+            stopped_by=watch.received or result.stopped_by,
             metrics=result.last if job.training else result.means,
             checkpoint=saver.save() if saver else found.prefix if found else None,
             export_path=path,

@@ -7,6 +7,7 @@ complete, whenever the process was killed. A damaged one is found by the checksu
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -78,7 +79,7 @@ def newest(log_dir: str | os.PathLike[str]) -> Checkpoint | None:
     Raises:
         CheckpointError: where there are checkpoints, and all are damaged.
     """
-    prefixes = _own_prefixes(Path(log_dir)) or _foreign_prefix(log_dir)
+    prefixes = _own_prefixes(Path(log_dir)) or _foreign_prefixes(log_dir)
     for prefix in reversed(prefixes):
         try:
             return read(prefix)
@@ -103,7 +104,7 @@ def at(path: str | os.PathLike[str]) -> Checkpoint:
             raise CheckpointError(msg)
         return found
     prefix = re.sub(r"\.(index|data-\d+-of-\d+|meta)$", "", str(path))
-    if not (os.path.exists(prefix + ".index") or os.path.exists(prefix)):
+    if not _exists(prefix):
         msg = f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: there is no {prefix + '.index'!r}."
         raise CheckpointError(msg)
     return read(prefix)
@@ -148,7 +149,8 @@ def restore(
         for name, variable in wanted.items()
         if name in checkpoint.values and not variable.shape.is_compatible_with(checkpoint.values[name].shape)
     ]
-    missing = [name for name in wanted if name not in checkpoint.values]
+    # The step is no weight: what other programs wrote may do without it.
+    missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
     unused = [
         name for name in checkpoint.values if name not in wanted and name not in (POSITIONS, SEED, "save_counter")
     ]
@@ -164,7 +166,7 @@ def restore(
             "To train on from its values with a changed model, use a new log_dir and pass the old one as checkpoint_path."
         )
         raise CheckpointError(msg)
-    if len(missing) == len(wanted) and wanted:
+    if missing and not any(name in checkpoint.values for name in wanted if name != GLOBAL_STEP):
         msg = f"checkpoint {checkpoint.prefix!r} has none of the model's variables. It has: {_list(checkpoint.values)}."
         raise CheckpointError(msg)
     logger = tf.get_logger()
@@ -172,6 +174,15 @@ def restore(
     if missing:
         logger.warning(
             "%d variables are not in the checkpoint and keep their initial values: %s", len(missing), _list(missing)
+        )
+    if left_out := [name for name in variables if name not in wanted]:
+        # In TRAIN that is what the flags are for; elsewhere it is more likely a flag too many.
+        level = logging.INFO if partial else logging.WARNING
+        logger.log(
+            level,
+            "%d variables are left out by the flags and keep their initial values: %s",
+            len(left_out),
+            _list(left_out),
         )
     if unused and partial:
         logger.info("%d values of the checkpoint are not used: %s", len(unused), _list(unused))
@@ -218,19 +229,17 @@ class Saver:
 
     def __attrs_post_init__(self) -> None:
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        for leftover in self.log_dir.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        _sweep(self.log_dir)
 
     def save(self) -> str:
         """Writes a checkpoint of the current step, unless there is one, and returns its prefix."""
         step = int(self.state.step)
         prefix = str(self.log_dir / f"{_BASENAME}-{step}")
-        if self.last_step == step:
-            return prefix
-        tf.get_logger().info("Saving checkpoints for %d into %s.", step, self.log_dir / _BASENAME)
-        self._write(prefix)
-        self.last_step, self.last_time = step, time.monotonic()
-        self._keep_newest()
+        if self.last_step != step or not _exists(prefix):
+            tf.get_logger().info("Saving checkpoints for %d into %s.", step, self.log_dir / _BASENAME)
+            self._write(prefix)
+            self.last_step, self.last_time = step, time.monotonic()
+        self._keep_newest(step)
         return prefix
 
     def _write(self, prefix: str) -> None:
@@ -254,15 +263,37 @@ class Saver:
         place.rmdir()
         _flush(self.log_dir)
 
-    def _keep_newest(self) -> None:
-        prefixes = _own_prefixes(self.log_dir)
-        if self.max_to_keep:
-            for old in prefixes[: -self.max_to_keep]:
-                Path(old + ".index").unlink(missing_ok=True)
-                for path in self.log_dir.glob(f"{Path(old).name}.*"):
-                    path.unlink(missing_ok=True)
-            prefixes = prefixes[-self.max_to_keep :]
-        _write_state_file(self.log_dir, prefixes)
+    def _keep_newest(self, step: int) -> None:
+        # One of a later step is damaged, or this run would have started there. It is in nobody's way, and stays.
+        prefixes = [prefix for prefix in _own_prefixes(self.log_dir) if _step_of(prefix) <= step]
+        kept = prefixes[-self.max_to_keep :]
+        _write_state_file(self.log_dir, kept)  # before it names what is gone
+        for old in prefixes[: -len(kept)]:
+            _remove(old)
+
+
+def _sweep(log_dir: Path) -> None:
+    """Removes what a killed process has left: unfinished files, and data whose index was never written."""
+    for leftover in log_dir.glob(f"{_UNFINISHED}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+    for data in log_dir.glob(f"{_BASENAME}-*.data-*"):
+        prefix = str(data).rpartition(".data-")[0]
+        if not _exists(prefix):
+            data.unlink(missing_ok=True)
+
+
+def _remove(prefix: str) -> None:
+    """Removes the files of a checkpoint, the index first: without it, none is there."""
+    Path(prefix + ".index").unlink(missing_ok=True)
+    for path in Path(prefix).parent.glob(f"{Path(prefix).name}.*"):
+        path.unlink(missing_ok=True)
+
+
+def _step_of(prefix: str) -> int:
+    return int(prefix.rpartition("-")[2])
 
 
 def _own_prefixes(log_dir: Path) -> list[str]:
@@ -273,10 +304,18 @@ def _own_prefixes(log_dir: Path) -> list[str]:
     return [str(log_dir / f"{_BASENAME}-{step}") for step in sorted(int(match[1]) for match in matches if match)]
 
 
-def _foreign_prefix(log_dir: str | os.PathLike[str]) -> list[str]:
-    """The newest checkpoint that the file `checkpoint` of a folder names: of other programs."""
-    prefix = tf.train.latest_checkpoint(str(log_dir))
-    return [prefix] if prefix else []
+def _foreign_prefixes(log_dir: str | os.PathLike[str]) -> list[str]:
+    """The checkpoints that the file `checkpoint` of a folder names, oldest first: those of other programs."""
+    state = tf.train.get_checkpoint_state(str(log_dir))
+    if state is None:
+        return []
+    listed = [path for path in state.all_model_checkpoint_paths if path != state.model_checkpoint_path]
+    return [path for path in (*listed, state.model_checkpoint_path) if _exists(path)]
+
+
+def _exists(prefix: str) -> bool:
+    """Whether there is a checkpoint: files with endings, or the one file without that TensorFlow wrote before 1.0."""
+    return Path(prefix + ".index").is_file() or Path(prefix).is_file()
 
 
 def _write_state_file(log_dir: Path, prefixes: list[str]) -> None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import functools
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 from attrs import define, field, frozen
@@ -85,12 +86,32 @@ class OpenInput:
     others hold this object, never the iterator.
 
     Attributes:
-        iterator: gives (next position, inputs); None when closed.
+        iterator: gives (next positions, inputs), or only inputs where positions are counted; None when closed.
         endless: whether it never ends.
+        stride: by how much each element moves the position, where it is always the same and is counted here.
     """
 
     iterator: Any
     endless: bool
+    stride: int | None
+    _positions: list[int]
+
+    def positions(self) -> tf.Tensor:
+        """The positions before the next element."""
+        return tf.constant(self._positions, tf.int64)
+
+    def advance(self, steps: int) -> None:
+        """Takes note that steps have been done elsewhere."""
+        if self.stride is not None:
+            self._positions = [position + steps * self.stride for position in self._positions]
+
+    def next(self) -> tuple[tf.Tensor, tuple[Any, ...]] | None:
+        """Returns the next positions and inputs, None at the end."""
+        element = next(self.iterator, None)
+        if element is None or self.stride is None:
+            return element
+        self.advance(1)
+        return self.positions(), element
 
     def close(self) -> None:
         """Lets go of the iterator."""
@@ -107,6 +128,7 @@ class InputPipeline:
         num_positions: how many numbers a position has: one for each source.
         endless: whether the input never ends.
         by_mox: whether mox made the batches.
+        stride: see `OpenInput`.
         report: the account of bad samples.
     """
 
@@ -115,13 +137,15 @@ class InputPipeline:
     num_positions: int
     endless: bool
     by_mox: bool
+    stride: int | None
     report: SkipReport
     _open: Callable[[tuple[int, ...]], Dataset] = field(alias="open")
 
     @contextlib.contextmanager
     def open(self, start: list[int] | None = None) -> Iterator[OpenInput]:
         """Opens the input at a position, its beginning by default, and closes it in whichever way the block ends."""
-        opened = OpenInput(iter(self._open(tuple(start or [0] * self.num_positions))), self.endless)
+        positions = start or [0] * self.num_positions
+        opened = OpenInput(iter(self._open(tuple(positions))), self.endless, self.stride, positions)
         try:
             yield opened
         except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
@@ -157,6 +181,7 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
     def body() -> list[tf.Tensor]:
         graph = tf.compat.v1.get_default_graph()
         place.append(tf.compat.v1.placeholder(tf.int64, [], name="position"))
+        tf.compat.v1.set_random_seed(seed)  # of this graph: what `Dataset.shuffle` in it goes by
         token = _trace.set(trace)
         try:
             with randomness.seeded(f"{seed}/{mode}/input", place[0], graph=graph):
@@ -168,16 +193,17 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
             return [tf.data.experimental.to_variant(result)]
         return _as_tensors(result, mode)
 
-    with randomness.python_random(f"{seed}/{mode}/input"):
+    with randomness.python_random(f"{seed}/{mode}/input"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Seed .* from outer graph")  # it is meant to be used
         traced = tf.compat.v1.wrap_function(body, [])
     report = SkipReport()
     if returned:
         open_elements = functools.partial(_open_dataset, traced, returned[0])
-        num_positions = 1
+        num_positions, stride = 1, (batching.batch_size if batching.by_mox else 1)
         endless = int(open_elements((0,)).cardinality()) == tf.data.INFINITE_CARDINALITY
     else:
         open_elements = functools.partial(_open_samples, traced, trace, place[0], seed, report)
-        num_positions = max(1, len(trace.sources))
+        num_positions, stride = max(1, len(trace.sources)), None
         endless = all(source.end is None for source, _ in trace.sources)
 
     @functools.lru_cache(maxsize=1)  # validation opens its input again and again, at the same place
@@ -186,16 +212,19 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
         if batching.by_mox and batching.batch_size is not None:
             # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
             whole = endless or mode == ModeKeys.TRAIN
-            elements = elements.batch(batching.batch_size, drop_remainder=whole).map(sources.last_position)
+            elements = elements.batch(batching.batch_size, drop_remainder=whole)
+            if not returned:
+                elements = elements.map(sources.last_position)
         return elements.prefetch(tf.data.AUTOTUNE)
 
-    specs = tuple(features_of(open_batches((0,) * num_positions)))
+    batches = open_batches((0,) * num_positions)
     return InputPipeline(
         mode=mode,
-        specs=specs,
+        specs=tuple(cast("Any", batches.element_spec) if returned else features_of(batches)),
         num_positions=num_positions,
         endless=endless,
         by_mox=batching.by_mox,
+        stride=stride,
         report=report,
         open=open_batches,
     )
@@ -242,14 +271,18 @@ def _open_samples(
 
 
 def _open_dataset(traced: Any, spec: Any, start: tuple[int, ...]) -> Dataset:
-    """Counts the elements of the dataset that `input_fn` returned: (positions, inputs)."""
+    """Goes on with the dataset that `input_fn` returned: a tuple of inputs."""
     dataset = tf.data.experimental.from_variant(traced()[0], spec)
+    if start[0]:
+        dataset = dataset.skip(start[0])
+    if isinstance(spec, tuple) and not any(tf.nest.is_nested(each) for each in spec):
+        return dataset
+    return dataset.map(_flattened)
 
-    @no_autograph
-    def apply(after: tf.Tensor, element: Any) -> tuple[tf.Tensor, tuple[Any, ...]]:
-        return after[tf.newaxis], tuple(tf.nest.flatten(element))
 
-    return dataset.skip(start[0]).enumerate(start=start[0] + 1).map(apply)
+@no_autograph
+def _flattened(*element: Any) -> tuple[Any, ...]:
+    return tuple(tf.nest.flatten(element))
 
 
 @no_autograph

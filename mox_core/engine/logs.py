@@ -21,7 +21,9 @@ def each_line_once() -> Iterator[None]:
     level, propagate = logger.level, logger.propagate
     if level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-    if logger.handlers and logging.getLogger().handlers:
+    if (
+        logger.handlers
+    ):  # whatever the root logger has now: any `logging.info(...)` gives it a handler in the middle of a run
         logger.propagate = False
     try:
         yield
@@ -45,12 +47,13 @@ def stopped(result: Result, global_step: int) -> None:
     tf.get_logger().info("Training stops at global step %d: %s.", global_step, why)
 
 
-def nothing_to_train(step: int, max_number_of_steps: int, log_dir: object) -> None:
+def nothing_to_train(step: int, max_number_of_steps: int, place: object, *, resumed: bool) -> None:
     """Says why a run ends before its first step (box 6-0-1 of the manual)."""
     tf.get_logger().warning(
         "%s already holds global step %d and max_number_of_steps is %d: there is nothing left to train. "
-        "Pass a higher max_number_of_steps to go on, or another log_dir to start anew.",
-        log_dir,
+        "Pass a higher max_number_of_steps to go on, or %s.",
+        place,
         step,
         max_number_of_steps,
+        "another log_dir to start anew" if resumed else "--checkpoint_exclude_patterns=global_step to count from 0",
     )

@@ -35,6 +35,8 @@ class _Scope:
         self._place = place
         self._graph = graph
         self._numbers = itertools.count()
+        self.passed_over = 0
+        """How many random ops were made where the scope does not reach."""
 
     def covers_current_graph(self) -> bool:
         if self._graph is None:
@@ -46,9 +48,11 @@ class _Scope:
             graph = graph.outer_graph
         return True
 
+    def next_key(self) -> int:
+        return fold(self._key, next(self._numbers))
+
     def next_seed(self) -> tf.Tensor:
-        constant = fold(self._key, next(self._numbers))
-        return tf.stack([tf.constant(constant, tf.int64), tf.cast(self._place, tf.int64)])
+        return tf.stack([tf.constant(self.next_key(), tf.int64), tf.cast(self._place, tf.int64)])
 
 
 _scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("mox_random_scope", default=None)
@@ -99,6 +103,9 @@ def stateless_random_ops() -> Iterator[None]:
     originals = [(module, name, getattr(module, name)) for module, name, _ in _TWINS]
     for (module, name, twin), (_, _, original) in zip(_TWINS, originals, strict=True):
         setattr(module, name, _dispatch(original, twin))
+    for dataset_class in (tf.data.Dataset, tf.compat.v1.data.Dataset):
+        originals.append((dataset_class, "map", dataset_class.map))
+        dataset_class.map = _map_with_draws(dataset_class.map)  # type: ignore[method-assign]
     try:
         yield
     finally:
@@ -111,10 +118,39 @@ def _dispatch(original: Callable[..., Any], twin: Callable[..., Any]) -> Callabl
     def call(*args: Any, **kwargs: Any) -> Any:
         scope = _scope.get()
         if scope is None or not scope.covers_current_graph():
+            if scope is not None:
+                scope.passed_over += 1
             return original(*args, **kwargs)
         for unused in ("seed", "seed2", "name"):
             kwargs.pop(unused, None)
         return twin(scope.next_seed(), *args, **kwargs)
+
+    return call
+
+
+def _map_with_draws(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns `Dataset.map` for functions with random ops: parallel calls take their seeds from numbers zipped in.
+
+    The numbers differ from epoch to epoch (`repeat`), and are the same whenever the input is gone through again.
+    """
+
+    @functools.wraps(original)
+    def call(dataset: tf.data.Dataset[Any], map_func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        scope = _scope.get()
+        if scope is None or tf.executing_eagerly() or not scope.covers_current_graph():
+            return original(dataset, map_func, *args, **kwargs)
+        passed_over = scope.passed_over
+        mapped = original(dataset, map_func, *args, **kwargs)
+        if scope.passed_over == passed_over:
+            return mapped
+        key = scope.next_key()
+
+        def with_draw(element: Any, draw: tf.Tensor) -> Any:
+            with seeded(f"{key}/map", draw, graph=tf.compat.v1.get_default_graph()):
+                return map_func(*element) if type(element) is tuple else map_func(element)
+
+        draws = tf.data.Dataset.random(seed=key, rerandomize_each_iteration=True)
+        return original(tf.data.Dataset.zip((dataset, draws)), with_draw, *args, **kwargs)
 
     return call
 

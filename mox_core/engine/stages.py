@@ -95,14 +95,15 @@ def restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed:
         found.restore_positions(state)
 
 
-def steps_to_do(job: Job, first_step: int) -> int | None:
+def steps_to_do(job: Job, first_step: int, *, resumed: bool) -> int | None:
     """Returns how many steps this run may do, None for any number."""
     if not job.max_number_of_steps:
         return None
     if not job.training:
         return job.max_number_of_steps
     if first_step >= job.max_number_of_steps:
-        logs.nothing_to_train(first_step, job.max_number_of_steps, job.log_dir)
+        place = job.log_dir if resumed else job.checkpoint_path
+        logs.nothing_to_train(first_step, job.max_number_of_steps, place, resumed=resumed)
     return max(0, job.max_number_of_steps - first_step)
 
 

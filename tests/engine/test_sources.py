@@ -1,0 +1,228 @@
+"""Samples by index: their order, where a run goes on, and what happens to the ones that cannot be read."""
+
+import threading
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mox_core as mox
+from mox_core.engine.skipped import SkipReport
+from mox_core.engine.sources import SampleSource
+from mox_core.errors import DataError, UsageError
+
+
+class Fetches:
+    """Fetches (index, its square), counts the calls, and fails for chosen indices."""
+
+    def __init__(self, bad=()):
+        self.bad = set(bad)
+        self.calls = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, index):
+        def fetch(value):
+            with self._lock:
+                self.calls += 1
+            if int(value) in self.bad:
+                raise ValueError
+            return np.int64(value)
+
+        value = tf.numpy_function(fetch, [index], tf.int64)
+        value.set_shape([])
+        return {"index": value, "square": value * value}
+
+
+def _source(num_samples, bad=(), **options):
+    return SampleSource(
+        num_samples=num_samples, fetch=Fetches(bad), describe=lambda index: f"sample-{index}.jpg", **options
+    )
+
+
+def _read(source, count=None, *, seed=1, start=0, report=None):
+    """The (next position, index) pairs of a source from a position on."""
+    dataset = source.dataset(seed=seed, start=start, needed=None, report=report or SkipReport())
+    dataset = dataset if count is None else dataset.take(count)
+    return [(int(after), features["index"].numpy().tolist()) for after, features in dataset]
+
+
+def _order(*args, **kwargs):
+    return [index for _, index in _read(*args, **kwargs)]
+
+
+@pytest.mark.parametrize("num_samples", [1, 2, 23, 1500])  # less and more than a block of positions
+def test_every_shuffled_epoch_holds_every_sample_once(num_samples):
+    order = _order(_source(num_samples, shuffle=True, num_epochs=3))
+    epochs = np.reshape(order, [3, num_samples])
+    assert (np.sort(epochs, axis=1) == np.arange(num_samples)).all()
+    if num_samples > 2:
+        assert len({tuple(epoch) for epoch in epochs.tolist()}) == 3, "epochs must differ"
+
+
+def test_shuffling_moves_samples_over_the_whole_set():
+    first = np.array(_order(_source(1500, shuffle=True, num_epochs=1)))
+    # Of a random permutation, the mean distance from the place in the unshuffled set is a third of its size.
+    assert np.abs(first - np.arange(1500)).mean() == pytest.approx(500, rel=0.1)
+
+
+def test_the_order_is_a_function_of_seed_and_position():
+    source = _source(10, shuffle=True, num_epochs=4)
+    order = _order(source, seed=5)
+    assert _order(source, seed=5) == order
+    assert _order(source, seed=6) != order
+    assert [int(source.index_at(tf.constant(p, tf.int64), 5)) for p in range(40)] == order
+
+
+def test_the_order_of_an_unshuffled_set_is_that_of_the_indices():
+    assert _order(_source(4, num_epochs=2)) == [0, 1, 2, 3, 0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("bad", [(), (0, 3, 6)], ids=["all good", "some bad"])
+def test_a_run_that_starts_at_a_next_position_reads_what_would_have_come(bad):
+    source = _source(7, bad, shuffle=True, num_epochs=3)
+    whole = _read(source)
+    assert [index for _, index in whole] == [i for i in _order(_source(7, shuffle=True, num_epochs=3)) if i not in bad]
+    for number, (after, _) in enumerate(whole):
+        assert _read(source, start=after) == whole[number + 1 :]
+
+
+def test_a_start_deep_in_the_input_reads_no_sample_before_it():
+    position = 5_000_000_000
+    source = _source(1000, shuffle=True)
+    assert _read(source, 3, start=position)[-1][0] == position + 3
+    assert source.fetch.calls < 100, "three samples, and what is read ahead of them"
+
+
+def test_a_resumed_run_deep_in_its_input_reads_no_sample_before_it(tmp_path, variables):
+    def run(steps, source):
+        def input_fn(mode):  # noqa: ARG001
+            return tf.cast(source.read()["index"], tf.float32)
+
+        return mox.run(
+            input_fn=input_fn,
+            model_fn=_mean_model_fn,
+            optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+            run_mode=mox.ModeKeys.TRAIN,
+            batch_size=2,
+            log_dir=tmp_path,
+            max_number_of_steps=steps,
+        )
+
+    values = variables(run(1, _source(1000, shuffle=True)).checkpoint)
+    values["mox/input_positions"] = np.array([5_000_000_000], np.int64)
+    names = sorted(values)
+    tf.raw_ops.SaveV2(
+        prefix=str(tmp_path / "model.ckpt-1"),
+        tensor_names=names,
+        shape_and_slices=[""] * len(names),
+        tensors=[values[name] for name in names],
+    )
+    source = _source(1000, shuffle=True)
+    assert variables(run(2, source).checkpoint)["mox/input_positions"].tolist() == [5_000_000_002]
+    assert source.fetch.calls < 100
+
+
+def test_batches_of_a_source_tell_where_to_go_on_behind_their_last_sample():
+    source = _source(10, (4,), num_epochs=1, batch_size=4)
+    assert _read(source) == [(4, [0, 1, 2, 3]), (9, [5, 6, 7, 8]), (10, [9])]
+    assert _read(source, start=4) == [(9, [5, 6, 7, 8]), (10, [9])]
+    assert _read(_source(10, num_epochs=1, batch_size=4, drop_remainder=True)) == [(4, [0, 1, 2, 3]), (8, [4, 5, 6, 7])]
+
+
+def test_bad_samples_are_named_once_each_and_counted_at_the_end(said):
+    report = SkipReport()
+    assert _order(_source(6, (1, 5), num_epochs=3), report=report) == [0, 2, 3, 4] * 3
+    assert list(report.names) == ["sample-1.jpg", "sample-5.jpg"]
+    report.close()
+    assert said.lines == [
+        "WARNING:tensorflow:'sample-1.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:'sample-5.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:2 bad samples were left out of this run.",
+    ]
+
+
+def test_a_run_without_bad_samples_says_nothing_of_them(said):
+    report = SkipReport()
+    _order(_source(6, num_epochs=2), report=report)
+    report.close()
+    assert said.lines == []
+
+
+def _mean_model_fn(inputs, mode):  # noqa: ARG001
+    weight = tf.compat.v1.get_variable("weight", [], initializer=tf.compat.v1.zeros_initializer())
+    loss = tf.reduce_mean((inputs[0] - weight) ** 2)
+    return mox.ModelSpec(loss=loss, log_info={"loss": loss, "mean": tf.reduce_mean(inputs[0])})
+
+
+def _train(source, **options):
+    return mox.run(
+        input_fn=lambda mode: tf.cast(source.read()["index"], tf.float32),  # noqa: ARG005
+        model_fn=_mean_model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=2,
+        **options,
+    )
+
+
+def test_a_run_with_a_bad_sample_ends_with_its_name_where_that_is_asked_for():
+    with pytest.raises(DataError, match=r"^'sample-4\.jpg' cannot be read: it is cut off, empty, or not of a known "):
+        _train(_source(6, (4,), num_epochs=1, on_bad_sample="raise"))
+
+
+@pytest.mark.parametrize("options", [{}, {"num_epochs": 1}, {"batch_size": 2}, {"on_bad_sample": "raise"}], ids=str)
+def test_a_set_without_one_readable_sample_ends_the_run_instead_of_being_waited_for(options):
+    with pytest.raises(DataError, match=r"^none of the 6 samples could be read, from 'sample-0\.jpg' on\. Check that"):
+        _train(_source(6, range(6), **options), max_number_of_steps=3)
+
+
+def test_a_single_readable_sample_is_enough():
+    result = _train(_source(1100, set(range(1100)) - {7}), max_number_of_steps=2)
+    assert result.metrics["mean"] == 7
+    assert result.samples == 4
+
+
+def test_samples_are_skipped_and_the_batches_stay_full():
+    result = _train(_source(7, (2, 3), num_epochs=2))
+    # 0 1 | 4 5 | 6 0 | 1 4 | 5 6
+    assert (result.steps, result.samples, result.metrics["mean"]) == (5, 10, 5.5)
+    assert result.stopped_by == "end of input"
+
+
+def test_an_error_in_the_transform_is_not_taken_for_a_bad_sample():
+    def transform(features):
+        with tf.control_dependencies([tf.debugging.assert_less(features["index"], tf.constant(3, tf.int64))]):
+            return {"index": tf.identity(features["index"])}
+
+    with pytest.raises(tf.errors.InvalidArgumentError, match="assertion failed"):
+        _train(_source(6, transform=transform), max_number_of_steps=4)
+
+
+def test_two_sources_are_read_side_by_side_each_with_a_position_of_its_own(tmp_path, variables):
+    def input_fn(mode):  # noqa: ARG001
+        left, right = _source(5, (0,)).read(), _source(3).read()
+        return tf.cast(left["index"] * 10 + right["index"], tf.float32)
+
+    result = mox.run(
+        input_fn=input_fn,
+        model_fn=_mean_model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=2,
+        log_dir=tmp_path,
+        max_number_of_steps=3,
+    )
+    # 10 21 | 32 40 | 11 22: the fifth of the left source is sample 1 of its second epoch.
+    assert result.metrics["mean"] == 16.5
+    assert variables(result.checkpoint)["mox/input_positions"].tolist() == [8, 6]
+
+
+def test_a_source_is_read_inside_input_fn():
+    with pytest.raises(UsageError, match=r"^a data set is read inside input_fn: call dataset\.get"):
+        _source(3).read()
+
+
+@pytest.mark.parametrize("wrong", [{"num_epochs": 0}, {"batch_size": 0}, {"on_bad_sample": "ignore"}], ids=str)
+def test_a_source_refuses_what_cannot_be(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        _source(3, **wrong)
