@@ -1,0 +1,71 @@
+"""The demo, shrunk to a few steps: what it prints, and what it leaves in its folder."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
+STEPS = 3
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Run the demo once; give its folder, what it printed, and what it logged."""
+    folder = tmp_path_factory.mktemp("demo")
+    command = [sys.executable, DEMO, "--work_dir", folder, "--max_number_of_steps", str(STEPS)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder, run.stdout, run.stderr
+
+
+def test_it_writes_all_digits_as_images_of_ten_classes(demo):
+    folder, _, _ = demo
+    for split, number in (("train", 4500), ("eval", 500)):
+        images = list((folder / "digits" / split).glob("*/*.png"))
+        assert len(images) == number
+        assert {image.parent.name for image in images} == set("0123456789")
+    with Image.open(images[0]) as image:
+        assert image.size == (28, 28)
+
+
+def test_it_logs_training_evaluation_and_export(demo):
+    folder, _, log = demo
+    assert "INFO:tensorflow:step: 0(global step: 0)\tsample/sec: " in log
+    assert f"Training stops at global step {STEPS}: max_number_of_steps is reached." in log
+    assert "\t[500 examples]" in log
+    assert f"Exported model written to: {folder / 'log' / '1'}" in log
+
+
+def test_it_prints_what_it_did_and_where_everything_is(demo):
+    folder, printed, _ = demo
+    summary = printed.partition("What the demo did\n")[2]
+    said = {line.split()[0]: line.split(maxsplit=1)[1] for line in summary.splitlines()}
+    assert said["trained"].startswith(f"resnet_v1_20 for {STEPS} steps of 64 digits")
+    assert said["evaluated"].endswith("% on 500 digits that it was not trained on")
+    assert said["checkpoints"] == str(folder / "log" / f"model.ckpt-{STEPS}")
+    assert said["export"] == str(folder / "log" / "1")
+    assert said["picture"] == str(folder / "predictions.png")
+    for path in (said["checkpoints"] + ".index", said["export"] + "/saved_model.pb"):
+        assert Path(path).is_file()
+    assert list((folder / "log").glob("events.out.tfevents.*"))
+
+
+def test_the_export_was_reloaded_and_gave_the_same_logits(demo):
+    _, printed, _ = demo
+    assert "The export gives the logits of the trained model" in printed
+
+
+def test_the_picture_shows_six_images_of_each_class(demo):
+    folder, _, _ = demo
+    with Image.open(folder / "predictions.png") as picture:
+        assert picture.format == "PNG"
+        pixels = np.asarray(picture.convert("L"))
+    assert pixels.shape == (6 * 100, 10 * 84)
+    cells = pixels.reshape(6, 100, 10, 84).swapaxes(1, 2)
+    assert (cells.min(axis=(2, 3)) < 128).all()  # the dark background of a digit in every cell

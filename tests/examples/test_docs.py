@@ -1,0 +1,180 @@
+"""What the documents say is true: their Python blocks run, their links lead somewhere, their languages agree.
+
+The blocks of a document run in its order as one session, in a folder that holds `my_images`. A comment on the line above a
+block, which does not show when the document is rendered, changes that:
+
+    <!-- not run: reason -->   the block is only shown
+    <!-- raises -->            it raises, and the ```text block behind it is the text of the error
+    <!-- prints -->            it prints what the ```text block behind it holds
+
+`...` in such a ```text block stands for anything. Lines like `STEPS = 2000` run with small numbers.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")])
+RUN = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] if "```python" in path.read_text("utf-8")]
+SMALL = {"SIZE": 32, "BATCH": 4, "STEPS": 4}
+
+SESSION = """
+import contextlib, io, json, sys
+from pathlib import Path
+
+names, said = {"__name__": "__main__"}, {}
+for path, how in json.loads(Path(sys.argv.pop(1)).read_text("utf-8")):
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed) if how == "prints" else contextlib.nullcontext():
+            exec(compile(Path(path).read_text("utf-8"), path, "exec"), names)
+    except Exception as error:
+        if how != "raises":
+            raise
+        said[path] = str(error)
+    else:
+        said[path] = printed.getvalue() if how == "prints" else "(no error)"
+    Path("said.json").write_text(json.dumps(said), "utf-8")
+"""
+
+
+class Block(NamedTuple):
+    language: str
+    line: int
+    text: str
+    how: str
+
+
+def blocks_of(path):
+    lines = path.read_text("utf-8").splitlines()
+    found, start = [], None
+    for number, line in enumerate(lines):
+        if not line.startswith("```"):
+            continue
+        if start is None:
+            start = number
+            continue
+        above = re.fullmatch(r"<!-- (not run|raises|prints)(: .+)? -->", lines[start - 1])
+        text = "".join(f"{each}\n" for each in lines[start + 1 : number])
+        found.append(Block(lines[start][3:], start + 1, text, above[1] if above else "runs"))
+        start = None
+    assert start is None, f"{path.name}: the block of line {start} is not closed"
+    return found
+
+
+def shrunk(text):
+    return re.sub(
+        rf"^({'|'.join(SMALL)}) = \d+", lambda found: f"{found[1]} = {SMALL[found[1]]}", text, flags=re.MULTILINE
+    )
+
+
+def prose(path):
+    """The text of a document without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+
+
+def is_like(said, expected):
+    pattern = ".*".join(re.escape(part) for part in expected.strip().split("..."))
+    return re.fullmatch(pattern, said.strip(), re.DOTALL) is not None
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder with images of two classes, of different sizes and formats."""
+    random = np.random.default_rng(0)
+    for number in range(40):
+        path = tmp_path / "my_images" / ("daisy", "rose")[number % 2] / f"{number}.{('jpg', 'png')[number // 2 % 2]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = random.integers(0, 256, [40 + number, 60, 3], np.uint8)
+        Image.fromarray(pixels).save(path)
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", RUN, ids=lambda path: path.stem)
+def test_the_python_blocks_of_a_document_run_as_one_session(document, folder):
+    blocks = blocks_of(document)
+    session = []
+    for block, behind in zip(blocks, [*blocks[1:], None], strict=True):
+        if block.language != "python" or block.how == "not run":
+            continue
+        script = folder / f"{document.stem}_line_{block.line}.py"
+        script.write_text("\n" * block.line + shrunk(block.text), "utf-8")  # lines have their numbers in the document
+        expected = behind.text if block.how != "runs" else None
+        assert expected is None or behind.language == "text", f"line {block.line} needs a text block behind it"
+        session.append((str(script), block.how, expected))
+    (folder / "session.json").write_text(json.dumps([[script, how] for script, how, _ in session]), "utf-8")
+    (folder / "session.py").write_text(SESSION, "utf-8")
+    run = subprocess.run(
+        [sys.executable, "session.py", "session.json"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    said = json.loads((folder / "said.json").read_text("utf-8"))
+    for script, _, expected in session:
+        assert expected is None or is_like(said[script], expected), f"{script} said:\n{said[script]}\nnot:\n{expected}"
+
+
+@pytest.mark.slow
+def test_the_plugin_of_the_document_works(install_fake, tmp_path):
+    files = {
+        re.match(r"# (\S+)\n", block.text)[1]: block.text
+        for block in blocks_of(ROOT / "docs/plugins.md")
+        if block.language == "python" and re.match(r"# \S+\.py\n", block.text)
+    }
+    site = install_fake("mox-tiny", "tiny", files.pop("src/mox_tiny/plugin.py"))
+    (site / "mox_tiny" / "networks.py").write_text(files.pop("src/mox_tiny/networks.py"), "utf-8")
+    for name, text in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, "utf-8")
+    run = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "tests"],
+        env={**os.environ, "PYTHONPATH": str(site)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_both_languages_of_the_readme_have_the_same_code_sections_and_links():
+    english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
+    languages = {english.name, chinese.name}
+
+    def outline(path):
+        links = [target for target in re.findall(r"\]\(([^)]+)\)", prose(path)) if target not in languages]
+        return re.findall(r"^#+", prose(path), re.MULTILINE), links
+
+    code = [[(block.language, block.text, block.how) for block in blocks_of(path)] for path in (english, chinese)]
+    assert code[0] == code[1]
+    assert outline(english) == outline(chinese)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_to_files_and_sections_that_exist(document):
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", prose(document)):
+        if re.match(r"[a-z]+:", target):
+            continue
+        path = (document.parent / target).resolve() if target else document
+        assert path.exists(), f"{document.name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", prose(path), re.MULTILINE)
+            known = [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+            assert anchor in known, f"{document.name} links to {target}#{anchor}, and there are {known}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_make_targets_that_a_document_names_exist(document):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    named = set(re.findall(r"(?:`|^ *)make ([a-z]+)", document.read_text("utf-8"), re.MULTILINE))
+    assert named <= targets, named - targets
