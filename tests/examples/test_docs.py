@@ -1,7 +1,7 @@
 """What the documents say is true: their Python blocks run, their links lead somewhere, their languages agree.
 
-The blocks of a document run in its order as one session, in a folder that holds `my_images`. A comment on the line above a
-block, which does not show when the document is rendered, changes that:
+The blocks of a document run in its order as one session, in a folder that holds `my_images`. A comment on the line
+above a block, which does not show when the document is rendered, changes that:
 
     <!-- not run: reason -->   the block is only shown
     <!-- raises -->            it raises, and the ```text block behind it is the text of the error
@@ -121,6 +121,8 @@ def test_the_python_blocks_of_a_document_run_as_one_session(document, folder):
     said = json.loads((folder / "said.json").read_text("utf-8"))
     for script, _, expected in session:
         assert expected is None or is_like(said[script], expected), f"{script} said:\n{said[script]}\nnot:\n{expected}"
+    for warning in re.findall(r"^WARNING:.*$", document.read_text("utf-8"), re.MULTILINE):
+        assert warning in run.stderr
 
 
 @pytest.mark.slow
