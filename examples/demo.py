@@ -87,17 +87,16 @@ def make_functions(data: Path, total_steps: int):
     return input_fn, model_fn, optimizer_fn
 
 
-def draw(outputs: list[dict[str, np.ndarray]], data: Path, picture: Path) -> None:
-    """Draw the first test images of each class with true and predicted label; wrong ones are red."""
-    names, labels, predictions = (
-        np.concatenate([output[key] for output in outputs]) for key in ("name", "label", "prediction")
-    )
-    shown = [index for digit in range(10) for index in np.flatnonzero(labels == digit)[:6]]
+def draw(results: dict[str, np.ndarray], data: Path, picture: Path) -> None:
+    """Draw six test images of each class with true and predicted label; wrong ones are red and come first."""
+    names, labels, predictions = results["name"], results["label"], results["prediction"]
+    wrong_first = np.argsort(predictions == labels, kind="stable")
+    shown = [index for digit in range(10) for index in wrong_first[labels[wrong_first] == digit][:6]]
     canvas = Image.new("RGB", (10 * 84, 6 * 100), "white")
     pen = ImageDraw.Draw(canvas)
     for place, index in enumerate(shown):
         x, y = place // 6 * 84, place % 6 * 100
-        path = data / "eval" / str(labels[index]) / Path(names[index].decode()).name
+        path = data / "eval" / str(labels[index]) / Path(names[index]).name
         canvas.paste(Image.open(path).convert("RGB").resize((76, 76)), (x + 4, y + 4))
         right = labels[index] == predictions[index]
         pen.text((x + 6, y + 82), f"{labels[index]} -> {predictions[index]}", fill="black" if right else "red")
@@ -139,13 +138,10 @@ def main() -> None:
     print("\nPredicting", flush=True)
     outputs: list[dict[str, np.ndarray]] = []
     mox.run(run_mode=mox.ModeKeys.PREDICT, output_fn=outputs.extend, output_every_n_steps=4, **job)
-    draw(outputs, data, args.work_dir / "predictions.png")
-    np.savez(
-        args.work_dir / "predictions.npz",
-        names=np.concatenate([output["name"] for output in outputs]),
-        labels=np.concatenate([output["label"] for output in outputs]),
-        logits=np.concatenate([output["logits"] for output in outputs]),
-    )
+    results = {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}
+    results["name"] = np.array([name.decode() for name in results["name"]])
+    draw(results, data, args.work_dir / "predictions.png")
+    np.savez(args.work_dir / "predictions.npz", **results)
 
     print("\nReloading the export in a new process without mox", flush=True)
     reload = Path(__file__).with_name("reload_export.py")

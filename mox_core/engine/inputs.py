@@ -38,7 +38,7 @@ class InputTrace:
     def add_source(self, source: sources.SampleSource) -> sources.Features:
         """Returns placeholders for the features of one element of the source."""
         with tf.init_scope():
-            dataset = source.dataset(seed=0, start=0, needed=None, report=SkipReport())
+            dataset = source.elements(seed=0, start=0, needed=None, report=SkipReport())
         features = {
             name: tf.compat.v1.placeholder(spec.dtype, spec.shape, name=f"source/{name}")
             for name, spec in features_of(dataset).items()
@@ -213,8 +213,9 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
             # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
             whole = endless or mode == ModeKeys.TRAIN
             elements = elements.batch(batching.batch_size, drop_remainder=whole)
-            if not returned:
-                elements = elements.map(sources.last_position)
+        if not returned:
+            read = tuple(source for source, _ in trace.sources)
+            elements = sources.watched(elements, read, seed=seed, start=start, report=report)
         return elements.prefetch(tf.data.AUTOTUNE)
 
     batches = open_batches((0,) * num_positions)
@@ -255,17 +256,17 @@ def _open_samples(
     datasets = []
     for (source, features), position in zip(trace.sources, start, strict=False):
         needed = [name for name, tensor in features.items() if _is_used(tensor, traced)]
-        datasets.append(source.dataset(seed=seed, start=position, needed=frozenset(needed), report=report))
+        datasets.append(source.elements(seed=seed, start=position, needed=frozenset(needed), report=report))
         fed += [features[name] for name in sorted(needed)]
     if not datasets:
         datasets.append(tf.data.Dataset.range(start[0] + 1, tf.int64.max).map(_without_features))
     function = traced.prune(fed, traced.outputs)
 
     @no_autograph
-    def apply(*elements: tuple[tf.Tensor, sources.Features]) -> tuple[tf.Tensor, tuple[tf.Tensor, ...]]:
-        positions = [after for after, _ in elements]
+    def apply(*elements: tuple[tf.Tensor, sources.Features]) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+        positions = tuple(after for after, _ in elements)
         values = [features[name] for _, features in elements for name in sorted(features)]
-        return tf.stack(positions), tuple(function(positions[0], *values))
+        return positions, tuple(function(tf.reshape(positions[0], [-1])[-1], *values))
 
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import tensorflow as tf
 from attrs import define, field, frozen
 
@@ -159,13 +160,13 @@ class Loop:
         self._done += outcome.steps
         self._samples += outcome.samples
         for name, total in outcome.sums.items():
-            self._sums[name] = self._sums.get(name, 0.0) + total
+            self._sums[name] = self._sums.get(name, 0.0) + float(total)
 
     def _report(self, outcome: Outcome) -> None:
         assert outcome.values is not None
         self._last = outcome.values
         step = self._done - 1
-        if not outcome.finite:
+        if not np.isfinite(outcome.values["losses"]).all():
             raise NanLossError(self._nan_message(outcome.values["losses"], self.first_global_step + step))
         seen = Seen(
             step=step,
@@ -181,7 +182,7 @@ class Loop:
         bad = [
             f"{loss.name} is {float(value)}"
             for loss, value in zip(self.steps.graph.losses, values, strict=True)
-            if not bool(tf.math.is_finite(value))
+            if not np.isfinite(value)
         ]
         return (
             f"{' and '.join(bad)} at global step {global_step}: training stops, and its weights are not saved. "

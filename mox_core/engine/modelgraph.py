@@ -24,6 +24,8 @@ from mox_core.specs import ModelSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    import numpy as np
+
     from mox_core.engine.state import RunState
 
 _REQUIRED = {
@@ -68,8 +70,10 @@ class ModelGraph:
         mode: the mode it was traced for.
         spec: what `model_fn` returned.
         losses: the losses of the spec; empty where it has none.
-        traced: the graph as a function of (positions, record, *inputs); it gives a dict with 'losses', 'log', 'outputs' and
-            'samples', and runs every op with an effect: updates of weights and averages, assertions, prints.
+        samples: how many samples a batch holds; None where batches differ.
+        traced: the graph as a function of (positions, record, *inputs). It runs every op with an effect (updates of weights
+            and averages, assertions, prints) and gives a dict: 'numbers' (a vector of the losses, what is watched and the
+            learning rate), 'outputs' and 'samples'.
         effects: those ops.
         inputs: the placeholders of (positions, record, *inputs).
         learning_rate: the learning rate of the first optimizer, None without one.
@@ -82,6 +86,7 @@ class ModelGraph:
     losses: tuple[Loss, ...]
     learning_rate: tf.Tensor | None
     watched: tuple[str, ...]
+    samples: int | None
     has_summaries: bool
     effects: tuple[tf.Operation, ...]
     inputs: tuple[tf.Tensor, ...]
@@ -91,6 +96,12 @@ class ModelGraph:
     def graph(self) -> tf.Graph:
         """The graph itself, for hooks that name its tensors."""
         return self.traced.graph
+
+    def values_of(self, numbers: np.ndarray[Any, Any], outputs: dict[str, Any]) -> dict[str, Any]:
+        """Takes the numbers of a step apart: 'losses', 'log' by name, and 'learning_rate' where there is one."""
+        losses, log = numbers[: len(self.losses)], numbers[len(self.losses) :]
+        values = {"losses": losses, "log": dict(zip(self.watched, log, strict=False)), "outputs": outputs}
+        return values | ({} if self.learning_rate is None else {"learning_rate": numbers[-1]})
 
     def placeholders(self) -> dict[str, tf.Tensor]:
         """The placeholders that `model_fn` made itself, by name: hooks have to feed them."""
@@ -168,21 +179,20 @@ def build(
             if mode == ModeKeys.TRAIN:
                 state.step.assign_add(1)
                 state.positions.assign(positions)
+            rate = [] if made["learning_rate"] is None else [made["learning_rate"]]
             values = {
-                "losses": [tf.cast(loss.tensor, tf.float32) for loss in losses],
-                "log": {name: tf.convert_to_tensor(value) for name, value in log.items()},
+                "numbers": _vector([*(loss.tensor for loss in losses), *log.values(), *rate]),
                 "outputs": {name: tf.convert_to_tensor(value) for name, value in spec.output_info.items()}
                 if outputs
                 else {},
                 "samples": _num_samples(inputs),
             }
-            if made["learning_rate"] is not None:
-                values["learning_rate"] = tf.identity(made["learning_rate"])
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
         made.update(
             spec=spec,
             losses=tuple(losses),
             watched=tuple(log),
+            samples=_as_int(tf.get_static_value(values["samples"])),
             inputs=(positions, record, *inputs),
             # Summary ops are conditional on `record`, and nothing else is.
             has_summaries=bool(record.consumers()),
@@ -237,10 +247,25 @@ def _losses(spec: ModelSpec) -> list[Loss]:
     return [Loss(names.get(id(tensor), name), tensor) for tensor, name in zip(tensors, plain, strict=True)]
 
 
+def _vector(values: Sequence[Any]) -> tf.Tensor:
+    """Puts scalars into one vector: float32 where that holds them all exactly, else float64."""
+    tensors = [tf.convert_to_tensor(value) for value in values]
+    exact = all(tensor.dtype.is_bool or (tensor.dtype.is_floating and tensor.dtype.size <= 4) for tensor in tensors)
+    dtype = tf.float32 if exact else tf.float64
+    return tf.stack([tf.reshape(tf.cast(tensor, dtype), []) for tensor in tensors]) if tensors else tf.zeros([0], dtype)
+
+
+def _as_int(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
 def _num_samples(inputs: Sequence[tf.Tensor]) -> tf.Tensor:
     """The size of the batch: the first dimension of the first input, 1 where there is none."""
     batch = next((tensor for tensor in inputs if tensor.shape.rank), None)
-    return tf.constant(1, tf.int64) if batch is None else tf.shape(batch, tf.int64)[0]
+    if batch is None:
+        return tf.constant(1, tf.int64)
+    size = batch.shape[0]
+    return tf.shape(batch, tf.int64)[0] if size is None else tf.constant(size, tf.int64)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -31,19 +31,28 @@ class SkipReport:
         self.names: dict[str, None] = {}
         self.error: DataError | None = None
 
-    def gap(self, source: SampleSource, seed: int, first: np.int64, end: np.int64) -> bool:
-        """Takes note that the samples at positions [first, end) could not be read."""
-        if end - first >= source.num_samples:
+    def gaps(self, source: SampleSource, seed: int, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> bool:
+        """Takes note of what is missing between positions that should each be one higher than the one before."""
+        for expected, next_position in zip(before.tolist(), after.tolist(), strict=True):
+            for position in range(expected, next_position - 1):
+                self._note(source, self._name(source, seed, position))
+        return True
+
+    def tail(self, source: SampleSource, seed: int, first: np.int64, stop: np.int64) -> bool:
+        """Takes note of what cannot be read at the end of the positions [first, stop), of which the last cannot."""
+        position = int(stop) - 1
+        while position >= first and not self._can_be_read(source, seed, position):
+            position -= 1
+        missing = range(position + 1, int(stop))
+        if len(missing) >= source.num_samples:
+            name = self._name(source, seed, missing[0])
             self._fail(
-                f"none of the {source.num_samples} samples could be read, from {self._name(source, seed, int(first))!r} on. "
+                f"none of the {source.num_samples} samples could be read, from {name!r} on. "
                 "Check that the files are there and are what the data set expects."
             )
-        for position in range(int(first), int(end)):
-            name = self._name(source, seed, position)
-            if source.on_bad_sample == "raise":
-                self._fail(f"{name!r} cannot be read: it is cut off, empty, or not of a known format.")
-            self._note(name)
-        return True
+        for each in missing:
+            self._note(source, self._name(source, seed, each))
+        return False
 
     def raise_error(self) -> None:
         """Raises the error that ended the input, if one did."""
@@ -55,7 +64,9 @@ class SkipReport:
         if self.names:
             tf.get_logger().warning("%d bad samples were left out of this run.", len(self.names))
 
-    def _note(self, name: str) -> None:
+    def _note(self, source: SampleSource, name: str) -> None:
+        if source.on_bad_sample == "raise":
+            self._fail(f"{name!r} cannot be read: it is cut off, empty, or not of a known format.")
         with self._lock:
             known = name in self.names
             self.names[name] = None
@@ -63,10 +74,19 @@ class SkipReport:
             tf.get_logger().warning("%r cannot be read (cut off, empty, or of no known format): it is left out.", name)
 
     def _fail(self, message: str) -> None:
-        self.error = DataError(message)
+        self.error = self.error or DataError(message)  # reading ahead goes on behind the first error
         raise self.error
 
     @staticmethod
     def _name(source: SampleSource, seed: int, position: int) -> str:
         with tf.init_scope():
             return source.describe(int(source.index_at(tf.constant(position, tf.int64), seed)))
+
+    @staticmethod
+    def _can_be_read(source: SampleSource, seed: int, position: int) -> bool:
+        with tf.init_scope():
+            try:
+                source.fetch(source.index_at(tf.constant(position, tf.int64), seed))
+            except Exception:  # noqa: BLE001 (Python code in the ops of a source raises what it likes)
+                return False
+        return True

@@ -15,7 +15,7 @@ import tensorflow as tf
 from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
-from mox_core.engine.typed import features_of, no_autograph
+from mox_core.engine.typed import no_autograph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,8 +27,6 @@ Features = dict[str, tf.Tensor]
 
 # A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited for.
 _SMALLEST_BLOCK = 1024
-_MARK = tf.int64.min
-"""The next position of what is no sample but the end of a block."""
 
 
 @frozen(kw_only=True)
@@ -92,23 +90,28 @@ class SampleSource:
             needed: the names of the features that are used; None for all.
             report: is told of the samples that are left out.
         """
+        elements = self.elements(seed=seed, start=start, needed=needed, report=report).map(_alone)
+        return watched(elements, (self,), seed=seed, start=(start,), report=report).map(_not_alone)
+
+    def elements(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
+        """Returns what `dataset` does, for several sources to be zipped: `watched` then looks for gaps in the positions.
+
+        With a batch_size, it gives the next position of each sample of the batch.
+        """
         keep = None if self.transform is not None else needed
 
         @no_autograph
-        def fetch(position: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Features]:
+        def fetch(position: tf.Tensor) -> tuple[tf.Tensor, Features]:
             with randomness.seeded(f"{seed}/fetch", position, graph=tf.compat.v1.get_default_graph()):
                 features = self.fetch(self.index_at(position, seed))
-            kept = {name: value for name, value in features.items() if keep is None or name in keep}
-            return position, position + 1, kept
+            return position + 1, {name: value for name, value in features.items() if keep is None or name in keep}
 
         samples = self._good_samples(fetch, start, seed, report)
         if self.transform is not None:
             samples = samples.map(self._transformed(seed, needed), num_parallel_calls=tf.data.AUTOTUNE)
         if self.batch_size is None:
             return samples
-        whole = self.drop_remainder or self.end is None
-        batches = samples.batch(self.batch_size, drop_remainder=whole)
-        return batches.map(last_position)
+        return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
 
     def _transformed(self, seed: int, needed: frozenset[str] | None) -> Callable[..., Any]:
         transform = self.transform
@@ -123,57 +126,86 @@ class SampleSource:
         return call
 
     def _good_samples(
-        self,
-        fetch: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor, Features]],
-        start: int,
-        seed: int,
-        report: SkipReport,
+        self, fetch: Callable[[tf.Tensor], tuple[tf.Tensor, Features]], start: int, seed: int, report: SkipReport
     ) -> Dataset:
         """Reads on from a position and leaves out what cannot be read: (next position, features).
 
-        A sample that fails leaves a gap in the positions, by which it is found and named. Each block ends with a mark, so
-        that gaps at its end are seen too, and a set of which nothing can be read ends the run instead of going round.
+        A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input would
+        not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in blocks, and
+        the last one of each block is looked at.
         """
         length = max(self.num_samples, _SMALLEST_BLOCK)
         last = tf.int64.max if self.end is None else self.end
 
         @no_autograph
         def block(number: tf.Tensor) -> Dataset:
-            stop = tf.minimum((number + 1) * length, last)
-            positions = tf.data.Dataset.range(tf.maximum(number * length, start), stop)
-            samples = positions.map(fetch, num_parallel_calls=parallel_reads())
-            blank = tf.nest.map_structure(_blank, features_of(samples))
-            return samples.ignore_errors().concatenate(tf.data.Dataset.from_tensors((stop, stop, blank)))
+            first, stop = tf.maximum(number * length, start), tf.minimum((number + 1) * length, last)
+            samples = tf.data.Dataset.range(first, stop).map(fetch, num_parallel_calls=parallel_reads())
+            blank = tf.nest.map_structure(_blank, samples.element_spec)
 
-        @no_autograph
-        def watch(expected: tf.Tensor, element: tuple[tf.Tensor, tf.Tensor, Features]) -> tuple[tf.Tensor, Any]:
-            position, after, features = element
+            @no_autograph
+            def look(is_read: Any) -> Any:
+                def tell() -> tf.Tensor:
+                    return tf.numpy_function(functools.partial(report.tail, self, seed), [first, stop], tf.bool)
 
-            def tell() -> tf.Tensor:
-                return tf.numpy_function(functools.partial(report.gap, self, seed), [expected, position], tf.bool)
+                return tf.cond(is_read, lambda: False, tell)  # never True: it adds no element
 
-            ok = tf.cond(position > expected, tell, lambda: True)
-            with tf.control_dependencies([ok]):
-                return tf.identity(after), (tf.where(after > position, after, _MARK), features)
+            read = tf.data.Dataset.from_tensors(stop - 1).map(fetch).ignore_errors().map(_true)
+            ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(look)
+            return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: blank)))
 
         blocks = tf.data.Dataset.range(start // length, tf.int64.max if self.end is None else -(-self.end // length))
-        marked = blocks.flat_map(block).scan(tf.constant(start, tf.int64), watch)
-        return marked.filter(_is_sample)  # type: ignore[arg-type]  # the stubs know filters of one component only
+        return blocks.flat_map(block)
+
+
+def watched(
+    elements: Dataset, sources: tuple[SampleSource, ...], *, seed: int, start: tuple[int, ...], report: SkipReport
+) -> Dataset:
+    """Tells a report of the gaps in the positions, and gives (the last next position of each source, the rest).
+
+    Args:
+        elements: gives (next positions, a tensor of any shape for each source; the rest).
+        sources: what the positions are of; where there are none, the positions are counted and have no gaps.
+        seed: the seed of the run.
+        start: the first position of each.
+        report: is told of the samples that are missing.
+    """
+
+    @no_autograph
+    def watch(expected: tf.Tensor, element: tuple[tuple[tf.Tensor, ...], Any]) -> tuple[tf.Tensor, Any]:
+        positions, rest = element
+        afters = [tf.reshape(after, [-1]) for after in positions]
+        told = []
+        for number, (source, after) in enumerate(zip(sources, afters, strict=False)):
+            before = tf.concat([expected[number : number + 1], after[:-1]], 0)
+            tell = functools.partial(
+                tf.numpy_function, functools.partial(report.gaps, source, seed), [before, after], tf.bool
+            )
+            told.append(tf.cond(tf.reduce_all(after - 1 == before), lambda: True, tell))
+        with tf.control_dependencies(told):
+            lasts = tf.stack([after[-1] for after in afters])
+        return lasts, (lasts, rest)
+
+    return elements.scan(tf.constant(start, tf.int64), watch)
 
 
 @no_autograph
-def last_position(after: tf.Tensor, elements: Any) -> tuple[tf.Tensor, Any]:
-    """Gives a batch the next position of its last sample."""
-    return after[-1], elements
+def _alone(after: tf.Tensor, features: Features) -> tuple[tuple[tf.Tensor], Features]:
+    return (after,), features
 
 
 @no_autograph
-def _is_sample(after: tf.Tensor, _features: Features) -> Any:
-    return tf.not_equal(after, _MARK)
+def _not_alone(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+    return after[0], features
+
+
+@no_autograph
+def _true(_after: tf.Tensor, _features: Features) -> bool:
+    return True
 
 
 def _blank(spec: tf.TensorSpec) -> tf.Tensor:
-    """Returns a tensor of zeros that fits a spec: what the mark at the end of a block carries in place of features."""
+    """Returns zeros that fit a spec, for an element that is never made."""
     return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)
 
 
