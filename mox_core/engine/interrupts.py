@@ -87,13 +87,24 @@ def _listen(ear: int, interrupts: Interrupts) -> None:
 
 
 _taken: list[_Before] = []
+_fork = threading.local()
+
+
+def _hold() -> None:
+    """Lets signals wait while a process forks: until then, they would be told to the run."""
+    _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_come() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _fork.mask)
 
 
 def _give_back_in_child() -> None:
-    """Lets a process that user code forks from a run (a reader of data, say) be ended by the signals."""
+    """Lets the signals end a process that user code forks from a run: a reader of data, say."""
     if _taken:
         _taken[0].restore()
         _taken.clear()
+    _let_come()
 
 
-os.register_at_fork(after_in_child=_give_back_in_child)
+os.register_at_fork(before=_hold, after_in_parent=_let_come, after_in_child=_give_back_in_child)

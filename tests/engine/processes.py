@@ -1,0 +1,274 @@
+"""Training jobs in processes of their own, for tests that end them.
+
+`processes.py kill DIR` trains with processes that are killed with -9 at random moments; `processes.py signals DIR`
+sends the signals that a run answers. Each job is forked when TensorFlow has been imported and not yet used: it starts
+in a second. What happened is printed as JSON in the last line.
+"""
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+
+import keras
+import tensorflow as tf
+
+import mox_core as mox
+import mox_core.engine.compat
+import mox_core.engine.stages  # with all that a run needs, once for all processes
+from mox_core.engine import interrupts
+from mox_core.engine.sources import SampleSource
+
+STEPS = 30
+KILLS = 10
+PATIENCE = 50
+"""Seconds after which a job hangs."""
+
+
+def fork(job, log):
+    """Runs `job` in a new process that writes to the file `log`, and returns its number."""
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(out, 1)
+        os.dup2(out, 2)
+        job()
+        sys.stdout.flush()
+        code = 0
+    except BaseException:  # noqa: BLE001 (the process ends here)
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
+
+
+def alive(pid):
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+
+
+def until(condition, pid, log):
+    """Looks at a condition again and again as long as the process lives; returns whether it came true."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if not alive(pid):
+            return False
+        if time.monotonic() > end:
+            os.kill(pid, signal.SIGKILL)
+            raise TimeoutError(Path(log).read_text(encoding="utf-8"))
+        signal.sigtimedwait({signal.SIGCHLD}, 0.0005)  # the shortest of waits, or the end of a process
+    return True
+
+
+def wait(pid, log):
+    """Returns the exit code of a process, negative where a signal ended it."""
+    until(lambda: not alive(pid), pid, log)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+# ---- kill -9
+
+
+def input_fn(mode):  # noqa: ARG001
+    def fetch(index):
+        good = tf.debugging.assert_none_equal(index % 8, tf.constant(3, tf.int64))
+        with tf.control_dependencies([good]):
+            image = tf.random.stateless_uniform([6, 6, 1], tf.stack([index, 1]))
+        return {"image": image, "label": index % 3}
+
+    sample = SampleSource(num_samples=50, fetch=fetch, describe=str, shuffle=True).read()
+    return tf.image.random_flip_left_right(tf.image.random_crop(sample["image"], [5, 5, 1])), sample["label"]
+
+
+def model_fn(inputs, mode):
+    x = keras.layers.Dropout(0.2)(tf.reshape(inputs[0], [-1, 25]), training=mode == mox.ModeKeys.TRAIN)
+    # Large, so that a save takes its time.
+    large = tf.compat.v1.get_variable("large", [25, 60_000])
+    logits = keras.layers.Dense(3)(tf.nn.relu(tf.nn.dropout(x, 0.1) @ large)[:, :9])
+    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(inputs[1], logits))
+    return mox.ModelSpec(loss=loss, log_info={"loss": loss})
+
+
+def train(log_dir):
+    tf.random.set_seed(8)
+    mox.set_flag("max_to_keep", 2)
+    mox.run(
+        input_fn=input_fn,
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.MomentumOptimizer(0.1, 0.9),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=4,
+        log_dir=log_dir,
+        max_number_of_steps=STEPS,
+        save_model_steps=1,
+    )
+
+
+def kill_again_and_again(folder):
+    log = folder / "log.txt"
+    whole = fork(lambda: train(folder / "whole"), log)
+    chance = random.Random(4)  # noqa: S311
+    kills = []
+    killed = folder / "killed"
+    while len(kills) < KILLS:
+        pid = fork(lambda: train(killed), log)
+        kill = _kill(pid, killed, log, chance, early=len(kills) == KILLS // 2)
+        if kill is None:
+            break
+        kills.append(kill)
+    assert wait(fork(lambda: train(killed), log), log) == 0, log.read_text(encoding="utf-8")
+    assert wait(whole, log) == 0, log.read_text(encoding="utf-8")
+    return kills
+
+
+def _kill(pid, log_dir, log, chance, *, early):
+    """Kills a process in or about one of its next saves, or at some moment of its start; tells where it was."""
+    if early:
+        signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.5))
+    else:
+        for _ in range(chance.randint(1, 3)):
+            if not until(lambda: not _saving(log_dir), pid, log) or not until(lambda: _saving(log_dir), pid, log):
+                return wait(pid, log) and None  # it was done before
+        signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.03))
+    os.kill(pid, signal.SIGKILL)
+    code = wait(pid, log)
+    return {"in_a_save": _saving(log_dir), "newest_step": _newest(log_dir)} if code == -signal.SIGKILL else None
+
+
+def _saving(log_dir):
+    return any(path.name.startswith(".unfinished") for path in log_dir.glob(".*"))
+
+
+def _newest(log_dir):
+    return max((int(path.stem.partition("-")[2]) for path in log_dir.glob("model.ckpt-*.index")), default=None)
+
+
+# ---- SIGTERM and SIGINT
+
+
+class Blocking:
+    """An op in a training step that tells that it runs, and waits to be let go."""
+
+    def __init__(self, folder, *, at):
+        self.reached, self.gate, self.at = folder / "reached", folder / "gate", at
+        os.mkfifo(self.gate)
+
+    def __call__(self, step):
+        def wait_there(step):
+            if step == self.at:
+                self.reached.touch()
+                self.gate.read_bytes()
+            return step
+
+        return tf.py_function(wait_there, [step], tf.int64)
+
+
+def train_without_end(log_dir, block=None):
+    def blocking_model_fn(inputs, mode):
+        x = tf.reshape(inputs[0], [-1, 4])
+        y = keras.layers.Dense(1)(x)
+        loss = tf.reduce_mean(y**2)
+        if block is not None and mode == mox.ModeKeys.TRAIN:
+            with tf.control_dependencies([block(tf.compat.v1.train.get_global_step())]):
+                loss = tf.identity(loss)
+        return mox.ModelSpec(loss=loss, log_info={"loss": loss}, export_spec=mox.ExportSpec({"x": inputs[0]}, {"y": y}))
+
+    before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    result = mox.run(
+        input_fn=lambda mode: tf.random.normal([4]),  # noqa: ARG005
+        model_fn=blocking_model_fn,
+        optimizer_fn=lambda: keras.optimizers.SGD(0.01),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=2,
+        log_dir=log_dir,
+        max_number_of_steps=10**9,
+        log_every_n_steps=1 if block else 10,  # with 1, each call of the loop is one step
+        export_model=lambda model, directory: Path(directory, "exported").touch(),  # noqa: ARG005
+    )
+    after = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)]
+    told = {
+        "stopped_by": result.stopped_by,
+        "global_step": result.global_step,
+        "checkpoint": Path(result.checkpoint).name,
+        "export_path": result.export_path,
+        "handlers_are_back": before == after and signal.set_wakeup_fd(-1) == -1,
+        "threads": [thread.name for thread in threading.enumerate() if thread.name == "mox-signals"],
+    }
+    (log_dir / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def _outcome(log_dir, pid, log):
+    code = wait(pid, log)
+    told = log_dir / "told.json"
+    return {
+        "code": code,
+        "told": json.loads(told.read_text(encoding="utf-8")) if told.exists() else None,
+        "files": sorted(path.name for path in log_dir.iterdir() if not path.name.startswith("events.")),
+        "log": log.read_text(encoding="utf-8"),
+    }
+
+
+def end_while_training(folder, number):
+    """A signal when some hundred steps are done."""
+    log = folder / "log.txt"
+    pid = fork(lambda: train_without_end(folder), log)
+    assert until(lambda: log.exists() and "step: 100(" in log.read_text(encoding="utf-8"), pid, log), log.read_text()
+    os.kill(pid, number)
+    return _outcome(folder, pid, log)
+
+
+def end_in_a_long_step(folder, number, *, second=None):
+    """A signal in the middle of a step that does not end, then a second one or the end of the step."""
+    log = folder / "log.txt"
+    block = Blocking(folder, at=7)
+    pid = fork(lambda: train_without_end(folder / "logs", block), log)
+    assert until(block.reached.exists, pid, log), log.read_text(encoding="utf-8")
+    os.kill(pid, number)
+    assert until(lambda: "A second one ends it at once" in log.read_text(encoding="utf-8"), pid, log)
+    if second:
+        os.kill(pid, second)
+    else:
+        block.gate.write_bytes(b"go on")
+    return _outcome(folder / "logs", pid, log)
+
+
+def end_a_child(folder):
+    """A signal to a process that user code forks from a run, at any moment: what becomes of it, and of the run."""
+    with interrupts.watched() as watch:
+        log = folder / "log.txt"
+        codes = set()
+        for _ in range(50):
+            pid = fork(signal.pause, log)
+            os.kill(pid, signal.SIGTERM)
+            codes.add(wait(pid, log))
+        return {"codes": list(codes), "received": watch.received}
+
+
+def send_signals(folder):
+    def fresh(name):
+        (folder / name).mkdir()
+        return folder / name
+
+    return {
+        "SIGTERM": end_while_training(fresh("term"), signal.SIGTERM),
+        "SIGINT": end_in_a_long_step(fresh("int"), signal.SIGINT),
+        "SIGTERM, SIGTERM": end_in_a_long_step(fresh("term2"), signal.SIGTERM, second=signal.SIGTERM),
+        "SIGINT, SIGTERM": end_in_a_long_step(fresh("int2"), signal.SIGINT, second=signal.SIGTERM),
+        "child": end_a_child(fresh("child")),
+    }
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    what = {"kill": kill_again_and_again, "signals": send_signals}[sys.argv[1]]
+    with contextlib.redirect_stdout(sys.stderr):
+        outcome = what(Path(sys.argv[2]))
+    print(json.dumps(outcome))

@@ -1,0 +1,124 @@
+"""SIGTERM and Ctrl-C: the first saves and ends cleanly, the second ends at once."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+import mox_core as mox
+from mox_core.engine import interrupts
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def sent(tmp_path_factory):
+    """What became of processes to which signals were sent."""
+    program, folder = Path(__file__).with_name("processes.py"), tmp_path_factory.mktemp("signals")
+    done = subprocess.run(
+        [sys.executable, program, "signals", folder], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_saves_the_last_step_and_the_process_goes_on_to_its_end(name, sent):
+    outcome = sent[name]
+    assert outcome["code"] == 0, outcome["log"]
+    told = outcome["told"]
+    step = told["global_step"]
+    assert told["stopped_by"] == name
+    assert told["checkpoint"] == f"model.ckpt-{step}"
+    assert f"model.ckpt-{step}.index" in outcome["files"]
+    assert f"INFO:tensorflow:Training stops at global step {step}: {name} asked for it." in outcome["log"]
+    said = f"WARNING:tensorflow:{name}: the run ends after this step and saves. A second one ends it at once."
+    assert outcome["log"].count(said) == 1
+    assert told["handlers_are_back"]
+    assert told["threads"] == []
+
+
+def test_a_signal_in_a_long_step_lets_the_step_end(sent):
+    assert sent["SIGINT"]["told"]["global_step"] == 8, "the step of global step 7 was the last"
+
+
+def test_a_run_that_a_signal_ends_is_not_exported(sent):
+    """It is not over: when it goes on, the version would exist already."""
+    assert sent["SIGTERM"]["told"]["export_path"] is None
+    assert all(
+        re.fullmatch(r"checkpoint|model\.ckpt-.*|log\.txt|told\.json", each) for each in sent["SIGTERM"]["files"]
+    )
+
+
+@pytest.mark.parametrize("names", ["SIGTERM, SIGTERM", "SIGINT, SIGTERM"])
+def test_a_second_signal_ends_the_process_at_once_although_a_step_is_running(names, sent):
+    outcome = sent[names]
+    assert outcome["code"] == 128 + signal.SIGTERM
+    assert outcome["told"] is None
+    assert outcome["log"].endswith("SIGTERM: the second signal, the process ends without saving.\n")
+    assert [name for name in outcome["files"] if name.endswith(".index")] == ["model.ckpt-0.index"]
+
+
+def test_a_signal_ends_what_user_code_forks_from_a_run(sent):
+    assert sent["child"] == {"codes": [-signal.SIGTERM], "received": None}
+
+
+def test_signals_are_given_back_to_whom_they_belonged_before():
+    def mine(_number, _frame):
+        """Is the user's."""
+
+    before = {each: signal.signal(each, mine) for each in SIGNALS}
+    try:
+        with interrupts.watched(), interrupts.watched():
+            assert all(signal.getsignal(each) is not mine for each in SIGNALS)
+        assert all(signal.getsignal(each) is mine for each in SIGNALS)
+        with pytest.raises(KeyError), interrupts.watched():
+            raise KeyError
+        assert all(signal.getsignal(each) is mine for each in SIGNALS)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+def test_a_signal_that_is_not_of_these_is_none():
+    with interrupts.watched() as watch:
+        before = signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
+        try:
+            signal.raise_signal(signal.SIGUSR1)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+    assert watch.received is None
+
+
+def test_a_run_in_a_thread_leaves_the_signals_alone_and_works(regression, tmp_path):
+    seen, results = [], []
+    before = [signal.getsignal(each) for each in SIGNALS]
+
+    def model_fn(inputs, mode):
+        seen.append([signal.getsignal(each) for each in SIGNALS])
+        return regression.model_fn(inputs, mode)
+
+    def run():
+        results.append(
+            mox.run(
+                input_fn=regression.input_fn,
+                model_fn=model_fn,
+                optimizer_fn=regression.sgd,
+                run_mode=mox.ModeKeys.TRAIN,
+                batch_size=4,
+                log_dir=tmp_path,
+                max_number_of_steps=3,
+            )
+        )
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    assert seen == [before]
+    assert (results[0].stopped_by, results[0].global_step) == ("max_number_of_steps", 3)
