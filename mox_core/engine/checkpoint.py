@@ -157,7 +157,11 @@ def restore(
     if other_shape:
         msg = (
             f"{len(other_shape)} variables have another shape in checkpoint {checkpoint.prefix!r}: {_list(other_shape)}. "
-            "Leave them out with --checkpoint_exclude_patterns=<name>,... , or build the model that wrote it."
+            + (
+                "Leave them out with --checkpoint_exclude_patterns=<name>,... , or build the model that wrote it."
+                if chosen
+                else "To train a changed model, use a new log_dir, and pass the old one as checkpoint_path for its weights."
+            )
         )
         raise CheckpointError(msg)
     if missing and not partial:

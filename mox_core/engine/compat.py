@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
+import sys
 from typing import TYPE_CHECKING, cast
 
 import tensorflow as tf
 
 from mox_core.engine import logs, randomness
+from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,9 +18,27 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def run_scope() -> Iterator[None]:
-    """Everything that a run changes in TensorFlow, undone when it ends."""
+    """Everything that a run changes in TensorFlow, undone when it ends.
+
+    Raises:
+        UsageError: where the script has switched the behaviour of TF2 off.
+    """
+    if not tf.executing_eagerly():
+        raise UsageError(
+            "TensorFlow does not execute eagerly, and mox runs on TF2: remove tf.compat.v1.disable_v2_behavior() and "
+            "disable_eager_execution(), and call mox.run outside of graphs. TF1-style code in model_fn needs neither."
+        )
+    _let_slim_find_its_layers()
     with logs.each_line_once(), hashable_tensors(), randomness.stateless_random_ops():
         yield
+
+
+def _let_slim_find_its_layers() -> None:
+    """Gives the layers that `tf_slim.batch_norm` is made of their old place in tf_keras, where both are in use."""
+    if "tf_slim" in sys.modules and importlib.util.find_spec("tf_keras"):
+        layers = importlib.import_module("tf_keras.src.legacy_tf_layers")
+        sys.modules.setdefault("tf_keras.legacy_tf_layers", layers)
+        importlib.import_module("tf_keras").__dict__.setdefault("legacy_tf_layers", layers)
 
 
 @contextlib.contextmanager

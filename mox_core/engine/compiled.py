@@ -73,7 +73,9 @@ def compile_loop(graph: ModelGraph, source: OpenInput) -> Callable[..., dict[str
         shapes["outputs"] = {name: spec.shape for name, spec in specs["outputs"].items()}
         return tf.while_loop(proceed, body, [start], shape_invariants=[shapes])[0]
 
-    return tf.function(run, autograph=False)
+    before, count = tf.TensorSpec(graph.inputs[0].shape, tf.int64), tf.TensorSpec([], tf.int64)
+    # Concrete at once: a tf.function would count each run of the process as one more retracing, and warn.
+    return tf.function(run, autograph=False).get_concrete_function(source.iterator, before, count)
 
 
 def blank(spec: tf.Tensor | tf.TensorSpec) -> tf.Tensor:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from mox_core.engine.typed import Dataset
 
+_DIFFERENT_SHAPES = ("Cannot batch tensors with different shapes", "Cannot add tensor to the batch")
+
 _trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)
 
 
@@ -150,7 +152,7 @@ class InputPipeline:
             yield opened
         except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
             self.report.raise_error()
-            if "Cannot batch tensors with different shapes" not in error.message:
+            if not any(each in error.message for each in _DIFFERENT_SHAPES):
                 raise
             msg = (
                 f"the samples of input_fn in mode {self.mode} are not all of one shape ({error.message.splitlines()[0]}). "
@@ -206,16 +208,23 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
         num_positions, stride = max(1, len(trace.sources)), None
         endless = all(source.end is None for source, _ in trace.sources)
 
+    # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
+    whole = endless or mode == ModeKeys.TRAIN
+
     @functools.lru_cache(maxsize=1)  # validation opens its input again and again, at the same place
     def open_batches(start: tuple[int, ...]) -> Dataset:
         elements = open_elements(start)
-        if batching.by_mox and batching.batch_size is not None:
-            # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
-            whole = endless or mode == ModeKeys.TRAIN
+        read = tuple(source for source, _ in trace.sources)
+        watch = functools.partial(sources.watched, sources=read, seed=seed, start=start, report=report)
+        if not (batching.by_mox and batching.batch_size is not None):
+            elements = elements if returned else watch(elements)
+        elif returned:
             elements = elements.batch(batching.batch_size, drop_remainder=whole)
-        if not returned:
-            read = tuple(source for source, _ in trace.sources)
-            elements = sources.watched(elements, read, seed=seed, start=start, report=report)
+        elif endless or not whole:
+            elements = watch(elements.batch(batching.batch_size, drop_remainder=whole))
+        else:
+            # Before the last samples are dropped: bad ones among them are told too.
+            elements = watch(elements).batch(batching.batch_size, drop_remainder=True).map(_last_positions)
         return elements.prefetch(tf.data.AUTOTUNE)
 
     batches = open_batches((0,) * num_positions)
@@ -266,7 +275,10 @@ def _open_samples(
     def apply(*elements: tuple[tf.Tensor, sources.Features]) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         positions = tuple(after for after, _ in elements)
         values = [features[name] for _, features in elements for name in sorted(features)]
-        return positions, tuple(function(tf.reshape(positions[0], [-1])[-1], *values))
+        inputs = tuple(function(tf.reshape(positions[0], [-1])[-1], *values))
+        for tensor, original in zip(inputs, traced.outputs, strict=True):
+            tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
+        return positions, inputs
 
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 
@@ -284,6 +296,11 @@ def _open_dataset(traced: Any, spec: Any, start: tuple[int, ...]) -> Dataset:
 @no_autograph
 def _flattened(*element: Any) -> tuple[Any, ...]:
     return tuple(tf.nest.flatten(element))
+
+
+@no_autograph
+def _last_positions(positions: tf.Tensor, inputs: tuple[Any, ...]) -> tuple[tf.Tensor, tuple[Any, ...]]:
+    return positions[-1], inputs
 
 
 @no_autograph

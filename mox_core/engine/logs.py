@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from absl import logging as absl_logging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,15 +22,22 @@ def each_line_once() -> Iterator[None]:
     level, propagate = logger.level, logger.propagate
     if level == logging.NOTSET:
         logger.setLevel(logging.INFO)
-    if (
-        logger.handlers
-    ):  # whatever the root logger has now: any `logging.info(...)` gives it a handler in the middle of a run
+    own = None
+    if not logger.handlers and absl_logging.get_absl_handler() in logging.getLogger().handlers:
+        # TensorFlow was imported after absl.app.run: its lines would come in absl's format.
+        own = logging.StreamHandler()
+        own.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+        logger.addHandler(own)
+    if logger.handlers:
+        # Whatever the root logger has now: any `logging.info(...)` gives it a handler in the middle of a run.
         logger.propagate = False
     try:
         yield
     finally:
         logger.setLevel(level)
         logger.propagate = propagate
+        if own is not None:
+            logger.removeHandler(own)
 
 
 def evaluated(result: Result) -> None:

@@ -165,12 +165,12 @@ def build(
     def body(positions: tf.Tensor, record: tf.Tensor, *inputs: tf.Tensor) -> dict[str, Any]:
         graph = tf.compat.v1.get_default_graph()
         with contextlib.ExitStack() as stack:
+            dependencies = stack.enter_context(AutomaticControlDependencies())  # type: ignore[no-untyped-call]
             stack.enter_context(_summary_scope(writer, record, state))
             stack.enter_context(randomness.seeded(f"{state.seed}/{mode}/model", positions[0], graph=graph))
             stack.enter_context(state.store.scope(graph, {positions.op.name: start}))
             stack.enter_context(_current(graph))
             graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, state.step)
-            dependencies = stack.enter_context(AutomaticControlDependencies())  # type: ignore[no-untyped-call]
             spec = model_fn(list(inputs), mode)
             check_spec(spec, None if watch else _REQUIRED[mode], mode)
             losses = _losses(spec)

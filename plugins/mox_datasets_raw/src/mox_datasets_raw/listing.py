@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.engine.logs import each_line_once
 from mox_core.errors import DataError
 from mox_datasets_raw.labels import read_labels
 
@@ -57,11 +58,12 @@ def constant(values: Iterable[Any], dtype: tf.DType) -> tf.Tensor:
 def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
     """Logs what was found, with the index of each class: who serves the model needs it."""
     logger = tf.get_logger()
-    logger.info("Total %d files found in %s", num_samples, base_dir)
-    logger.info("Total number of samples is %d", num_samples)
-    logger.info("Labels index to name:")
-    for index, name in enumerate(labels):
-        logger.info("%d: %s", index, name)
+    with each_line_once():  # also where the metadata are made outside of a run
+        logger.info("Total %d files found in %s", num_samples, base_dir)
+        logger.info("Total number of samples is %d", num_samples)
+        logger.info("Labels index to name:")
+        for index, name in enumerate(labels):
+            logger.info("%d: %s", index, name)
 
 
 @frozen(slots=False, eq=False)
