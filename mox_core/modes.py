@@ -12,7 +12,8 @@ class ModeKeys:
         TRAIN: variables are updated; `ModelSpec.loss` is required.
         EVAL: means of `ModelSpec.log_info` over the input.
         PREDICT: `ModelSpec.output_info` goes to `output_fn`.
-        EXPORT: `model_fn` is called once more after the run, to build what is exported. It cannot be given to `mox.run`.
+        EXPORT: `model_fn` is called once more after the run, to build what is exported. It cannot be given to
+            `mox.run`.
     """
 
     TRAIN: Final = "TRAIN"

@@ -26,7 +26,8 @@ class RunResult:
         global_step: the global step of the weights at the end.
         steps: how many steps this run did.
         samples: how many samples they saw.
-        stopped_by: 'max_number_of_steps', 'end of input', or the class of the hook or the name of the signal that asked.
+        stopped_by: 'max_number_of_steps', 'end of input', or the class of the hook or the name of the signal that
+            asked.
         metrics: TRAIN: `log_info` of the last step. EVAL and PREDICT: its means, weighted by samples.
         checkpoint: the prefix of the checkpoint that holds the weights; None where there is none.
         export_path: the folder of the exported model; None without export_model, or where a signal ended the run.
@@ -99,6 +100,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
 def _run(job: Job) -> RunResult:
     """Goes through the stages of a run."""
     # Here, not at the top: `mox.run` is looked up, and wrong arguments are refused, without TensorFlow.
+    # ruff: noqa: PLC0415
     from mox_core.engine import checkpoint, compat, export, hooks, inputs, interrupts, loop, stages, steps, summaries
     from mox_core.engine.state import RunState
 

@@ -1,7 +1,8 @@
 """Checkpoints: TensorFlow's own format, keyed by variable name, whole or not there at all.
 
-`model.ckpt-<step>` is written in a hidden folder beside its place and renamed into it, the index last: what has an index is
-complete, whenever the process was killed. A damaged one is found by the checksums that TensorFlow keeps for each tensor.
+`model.ckpt-<step>` is written in a hidden folder beside its place and renamed into it, the index last: what has an
+index is complete, whenever the process was killed. A damaged one is found by the checksums that TensorFlow keeps for
+each tensor.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _OWN = re.compile(rf"{re.escape(_BASENAME)}-(\d+)\.index")
 _UNFINISHED = ".unfinished-"
 _LISTED = 10
 
-# What TensorFlow raises for a checkpoint that is cut off or overwritten: an IndexError for an empty index, for instance.
+# What TensorFlow raises for a checkpoint that is cut off or overwritten: an IndexError for an empty index, for
+# instance.
 _DAMAGE = (tf.errors.OpError, IndexError, ValueError, RuntimeError, OSError)
 
 
@@ -86,7 +88,10 @@ def newest(log_dir: str | os.PathLike[str]) -> Checkpoint | None:
         except CheckpointError as error:
             tf.get_logger().warning("%s Trying the one before it.", error)
     if prefixes:
-        msg = f"every checkpoint in {str(log_dir)!r} is damaged: {', '.join(map(repr, prefixes))}. Use another log_dir to start anew."
+        msg = (
+            f"every checkpoint in {str(log_dir)!r} is damaged: {', '.join(map(repr, prefixes))}. "
+            "Use another log_dir to start anew."
+        )
         raise CheckpointError(msg)
     return None
 
@@ -105,7 +110,10 @@ def at(path: str | os.PathLike[str]) -> Checkpoint:
         return found
     prefix = re.sub(r"\.(index|data-\d+-of-\d+|meta)$", "", str(path))
     if not _exists(prefix):
-        msg = f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: there is no {prefix + '.index'!r}."
+        msg = (
+            f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: "
+            f"there is no {prefix + '.index'!r}."
+        )
         raise CheckpointError(msg)
     return read(prefix)
 
@@ -120,7 +128,10 @@ def read(prefix: str) -> Checkpoint:
         reader = tf.train.load_checkpoint(prefix)
         return Checkpoint(prefix, {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
     except _DAMAGE as error:
-        msg = f"checkpoint {prefix!r} is damaged ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})."
+        msg = (
+            f"checkpoint {prefix!r} is damaged ({type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''})."
+        )
         raise CheckpointError(msg) from error
 
 
@@ -156,18 +167,20 @@ def restore(
     ]
     if other_shape:
         msg = (
-            f"{len(other_shape)} variables have another shape in checkpoint {checkpoint.prefix!r}: {_list(other_shape)}. "
+            f"{len(other_shape)} variables have another shape in checkpoint {checkpoint.prefix!r}: "
+            f"{_list(other_shape)}. "
             + (
                 "Leave them out with --checkpoint_exclude_patterns=<name>,... , or build the model that wrote it."
                 if chosen
-                else "To train a changed model, use a new log_dir, and pass the old one as checkpoint_path for its weights."
+                else "To train a changed model, use a new log_dir, and pass the old one as checkpoint_path."
             )
         )
         raise CheckpointError(msg)
     if missing and not partial:
         msg = (
             f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {_list(missing)}. "
-            "To train on from its values with a changed model, use a new log_dir and pass the old one as checkpoint_path."
+            "To train on from its values with a changed model, "
+            "use a new log_dir and pass the old one as checkpoint_path."
         )
         raise CheckpointError(msg)
     if missing and not any(name in checkpoint.values for name in wanted if name != GLOBAL_STEP):
@@ -208,6 +221,7 @@ class Choice:
     exclude: tuple[str, ...] = ()
 
     def __call__(self, name: str) -> bool:
+        """Whether the variable of this name is restored."""
         if any(re.search(pattern, name) for pattern in self.exclude):
             return False
         return not self.include or any(re.search(pattern, name) for pattern in self.include)

@@ -1,7 +1,7 @@
 """The loop on the device: many steps in one call.
 
-Each variable of a TensorFlow loop costs several operations a step, which small models notice: numbers are carried as one
-vector, and what is the same in every step is not carried at all.
+Each variable of a TensorFlow loop costs several operations a step, which small models notice: numbers are carried as
+one vector, and what is the same in every step is not carried at all.
 """
 
 from __future__ import annotations

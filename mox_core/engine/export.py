@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 from attrs import frozen
@@ -14,9 +13,11 @@ from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mox_core.engine.inputs import InputPipeline
     from mox_core.engine.modelgraph import ModelGraph
+    from mox_core.specs import ExportSpec
 
 _UNFINISHED = ".unfinished-export-"
 
@@ -39,7 +40,7 @@ class ExportedModel:
 
 
 def input_specs(pipeline: InputPipeline) -> list[tf.TensorSpec]:
-    """Returns the inputs of `model_fn` in mode EXPORT: any batch size where mox makes the batches, else the training's."""
+    """Returns the inputs of `model_fn` in mode EXPORT: of any batch size where mox makes the batches."""
     if not pipeline.by_mox:
         return list(pipeline.specs)
     return [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in pipeline.specs]
@@ -52,8 +53,7 @@ def check(graph: ModelGraph, log_dir: Path) -> None:
         UsageError: where the version exists, or outputs need more than the inputs give.
     """
     exported_model(graph)
-    spec = graph.spec.export_spec
-    assert spec is not None
+    spec = _spec_of(graph)
     _check_version(log_dir, spec.version)
 
 
@@ -73,8 +73,7 @@ def _check_version(log_dir: Path, version: int | str) -> None:
 
 def write(graph: ModelGraph, exporter: Callable[[ExportedModel, str], None], log_dir: Path) -> str:
     """Exports a graph of mode EXPORT with an exporter and returns the folder."""
-    spec = graph.spec.export_spec
-    assert spec is not None
+    spec = _spec_of(graph)
     _check_version(log_dir, spec.version)
     log_dir.mkdir(parents=True, exist_ok=True)
     for leftover in log_dir.glob(f"{_UNFINISHED}*"):
@@ -97,8 +96,7 @@ def exported_model(graph: ModelGraph) -> ExportedModel:
     Raises:
         UsageError: where the outputs need more than the inputs of the export_spec give.
     """
-    spec = graph.spec.export_spec
-    assert spec is not None
+    spec = _spec_of(graph)
     inputs = {name: _tensor_of(graph, tensor, f"inputs_dict[{name!r}]") for name, tensor in spec.inputs_dict.items()}
     outputs = {name: _tensor_of(graph, tensor, f"outputs_dict[{name!r}]") for name, tensor in spec.outputs_dict.items()}
     _check_reachable(graph, inputs, outputs)
@@ -113,6 +111,10 @@ def exported_model(graph: ModelGraph) -> ExportedModel:
         outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in outputs.items()},
         variables=tuple(pruned.graph.variables),
     )
+
+
+def _spec_of(graph: ModelGraph) -> ExportSpec:
+    return cast("ExportSpec", graph.spec.export_spec)  # a graph of mode EXPORT has one
 
 
 def _tensor_of(graph: ModelGraph, value: Any, name: str) -> tf.Tensor:
@@ -134,8 +136,10 @@ def _check_reachable(graph: ModelGraph, inputs: dict[str, tf.Tensor], outputs: d
         seen.add(op.name)
         if op.name in open_inputs:
             msg = (
-                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on inputs[{open_inputs[op.name]}] of model_fn, "
-                f"which is not among its inputs ({', '.join(inputs)}): add it to inputs_dict, or export outputs without it."
+                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on "
+                f"inputs[{open_inputs[op.name]}] of model_fn, "
+                f"which is not among its inputs ({', '.join(inputs)}): add it to inputs_dict, "
+                "or export outputs without it."
             )
             raise UsageError(msg)
         waiting.extend(tensor.op for tensor in op.inputs)

@@ -18,16 +18,13 @@ if TYPE_CHECKING:
 
 @define
 class Session:
-    """What hooks get as `session`: it computes tensors of the graph that `model_fn` made.
-
-    Attributes:
-        graph: that graph.
-    """
+    """What hooks get as `session`: it computes tensors of the graph that `model_fn` made."""
 
     _steps: Steps
 
     @property
     def graph(self) -> tf.Graph:
+        """The graph that `model_fn` made."""
         return self._steps.graph.graph
 
     def run(self, fetches: Any, feed_dict: Mapping[tf.Tensor, Any] | None = None) -> Any:
@@ -46,6 +43,7 @@ class Coordinator:
         self.stopped_by = self.stopped_by or "a hook"
 
     def should_stop(self) -> bool:
+        """Whether a hook has asked for the end."""
         return self.stopped_by is not None
 
 
@@ -74,6 +72,7 @@ class RunContext:
 
     @property
     def stop_requested(self) -> bool:
+        """Whether a hook has asked for the end."""
         return self._coordinator.should_stop()
 
     def run_inter_mode(self, max_steps: int) -> dict[str, float]:
@@ -90,7 +89,10 @@ class RunContext:
             UsageError: where `mox.run` was given no inter mode.
         """
         if self._inter_mode is None:
-            msg = f"{type(self._hook).__name__} runs the inter mode, but there is none: pass inter_mode=mox.ModeKeys.EVAL to mox.run."
+            msg = (
+                f"{type(self._hook).__name__} runs the inter mode, but there is none: "
+                "pass inter_mode=mox.ModeKeys.EVAL to mox.run."
+            )
             raise UsageError(msg)
         return self._inter_mode(self._hook, max_steps)
 
@@ -173,11 +175,12 @@ def unfed(names: Sequence[str]) -> str:
 
 def _fed(tensor: tf.Tensor, value: Any, hook: AggregativeSessionRunHook) -> tf.Tensor:
     try:
-        fed = (
-            tf.cast(tf.convert_to_tensor(value), tensor.dtype) if not tensor.dtype == tf.string else tf.constant(value)
-        )
+        fed = tf.cast(tf.convert_to_tensor(value), tensor.dtype) if tensor.dtype != tf.string else tf.constant(value)
     except (TypeError, ValueError) as error:
-        msg = f"{type(hook).__name__} feeds {tensor.op.name!r} with {type(value).__name__}, which is no {tensor.dtype.name}: {error}"
+        msg = (
+            f"{type(hook).__name__} feeds {tensor.op.name!r} with {type(value).__name__}, "
+            f"which is no {tensor.dtype.name}: {error}"
+        )
         raise UsageError(msg) from error
     if not tensor.shape.is_compatible_with(fed.shape):
         msg = (

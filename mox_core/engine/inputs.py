@@ -1,7 +1,7 @@
 """From `input_fn(mode)`, written for one sample, to a parallel tf.data pipeline of batches.
 
-`input_fn` is called once, in a graph. What it reads (`dataset.get`) becomes placeholders there, and the ops between them
-and what it returns become the function of a parallel map. Each batch carries its position, see `sources`.
+`input_fn` is called once, in a graph. What it reads (`dataset.get`) becomes placeholders there, and the ops between
+them and what it returns become the function of a parallel map. Each batch carries its position, see `sources`.
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ class Batching:
 class OpenInput:
     """An input that is being read: the only owner of its iterator.
 
-    A process does not exit while an iterator with a Python op still prefetches, so the iterator must go when the run ends:
-    others hold this object, never the iterator.
+    A process does not exit while an iterator with a Python op still prefetches, so the iterator must go when the run
+    ends: others hold this object, never the iterator.
 
     Attributes:
         iterator: gives (next positions, inputs), or only inputs where positions are counted; None when closed.
@@ -155,7 +155,8 @@ class InputPipeline:
             if not any(each in error.message for each in _DIFFERENT_SHAPES):
                 raise
             msg = (
-                f"the samples of input_fn in mode {self.mode} are not all of one shape ({error.message.splitlines()[0]}). "
+                f"the samples of input_fn in mode {self.mode} are not all of one shape "
+                f"({error.message.splitlines()[0]}). "
                 "Samples of a batch must agree: resize them (dataset argument image_size, or "
                 "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False."
             )

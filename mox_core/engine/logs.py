@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def each_line_once() -> Iterator[None]:
-    """Shows lines of level INFO, unless the user has chosen a level, and keeps the root logger from showing them again."""
+    """Shows lines of level INFO, unless the user has chosen a level, and only once."""
     logger = tf.get_logger()
     level, propagate = logger.level, logger.propagate
     if level == logging.NOTSET:

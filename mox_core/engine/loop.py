@@ -116,8 +116,8 @@ class Loop:
             began = time.perf_counter()
             outcome = self._call()
             self._account(outcome, time.perf_counter() - began)
-            if outcome.steps:
-                self._report(outcome)
+            if outcome.values is not None:
+                self._report(outcome.values)
             stopped_by = self._stopped() or ("end of input" if outcome.ended else None)
         self.hooks.end()
         for observer in self.observers:
@@ -162,16 +162,15 @@ class Loop:
         for name, total in outcome.sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(total)
 
-    def _report(self, outcome: Outcome) -> None:
-        assert outcome.values is not None
-        self._last = outcome.values
+    def _report(self, values: dict[str, Any]) -> None:
+        self._last = values
         step = self._done - 1
-        if not np.isfinite(outcome.values["losses"]).all():
-            raise NanLossError(self._nan_message(outcome.values["losses"], self.first_global_step + step))
+        if not np.isfinite(values["losses"]).all():
+            raise NanLossError(self._nan_message(values["losses"], self.first_global_step + step))
         seen = Seen(
             step=step,
             global_step=self.first_global_step + step,
-            values=outcome.values,
+            values=values,
             samples=self._samples,
             now=time.perf_counter(),
         )
@@ -206,9 +205,11 @@ class LogLines:
     _samples_then: int = field(default=0, init=False)
 
     def next_step(self, step: int) -> int | None:
+        """The next step with a line."""
         return step + (-step if self.training else -step - 1) % self.every
 
     def see(self, seen: Seen) -> None:
+        """Logs, if it is such a step."""
         if self.next_step(seen.step) != seen.step:
             return
         rate = (seen.samples - self._samples_then) / max(seen.now - self._then, 1e-9)
@@ -236,14 +237,17 @@ class Outputs:
     _window: list[dict[str, Any]] = field(factory=list, init=False)
 
     def next_step(self, step: int) -> int | None:
+        """Every step."""
         return step
 
     def see(self, seen: Seen) -> None:
+        """Keeps what the step put out, and hands a full window over."""
         self._window.append(dict(seen.values["outputs"]))
         if len(self._window) == self.every:
             self.finish()
 
     def finish(self) -> None:
+        """Hands over what is left."""
         if self._window:
             window, self._window = self._window, []
             self.output_fn(window)

@@ -71,9 +71,9 @@ class ModelGraph:
         spec: what `model_fn` returned.
         losses: the losses of the spec; empty where it has none.
         samples: how many samples a batch holds; None where batches differ.
-        traced: the graph as a function of (positions, record, *inputs). It runs every op with an effect (updates of weights
-            and averages, assertions, prints) and gives a dict: 'numbers' (a vector of the losses, what is watched and the
-            learning rate), 'outputs' and 'samples'.
+        traced: the graph as a function of (positions, record, *inputs). It runs every op with an effect (updates of
+            weights and averages, assertions, prints) and gives a dict: 'numbers' (a vector of the losses, what is
+            watched and the learning rate), 'outputs' and 'samples'.
         effects: those ops.
         inputs: the placeholders of (positions, record, *inputs).
         learning_rate: the learning rate of the first optimizer, None without one.
@@ -218,7 +218,10 @@ def check_spec(spec: object, required: str | None, mode: str) -> None:
         msg = f"model_fn returned {spec!r} in mode {mode}. It returns a mox.ModelSpec(...)."
         raise UsageError(msg)
     if required and not isinstance(getattr(spec, required), tf.Tensor) and not getattr(spec, required):
-        msg = f"model_fn returned a ModelSpec without {required} in mode {mode}, which needs it: pass ModelSpec({required}=...)."
+        msg = (
+            f"model_fn returned a ModelSpec without {required} in mode {mode}, which needs it: "
+            f"pass ModelSpec({required}=...)."
+        )
         raise UsageError(msg)
     for name, tensor in (spec.log_info or {}).items():
         _check_scalar(tensor, f"log_info[{name!r}]")
@@ -250,7 +253,10 @@ def _losses(spec: ModelSpec) -> list[Loss]:
 def _vector(values: Sequence[Any]) -> tf.Tensor:
     """Puts scalars into one vector: float32 where that holds them all exactly, else float64."""
     tensors = [tf.convert_to_tensor(value) for value in values]
-    exact = all(tensor.dtype.is_bool or (tensor.dtype.is_floating and tensor.dtype.size <= 4) for tensor in tensors)
+    exact = all(
+        tensor.dtype.is_bool or (tensor.dtype.is_floating and tensor.dtype.size <= tf.float32.size)
+        for tensor in tensors
+    )
     dtype = tf.float32 if exact else tf.float64
     return tf.stack([tf.reshape(tf.cast(tensor, dtype), []) for tensor in tensors]) if tensors else tf.zeros([0], dtype)
 

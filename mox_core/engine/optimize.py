@@ -20,7 +20,10 @@ def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpe
 
     def train(spec: ModelSpec, losses: Sequence[Loss]) -> tf.Tensor | None:
         if len(optimizer_fns) not in (1, len(losses)):
-            msg = f"there are {len(losses)} losses and {len(optimizer_fns)} functions in optimizer_fn: give one, or one for each loss."
+            msg = (
+                f"there are {len(losses)} losses and {len(optimizer_fns)} functions in optimizer_fn: give one, "
+                "or one for each loss."
+            )
             raise UsageError(msg)
         scopes = _scopes_of(spec, len(losses))
         # All gradients come before any update: the losses of a GAN see the same weights.
@@ -61,7 +64,10 @@ def _gradients(loss: Loss, scopes: Sequence[str] | None) -> list[tuple[tf.Tensor
     if not chosen:
         where = "model_fn" if scopes is None else f"the variable scopes {scopes!r}"
         known = sorted({v.name.split("/")[0] for v in trainable})
-        msg = f"{loss.name}: there is no trainable variable in {where}. Scopes with variables: {', '.join(known) or 'none'}."
+        msg = (
+            f"{loss.name}: there is no trainable variable in {where}. Scopes with variables: "
+            f"{', '.join(known) or 'none'}."
+        )
         raise UsageError(msg)
     gradients = tf.gradients(loss.tensor, chosen)
     pairs = [(gradient, variable) for gradient, variable in zip(gradients, chosen, strict=True) if gradient is not None]
@@ -79,7 +85,8 @@ def _within(name: str, scope: str) -> bool:
 def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
     """Returns the learning rate that an optimizer used, None where it has none that can be found.
 
-    The optimizers of TF1 have no public name for it; a wrapper answers for what it wraps by a `learning_rate` of its own.
+    The optimizers of TF1 have no public name for it; a wrapper answers for what it wraps by a `learning_rate` of its
+    own.
     """
     for attribute in ("learning_rate", "_learning_rate_tensor", "_lr_t", "_lr"):
         value = getattr(optimizer, attribute, None)

@@ -1,8 +1,8 @@
 """Random numbers as a function of (seed, place), so that a resumed run draws what the first one would have drawn.
 
-TensorFlow's ordinary random ops keep their state inside the kernel: it cannot be saved, and parallel calls of a map race
-for it. While a run lasts, the Python functions beneath `tf.random.*`, `tf.image.random_*`, `tf.nn.dropout` and the
-initializers are therefore replaced by their stateless twins, but only where a scope of this module is active.
+TensorFlow's ordinary random ops keep their state inside the kernel: it cannot be saved, and parallel calls of a map
+race for it. While a run lasts, the Python functions beneath `tf.random.*`, `tf.image.random_*`, `tf.nn.dropout` and
+the initializers are therefore replaced by their stateless twins, but only where a scope of this module is active.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from tensorflow.python.ops import gen_image_ops, gen_random_ops  # type: ignore[
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# A graph of one of these classes runs at most once for each run of the graph around it, so a seed captured from there is
-# used once. The body of a loop runs many times: there the ordinary, stateful ops stay.
+# A graph of one of these classes runs at most once for each run of the graph around it, so a seed captured from there
+# is used once. The body of a loop runs many times: there the ordinary, stateful ops stay.
 _RUN_ONCE_GRAPHS = ("CondBranchFuncGraph",)
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class SkipReport:
     """Names each bad sample once in a warning, counts them, and keeps the error that ends the run.
 
-    tf.data turns an exception in Python code into a TensorFlow error without its type: `error` keeps the original, to be
-    raised in its place.
+    tf.data turns an exception in Python code into a TensorFlow error without its type: `error` keeps the original, to
+    be raised in its place.
 
     Attributes:
         names: the bad samples, in the order in which they were met.

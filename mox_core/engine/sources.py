@@ -1,8 +1,8 @@
 """Samples by index: what a dataset plugin hands to the core.
 
-The order of samples is a function of (seed, epoch, offset): position p of a source with n samples is offset p % n of epoch
-p // n, and a shuffled epoch is a permutation that is computed, not stored. So a run goes on at any position at once, every
-epoch is shuffled over the whole set, and nothing but the position has to be saved.
+The order of samples is a function of (seed, epoch, offset): position p of a source with n samples is offset p % n of
+epoch p // n, and a shuffled epoch is a permutation that is computed, not stored. So a run goes on at any position at
+once, every epoch is shuffled over the whole set, and nothing but the position has to be saved.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 Features = dict[str, tf.Tensor]
 
-# A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited for.
+# A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited
+# for.
 _SMALLEST_BLOCK = 1024
 
 
@@ -62,7 +63,7 @@ class SampleSource:
         Raises:
             UsageError: outside `input_fn`.
         """
-        from mox_core.engine.inputs import current_trace
+        from mox_core.engine.inputs import current_trace  # noqa: PLC0415  (it imports this module)
 
         return current_trace().add_source(self)
 
@@ -94,7 +95,7 @@ class SampleSource:
         return watched(elements, (self,), seed=seed, start=(start,), report=report).map(_not_alone)
 
     def elements(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
-        """Returns what `dataset` does, for several sources to be zipped: `watched` then looks for gaps in the positions.
+        """Returns what `dataset` does, for sources that are zipped: `watched` then looks for gaps in the positions.
 
         With a batch_size, it gives the next position of each sample of the batch.
         """
@@ -108,31 +109,20 @@ class SampleSource:
 
         samples = self._good_samples(fetch, start, seed, report)
         if self.transform is not None:
-            samples = samples.map(self._transformed(seed, needed), num_parallel_calls=tf.data.AUTOTUNE)
+            samples = samples.map(_transformed(self.transform, seed, needed), num_parallel_calls=tf.data.AUTOTUNE)
         if self.batch_size is None:
             return samples
         return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
-
-    def _transformed(self, seed: int, needed: frozenset[str] | None) -> Callable[..., Any]:
-        transform = self.transform
-        assert transform is not None
-
-        @no_autograph
-        def call(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
-            with randomness.seeded(f"{seed}/transform", after, graph=tf.compat.v1.get_default_graph()):
-                result = transform(features)
-            return after, {name: value for name, value in result.items() if needed is None or name in needed}
-
-        return call
 
     def _good_samples(
         self, fetch: Callable[[tf.Tensor], tuple[tf.Tensor, Features]], start: int, seed: int, report: SkipReport
     ) -> Dataset:
         """Reads on from a position and leaves out what cannot be read: (next position, features).
 
-        A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input would
-        not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in blocks, and
-        the last one of each block is looked at.
+        A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
+        would
+        not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in
+        blocks, and the last one of each block is looked at.
         """
         length = max(self.num_samples, _SMALLEST_BLOCK)
         last = tf.int64.max if self.end is None else self.end
@@ -156,6 +146,18 @@ class SampleSource:
 
         blocks = tf.data.Dataset.range(start // length, tf.int64.max if self.end is None else -(-self.end // length))
         return blocks.flat_map(block)
+
+
+def _transformed(
+    transform: Callable[[Features], Features], seed: int, needed: frozenset[str] | None
+) -> Callable[..., Any]:
+    @no_autograph
+    def call(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+        with randomness.seeded(f"{seed}/transform", after, graph=tf.compat.v1.get_default_graph()):
+            result = transform(features)
+        return after, {name: value for name, value in result.items() if needed is None or name in needed}
+
+    return call
 
 
 def watched(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
 from mox_core.engine import checkpoint, export, inputs, inter, logs, loop, modelgraph, optimize, randomness, summaries
 from mox_core.errors import CheckpointError, UsageError
 from mox_core.modes import ModeKeys
@@ -13,12 +11,14 @@ from mox_core.modes import ModeKeys
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import tensorflow as tf
+
     from mox_core.arguments import Job
     from mox_core.engine.state import RunState
 
 
 def find_checkpoint(job: Job) -> tuple[checkpoint.Checkpoint | None, bool]:
-    """Returns the checkpoint to start from, and whether it is one of this log_dir: the rules of the manual's chapter 6."""
+    """Returns the checkpoint to start from, and whether it is of this log_dir: the manual's chapter 6."""
     found = checkpoint.newest(job.log_dir) if job.log_dir else None
     if found is not None:
         if job.checkpoint_path:
@@ -29,20 +29,22 @@ def find_checkpoint(job: Job) -> tuple[checkpoint.Checkpoint | None, bool]:
     if not job.training:
         places = [f"log_dir {str(job.log_dir)!r}"] if job.log_dir else []
         raise CheckpointError(
-            f"{job.run_mode} needs a checkpoint and found none: looked in {' and '.join(places) or 'no folder at all'}, "
+            f"{job.run_mode} needs a checkpoint and found none: "
+            f"looked in {' and '.join(places) or 'no folder at all'}, "
             "and checkpoint_path is not given. Train first, or pass log_dir or checkpoint_path."
         )
     return None, False
 
 
 def seed(resumed: checkpoint.Checkpoint | None) -> int:
-    """Returns the seed of the run; one that goes on keeps the seed of its beginning, or the order of samples would change."""
+    """Returns the seed of the run; one that goes on keeps that of its beginning, and so its order of samples."""
     return randomness.run_seed() if resumed is None or resumed.seed is None else resumed.seed
 
 
 def build_graph(
     job: Job, pipeline: inputs.InputPipeline, state: RunState, writer: tf.summary.SummaryWriter | None
 ) -> modelgraph.ModelGraph:
+    """Calls `model_fn` in the mode of the run, with the optimizers where it trains."""
     return modelgraph.build(
         job.model_fn,
         job.run_mode,
@@ -57,6 +59,7 @@ def build_graph(
 def build_inter_mode(
     job: Job, batching: inputs.Batching, graph: modelgraph.ModelGraph, state: RunState
 ) -> inter.InterMode | None:
+    """Builds input and graph of the inter mode, and refuses hooks that want one where there is none."""
     asking = [type(hook).__name__ for hook in graph.spec.hooks if hook.run_inter_mode()]
     if job.inter_mode is None:
         if job.training and asking:
@@ -89,6 +92,7 @@ def check_end(job: Job, pipeline: inputs.InputPipeline, graph: modelgraph.ModelG
 
 
 def restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed: bool) -> None:
+    """Gives the model what the checkpoint has, and lets a resumed run go on in its input."""
     chosen = None if resumed else checkpoint.Choice(job.checkpoint_include_patterns, job.checkpoint_exclude_patterns)
     checkpoint.restore(found, state.model_variables(), partial=job.training and not resumed, chosen=chosen)
     if job.training and resumed:
@@ -131,6 +135,7 @@ def observers(
 
 
 def report(job: Job, result: loop.Result, global_step: int, writer: tf.summary.SummaryWriter | None) -> None:
+    """Says how the run ended, and writes the means of EVAL where TensorBoard finds them."""
     if job.training:
         logs.stopped(result, global_step)
         return

@@ -29,9 +29,11 @@ class Summaries:
     _then: tuple[int, float] | None = field(default=None, init=False)
 
     def next_step(self, step: int) -> int | None:
+        """The next step of which something is written."""
         return step + -step % self.every
 
     def see(self, seen: Seen) -> None:
+        """Writes, if it is such a step."""
         if seen.step % self.every:
             return
         scalars = dict(seen.values["log"])
@@ -44,6 +46,7 @@ class Summaries:
         write_scalars(self.writer, scalars, seen.global_step)
 
     def finish(self) -> None:
+        """Leaves nothing in memory."""
         self.writer.flush()
 
 

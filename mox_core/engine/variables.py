@@ -139,7 +139,8 @@ def _ancestors(op: tf.Operation, known: Mapping[str, Any], name: str) -> list[tf
             continue
         if current.type == "Placeholder":
             msg = (
-                f"the initial value of variable {name!r} is computed from input data ({current.name!r}), which is not there "
+                f"the initial value of variable {name!r} is computed from input data ({current.name!r}), "
+                "which is not there "
                 "when variables are made. Compute it from constants, or pass an initializer."
             )
             raise UsageError(msg)

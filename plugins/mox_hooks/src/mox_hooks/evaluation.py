@@ -34,7 +34,7 @@ class LogEvaluationMetricHook(AggregativeSessionRunHook):
         UsageError: for a number that is not above 0, or without anything to monitor.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
+    def __init__(
         self,
         monitor_info: Mapping[str, tf.Tensor],
         batch_size: int,
