@@ -324,7 +324,12 @@ def _own_prefixes(log_dir: Path) -> list[str]:
 
 def _foreign_prefixes(log_dir: str | os.PathLike[str]) -> list[str]:
     """The checkpoints that the file `checkpoint` of a folder names, oldest first: those of other programs."""
-    state = tf.train.get_checkpoint_state(str(log_dir))
+    try:
+        state = tf.train.get_checkpoint_state(str(log_dir))
+    except ValueError as error:
+        file = str(Path(log_dir) / "checkpoint")
+        msg = f"{file!r} names no checkpoint. Remove it; what lies beside it can be passed by its prefix, as checkpoint_path."
+        raise CheckpointError(msg) from error
     if state is None:
         return []
     listed = [path for path in state.all_model_checkpoint_paths if path != state.model_checkpoint_path]
