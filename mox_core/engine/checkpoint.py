@@ -328,7 +328,7 @@ def _foreign_prefixes(log_dir: str | os.PathLike[str]) -> list[str]:
         state = tf.train.get_checkpoint_state(str(log_dir))
     except ValueError as error:
         file = str(Path(log_dir) / "checkpoint")
-        msg = f"{file!r} names no checkpoint. Remove it; what lies beside it can be passed by its prefix, as checkpoint_path."
+        msg = f"{file!r} names no checkpoint. Remove it; to use one beside it, pass its prefix as checkpoint_path."
         raise CheckpointError(msg) from error
     if state is None:
         return []

@@ -136,8 +136,10 @@ def _kill(pid, log_dir, log, chance, *, early):
     else:
         for _ in range(chance.randint(1, 3)):
             if not until(lambda: not _saving(log_dir), pid, log) or not until(lambda: _saving(log_dir), pid, log):
-                return wait(pid, log) and None  # it was done before
-        signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.03))
+                wait(pid, log)
+                return None  # it was done before
+        if chance.random() < 0.5:  # else at once, in the middle of the save
+            signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.03))
     os.kill(pid, signal.SIGKILL)
     code = wait(pid, log)
     return {"in_a_save": _saving(log_dir), "newest_step": _newest(log_dir)} if code == -signal.SIGKILL else None

@@ -208,7 +208,7 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_weights_of_one_that_
     kills = json.loads(done.stdout.splitlines()[-1])
     assert len(kills) >= 8, kills
     assert sum(kill["in_a_save"] for kill in kills) >= 3, kills
-    assert len({kill["newest_step"] for kill in kills}) >= 4, kills
+    assert len({kill["newest_step"] for kill in kills}) >= 3, kills
 
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     newest = tf.train.latest_checkpoint(str(killed))
