@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import os
 import re
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from attrs import frozen
 
@@ -104,10 +106,10 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
         save_summary_steps=_count(save_summary_steps, "save_summary_steps", lowest=1),
         save_model_secs=seconds,
         save_model_steps=steps,
-        exporter=_exporter(export_model, log_dir),
         max_to_keep=get_flag("max_to_keep"),
         checkpoint_include_patterns=_patterns("checkpoint_include_patterns"),
         checkpoint_exclude_patterns=_patterns("checkpoint_exclude_patterns"),
+        exporter=_exporter(export_model, log_dir),  # the last: it may import TensorFlow
     )
 
 
@@ -137,6 +139,11 @@ def _function(function: object, name: str, *parameters: str) -> Callable[..., An
         raise UsageError(
             f"{name} is {function!r}; {wanted}" if function is not None else f"{name} is missing; {wanted}"
         )
+    return _takes(function, name, *parameters)
+
+
+def _takes(function: Callable[..., Any], name: str, *parameters: str) -> Callable[..., Any]:
+    """Returns the function, if it can be called with parameters."""
     try:
         inspect.signature(function).bind(*parameters)
     except TypeError as error:
@@ -149,12 +156,10 @@ def _function(function: object, name: str, *parameters: str) -> Callable[..., An
 
 
 def _optimizer_fns(functions: Any, mode: str) -> Sequence[Callable[[], Any]]:
+    example = "optimizer_fn=mox.get_optimizer_fn('momentum', learning_rate=0.1, momentum=0.9)."
     if functions is None:
         if mode == ModeKeys.TRAIN:
-            raise UsageError(
-                "optimizer_fn is missing; TRAIN needs it: optimizer_fn=mox.get_optimizer_fn('momentum', "
-                "learning_rate=0.1, momentum=0.9)."
-            )
+            raise UsageError(f"optimizer_fn is missing; TRAIN needs it: {example}")
         return ()
     several = functions if isinstance(functions, (list, tuple)) else [functions]
     if not several:
@@ -162,12 +167,16 @@ def _optimizer_fns(functions: Any, mode: str) -> Sequence[Callable[[], Any]]:
             "optimizer_fn is an empty list; it must be a function that returns an optimizer, or one for each loss."
         )
     for function in several:
-        if not callable(function):
-            kind = type(function).__name__
+        if hasattr(function, "apply_gradients") and not isinstance(function, type):
             raise UsageError(
                 f"optimizer_fn is {function!r}; it must be a function that returns an optimizer, not the optimizer: "
-                f"optimizer_fn=lambda: {kind}(...)."
+                f"optimizer_fn=lambda: {type(function).__name__}(...)."
             )
+        if not callable(function):
+            raise UsageError(
+                f"optimizer_fn is {function!r}; it must be a function that returns an optimizer: {example}"
+            )
+        _takes(function, "optimizer_fn")
     return several
 
 
@@ -176,7 +185,7 @@ def _output_fn(function: object, every: object, mode: str) -> Callable[..., Any]
         if mode == ModeKeys.PREDICT:
             raise UsageError("output_fn is missing; PREDICT gives its results to it: def output_fn(outputs, **kwargs).")
         return None
-    if not isinstance(every, int) or every < 1:
+    if not _is_count(every, lowest=1):
         raise UsageError(
             f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: "
             "how many steps are handed over at a time."
@@ -185,11 +194,17 @@ def _output_fn(function: object, every: object, mode: str) -> Callable[..., Any]
 
 
 def _count(value: object, name: str, *, lowest: int) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= lowest:
-        return value
-    if hasattr(value, "__index__") and not isinstance(value, bool) and (number := value.__index__()) >= lowest:
-        return int(number)  # a NumPy integer
+    if _is_count(value, lowest=lowest):
+        return operator.index(cast("int", value))
     raise UsageError(f"{name} is {value!r}; it must be a whole number, {lowest} or more.")
+
+
+def _is_count(value: object, *, lowest: int) -> bool:
+    """Whether a value is a whole number, NumPy's included, and large enough."""
+    try:
+        return not isinstance(value, bool) and operator.index(cast("int", value)) >= lowest
+    except TypeError:
+        return False
 
 
 def _boolean(value: object, name: str) -> bool:
@@ -203,23 +218,23 @@ def _path(value: object, name: str) -> Path | None:
         return None
     if not isinstance(value, (str, os.PathLike)):
         raise UsageError(f"{name} is {value!r}; it must be a path, or None.")
-    text = os.fspath(value)
-    if "://" in str(text):
+    text = os.fsdecode(value)
+    if "://" in text:
         raise UsageError(f"{name} is {text!r}; it must be a path of this machine's file system.")
-    return Path(str(text)).expanduser()
+    return Path(text).expanduser()
 
 
 def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:
     """Returns how often to save: seconds win over steps if both are given, and 600 seconds if neither is."""
     if seconds is NOT_GIVEN and steps is NOT_GIVEN:
         return float(_SAVE_SECS), None
-    if seconds is not NOT_GIVEN and seconds is not None:
-        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or seconds <= 0:
-            raise UsageError(f"save_model_secs is {seconds!r}; it must be a number of seconds above 0.")
-        return float(seconds), None
-    if steps is NOT_GIVEN or steps is None:
-        return None, None
-    return None, _count(steps, "save_model_steps", lowest=1)
+    wanted = None if steps is NOT_GIVEN or steps is None else _count(steps, "save_model_steps", lowest=1)
+    if seconds is NOT_GIVEN or seconds is None:
+        return None, wanted
+    # Real takes NumPy's numbers, and only what is above 0 is no NaN.
+    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not seconds > 0:
+        raise UsageError(f"save_model_secs is {seconds!r}; it must be a number of seconds above 0.")
+    return float(seconds), None
 
 
 def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | None:
@@ -233,7 +248,7 @@ def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | No
         )
     if not log_dir:
         raise UsageError("export_model needs log_dir: the exported model is written into a version folder there.")
-    return catalog.find_target(ExporterOffer, export_model)
+    return _takes(catalog.find_target(ExporterOffer, export_model), "export_model", "model", "directory")
 
 
 def _patterns(flag: str) -> tuple[str, ...]:

@@ -1,0 +1,436 @@
+"""The arguments of `mox.run`: wrong ones are refused by name, before TensorFlow is imported; and what a run returns."""
+
+import json
+from functools import partial
+
+import attrs
+import pytest
+
+import mox_core as mox
+
+MODES = "it must be one of 'TRAIN', 'EVAL', 'PREDICT'."
+NEEDS_OPTIMIZER = (
+    "optimizer_fn is missing; TRAIN needs it: "
+    "optimizer_fn=mox.get_optimizer_fn('momentum', learning_rate=0.1, momentum=0.9)."
+)
+
+
+def input_fn(mode):
+    raise AssertionError(f"called for {mode}, though another argument is wrong")
+
+
+def model_fn(inputs, mode):
+    raise AssertionError(f"called with {inputs} for {mode}, though another argument is wrong")
+
+
+class MomentumOptimizer:
+    """Stands for an optimizer: what makes one is that it applies gradients."""
+
+    def apply_gradients(self, pairs):
+        raise NotImplementedError
+
+    def __repr__(self):
+        return "<MomentumOptimizer>"
+
+
+GOOD = {
+    "input_fn": input_fn,
+    "model_fn": model_fn,
+    "optimizer_fn": MomentumOptimizer,
+    "run_mode": "TRAIN",
+    "batch_size": 2,
+    "max_number_of_steps": 1,
+}
+
+
+def _not_whole(name, lowest, values=(-1, 1.0, "10", True, [3])):
+    return [
+        ({name: v}, f"{name} is {v!r}; it must be a whole number, {lowest} or more.") for v in (*values, lowest - 1)
+    ]
+
+
+WRONG = [
+    ({"run_mode": "invalid"}, f"run_mode is 'invalid'; {MODES}"),
+    ({"run_mode": None}, f"run_mode is None; {MODES}"),
+    ({"run_mode": "train"}, f"run_mode is 'train'; {MODES} Did you mean 'TRAIN'?"),
+    ({"run_mode": "EXPORT"}, f"run_mode is 'EXPORT'; {MODES} EXPORT is not run: pass export_model."),
+    ({"input_fn": None}, "input_fn is missing; it must be a function: def input_fn(mode, **kwargs)."),
+    ({"input_fn": [1, 2]}, "input_fn is [1, 2]; it must be a function: def input_fn(mode, **kwargs)."),
+    (
+        {"input_fn": lambda: 0},
+        "input_fn is called as input_fn(mode), which <lambda>() does not take: too many positional arguments.",
+    ),
+    (
+        {"input_fn": lambda mode, path: (mode, path)},
+        (
+            "input_fn is called as input_fn(mode), which <lambda>(mode, path) does not take: "
+            "missing a required argument: 'path'."
+        ),
+    ),
+    (
+        {"input_fn": lambda *, mode: mode},
+        "input_fn is called as input_fn(mode), which <lambda>(*, mode) does not take: too many positional arguments.",
+    ),
+    ({"model_fn": None}, "model_fn is missing; it must be a function: def model_fn(inputs, mode, **kwargs)."),
+    ({"model_fn": "resnet"}, "model_fn is 'resnet'; it must be a function: def model_fn(inputs, mode, **kwargs)."),
+    (
+        {"model_fn": lambda inputs: inputs},
+        (
+            "model_fn is called as model_fn(inputs, mode), which <lambda>(inputs) does not take: "
+            "too many positional arguments."
+        ),
+    ),
+    ({"optimizer_fn": None}, NEEDS_OPTIMIZER),
+    (
+        {"optimizer_fn": MomentumOptimizer()},
+        (
+            "optimizer_fn is <MomentumOptimizer>; it must be a function that returns an optimizer, not the optimizer: "
+            "optimizer_fn=lambda: MomentumOptimizer(...)."
+        ),
+    ),
+    (
+        {"optimizer_fn": [MomentumOptimizer, MomentumOptimizer()]},
+        (
+            "optimizer_fn is <MomentumOptimizer>; it must be a function that returns an optimizer, not the optimizer: "
+            "optimizer_fn=lambda: MomentumOptimizer(...)."
+        ),
+    ),
+    (
+        {"optimizer_fn": "momentum"},
+        (
+            "optimizer_fn is 'momentum'; it must be a function that returns an optimizer: "
+            "optimizer_fn=mox.get_optimizer_fn('momentum', learning_rate=0.1, momentum=0.9)."
+        ),
+    ),
+    (
+        {"optimizer_fn": 0.1},
+        (
+            "optimizer_fn is 0.1; it must be a function that returns an optimizer: "
+            "optimizer_fn=mox.get_optimizer_fn('momentum', learning_rate=0.1, momentum=0.9)."
+        ),
+    ),
+    (
+        {"optimizer_fn": []},
+        "optimizer_fn is an empty list; it must be a function that returns an optimizer, or one for each loss.",
+    ),
+    (
+        {"optimizer_fn": lambda learning_rate: learning_rate},
+        (
+            "optimizer_fn is called as optimizer_fn(), which <lambda>(learning_rate) does not take: "
+            "missing a required argument: 'learning_rate'."
+        ),
+    ),
+    ({"inter_mode": "TRAIN"}, "inter_mode is 'TRAIN'; it must be mox.ModeKeys.EVAL, or None."),
+    ({"inter_mode": True}, "inter_mode is True; it must be mox.ModeKeys.EVAL, or None."),
+    (
+        {"inter_mode": "EVAL", "run_mode": "EVAL"},
+        "inter_mode goes with run_mode TRAIN, and run_mode is 'EVAL': leave inter_mode out.",
+    ),
+    (
+        {"inter_mode": "EVAL", "run_mode": "PREDICT", "output_fn": print, "output_every_n_steps": 1},
+        "inter_mode goes with run_mode TRAIN, and run_mode is 'PREDICT': leave inter_mode out.",
+    ),
+    (
+        {"run_mode": "PREDICT"},
+        "output_fn is missing; PREDICT gives its results to it: def output_fn(outputs, **kwargs).",
+    ),
+    (
+        {"output_fn": lambda: 0, "output_every_n_steps": 1},
+        "output_fn is called as output_fn(outputs), which <lambda>() does not take: too many positional arguments.",
+    ),
+    (
+        {"output_fn": 3, "output_every_n_steps": 1},
+        "output_fn is 3; it must be a function: def output_fn(outputs, **kwargs).",
+    ),
+    *(
+        (
+            {"output_fn": print, "output_every_n_steps": every},
+            (
+                f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: "
+                "how many steps are handed over at a time."
+            ),
+        )
+        for every in (0, -1, 1.0, "5", None)
+    ),
+    *_not_whole("output_every_n_steps", 0),
+    *_not_whole("batch_size", 1),
+    *_not_whole("max_number_of_steps", 0),
+    *_not_whole("log_every_n_steps", 1),
+    *_not_whole("save_summary_steps", 1),
+    *_not_whole("save_model_steps", 1),
+    *(({"auto_batch": v}, f"auto_batch is {v!r}; it must be True or False.") for v in (1, None, "False")),
+    *(
+        ({"save_model_secs": v}, f"save_model_secs is {v!r}; it must be a number of seconds above 0.")
+        for v in (0, -1.5, "600", True, float("nan"))
+    ),
+    (
+        {"save_model_secs": 60, "save_model_steps": 0},
+        "save_model_steps is 0; it must be a whole number, 1 or more.",
+    ),
+    *(
+        ({name: v}, f"{name} is {v!r}; it must be a path, or None.")
+        for name in ("log_dir", "checkpoint_path")
+        for v in (3, b"log", ["log"], False)
+    ),
+    *(
+        ({name: "s3://bucket/log"}, f"{name} is 's3://bucket/log'; it must be a path of this machine's file system.")
+        for name in ("log_dir", "checkpoint_path")
+    ),
+    (
+        {"export_model": "TF_SERVING"},
+        "export_model needs log_dir: the exported model is written into a version folder there.",
+    ),
+    (
+        {"export_model": True, "log_dir": "log"},
+        (
+            "export_model is True; it must be a name of mox.ExportKeys, such as mox.ExportKeys.TF_SERVING, "
+            "or a function (model, directory)."
+        ),
+    ),
+    (
+        {"export_model": lambda model: model, "log_dir": "log"},
+        (
+            "export_model is called as export_model(model, directory), which <lambda>(model) does not take: "
+            "too many positional arguments."
+        ),
+    ),
+    (
+        {"fetch_strategy_fn": print},
+        "fetch_strategy_fn is not supported, nothing is known of its meaning: leave it out.",
+    ),
+]
+
+
+def _refusal(changed):
+    with pytest.raises(mox.UsageError) as refused:
+        mox.run(**GOOD | changed)
+    return str(refused.value)
+
+
+@pytest.mark.parametrize(("changed", "text"), WRONG, ids=[" ".join(changed) for changed, _ in WRONG])
+def test_a_wrong_argument_is_refused_by_name(changed, text):
+    assert _refusal(changed) == text
+
+
+def test_the_first_thing_that_is_missing_is_named_where_nothing_is_given():
+    with pytest.raises(mox.UsageError, match="^run_mode is 'invalid'; it must be one of"):
+        mox.run()
+    with pytest.raises(mox.UsageError, match="^input_fn is missing; it must be a function"):
+        mox.run(run_mode="TRAIN")
+
+
+def test_an_exporter_that_nobody_offers_is_refused_with_the_nearest_name():
+    with pytest.raises(mox.UnknownNameError) as refused:
+        mox.run(**GOOD, log_dir="log", export_model="TF_SERVNG")
+    assert str(refused.value).splitlines()[:2] == ["unknown exporter 'TF_SERVNG'.", "Did you mean 'TF_SERVING'?"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "text"),
+    [
+        ("num_gpus", 2, "--num_gpus=2: this version trains on one device; leave the flag out, or give 1."),
+        (
+            "worker_hosts",
+            "a:1,b:1",
+            (
+                "--worker_hosts=a:1,b:1 --job_name=: this version trains in one process; "
+                "start one worker, without the flags of a distributed job."
+            ),
+        ),
+        (
+            "checkpoint_exclude_patterns",
+            "global_step, logits(",
+            (
+                "flag 'checkpoint_exclude_patterns' holds 'logits(', which is no regular expression: "
+                "missing ), unterminated subpattern at position 6."
+            ),
+        ),
+    ],
+)
+def test_a_flag_that_asks_for_what_is_not_there_is_refused(flag, value, text):
+    mox.set_flag(flag, value)
+    assert _refusal({}) == text
+
+
+def test_all_that_is_refused_before_tensorflow_is_imported(run_python):
+    program = """
+import json, runpy, sys
+import mox_core as mox
+
+tests = runpy.run_path(sys.argv[1])
+texts = []
+for changed, _ in tests["WRONG"]:
+    try:
+        mox.run(**tests["GOOD"] | changed)
+    except mox.UsageError as error:
+        texts.append(str(error))
+mox.set_flag("checkpoint_include_patterns", "(")
+try:
+    mox.run(**tests["GOOD"], log_dir="log", export_model="TF_SERVING")
+except mox.UsageError as error:
+    texts.append(str(error))
+print(json.dumps([texts, sorted({"tensorflow", "keras", "numpy"} & set(sys.modules))]))
+"""
+    texts, imported = json.loads(run_python(program, __file__).stdout)
+    assert texts[:-1] == [text for _, text in WRONG]
+    assert texts[-1].startswith("flag 'checkpoint_include_patterns' holds '('")
+    assert imported == []
+
+
+class _Model:
+    """Functions for `mox.run` in a form that they may have; they tell in which mode they were called."""
+
+    def __init__(self):
+        self.modes = []
+
+    def input_fn(self, mode):
+        import tensorflow as tf
+
+        self.modes.append(mode)
+        return tf.data.Dataset.range(6).map(lambda number: tf.cast(number, tf.float32))
+
+    def model_fn(self, inputs, mode):
+        import tensorflow as tf
+
+        self.modes.append(mode)
+        weight = tf.compat.v1.get_variable("weight", initializer=2.0)
+        output = weight * inputs[0]
+        loss = tf.reduce_mean(output)
+        return mox.ModelSpec(
+            loss=loss,
+            log_info={"loss": loss},
+            output_info={"output": output},
+            export_spec=mox.ExportSpec({"x": inputs[0]}, {"y": output}),
+        )
+
+
+def _optimizer():
+    import tensorflow as tf
+
+    return tf.compat.v1.train.GradientDescentOptimizer(0.5)
+
+
+FORMS = {
+    "mode": (lambda m: lambda mode: m.input_fn(mode), lambda m: lambda inputs, mode: m.model_fn(inputs, mode)),
+    "run_mode": (
+        lambda m: lambda run_mode: m.input_fn(run_mode),
+        lambda m: lambda inputs, run_mode: m.model_fn(inputs, run_mode),
+    ),
+    "mode and kwargs": (
+        lambda m: lambda mode, **_kwargs: m.input_fn(mode),
+        lambda m: lambda inputs, mode, **_kwargs: m.model_fn(inputs, mode),
+    ),
+    "run_mode and kwargs": (
+        lambda m: lambda run_mode, **_kwargs: m.input_fn(run_mode),
+        lambda m: lambda inputs, run_mode, **_kwargs: m.model_fn(inputs, run_mode),
+    ),
+    "methods": (lambda m: m.input_fn, lambda m: m.model_fn),
+    "partial functions": (
+        lambda m: partial(lambda extra, mode: extra and m.input_fn(mode), 1),
+        lambda m: partial(lambda inputs, mode, extra: extra and m.model_fn(inputs, mode), extra=1),
+    ),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_functions_take_the_mode_by_any_name_with_and_without_kwargs(form):
+    model = _Model()
+    make_input_fn, make_model_fn = FORMS[form]
+    mox.run(
+        input_fn=make_input_fn(model),
+        model_fn=make_model_fn(model),
+        optimizer_fn=_optimizer,
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=2,
+    )
+    assert set(model.modes) == {"TRAIN"}
+
+
+def test_numpy_integers_are_numbers(tmp_path):
+    import numpy as np
+
+    windows = []
+    model = _Model()
+    result = mox.run(
+        input_fn=model.input_fn,
+        model_fn=model.model_fn,
+        optimizer_fn=_optimizer,
+        output_fn=windows.append,
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=np.int64(2),
+        log_dir=tmp_path,
+        max_number_of_steps=np.int32(3),
+        log_every_n_steps=np.uint8(2),
+        output_every_n_steps=np.int64(2),
+        save_summary_steps=np.int64(1),
+        save_model_secs=np.int64(600),
+        save_model_steps=np.int64(1),
+    )
+    assert (result.steps, result.samples) == (3, 6)
+    assert [len(window) for window in windows] == [2, 1]
+
+
+def test_arrays_and_numpy_fractions_are_no_whole_numbers():
+    import numpy as np
+
+    for value in (np.float64(3), np.array([3, 4]), np.bool_(True)):
+        assert _refusal({"batch_size": value}) == f"batch_size is {value!r}; it must be a whole number, 1 or more."
+
+
+def test_a_run_tells_how_it_ended(tmp_path):
+    """By hand: batches (0 1), (2 3), (4 5) of y = w x, w = 2, rate 0.5: w falls by half of each mean of x."""
+    model, windows = _Model(), []
+    run = partial(mox.run, input_fn=model.input_fn, model_fn=model.model_fn, batch_size=2)
+    trained = run(
+        optimizer_fn=_optimizer,
+        run_mode="TRAIN",
+        log_dir=tmp_path / "log",
+        max_number_of_steps=2,
+        export_model=lambda model, directory: None,  # noqa: ARG005
+    )
+    assert attrs.asdict(trained) == {
+        "global_step": 2,
+        "steps": 2,
+        "samples": 4,
+        "stopped_by": "max_number_of_steps",
+        "metrics": {"loss": pytest.approx((2 - 0.25) * 2.5)},  # of the last step
+        "checkpoint": str(tmp_path / "log" / "model.ckpt-2"),
+        "export_path": str(tmp_path / "log" / "1"),
+    }
+    weight = 2 - 0.25 - 1.25
+    evaluated = run(run_mode="EVAL", checkpoint_path=tmp_path / "log")
+    assert attrs.asdict(evaluated) == {
+        "global_step": 2,
+        "steps": 3,
+        "samples": 6,
+        "stopped_by": "end of input",
+        "metrics": {"loss": pytest.approx(weight * 2.5)},  # the mean of x in 0..5
+        "checkpoint": str(tmp_path / "log" / "model.ckpt-2"),
+        "export_path": None,
+    }
+    predicted = run(
+        run_mode="PREDICT",
+        log_dir=tmp_path / "log",
+        max_number_of_steps=2,
+        output_fn=windows.append,
+        output_every_n_steps=5,
+    )
+    assert (predicted.steps, predicted.samples, predicted.stopped_by) == (2, 4, "max_number_of_steps")
+    assert [step["output"].tolist() for step in windows[0]] == [[0, weight], [2 * weight, 3 * weight]]
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        predicted.steps = 3
+
+
+def test_a_run_without_log_dir_has_no_checkpoint_and_no_export(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = _Model()
+    result = mox.run(
+        input_fn=model.input_fn,
+        model_fn=model.model_fn,
+        optimizer_fn=_optimizer,
+        run_mode="TRAIN",
+        batch_size=2,
+        log_dir="",
+    )
+    assert (result.steps, result.checkpoint, result.export_path) == (3, None, None)
+    assert list(tmp_path.iterdir()) == []
