@@ -232,9 +232,10 @@ def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:
     if seconds is NOT_GIVEN or seconds is None:
         return None, wanted
     # Real takes NumPy's numbers, and only what is above 0 is no NaN.
-    if isinstance(seconds, bool) or not isinstance(seconds, Real) or not seconds > 0:
+    number = 0.0 if isinstance(seconds, bool) or not isinstance(seconds, Real) else float(seconds)
+    if not number > 0:
         raise UsageError(f"save_model_secs is {seconds!r}; it must be a number of seconds above 0.")
-    return float(seconds), None
+    return number, None
 
 
 def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import tensorflow as tf
 
-from mox_core.engine import logs, randomness
+from mox_core.engine import iterators, logs, randomness
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +29,12 @@ def run_scope() -> Iterator[None]:
             "disable_eager_execution(), and call mox.run outside of graphs. TF1-style code in model_fn needs neither."
         )
     _let_slim_find_its_layers()
-    with logs.each_line_once(), hashable_tensors(), randomness.stateless_random_ops():
+    with (
+        logs.each_line_once(),
+        hashable_tensors(),
+        randomness.stateless_random_ops(),
+        iterators.iterators_are_sources(),
+    ):
         yield
 
 

@@ -7,7 +7,6 @@ them and what it returns become the function of a parallel map. Each batch carri
 from __future__ import annotations
 
 import contextlib
-import contextvars
 import functools
 import warnings
 from typing import TYPE_CHECKING, Any, cast
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tensorflow as tf
 from attrs import define, field, frozen
 
-from mox_core.engine import randomness, sources
+from mox_core.engine import iterators, randomness, sources
 from mox_core.engine.skipped import SkipReport
 from mox_core.engine.typed import features_of, no_autograph
 from mox_core.errors import DataError, UsageError
@@ -27,39 +26,6 @@ if TYPE_CHECKING:
     from mox_core.engine.typed import Dataset
 
 _DIFFERENT_SHAPES = ("Cannot batch tensors with different shapes", "Cannot add tensor to the batch")
-
-_trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)
-
-
-class InputTrace:
-    """What `input_fn` reads while it is traced."""
-
-    def __init__(self) -> None:
-        self.sources: list[tuple[sources.SampleSource, sources.Features]] = []
-
-    def add_source(self, source: sources.SampleSource) -> sources.Features:
-        """Returns placeholders for the features of one element of the source."""
-        with tf.init_scope():
-            dataset = source.elements(seed=0, start=0, needed=None, report=SkipReport())
-        features = {
-            name: tf.compat.v1.placeholder(spec.dtype, spec.shape, name=f"source/{name}")
-            for name, spec in features_of(dataset).items()
-        }
-        self.sources.append((source, features))
-        return features
-
-
-def current_trace() -> InputTrace:
-    """Returns the trace of the `input_fn` that is being called.
-
-    Raises:
-        UsageError: outside `input_fn`.
-    """
-    trace = _trace.get()
-    if trace is None:
-        msg = "a data set is read inside input_fn: call dataset.get([...]) in the function that you give to mox.run."
-        raise UsageError(msg)
-    return trace
 
 
 @frozen(kw_only=True)
@@ -177,61 +143,40 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
     Raises:
         UsageError: where `input_fn` returns what cannot be an input.
     """
-    trace = InputTrace()
-    returned: list[Any] = []
-    place: list[tf.Tensor] = []
-
-    def body() -> list[tf.Tensor]:
-        graph = tf.compat.v1.get_default_graph()
-        place.append(tf.compat.v1.placeholder(tf.int64, [], name="position"))
-        tf.compat.v1.set_random_seed(seed)  # of this graph: what `Dataset.shuffle` in it goes by
-        token = _trace.set(trace)
-        try:
-            with randomness.seeded(f"{seed}/{mode}/input", place[0], graph=graph):
-                result = input_fn(mode)
-        finally:
-            _trace.reset(token)
-        if isinstance(result, tf.data.Dataset):
-            returned.append(result.element_spec)
-            return [tf.data.experimental.to_variant(result)]
-        return _as_tensors(result, mode)
-
-    with randomness.python_random(f"{seed}/{mode}/input"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Seed .* from outer graph")  # it is meant to be used
-        traced = tf.compat.v1.wrap_function(body, [])
+    traced = _trace(input_fn, mode, seed)
     report = SkipReport()
-    if returned:
-        open_elements = functools.partial(_open_dataset, traced, returned[0])
+    if traced.is_dataset:
         num_positions, stride = 1, (batching.batch_size if batching.by_mox else 1)
-        endless = int(open_elements((0,)).cardinality()) == tf.data.INFINITE_CARDINALITY
+        endless = int(_open_dataset(traced, (0,)).cardinality()) == tf.data.INFINITE_CARDINALITY
     else:
-        open_elements = functools.partial(_open_samples, traced, trace, place[0], seed, report)
-        num_positions, stride = max(1, len(trace.sources)), None
-        endless = all(source.end is None for source, _ in trace.sources)
-
-    # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
-    whole = endless or mode == ModeKeys.TRAIN
+        num_positions, stride = max(1, len(traced.sources)), None
+        endless = all(source.end is None for source, _ in traced.sources)
 
     @functools.lru_cache(maxsize=1)  # validation opens its input again and again, at the same place
     def open_batches(start: tuple[int, ...]) -> Dataset:
-        elements = open_elements(start)
-        read = tuple(source for source, _ in trace.sources)
-        watch = functools.partial(sources.watched, sources=read, seed=seed, start=start, report=report)
-        if not (batching.by_mox and batching.batch_size is not None):
-            elements = elements if returned else watch(elements)
-        elif returned:
-            elements = elements.batch(batching.batch_size, drop_remainder=whole)
-        elif endless or not whole:
-            elements = watch(elements.batch(batching.batch_size, drop_remainder=whole))
+        # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
+        whole = endless or mode == ModeKeys.TRAIN
+        size = batching.batch_size if batching.by_mox else None
+        if traced.is_dataset:
+            batches = _open_dataset(traced, start)
+            batches = batches if size is None else batches.batch(size, drop_remainder=whole)
         else:
-            # Before the last samples are dropped: bad ones among them are told too.
-            elements = watch(elements).batch(batching.batch_size, drop_remainder=True).map(_last_positions)
-        return elements.prefetch(tf.data.AUTOTUNE)
+            read = tuple(source for source, _ in traced.sources)
+            watch = functools.partial(sources.watched, sources=read, seed=seed, start=start, report=report)
+            elements = _open_samples(traced, seed, report, start)
+            if size is None:
+                batches = watch(elements)
+            elif whole and not endless:
+                # Before the last samples are dropped: bad ones among them are told too.
+                batches = watch(elements).batch(size, drop_remainder=True).map(_last_positions)
+            else:
+                batches = watch(elements.batch(size, drop_remainder=whole))
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     batches = open_batches((0,) * num_positions)
     return InputPipeline(
         mode=mode,
-        specs=tuple(cast("Any", batches.element_spec) if returned else features_of(batches)),
+        specs=tuple(cast("Any", batches.element_spec) if traced.is_dataset else features_of(batches)),
         num_positions=num_positions,
         endless=endless,
         by_mox=batching.by_mox,
@@ -239,6 +184,53 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
         report=report,
         open=open_batches,
     )
+
+
+@frozen(kw_only=True)
+class _Traced:
+    """`input_fn` as a graph.
+
+    Attributes:
+        function: gives what it returned; `prune` cuts functions of the placeholders out of it.
+        place: the placeholder of the position from which random ops take their seeds.
+        sources: what it reads, each with the placeholders of its features.
+        spec: the elements of the dataset that it returned; None where it returned tensors.
+    """
+
+    function: Any
+    place: tf.Tensor
+    sources: list[tuple[sources.SampleSource, sources.Features]]
+    spec: Any
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether it returned a dataset of its own."""
+        return self.spec is not None
+
+
+def _trace(input_fn: Callable[..., Any], mode: str, seed: int) -> _Traced:
+    """Calls `input_fn` in a graph."""
+    made: dict[str, Any] = {"spec": None}
+
+    def body() -> list[tf.Tensor]:
+        graph = tf.compat.v1.get_default_graph()
+        made["place"] = tf.compat.v1.placeholder(tf.int64, [], name="position")
+        tf.compat.v1.set_random_seed(seed)  # of this graph: what `Dataset.shuffle` in it goes by
+        with sources.tracing(graph) as trace, randomness.seeded(f"{seed}/{mode}/input", made["place"], graph=graph):
+            result = input_fn(mode)
+        made["sources"] = trace.sources
+        if isinstance(result, tf.data.Dataset):
+            made["spec"] = result.element_spec
+            return [tf.data.experimental.to_variant(result)]
+        return _as_tensors(result, mode)
+
+    with randomness.python_random(f"{seed}/{mode}/input"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Seed .* from outer graph")  # it is meant to be used
+        function = tf.compat.v1.wrap_function(body, [])
+    for source, _ in made["sources"]:
+        if isinstance(source, iterators.DatasetSource):
+            source.traced = function
+    return _Traced(function=function, **made)
 
 
 def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:
@@ -253,40 +245,35 @@ def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:
     return [tf.convert_to_tensor(value) for value in values]
 
 
-def _open_samples(
-    traced: Any,
-    trace: InputTrace,
-    place: tf.Tensor,
-    seed: int,
-    report: SkipReport,
-    start: tuple[int, ...],
-) -> Dataset:
+def _open_samples(traced: _Traced, seed: int, report: SkipReport, start: tuple[int, ...]) -> Dataset:
     """Maps the ops of `input_fn` over its sources: (positions, inputs)."""
-    fed = [place]
+    fed = [traced.place]
     datasets = []
-    for (source, features), position in zip(trace.sources, start, strict=False):
-        needed = [name for name, tensor in features.items() if _is_used(tensor, traced)]
+    outputs = traced.function.outputs
+    for (source, features), position in zip(traced.sources, start, strict=False):
+        needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
         datasets.append(source.elements(seed=seed, start=position, needed=frozenset(needed), report=report))
         fed += [features[name] for name in sorted(needed)]
     if not datasets:
         datasets.append(tf.data.Dataset.range(start[0] + 1, tf.int64.max).map(_without_features))
-    function = traced.prune(fed, traced.outputs)
+    function = traced.function.prune(fed, outputs)
 
     @no_autograph
     def apply(*elements: tuple[tf.Tensor, sources.Features]) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         positions = tuple(after for after, _ in elements)
         values = [features[name] for _, features in elements for name in sorted(features)]
         inputs = tuple(function(tf.reshape(positions[0], [-1])[-1], *values))
-        for tensor, original in zip(inputs, traced.outputs, strict=True):
+        for tensor, original in zip(inputs, outputs, strict=True):
             tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
         return positions, inputs
 
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _open_dataset(traced: Any, spec: Any, start: tuple[int, ...]) -> Dataset:
+def _open_dataset(traced: _Traced, start: tuple[int, ...]) -> Dataset:
     """Goes on with the dataset that `input_fn` returned: a tuple of inputs."""
-    dataset = tf.data.experimental.from_variant(traced()[0], spec)
+    spec = traced.spec
+    dataset = tf.data.experimental.from_variant(traced.function()[0], spec)
     if start[0]:
         dataset = dataset.skip(start[0])
     if isinstance(spec, tuple) and not any(tf.nest.is_nested(each) for each in spec):
@@ -309,5 +296,5 @@ def _without_features(after: tf.Tensor) -> tuple[tf.Tensor, sources.Features]:
     return after, {}
 
 
-def _is_used(tensor: tf.Tensor, traced: Any) -> bool:
-    return bool(tensor.consumers()) or any(tensor is output for output in traced.outputs)
+def _is_used(tensor: tf.Tensor, outputs: list[tf.Tensor]) -> bool:
+    return bool(tensor.consumers()) or any(tensor is output for output in outputs)

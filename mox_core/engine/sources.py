@@ -7,6 +7,8 @@ once, every epoch is shuffled over the whole set, and nothing but the position h
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import os
 from typing import TYPE_CHECKING, Any
@@ -15,12 +17,13 @@ import tensorflow as tf
 from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
-from mox_core.engine.typed import no_autograph
+from mox_core.engine.skipped import SkipReport
+from mox_core.engine.typed import features_of, no_autograph
+from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from mox_core.engine.skipped import SkipReport
     from mox_core.engine.typed import Dataset
 
 Features = dict[str, tf.Tensor]
@@ -63,8 +66,6 @@ class SampleSource:
         Raises:
             UsageError: outside `input_fn`.
         """
-        from mox_core.engine.inputs import current_trace  # noqa: PLC0415  (it imports this module)
-
         return current_trace().add_source(self)
 
     @property
@@ -146,6 +147,67 @@ class SampleSource:
 
         blocks = tf.data.Dataset.range(start // length, tf.int64.max if self.end is None else -(-self.end // length))
         return blocks.flat_map(block)
+
+
+class InputTrace:
+    """What `input_fn` reads while it is traced.
+
+    Attributes:
+        graph: the graph of the trace.
+        sources: each source with the placeholders of its features.
+    """
+
+    def __init__(self, graph: tf.Graph) -> None:
+        self.graph = graph
+        self.sources: list[tuple[Any, Features]] = []
+
+    def add_source(self, source: SampleSource) -> Features:
+        """Returns placeholders for the features of one element of the source."""
+        with tf.init_scope():
+            dataset = source.elements(seed=0, start=0, needed=None, report=SkipReport())
+        return self.add_placeholders(source, features_of(dataset))
+
+    def add_placeholders(self, source: Any, specs: dict[str, tf.TensorSpec]) -> Features:
+        """Returns placeholders for the features of an element whose specs are known."""
+        features = {
+            name: tf.compat.v1.placeholder(spec.dtype, spec.shape, name=f"source/{name}")
+            for name, spec in specs.items()
+        }
+        self.sources.append((source, features))
+        return features
+
+
+@contextlib.contextmanager
+def tracing(graph: tf.Graph) -> Iterator[InputTrace]:
+    """Collects what the block reads in a graph."""
+    trace = InputTrace(graph)
+    token = _trace.set(trace)
+    try:
+        yield trace
+    finally:
+        _trace.reset(token)
+
+
+def current_trace() -> InputTrace:
+    """Returns the trace of the `input_fn` that is being called.
+
+    Raises:
+        UsageError: outside `input_fn`.
+    """
+    trace = _trace.get()
+    if trace is None:
+        msg = "a data set is read inside input_fn: call dataset.get([...]) in the function that you give to mox.run."
+        raise UsageError(msg)
+    return trace
+
+
+def trace_of(graph: tf.Graph) -> InputTrace | None:
+    """Returns the trace of the `input_fn` that is being called in a graph, None where it is none of `input_fn`."""
+    trace = _trace.get()
+    return trace if trace is not None and trace.graph is graph else None
+
+
+_trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)
 
 
 def _transformed(

@@ -11,8 +11,7 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.did_you_mean import did_you_mean, nearest
-from mox_core.engine.inputs import current_trace
-from mox_core.engine.sources import SampleSource
+from mox_core.engine.sources import SampleSource, current_trace
 from mox_core.errors import UsageError
 from mox_datasets_raw import checks
 from mox_datasets_raw.cache import FileCache, cache_folder
@@ -21,7 +20,7 @@ from mox_datasets_raw.decoding import decode_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mox_core.engine.inputs import InputTrace
+    from mox_core.engine.sources import InputTrace
     from mox_datasets_raw.listing import ImageFiles
 
 Features = dict[str, tf.Tensor]

@@ -1,0 +1,121 @@
+"""Datasets that `input_fn` reads through an iterator, as TF1 scripts do: `dataset.make_one_shot_iterator().get_next()`.
+
+Left to TensorFlow, an iterator that is made in a graph would be made anew for every sample, and give the first one each
+time. Here its dataset becomes a source like the data sets of plugins, and `get_next()` gives its placeholders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.engine import sources
+from mox_core.engine.typed import no_autograph
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mox_core.engine.skipped import SkipReport
+    from mox_core.engine.sources import Features
+    from mox_core.engine.typed import Dataset
+
+
+@define(eq=False)
+class DatasetSource:
+    """A dataset that was made in `input_fn`, as a source: its order is its own, a position counts its elements.
+
+    Attributes:
+        spec: what its elements are.
+        variant: the dataset as a tensor of the trace.
+        traced: the trace; known once it is finished.
+    """
+
+    spec: Any
+    variant: tf.Tensor
+    traced: Any = field(default=None, init=False)
+
+    @property
+    def end(self) -> int | None:
+        """None where the dataset never ends."""
+        number = int(self._dataset().cardinality())
+        return None if number == tf.data.INFINITE_CARDINALITY else number
+
+    def elements(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
+        """Returns (next position, features), as `SampleSource.elements` does; the features are called by numbers."""
+        del seed, report
+
+        @no_autograph
+        def named(element: Any) -> Features:
+            return {name: value for name, value in self.named(element).items() if needed is None or name in needed}
+
+        # An element that is a tuple comes as several arguments.
+        alone = no_autograph(lambda *element: named(element[0] if len(element) == 1 else element))
+        dataset = self._dataset()
+        return tf.data.Dataset.zip(
+            (tf.data.Dataset.range(start + 1, tf.int64.max), (dataset.skip(start) if start else dataset).map(alone))
+        )
+
+    @staticmethod
+    def named(element: Any) -> Features:
+        """Returns the tensors of an element by their numbers."""
+        return {f"{number:04}": tensor for number, tensor in enumerate(tf.nest.flatten(element))}
+
+    def _dataset(self) -> Dataset:
+        return tf.data.experimental.from_variant(self.traced.prune([], self.variant)(), self.spec)
+
+
+class TracedIterator:
+    """What an iterator is in `input_fn`: the tensors of the next element, once."""
+
+    def __init__(self, dataset: Dataset, trace: sources.InputTrace) -> None:
+        self._dataset = dataset
+        self._trace = trace
+        self._read = False
+
+    def get_next(self, name: str | None = None) -> Any:
+        """Returns the tensors of an element.
+
+        Raises:
+            UsageError: the second time: which element would it be, of a function that is called once for all samples?
+        """
+        del name
+        if self._read:
+            raise UsageError(
+                "an iterator is read twice in input_fn, which is called once and describes one sample. Read it once; "
+                "dataset.batch(n) puts several elements into one, and `return dataset` reads all of it."
+            )
+        self._read = True
+        source = DatasetSource(self._dataset.element_spec, tf.data.experimental.to_variant(self._dataset))
+        features = self._trace.add_placeholders(source, source.named(source.spec))
+        return tf.nest.pack_sequence_as(source.spec, [features[name] for name in sorted(features)])
+
+    __next__ = get_next
+
+    def __iter__(self) -> TracedIterator:
+        return self
+
+
+@contextlib.contextmanager
+def iterators_are_sources() -> Iterator[None]:
+    """Gives a `TracedIterator` to whoever makes an iterator in the graph of `input_fn`, for as long as a run lasts."""
+    changed = [(tf.data.Dataset, "__iter__"), (tf.compat.v1.data.Dataset, "_make_one_shot_iterator")]
+    originals = [getattr(owner, name) for owner, name in changed]
+    for (owner, name), original in zip(changed, originals, strict=True):
+        setattr(owner, name, _dispatch(original))
+    try:
+        yield
+    finally:
+        for (owner, name), original in zip(changed, originals, strict=True):
+            setattr(owner, name, original)
+
+
+def _dispatch(original: Callable[..., Any]) -> Callable[..., Any]:
+    def make(dataset: Dataset) -> Any:
+        trace = sources.trace_of(tf.compat.v1.get_default_graph())
+        return original(dataset) if trace is None else TracedIterator(dataset, trace)
+
+    return make
