@@ -213,9 +213,9 @@ def test_a_wrong_argument_is_refused_by_name(changed, text):
 
 
 def test_the_first_thing_that_is_missing_is_named_where_nothing_is_given():
-    with pytest.raises(mox.UsageError, match="^run_mode is 'invalid'; it must be one of"):
+    with pytest.raises(mox.UsageError, match=r"^run_mode is 'invalid'; it must be one of"):
         mox.run()
-    with pytest.raises(mox.UsageError, match="^input_fn is missing; it must be a function"):
+    with pytest.raises(mox.UsageError, match=r"^input_fn is missing; it must be a function"):
         mox.run(run_mode="TRAIN")
 
 
@@ -283,13 +283,13 @@ class _Model:
     def __init__(self):
         self.modes = []
 
-    def input_fn(self, mode):
+    def input_fn(self, mode, extra=None):  # noqa: ARG002
         import tensorflow as tf
 
         self.modes.append(mode)
         return tf.data.Dataset.range(6).map(lambda number: tf.cast(number, tf.float32))
 
-    def model_fn(self, inputs, mode):
+    def model_fn(self, inputs, mode, extra=None):  # noqa: ARG002
         import tensorflow as tf
 
         self.modes.append(mode)
@@ -310,35 +310,43 @@ def _optimizer():
     return tf.compat.v1.train.GradientDescentOptimizer(0.5)
 
 
-FORMS = {
-    "mode": (lambda m: lambda mode: m.input_fn(mode), lambda m: lambda inputs, mode: m.model_fn(inputs, mode)),
-    "run_mode": (
-        lambda m: lambda run_mode: m.input_fn(run_mode),
-        lambda m: lambda inputs, run_mode: m.model_fn(inputs, run_mode),
-    ),
-    "mode and kwargs": (
-        lambda m: lambda mode, **_kwargs: m.input_fn(mode),
-        lambda m: lambda inputs, mode, **_kwargs: m.model_fn(inputs, mode),
-    ),
-    "run_mode and kwargs": (
-        lambda m: lambda run_mode, **_kwargs: m.input_fn(run_mode),
-        lambda m: lambda inputs, run_mode, **_kwargs: m.model_fn(inputs, run_mode),
-    ),
-    "methods": (lambda m: m.input_fn, lambda m: m.model_fn),
-    "partial functions": (
-        lambda m: partial(lambda extra, mode: extra and m.input_fn(mode), 1),
-        lambda m: partial(lambda inputs, mode, extra: extra and m.model_fn(inputs, mode), extra=1),
-    ),
-}
+def _with_mode(model):
+    def input_fn(mode):
+        return model.input_fn(mode)
+
+    def model_fn(inputs, mode):
+        return model.model_fn(inputs, mode)
+
+    return input_fn, model_fn
 
 
-@pytest.mark.parametrize("form", FORMS)
+def _with_run_mode(model):
+    def input_fn(run_mode, **kwargs):
+        assert not kwargs
+        return model.input_fn(run_mode)
+
+    def model_fn(inputs, run_mode, **kwargs):
+        assert not kwargs
+        return model.model_fn(inputs, run_mode)
+
+    return input_fn, model_fn
+
+
+def _partial(model):
+    return partial(model.input_fn, extra=1), partial(model.model_fn, extra=1)
+
+
+def _methods(model):
+    return model.input_fn, model.model_fn
+
+
+@pytest.mark.parametrize("form", [_with_mode, _with_run_mode, _partial, _methods])
 def test_functions_take_the_mode_by_any_name_with_and_without_kwargs(form):
     model = _Model()
-    make_input_fn, make_model_fn = FORMS[form]
+    input_fn, model_fn = form(model)
     mox.run(
-        input_fn=make_input_fn(model),
-        model_fn=make_model_fn(model),
+        input_fn=input_fn,
+        model_fn=model_fn,
         optimizer_fn=_optimizer,
         run_mode=mox.ModeKeys.TRAIN,
         batch_size=2,
