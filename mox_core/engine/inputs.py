@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import traceback
 import warnings
 from typing import TYPE_CHECKING, Any, cast
 
@@ -117,6 +118,8 @@ class InputPipeline:
         try:
             yield opened
         except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+            # TensorFlow's frames hold the iterator, and whoever keeps the error keeps the frames.
+            traceback.clear_frames(error.__traceback__)
             self.report.raise_error()
             if not any(each in error.message for each in _DIFFERENT_SHAPES):
                 raise

@@ -60,8 +60,8 @@ class DatasetSource:
         )
 
     @staticmethod
-    def named(element: Any) -> Features:
-        """Returns the tensors of an element by their numbers."""
+    def named(element: Any) -> dict[str, Any]:
+        """Returns the tensors of an element, or their specs, by their numbers."""
         return {f"{number:04}": tensor for number, tensor in enumerate(tf.nest.flatten(element))}
 
     def _dataset(self) -> Dataset:

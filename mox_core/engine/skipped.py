@@ -33,6 +33,7 @@ class SkipReport:
 
     def gaps(self, source: SampleSource, seed: int, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> bool:
         """Takes note of what is missing between positions that should each be one higher than the one before."""
+        self.raise_error()
         for expected, next_position in zip(before.tolist(), after.tolist(), strict=True):
             for position in range(expected, next_position - 1):
                 self._note(source, self._name(source, seed, position))
@@ -40,6 +41,7 @@ class SkipReport:
 
     def tail(self, source: SampleSource, seed: int, first: np.int64, stop: np.int64) -> bool:
         """Takes note of what cannot be read at the end of the positions [first, stop), of which the last cannot."""
+        self.raise_error()  # tf.data reads on behind an error, and may find nothing but errors
         position = int(stop) - 1
         while position >= first and not self._can_be_read(source, seed, position):
             position -= 1

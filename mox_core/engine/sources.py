@@ -204,7 +204,7 @@ def current_trace() -> InputTrace:
 def trace_of(graph: tf.Graph) -> InputTrace | None:
     """Returns the trace of the `input_fn` that is being called in a graph, None where it is none of `input_fn`."""
     trace = _trace.get()
-    return trace if trace is not None and trace.graph is graph else None
+    return trace if trace is not None and trace.graph is graph and not tf.executing_eagerly() else None
 
 
 _trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)
