@@ -385,7 +385,7 @@ def test_of_several_checkpoints_of_another_program_a_damaged_newest_is_passed_ov
     assert checkpoint.newest(tmp_path).prefix == str(tmp_path / "net-2")
     assert "net-3' is damaged" in said.lines[0]
     (tmp_path / "checkpoint").write_text("")
-    with pytest.raises(CheckpointError, match=rf"^'{tmp_path}/checkpoint' names no checkpoint\. Remove it; what"):
+    with pytest.raises(CheckpointError, match=rf"^'{tmp_path}/checkpoint' names no checkpoint\. Remove it; to use"):
         checkpoint.newest(tmp_path)
 
 

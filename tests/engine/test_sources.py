@@ -177,7 +177,7 @@ def test_a_set_without_one_readable_sample_ends_the_run_instead_of_being_waited_
 
 
 def test_a_single_readable_sample_is_enough():
-    result = _train(_source(1100, set(range(1100)) - {7}), max_number_of_steps=2)
+    result = _train(_source(60, set(range(60)) - {7}), max_number_of_steps=2)
     assert result.metrics["mean"] == 7
     assert result.samples == 4
 
