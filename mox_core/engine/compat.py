@@ -39,10 +39,11 @@ def run_scope() -> Iterator[None]:
 
 
 def _let_slim_find_its_layers() -> None:
-    """Gives the layers that `tf_slim.batch_norm` is made of their old place in tf_keras, where both are in use."""
+    """Gives what `tf_slim.batch_norm` is made of its old place in TensorFlow and tf_keras, where both are in use."""
     if "tf_slim" in sys.modules and importlib.util.find_spec("tf_keras"):
         layers = importlib.import_module("tf_keras.src.legacy_tf_layers")
         sys.modules.setdefault("tf_keras.legacy_tf_layers", layers)
+        importlib.import_module("tensorflow.python.framework.ops").__dict__.setdefault("Tensor", tf.Tensor)
         importlib.import_module("tf_keras").__dict__.setdefault("legacy_tf_layers", layers)
 
 

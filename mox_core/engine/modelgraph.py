@@ -167,7 +167,8 @@ def build(
         with contextlib.ExitStack() as stack:
             dependencies = stack.enter_context(AutomaticControlDependencies())  # type: ignore[no-untyped-call]
             stack.enter_context(_summary_scope(writer, record, state))
-            stack.enter_context(randomness.seeded(f"{state.seed}/{mode}/model", positions[0], graph=graph))
+            if mode != ModeKeys.EXPORT:  # an exported model knows no position, and draws anew in each call
+                stack.enter_context(randomness.seeded(f"{state.seed}/{mode}/model", positions[0], graph=graph))
             stack.enter_context(state.store.scope(graph, {positions.op.name: start}))
             stack.enter_context(_current(graph))
             graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, state.step)
@@ -217,7 +218,8 @@ def check_spec(spec: object, required: str | None, mode: str) -> None:
     if not isinstance(spec, ModelSpec):
         msg = f"model_fn returned {spec!r} in mode {mode}. It returns a mox.ModelSpec(...)."
         raise UsageError(msg)
-    if required and not isinstance(getattr(spec, required), tf.Tensor) and not getattr(spec, required):
+    value = getattr(spec, required) if required else None
+    if required and (value is None or (isinstance(value, (dict, list, tuple)) and not value)):
         msg = (
             f"model_fn returned a ModelSpec without {required} in mode {mode}, which needs it: "
             f"pass ModelSpec({required}=...)."

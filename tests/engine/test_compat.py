@@ -1,0 +1,88 @@
+"""What TF1-style code finds while a run lasts, and what it is told."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mox_core as mox
+
+
+def _train(model_fn, **options):
+    return mox.run(
+        input_fn=lambda mode: tf.constant([1.0, 3.0]),  # noqa: ARG005
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.0),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=4,
+        **options,
+    )
+
+
+def test_the_batch_norm_of_tf_slim_works_and_moves_its_averages(tmp_path):
+    import tf_slim
+
+    def model_fn(inputs, mode):
+        net = tf_slim.batch_norm(inputs[0], is_training=mode == mox.ModeKeys.TRAIN, decay=0.9)
+        return mox.ModelSpec(loss=tf.reduce_sum(net))
+
+    result = _train(model_fn, log_dir=tmp_path, max_number_of_steps=3)
+    mean = tf.train.load_checkpoint(result.checkpoint).get_tensor("BatchNorm/moving_mean")
+    np.testing.assert_allclose(mean, (1 - 0.9**3) * np.array([1.0, 3.0]), rtol=1e-5)
+
+
+def test_tensors_are_keys_of_a_dict_in_a_run_and_compare_elementwise_as_ever():
+    seen = {}
+
+    def model_fn(inputs, mode):  # noqa: ARG001
+        images = inputs[0]
+        seen["value"] = {images: 1, images + 1: 2}[images]
+        seen["equal"] = images == 1.0
+        weight = tf.compat.v1.get_variable("weight", [])
+        return mox.ModelSpec(loss=weight, log_info={"ones": tf.reduce_sum(tf.cast(seen["equal"], tf.float32))})
+
+    result = _train(model_fn, max_number_of_steps=1)
+    assert seen["value"] == 1
+    assert result.metrics["ones"] == 4  # four samples of [1, 3]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(tf.constant(1.0))
+
+
+def test_what_a_run_changes_in_tensorflow_is_as_before_when_it_has_ended():
+    from tensorflow.python.ops import gen_random_ops
+
+    def everything():
+        return (
+            tf.Tensor.__hash__,
+            gen_random_ops.random_uniform,
+            tf.data.Dataset.map,
+            tf.data.Dataset.__iter__,
+            tf.get_logger().level,
+            tf.get_logger().propagate,
+        )
+
+    def failing_fn(inputs, mode):  # noqa: ARG001
+        raise ZeroDivisionError
+
+    before = everything()
+    with pytest.raises(ZeroDivisionError):
+        _train(failing_fn, max_number_of_steps=1)
+    assert everything() == before
+
+
+def test_a_script_that_switches_tf2_off_is_told_to_leave_that_out():
+    script = """
+import tensorflow.compat.v1 as tf
+import mox_core as mox
+tf.disable_v2_behavior()
+mox.run(input_fn=lambda mode: 0.0, model_fn=lambda inputs, mode: None, optimizer_fn=lambda: None,
+        run_mode="TRAIN", max_number_of_steps=1)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert result.stderr.rstrip().endswith(
+        "mox_core.errors.UsageError: TensorFlow does not execute eagerly, and mox runs on TF2: remove "
+        "tf.compat.v1.disable_v2_behavior() and disable_eager_execution(), and call mox.run outside of graphs. "
+        "TF1-style code in model_fn needs neither."
+    )
