@@ -114,9 +114,13 @@ def _run(job: Job) -> RunResult:
         stack.callback(pipeline.report.close)
 
         state = RunState(seed, pipeline.num_positions)
-        writer = summaries.open_writer(job.log_dir, training=job.training) if job.log_dir else None
+        writer = None
+        if job.log_dir:
+            writer = stack.enter_context(summaries.open_writer(job.log_dir, training=job.training))
         graph = stages.build_graph(job, pipeline, state, writer)
         inter_mode = stages.build_inter_mode(job, batching, graph, state)
+        if inter_mode:
+            stack.callback(inter_mode.pipeline.report.close)
         exported = stages.build_export(job, pipeline, state)
         stages.check_end(job, pipeline, graph)
 

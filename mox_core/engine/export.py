@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import os
 import shutil
 from typing import TYPE_CHECKING, Any, cast
@@ -99,6 +100,7 @@ def exported_model(graph: ModelGraph) -> ExportedModel:
     spec = _spec_of(graph)
     inputs = {name: _tensor_of(graph, tensor, f"inputs_dict[{name!r}]") for name, tensor in spec.inputs_dict.items()}
     outputs = {name: _tensor_of(graph, tensor, f"outputs_dict[{name!r}]") for name, tensor in spec.outputs_dict.items()}
+    _check_names(inputs)
     _check_reachable(graph, inputs, outputs)
     pruned = graph.traced.prune(list(inputs.values()), list(outputs.values()))
 
@@ -124,27 +126,44 @@ def _tensor_of(graph: ModelGraph, value: Any, name: str) -> tf.Tensor:
     return value
 
 
+def _check_names(inputs: dict[str, tf.Tensor]) -> None:
+    names: dict[str, str] = {}
+    for name, tensor in inputs.items():
+        if not (name.isascii() and name.isidentifier() and name[0] != "_") or keyword.iskeyword(name):
+            msg = (
+                f"ExportSpec inputs_dict has the name {name!r}; inputs of an exported model are arguments of a "
+                "function: their names hold letters, digits and underscores, begin with a letter, and are no keyword "
+                "of Python."
+            )
+            raise UsageError(msg)
+        if (first := names.setdefault(tensor.name, name)) != name:
+            msg = f"ExportSpec inputs_dict[{name!r}] is the tensor of inputs_dict[{first!r}]: leave one of them out."
+            raise UsageError(msg)
+
+
 def _check_reachable(graph: ModelGraph, inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> None:
-    given = {tensor.op.name for tensor in inputs.values()}
-    open_inputs = {tensor.op.name: number for number, tensor in enumerate(graph.inputs[2:])}
-    waiting = [tensor.op for tensor in outputs.values()]
+    given = {tensor.name for tensor in inputs.values()}
+    given_ops = {tensor.op.name for tensor in inputs.values()}
+    fed = {tensor.op.name: f"inputs[{number}] of model_fn" for number, tensor in enumerate(graph.inputs[2:])}
+    fed |= {name: f"the placeholder {name!r} of model_fn" for name in graph.placeholders()}
+    waiting = [tensor.op for tensor in outputs.values() if tensor.name not in given]
     seen: set[str] = set()
     while waiting:
         op = waiting.pop()
-        if op.name in seen or op.name in given:
+        if op.name in seen:
             continue
         seen.add(op.name)
-        if op.name in open_inputs:
+        if op.name in fed:
             msg = (
-                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on "
-                f"inputs[{open_inputs[op.name]}] of model_fn, "
+                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {fed[op.name]}, "
                 f"which is not among its inputs ({', '.join(inputs)}): add it to inputs_dict, "
                 "or export outputs without it."
             )
             raise UsageError(msg)
-        waiting.extend(tensor.op for tensor in op.inputs)
+        waiting.extend(tensor.op for tensor in op.inputs if tensor.name not in given)
+        waiting.extend(before for before in op.control_inputs if before.name not in given_ops)
 
 
 def _next_version(log_dir: Path) -> int:
-    numbers = [int(path.name) for path in log_dir.iterdir() if path.name.isdigit()] if log_dir.is_dir() else []
+    numbers = [int(path.name) for path in log_dir.iterdir() if path.name.isdecimal()] if log_dir.is_dir() else []
     return max(numbers, default=0) + 1

@@ -111,9 +111,11 @@ class HookRunner:
     _inter_mode: Callable[[AggregativeSessionRunHook, int], dict[str, float]] | None = None
     coordinator: Coordinator = field(factory=Coordinator)
     _session: Session = field(init=False)
+    _placeholders: list[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._session = Session(self._steps)
+        self._placeholders = list(self._steps.graph.placeholders())
 
     def begin(self) -> None:
         """Calls begin and after_create_session."""
@@ -129,7 +131,9 @@ class HookRunner:
             hook.end(self._session)
 
     def next_step(self, step: int) -> int | None:
-        """The next local step that some hook wants to see."""
+        """The next local step that some hook wants to see; every step where placeholders are to be fed."""
+        if self._placeholders:
+            return step
         wanted = [hook.next_step(step) for hook in self.hooks]
         return min((each for each in wanted if each is not None), default=None)
 
@@ -160,22 +164,19 @@ class HookRunner:
 
     def _check_fed(self, feeds: Mapping[tf.Tensor, Any]) -> None:
         fed = {tensor.op.name for tensor in feeds}
-        hungry = [name for name in self._steps.graph.placeholders() if name not in fed]
-        if hungry:
-            raise UsageError(unfed(hungry))
-
-
-def unfed(names: Sequence[str]) -> str:
-    """Returns the message for placeholders that nobody feeds."""
-    return (
-        f"nobody feeds the placeholders {', '.join(map(repr, names))} that model_fn made. Return a hook that does: "
-        "hooks=[mox.FeedSessionRunHook(feed_dict={placeholder: value})]."
-    )
+        if hungry := [name for name in self._placeholders if name not in fed]:
+            msg = (
+                f"nobody feeds the placeholders {', '.join(map(repr, hungry))} that model_fn made. "
+                "Return a hook that does: hooks=[mox.FeedSessionRunHook(feed_dict={placeholder: value})]."
+            )
+            raise UsageError(msg)
 
 
 def _fed(tensor: tf.Tensor, value: Any, hook: AggregativeSessionRunHook) -> tf.Tensor:
     try:
-        fed = tf.cast(tf.convert_to_tensor(value), tensor.dtype) if tensor.dtype != tf.string else tf.constant(value)
+        fed = tf.convert_to_tensor(value, dtype_hint=tensor.dtype)
+        if fed.dtype != tensor.dtype:
+            fed = tf.cast(fed, tensor.dtype)
     except (TypeError, ValueError) as error:
         msg = (
             f"{type(hook).__name__} feeds {tensor.op.name!r} with {type(value).__name__}, "

@@ -45,6 +45,18 @@ class InterMode:
     training_hooks: Sequence[AggregativeSessionRunHook]
     _steps: Steps | None = field(default=None, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        """Refuse, before training, what could not be evaluated in its middle."""
+        for hook in self.training_hooks:
+            if hook.run_inter_mode():
+                self._twin(hook)
+        if names := list(self.graph.placeholders()):
+            msg = (
+                f"model_fn makes the placeholders {', '.join(map(repr, names))} in {self.graph.mode}, and nothing "
+                "feeds placeholders in the inter mode: make them in TRAIN only."
+            )
+            raise UsageError(msg)
+
     def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int) -> dict[str, float]:
         """Returns the means, weighted by samples, of the `monitor_info` of the hook's twin."""
         number = self._twin(hook)

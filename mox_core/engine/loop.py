@@ -13,8 +13,7 @@ import numpy as np
 import tensorflow as tf
 from attrs import define, field, frozen
 
-from mox_core.engine.hooks import unfed
-from mox_core.errors import NanLossError, UsageError
+from mox_core.errors import NanLossError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,8 +107,6 @@ class Loop:
 
     def run(self) -> Result:
         """Runs until the limit, the end of the input, a hook or a signal, and says which."""
-        if not self.hooks.hooks and (hungry := list(self.steps.graph.placeholders())):
-            raise UsageError(unfed(hungry))
         self.hooks.begin()
         stopped_by = self._stopped()
         while stopped_by is None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from attrs import define, field
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mox_core.engine.loop import Seen
@@ -57,6 +60,26 @@ def write_scalars(writer: tf.summary.SummaryWriter, scalars: dict[str, Any], ste
             tf.summary.scalar(tag, tf.cast(value, tf.float32), step=step)
 
 
-def open_writer(log_dir: Path, *, training: bool) -> tf.summary.SummaryWriter:
-    """Opens where summaries go: TRAIN into log_dir itself, others beside it, as a run of their own in TensorBoard."""
-    return tf.summary.create_file_writer(str(log_dir if training else log_dir / "eval"))
+@contextlib.contextmanager
+def open_writer(log_dir: Path, *, training: bool) -> Iterator[tf.summary.SummaryWriter]:
+    """Opens where summaries go: TRAIN into log_dir itself, others beside it, as a run of their own in TensorBoard.
+
+    TensorFlow makes the file at once. A run that wrote nothing to it, because it was refused for instance, leaves none.
+    """
+    folder = log_dir if training else log_dir / "eval"
+    new_folders = [each for each in (folder, *folder.parents) if not each.exists()]
+    pattern = f"events.out.tfevents.*.{os.getpid()}.*"
+    before = set(folder.glob(pattern))
+    writer = tf.summary.create_file_writer(str(folder))
+    writer.flush()
+    empty = {path: path.stat().st_size for path in folder.glob(pattern) if path not in before}
+    try:
+        yield writer
+    finally:
+        writer.close()
+        for path, size in empty.items():
+            if path.stat().st_size == size:
+                path.unlink()
+        with contextlib.suppress(OSError):  # what is in use is not empty
+            for each in new_folders:
+                each.rmdir()

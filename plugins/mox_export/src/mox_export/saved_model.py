@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[attr-defined]  # not in the stubs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +42,19 @@ def export(model: ExportedModel, directory: str) -> None:
     signature = function.get_concrete_function(**model.inputs)
     with _quiet():  # TensorFlow names the folder, which is not the final one
         tf.saved_model.save(module, directory, signatures=dict.fromkeys(SIGNATURES, signature))
+    _clear_devices(Path(directory))
+
+
+def _clear_devices(directory: Path) -> None:
+    """Lets the model run on any machine: `tf.device` in `model_fn` leaves its mark on every op."""
+    file = directory / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    for meta_graph in saved.meta_graphs:
+        graph = meta_graph.graph_def
+        for node in itertools.chain(graph.node, *(function.node_def for function in graph.library.function)):
+            node.ClearField("device")
+    file.write_bytes(saved.SerializeToString(deterministic=True))
+    fingerprinting_utils.write_fingerprint(str(directory))  # it holds a checksum of the file
 
 
 @contextlib.contextmanager

@@ -58,7 +58,9 @@ class LogEvaluationMetricHook(AggregativeSessionRunHook):
             if not value > 0:
                 raise UsageError(f"{name} of {type(self).__name__} is {value!r}; it must be above 0.")
         self.monitor_info = monitor_info
-        self._period = max(1, math.ceil(samples_in_train * evaluate_every_n_epochs / batch_size))
+        # Rounded: 1100 * 1.1 / 10 is 121.00000000000003, and means 121 steps.
+        steps = round(samples_in_train * evaluate_every_n_epochs / batch_size, 6)
+        self._period = max(1, math.ceil(steps))
         self._eval_steps = math.ceil(samples_in_eval / batch_size)
         self._prefix = prefix
         self._first_step = 0
