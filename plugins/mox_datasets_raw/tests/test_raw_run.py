@@ -73,23 +73,43 @@ def test_what_is_wrong_with_the_folder_is_said_before_training(flowers, tmp_path
         train(flowers, tmp_path / "log")
 
 
-def test_a_process_that_reads_through_a_cache_ends_and_takes_the_copies_with_it(flowers, tmp_path):
-    (tmp_path / "cache").mkdir()
-    (tmp_path / "cache" / "of someone else").touch()
-    program = (
-        "import sys\n"
-        "from pathlib import Path\n"
-        "sys.path.insert(0, sys.argv[1])\n"
-        "from test_raw_run import train\n"
-        "train(sys.argv[2], None, cache_dir=sys.argv[3])\n"
-        "print('copies', len(list(Path(sys.argv[3]).rglob('*.png'))))\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", program, str(Path(__file__).parent), str(flowers), str(tmp_path / "cache")],
+def script(program, *arguments):
+    return subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import sys\nsys.path.insert(0, sys.argv[1])\n{program}",
+            Path(__file__).parent,
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
+    )
+
+
+def test_a_process_that_a_bad_image_ends_says_so_and_exits(flowers):
+    (flowers / "tulips" / "tulips_1.jpg").write_bytes(b"")
+    run = script(
+        "from test_raw_run import train\ntrain(sys.argv[2], None, on_bad_image='raise', cache_dir=sys.argv[3])\n",
+        flowers,
+        flowers.parent / "cache",
+    )
+    assert run.returncode == 1
+    assert "tulips_1.jpg' cannot be read" in run.stderr.splitlines()[-1]
+
+
+def test_a_process_that_reads_through_a_cache_ends_and_takes_the_copies_with_it(flowers, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "of someone else").touch()
+    run = script(
+        "from pathlib import Path\n"
+        "from test_raw_run import train\n"
+        "train(sys.argv[2], None, cache_dir=sys.argv[3])\n"
+        "print('copies', len(list(Path(sys.argv[3]).rglob('*.png'))))\n",
+        flowers,
+        tmp_path / "cache",
     )
     assert run.returncode == 0, run.stderr
     assert run.stdout.splitlines()[-1] == "copies 5"
