@@ -177,7 +177,7 @@ def _fed(tensor: tf.Tensor, value: Any, hook: AggregativeSessionRunHook) -> tf.T
         fed = tf.convert_to_tensor(value, dtype_hint=tensor.dtype)
         if fed.dtype != tensor.dtype:
             fed = tf.cast(fed, tensor.dtype)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, tf.errors.OpError) as error:
         msg = (
             f"{type(hook).__name__} feeds {tensor.op.name!r} with {type(value).__name__}, "
             f"which is no {tensor.dtype.name}: {error}"
