@@ -31,9 +31,11 @@ def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpe
         optimizers = [_make(optimizer_fn) for optimizer_fn in optimizer_fns]
         if len(optimizers) < len(losses):
             optimizers *= len(losses)
+        # Before the updates: they move the counter of a Keras optimizer, and a schedule would give the next step's.
+        learning_rate = learning_rate_of(optimizers[0])
         for optimizer, pairs in zip(optimizers, updates, strict=True):
             optimizer.apply_gradients(pairs)
-        return learning_rate_of(optimizers[0])
+        return learning_rate_of(optimizers[0]) if learning_rate is None else learning_rate  # TF1's have it now
 
     return train
 
