@@ -11,6 +11,8 @@ STAMP := $(VENV)/.installed
 
 # A run of the tests is not to depend on what the machine's environment says.
 export MOX_STRICT_PLUGINS := 1
+# Without a GPU, TensorFlow says in ten lines that it found none.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
 
 .DEFAULT_GOAL := help
