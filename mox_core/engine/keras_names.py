@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _COUNTERS = "object_name_uids"
 _SCOPES = "name_scope_stack"
+_INITIALIZE = "_initialize"  # the method in which a variable of Keras makes that of TensorFlow
 
 
 def _global_state() -> Any | None:
@@ -35,6 +36,21 @@ def fresh_layer_names() -> Iterator[None]:
         state = _global_state()
         if state:
             state.set_global_attribute(_COUNTERS, before if before is not None else collections.defaultdict(int))
+
+
+def path_of_new_variable() -> str:
+    """Returns Keras's path of the variable for which TensorFlow is asked just now, '' where Keras does not ask.
+
+    The scopes do not tell it: Keras makes the variables of layers inside a subclassed model when it has left them.
+    """
+    kind = getattr(sys.modules.get("keras"), "Variable", None)
+    frame = sys._getframe(1) if kind else None  # noqa: SLF001  (the call gives no hint of the caller)
+    while frame is not None:
+        owner = frame.f_locals.get("self") if frame.f_code.co_name.endswith(_INITIALIZE) else None
+        if kind and isinstance(owner, kind):
+            return str(owner.path)
+        frame = frame.f_back
+    return ""
 
 
 def current_path() -> str:

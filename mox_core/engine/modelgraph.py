@@ -206,7 +206,25 @@ def build(
     signature = [tf.TensorSpec(state.positions.shape, tf.int64), tf.TensorSpec([], tf.bool), *input_specs]
     with keras_names.fresh_layer_names(), randomness.python_random(f"{state.seed}/model"):
         traced = tf.compat.v1.wrap_function(body, signature)
+    if train:
+        _check_made_inside(traced.graph, state, made["losses"])
     return ModelGraph(mode=mode, traced=traced, **made)
+
+
+def _check_made_inside(graph: tf.Graph, state: RunState, losses: Sequence[Loss]) -> None:
+    """Refuses to train with variables that this run did not make: it would leave them as they are without a word."""
+    own = {id(variable) for variable in state.store.by_name.values()}
+    others = [variable for variable in graph.variables if variable.trainable and id(variable) not in own]
+    with graph.as_default():
+        gradients = tf.gradients([loss.tensor for loss in losses], others) if others else []
+    names = [each.name for each, gradient in zip(others, gradients, strict=True) if gradient is not None]
+    if names:
+        more = f", and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to find the layer)
+        raise UsageError(
+            f"model_fn uses variables that were made outside of it ({', '.join(names[:3])}{more}): this run would "
+            "neither train nor save them. Make the layers and variables inside model_fn: modes and runs share them by "
+            "name. What is meant to stay as it is goes through tf.stop_gradient(...)."
+        )
 
 
 def check_spec(spec: object, required: str | None, mode: str) -> None:

@@ -70,6 +70,9 @@ class VariableStore:
 
 
 def _full_name(name: str) -> str:
+    if path := keras_names.path_of_new_variable():
+        scope = tf.compat.v1.get_variable_scope().name
+        return f"{scope}/{path}" if scope else path
     name = name.rstrip("/")
     keras_path = keras_names.current_path()
     if keras_path and tf.get_current_name_scope():
@@ -112,7 +115,9 @@ def _evaluate(value: tf.Tensor, name: str, graph: tf.Graph, constants: Mapping[s
     static = tf.get_static_value(value)
     if static is not None:
         return static
-    nodes = _ancestors(value.op, constants, name)
+    # What the trace captures is there already: the variables that were made before, for instance.
+    known = {**constants} | {inner.op.name: outer for outer, inner in getattr(graph, "captures", ())}
+    nodes = _ancestors(value.op, known, name)
     graph_def = tf.compat.v1.GraphDef()
     graph_def.CopyFrom(graph.as_graph_def())
     del graph_def.node[:]
@@ -120,7 +125,7 @@ def _evaluate(value: tf.Tensor, name: str, graph: tf.Graph, constants: Mapping[s
 
     def body() -> tf.Tensor:
         present = {node.name for node in graph_def.node}
-        inputs = {f"{each}:0": tf.constant(array, tf.int64) for each, array in constants.items() if each in present}
+        inputs = {f"{each}:0": tf.convert_to_tensor(there) for each, there in known.items() if each in present}
         return tf.graph_util.import_graph_def(graph_def, inputs, [value.name], name="")[0]
 
     with tf.init_scope():
