@@ -42,8 +42,8 @@ def each_line_once() -> Iterator[None]:
 
 def evaluated(result: Result) -> None:
     """Says the means over all steps of a run that does not train, as the original did."""
-    means = [f"{name}: {value}" for name, value in result.means.items()]
-    tf.get_logger().info("\t".join([*means, f"[{result.samples} examples]"]))
+    means = "\t".join(f"{name}: {value}" for name, value in result.means.items())
+    tf.get_logger().info("%s\t[%d examples]", means, result.samples)  # the tab is there without means too
 
 
 def stopped(result: Result, global_step: int) -> None:

@@ -25,7 +25,12 @@ def find_checkpoint(job: Job) -> tuple[checkpoint.Checkpoint | None, bool]:
             checkpoint.ignored(job.log_dir)
         return found, True
     if job.checkpoint_path:
-        return checkpoint.at(job.checkpoint_path), False
+        try:
+            return checkpoint.at(job.checkpoint_path), False
+        except CheckpointError as error:
+            if not job.log_dir:
+                raise
+            raise CheckpointError(f"{error} There is none in log_dir {str(job.log_dir)!r} either.") from error
     if not job.training:
         places = [f"log_dir {str(job.log_dir)!r}"] if job.log_dir else []
         raise CheckpointError(
