@@ -22,7 +22,7 @@ from mox_core.modes import ModeKeys
 from mox_core.specs import ModelSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import numpy as np
 
@@ -121,7 +121,8 @@ class ModelGraph:
             fetches: tensors and operations in any nest.
             effects: whether the ops with an effect run too, as in a step.
         """
-        with self.graph.as_default():
+        # Variables are read when the step is over: without an order it would be before or after its updates by chance.
+        with self.graph.as_default(), tf.control_dependencies(self.effects if effects else []):
             flat = [each.read_value() if isinstance(each, tf.Variable) else each for each in tf.nest.flatten(fetches)]
         wanted = [*flat, *self.effects] if effects else flat
         pruned = self.traced.prune([*self.inputs, *feeds], wanted)
@@ -175,7 +176,9 @@ def build(
             spec = model_fn(list(inputs), mode)
             check_spec(spec, None if watch else _REQUIRED[mode], mode)
             losses = _losses(spec)
-            log = watch(spec) if watch else spec.log_info or {}
+            # Before the updates: what is a variable here is told as the step found it.
+            log = _read(watch(spec) if watch else spec.log_info)
+            wanted = _read(spec.output_info) if outputs else {}
             made["learning_rate"] = train(spec, losses) if train else None
             if mode == ModeKeys.TRAIN:
                 state.step.assign_add(1)
@@ -183,9 +186,7 @@ def build(
             rate = [] if made["learning_rate"] is None else [made["learning_rate"]]
             values = {
                 "numbers": _vector([*(loss.tensor for loss in losses), *log.values(), *rate]),
-                "outputs": {name: tf.convert_to_tensor(value) for name, value in spec.output_info.items()}
-                if outputs
-                else {},
+                "outputs": wanted,
                 "samples": _num_samples(inputs),
             }
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
@@ -209,6 +210,10 @@ def build(
     if train:
         _check_made_inside(traced.graph, state, made["losses"])
     return ModelGraph(mode=mode, traced=traced, **made)
+
+
+def _read(values: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:
+    return {name: tf.convert_to_tensor(value) for name, value in (values or {}).items()}
 
 
 def _check_made_inside(graph: tf.Graph, state: RunState, losses: Sequence[Loss]) -> None:
