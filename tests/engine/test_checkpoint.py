@@ -449,7 +449,7 @@ def test_a_checkpoint_of_which_nothing_fits_is_refused(run, tmp_path):
         ({"checkpoint_include_patterns": "w, bias", "checkpoint_exclude_patterns": "we.*s"}, {"bias"}),
         ({}, {"weights", "bias", "global_step"}),
     ],
-    ids=str,
+    ids=["exclude", "include", "both", "neither"],
 )
 def test_patterns_choose_what_checkpoint_path_restores(flags, restored, run, regression, said, variables, tmp_path):
     values = {"weights": WEIGHTS, "bias": BIAS, "global_step": np.int64(7)}
