@@ -12,11 +12,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mox_core.engine.modelgraph import Loss
+    from mox_core.engine.variables import VariableStore
     from mox_core.specs import ModelSpec
 
 
-def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpec, Sequence[Loss]], tf.Tensor | None]:
-    """Returns what adds the ops of one training step to a graph and gives the learning rate."""
+def make_train(
+    optimizer_fns: Sequence[Callable[[], Any]], store: VariableStore
+) -> Callable[[ModelSpec, Sequence[Loss]], tf.Tensor | None]:
+    """Returns what adds the ops of one training step to a graph and gives the learning rate.
+
+    Args:
+        optimizer_fns: one for each loss, or one that is called for each of them.
+        store: where the variables of the optimizers belong.
+    """
 
     def train(spec: ModelSpec, losses: Sequence[Loss]) -> tf.Tensor | None:
         if len(optimizer_fns) not in (1, len(losses)):
@@ -28,9 +36,8 @@ def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpe
         scopes = _scopes_of(spec, len(losses))
         # All gradients come before any update: the losses of a GAN see the same weights.
         updates = [_gradients(loss, scope) for loss, scope in zip(losses, scopes, strict=True)]
-        optimizers = [_make(optimizer_fn) for optimizer_fn in optimizer_fns]
-        if len(optimizers) < len(losses):
-            optimizers *= len(losses)
+        each = optimizer_fns if len(optimizer_fns) == len(losses) else [*optimizer_fns] * len(losses)
+        optimizers = [_make(optimizer_fn, store) for optimizer_fn in each]
         # Before the updates: they move the counter of a Keras optimizer, and a schedule would give the next step's.
         learning_rate = learning_rate_of(optimizers[0])
         for optimizer, pairs in zip(optimizers, updates, strict=True):
@@ -40,12 +47,22 @@ def make_train(optimizer_fns: Sequence[Callable[[], Any]]) -> Callable[[ModelSpe
     return train
 
 
-def _make(optimizer_fn: Callable[[], Any]) -> Any:
+def _make(optimizer_fn: Callable[[], Any], store: VariableStore) -> Any:
     optimizer = optimizer_fn()
-    if not hasattr(optimizer, "apply_gradients"):
+    if isinstance(optimizer, type) or not hasattr(optimizer, "apply_gradients"):
         msg = (
             f"optimizer_fn returned {optimizer!r}. It returns an optimizer: mox.get_optimizer_fn(...)(), "
             "a tf.compat.v1.train optimizer, or a Keras optimizer."
+        )
+        raise UsageError(msg)
+    # Optimizers of Keras make variables when they are made; TF1's do so when they are applied.
+    variables = getattr(optimizer, "variables", ())
+    own = {id(variable) for variable in store.by_name.values()}
+    if not callable(variables) and any(id(getattr(each, "value", each)) not in own for each in variables):
+        kind = type(optimizer).__name__
+        msg = (
+            f"optimizer_fn returned an optimizer that was made outside of it ({kind}): its state would not be saved, "
+            f"and another run would go on with it. Make it inside: optimizer_fn=lambda: {kind}(...)."
         )
         raise UsageError(msg)
     return optimizer

@@ -55,7 +55,7 @@ def build_graph(
         job.run_mode,
         state,
         pipeline.specs,
-        train=optimize.make_train(job.optimizer_fns) if job.training else None,
+        train=optimize.make_train(job.optimizer_fns, state.store) if job.training else None,
         outputs=job.output_fn is not None,
         writer=writer,
     )
