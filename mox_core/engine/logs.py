@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -28,16 +29,29 @@ def each_line_once() -> Iterator[None]:
         own = logging.StreamHandler()
         own.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
         logger.addHandler(own)
+    passing_on = _PassingOn()
     if logger.handlers:
         # Whatever the root logger has now: any `logging.info(...)` gives it a handler in the middle of a run.
         logger.propagate = False
+        logger.addHandler(passing_on)
     try:
         yield
     finally:
         logger.setLevel(level)
         logger.propagate = propagate
+        logger.removeHandler(passing_on)
         if own is not None:
             logger.removeHandler(own)
+
+
+class _PassingOn(logging.Handler):
+    """Gives the lines to what the user has attached to the root logger, a file for instance, but not to its console."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for handler in logging.getLogger().handlers:
+            console = getattr(handler, "stream", None) in {sys.stderr, sys.stdout}
+            if not console and handler is not absl_logging.get_absl_handler() and record.levelno >= handler.level:
+                handler.handle(record)
 
 
 def evaluated(result: Result) -> None:

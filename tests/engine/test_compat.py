@@ -86,3 +86,21 @@ mox.run(input_fn=lambda mode: 0.0, model_fn=lambda inputs, mode: None, optimizer
         "tf.compat.v1.disable_v2_behavior() and disable_eager_execution(), and call mox.run outside of graphs. "
         "TF1-style code in model_fn needs neither."
     )
+
+
+def test_a_file_that_the_user_logs_to_gets_every_line_once(tmp_path):
+    import logging
+
+    def model_fn(inputs, mode):  # noqa: ARG001
+        return mox.ModelSpec(loss=tf.reduce_sum(inputs[0]) * tf.compat.v1.get_variable("weight", []))
+
+    handler = logging.FileHandler(tmp_path / "lines.txt")
+    logging.getLogger().addHandler(handler)
+    try:
+        _train(model_fn, max_number_of_steps=21)
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    lines = (tmp_path / "lines.txt").read_text().splitlines()
+    assert [line.split("(")[0] for line in lines[:-1]] == ["step: 0", "step: 10", "step: 20"]
+    assert lines[-1] == "Training stops at global step 21: max_number_of_steps is reached."
