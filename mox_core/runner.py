@@ -101,7 +101,7 @@ def _run(job: Job) -> RunResult:
     """Goes through the stages of a run."""
     # Here, not at the top: `mox.run` is looked up, and wrong arguments are refused, without TensorFlow.
     # ruff: noqa: PLC0415
-    from mox_core.engine import checkpoint, compat, export, hooks, inputs, interrupts, loop, stages, steps, summaries
+    from mox_core.engine import compat, export, hooks, inputs, interrupts, loop, saving, stages, steps, summaries
     from mox_core.engine.state import RunState
 
     with contextlib.ExitStack() as stack:
@@ -129,7 +129,7 @@ def _run(job: Job) -> RunResult:
         first_step = int(state.step)
         saver = None
         if job.training and job.log_dir:
-            saver = checkpoint.Saver(job.log_dir, state, job.max_to_keep, last_step=first_step if resumed else None)
+            saver = saving.Saver(job.log_dir, state, job.max_to_keep, last_step=first_step if resumed else None)
             saver.save()
 
         watch = stack.enter_context(interrupts.watched())

@@ -1,37 +1,30 @@
-"""Checkpoints: TensorFlow's own format, keyed by variable name, whole or not there at all.
+"""Checkpoints found, read and restored: TensorFlow's own format, keyed by variable name.
 
-`model.ckpt-<step>` is written in a hidden folder beside its place and renamed into it, the index last: what has an
-index is complete, whenever the process was killed. A damaged one is found by the checksums that TensorFlow keeps for
-each tensor.
+A damaged one is found by the checksums that TensorFlow keeps for each tensor. Writing is in `saving`.
 """
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
-import shutil
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
-from attrs import define, field, frozen
+from attrs import field, frozen
 
 from mox_core.engine.state import GLOBAL_STEP, POSITIONS, SEED, RunState
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable
 
     import numpy as np
 
-    from mox_core.engine.loop import Seen
 
-_BASENAME = "model.ckpt"
-_OWN = re.compile(rf"{re.escape(_BASENAME)}-(\d+)\.index")
-_UNFINISHED = ".unfinished-"
+BASENAME = "model.ckpt"
+_OWN = re.compile(rf"{re.escape(BASENAME)}-(\d+)\.index")
 _LISTED = 10
 
 # What TensorFlow raises for a checkpoint that is cut off or overwritten: an IndexError for an empty index, for
@@ -81,7 +74,7 @@ def newest(log_dir: str | os.PathLike[str]) -> Checkpoint | None:
     Raises:
         CheckpointError: where there are checkpoints, and all are damaged.
     """
-    prefixes = _own_prefixes(Path(log_dir)) or _foreign_prefixes(log_dir)
+    prefixes = own_prefixes(Path(log_dir)) or _foreign_prefixes(log_dir)
     for prefix in reversed(prefixes):
         try:
             return read(prefix)
@@ -109,7 +102,7 @@ def at(path: str | os.PathLike[str]) -> Checkpoint:
             raise CheckpointError(msg)
         return found
     prefix = re.sub(r"\.(index|data-\d+-of-\d+|meta)$", "", str(path))
-    if not _exists(prefix):
+    if not exists(prefix):
         msg = (
             f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: "
             f"there is no {prefix + '.index'!r}."
@@ -227,99 +220,12 @@ class Choice:
         return not self.include or any(re.search(pattern, name) for pattern in self.include)
 
 
-@define
-class Saver:
-    """Writes the checkpoints of a run into its log_dir.
-
-    Attributes:
-        log_dir: the folder.
-        state: what is saved.
-        max_to_keep: how many checkpoints stay, the newest; 0 for all.
-        last_step: the step of the newest one, None before the first.
-        last_time: when it was written, in seconds of `time.monotonic`.
-    """
-
-    log_dir: Path
-    state: RunState
-    max_to_keep: int
-    last_step: int | None = None
-    last_time: float = field(factory=time.monotonic)
-
-    def __attrs_post_init__(self) -> None:
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        _sweep(self.log_dir)
-
-    def save(self) -> str:
-        """Writes a checkpoint of the current step, unless there is one, and returns its prefix."""
-        step = int(self.state.step)
-        prefix = str(self.log_dir / f"{_BASENAME}-{step}")
-        if self.last_step != step or not _exists(prefix):
-            tf.get_logger().info("Saving checkpoints for %d into %s.", step, self.log_dir / _BASENAME)
-            self._write(prefix)
-            self.last_step, self.last_time = step, time.monotonic()
-        self._keep_newest(step)
-        return prefix
-
-    def _write(self, prefix: str) -> None:
-        tensors = {name: variable.read_value() for name, variable in self.state.model_variables().items()}
-        tensors[POSITIONS] = self.state.positions.read_value()
-        tensors[SEED] = tf.constant(self.state.seed, tf.int64)
-        names = sorted(tensors)
-        place = self.log_dir / f"{_UNFINISHED}{os.getpid()}"
-        place.mkdir(exist_ok=True)
-        inner = str(place / Path(prefix).name)
-        tf.raw_ops.SaveV2(
-            prefix=inner, tensor_names=names, shape_and_slices=[""] * len(names), tensors=[tensors[n] for n in names]
-        )
-        files = sorted(place.iterdir(), key=lambda path: path.name.endswith(".index"))
-        for path in files:
-            _flush(path)
-        # A second run may stand at a step that a damaged checkpoint has: its index goes first, comes last.
-        Path(prefix + ".index").unlink(missing_ok=True)
-        for path in files:
-            path.replace(self.log_dir / path.name)
-        place.rmdir()
-        _flush(self.log_dir)
-
-    def _keep_newest(self, step: int) -> None:
-        # One of a later step is damaged, or this run would have started there. It is in nobody's way, and stays.
-        prefixes = [prefix for prefix in _own_prefixes(self.log_dir) if _step_of(prefix) <= step]
-        kept = prefixes[-self.max_to_keep :]
-        _write_state_file(self.log_dir, kept)  # before it names what is gone
-        for old in prefixes[: -len(kept)]:
-            _remove(old)
-
-
-def _sweep(log_dir: Path) -> None:
-    """Removes what a killed process has left: unfinished files, and data whose index was never written."""
-    for leftover in log_dir.glob(f"{_UNFINISHED}*"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
-    for data in log_dir.glob(f"{_BASENAME}-*.data-*"):
-        prefix = str(data).rpartition(".data-")[0]
-        if not _exists(prefix):
-            data.unlink(missing_ok=True)
-
-
-def _remove(prefix: str) -> None:
-    """Removes the files of a checkpoint, the index first: without it, none is there."""
-    Path(prefix + ".index").unlink(missing_ok=True)
-    for path in Path(prefix).parent.glob(f"{Path(prefix).name}.*"):
-        path.unlink(missing_ok=True)
-
-
-def _step_of(prefix: str) -> int:
-    return int(prefix.rpartition("-")[2])
-
-
-def _own_prefixes(log_dir: Path) -> list[str]:
+def own_prefixes(log_dir: Path) -> list[str]:
     """The checkpoints of mox in a folder, oldest first."""
     if not log_dir.is_dir():
         return []
     matches = (_OWN.fullmatch(path.name) for path in log_dir.iterdir())
-    return [str(log_dir / f"{_BASENAME}-{step}") for step in sorted(int(match[1]) for match in matches if match)]
+    return [str(log_dir / f"{BASENAME}-{step}") for step in sorted(int(match[1]) for match in matches if match)]
 
 
 def _foreign_prefixes(log_dir: str | os.PathLike[str]) -> list[str]:
@@ -333,69 +239,15 @@ def _foreign_prefixes(log_dir: str | os.PathLike[str]) -> list[str]:
     if state is None:
         return []
     listed = [path for path in state.all_model_checkpoint_paths if path != state.model_checkpoint_path]
-    return [path for path in (*listed, state.model_checkpoint_path) if _exists(path)]
+    return [path for path in (*listed, state.model_checkpoint_path) if exists(path)]
 
 
-def _exists(prefix: str) -> bool:
+def exists(prefix: str) -> bool:
     """Whether there is a checkpoint: files with endings, or the one file without that TensorFlow wrote before 1.0."""
     return Path(prefix + ".index").is_file() or Path(prefix).is_file()
-
-
-def _write_state_file(log_dir: Path, prefixes: list[str]) -> None:
-    """Writes the file `checkpoint`, by which `tf.train.latest_checkpoint` and TensorBoard find the newest one."""
-    names = [json.dumps(Path(prefix).name) for prefix in prefixes]
-    lines = [f"model_checkpoint_path: {names[-1]}", *(f"all_model_checkpoint_paths: {name}" for name in names)]
-    unfinished = log_dir / f"{_UNFINISHED}state"
-    unfinished.write_text("\n".join(lines) + "\n")
-    unfinished.replace(log_dir / "checkpoint")
-
-
-def _flush(path: Path) -> None:
-    """Makes a file, or the names in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _list(names: Iterable[str]) -> str:
     names = list(names)
     more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(names[:_LISTED]) + more
-
-
-@define
-class PeriodicSaver:
-    """Saves every n steps or every n seconds, as an observer of the loop.
-
-    Attributes:
-        saver: what writes.
-        every_steps: n steps; None where the time decides.
-        every_seconds: n seconds, looked at after each call of steps.
-        first_global_step: the global step of local step 0.
-        records: it wants no summaries.
-    """
-
-    saver: Saver
-    every_steps: int | None
-    every_seconds: float | None
-    first_global_step: int
-    records: bool = field(default=False, init=False)
-
-    def next_step(self, step: int) -> int | None:
-        """The step after which the global step is a multiple of n."""
-        return None if self.every_steps is None else step + -(self.first_global_step + step + 1) % self.every_steps
-
-    def see(self, seen: Seen) -> None:
-        """Saves if it is time."""
-        if self.every_steps is not None:
-            due = (seen.global_step + 1) % self.every_steps == 0
-        else:
-            due = self.every_seconds is not None and time.monotonic() - self.saver.last_time >= self.every_seconds
-        if due:
-            self.saver.save()
-
-    def finish(self) -> None:
-        """Saves the last step."""
-        self.saver.save()

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mox_core.engine import checkpoint, export, inputs, inter, logs, loop, modelgraph, optimize, randomness, summaries
+from mox_core.engine import (
+    checkpoint,
+    export,
+    inputs,
+    inter,
+    logs,
+    loop,
+    modelgraph,
+    optimize,
+    randomness,
+    saving,
+    summaries,
+)
 from mox_core.errors import CheckpointError, UsageError
 from mox_core.modes import ModeKeys
 
@@ -125,7 +137,7 @@ def observers(
     job: Job,
     graph: modelgraph.ModelGraph,
     writer: tf.summary.SummaryWriter | None,
-    saver: checkpoint.Saver | None,
+    saver: saving.Saver | None,
     first_step: int,
 ) -> list[loop.Observer]:
     """What is done after steps, in this order: log, summaries, outputs, checkpoint."""
@@ -135,7 +147,7 @@ def observers(
     if job.output_fn is not None:
         wanted.append(loop.Outputs(job.output_fn, job.output_every_n_steps))
     if saver is not None:
-        wanted.append(checkpoint.PeriodicSaver(saver, job.save_model_steps, job.save_model_secs, first_step))
+        wanted.append(saving.PeriodicSaver(saver, job.save_model_steps, job.save_model_secs, first_step))
     return wanted
 
 
