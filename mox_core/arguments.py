@@ -6,7 +6,7 @@ import inspect
 import operator
 import os
 import re
-from numbers import Real
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -201,10 +201,7 @@ def _count(value: object, name: str, *, lowest: int) -> int:
 
 def _is_count(value: object, *, lowest: int) -> bool:
     """Whether a value is a whole number, NumPy's included, and large enough."""
-    try:
-        return not isinstance(value, bool) and operator.index(cast("int", value)) >= lowest
-    except TypeError:
-        return False
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= lowest
 
 
 def _boolean(value: object, name: str) -> bool:

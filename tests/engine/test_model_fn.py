@@ -1,5 +1,6 @@
 """`model_fn`: how often it is called, what it may return, and what its losses move."""
 
+import fnmatch
 from functools import partial
 
 import keras
@@ -188,7 +189,8 @@ def test_two_optimizers_of_one_kind_keep_their_own_slots(regression, variables, 
         # A constant gradient g: Adam goes by the learning rate in each step, its first moment is g * (1 - beta1 ** 3).
         assert (found["a/w"], found["b/w"]) == (pytest.approx(0.7, abs=1e-4), pytest.approx(0.7, abs=1e-4)), kind
         moments = [1 * (1 - 0.9**3), 2 * (1 - 0.5**3)]
-        names = ["a/w/Adam", "b/w/Adam"] if kind == "v1" else ["adam/a_w_0_momentum", "adam_1/b_w_0_momentum"]
+        names = ["a/w/Adam", "b/w/Adam"] if kind == "v1" else ["adam/a_w*_momentum", "adam*/b_w*_momentum"]
+        names = [fnmatch.filter(found, name)[0] for name in names]  # versions of Keras write them in other ways
         assert [found[name] for name in names] == [pytest.approx(moment, rel=1e-4) for moment in moments], sorted(found)
 
 
