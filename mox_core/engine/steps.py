@@ -51,7 +51,7 @@ class Steps:
     graph: ModelGraph
     input: OpenInput
     _many: Callable[..., Any] | None = field(default=None, init=False)
-    _special: dict[Any, Callable[..., Any]] = field(factory=dict, init=False)
+    _special: dict[Any, tuple[Any, Callable[..., Any]]] = field(factory=dict, init=False)
     last_inputs: tuple[Any, ...] | None = field(default=None, init=False)
 
     def many(self, count: int) -> Outcome:
@@ -90,18 +90,23 @@ class Steps:
     def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Computes tensors on the inputs of the last single step, without running the step's effects."""
         inputs = self.last_inputs or tuple(compiled.blank(tensor) for tensor in self.graph.inputs)
-        function = self.graph.function(list(feeds or {}), fetches, effects=False)
+        function = self._function(feeds or {}, fetches, effects=False)
         return tf.nest.map_structure(_array, function(*inputs, *(feeds or {}).values()))
 
     def _special_function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any) -> Callable[..., Any]:
         if not feeds and fetches is None:
             return lambda *inputs: (self.graph.traced(*inputs), None)
-        key = (tuple(id(tensor) for tensor in feeds), tuple(id(tensor) for tensor in tf.nest.flatten(fetches)))
+        wanted = (self.graph.traced.graph.structured_outputs, [] if fetches is None else fetches)
+        return self._function(feeds, wanted, effects=True)
+
+    def _function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any, *, effects: bool) -> Callable[..., Any]:
+        """Returns a function of the graph that is made once: a hook may ask for the same tensors in every step."""
+        asked = (*feeds, *tf.nest.flatten(fetches))
+        key = (effects, len(feeds), *map(id, asked), str(tf.nest.map_structure(lambda _: 0, fetches)))
         if key not in self._special:
-            outputs = self.graph.traced.graph.structured_outputs
-            wanted = (outputs, [] if fetches is None else fetches)
-            self._special[key] = self.graph.function(list(feeds), wanted, effects=True)
-        return self._special[key]
+            # With what was asked for: an id is no name once its object is gone.
+            self._special[key] = asked, self.graph.function(list(feeds), fetches, effects=effects)
+        return self._special[key][1]
 
 
 def _array(value: Any) -> np.ndarray[Any, Any]:
