@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 
+from mox_core.engine.updates import learning_rate_of
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def make_train(
         learning_rate = learning_rate_of(optimizers[0])
         for optimizer, pairs in zip(optimizers, updates, strict=True):
             optimizer.apply_gradients(pairs)
-        return learning_rate_of(optimizers[0]) if learning_rate is None else learning_rate  # TF1's have it now
+        return learning_rate
 
     return train
 
@@ -99,16 +100,3 @@ def _gradients(loss: Loss, scopes: Sequence[str] | None) -> list[tuple[tf.Tensor
 
 def _within(name: str, scope: str) -> bool:
     return name.startswith(scope.rstrip("/") + "/")
-
-
-def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
-    """Returns the learning rate that an optimizer used, None where it has none that can be found.
-
-    The optimizers of TF1 have no public name for it; a wrapper answers for what it wraps by a `learning_rate` of its
-    own.
-    """
-    for attribute in ("learning_rate", "_learning_rate_tensor", "_lr_t", "_lr"):
-        value = getattr(optimizer, attribute, None)
-        if value is not None and not callable(value):
-            return tf.convert_to_tensor(value)
-    return None

@@ -1,0 +1,126 @@
+"""Optimizers around optimizers: what a wrapper is made of.
+
+A wrapper sees the gradients before the optimizer inside it does, and decides what reaches it and when. It keeps what it
+remembers in slots: variables that are saved with the model, under `<variable>/<slot>` as those of TensorFlow's own
+optimizers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    Pairs = Iterable[tuple[tf.Tensor, tf.Variable]]
+    """Gradients with their variables, as `apply_gradients` takes them."""
+
+
+class OptimizerWrapper:
+    """The base of optimizers around an optimizer; a subclass overrides `apply_gradients`.
+
+    Attributes:
+        optimizer: what is inside: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
+    """
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+
+    @property
+    def learning_rate(self) -> tf.Tensor | None:
+        """The learning rate of the optimizer inside, None where it cannot be found."""
+        return learning_rate_of(self.optimizer)
+
+    def apply_gradients(self, grads_and_vars: Pairs) -> None:
+        """Moves the variables of one step.
+
+        Args:
+            grads_and_vars: the gradients of a loss with their variables, summed over what one step sees.
+        """
+        self.optimizer.apply_gradients(grads_and_vars)
+
+
+def slot(variable: tf.Variable, name: str, initial_value: Callable[[], Any]) -> tf.Variable:
+    """Returns a new variable `<variable>/<name>` that is saved with the model and not trained.
+
+    Args:
+        variable: whose slot it is.
+        name: of the slot.
+        initial_value: gives the value at the beginning.
+    """
+    return state_variable(f"{variable.name.partition(':')[0]}/{name}", initial_value)
+
+
+def state_variable(name: str, initial_value: Callable[[], Any]) -> tf.Variable:
+    """Returns a new variable that is saved with the model and not trained; its name stands outside of all scopes."""
+    with tf.compat.v1.name_scope(None), tf.compat.v1.variable_scope("", use_resource=True):
+        return tf.Variable(initial_value, trainable=False, name=name)
+
+
+def apply_if(condition: tf.Tensor, optimizer: Any, grads_and_vars: Sequence[tuple[tf.Tensor, tf.Variable]]) -> None:
+    """Lets an optimizer move its variables in the steps in which a condition holds.
+
+    In the others it does nothing at all: its averages, counters and slots stay as they are.
+
+    Args:
+        condition: a boolean scalar.
+        optimizer: an optimizer or a wrapper.
+        grads_and_vars: what it is given.
+    """
+    pairs = list(grads_and_vars)
+    if not isinstance(optimizer, OptimizerWrapper) and hasattr(optimizer, "build"):
+        optimizer.build([variable for _, variable in pairs])  # Keras makes its slots outside of the branch
+
+    def apply() -> tf.Tensor:
+        # Names are those that the optimizer would give without the condition: checkpoints fit with and without it.
+        with tf.compat.v1.name_scope(None):
+            optimizer.apply_gradients(pairs)
+        return tf.constant(True)
+
+    tf.cond(condition, apply, lambda: tf.constant(False))
+
+
+# A public name in Keras, private ones in `tf.compat.v1.train`: there is no other door to what a script has chosen.
+_LEARNING_RATES = ("learning_rate", "_learning_rate", "_lr")
+
+
+def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
+    """Returns the learning rate of the step that comes next, None where an optimizer has none that can be found.
+
+    A wrapper answers for what is inside, by a `learning_rate` of its own.
+    """
+    for attribute in _LEARNING_RATES:
+        value = getattr(optimizer, attribute, None)
+        value = value() if callable(value) else value
+        if value is not None:
+            return tf.convert_to_tensor(value)
+    return None
+
+
+def scale_learning_rate(optimizer: Any, factor: tf.Tensor) -> None:
+    """Multiplies the learning rate with which an optimizer, wrapped or not, moves its variables.
+
+    Args:
+        optimizer: has not been applied yet.
+        factor: a scalar of the graph.
+
+    Raises:
+        UsageError: where the optimizer has no learning rate that can be found.
+    """
+    if isinstance(optimizer, OptimizerWrapper):
+        scale_learning_rate(optimizer.optimizer, factor)
+        return
+    rate = learning_rate_of(optimizer)
+    attribute = next((name for name in reversed(_LEARNING_RATES) if hasattr(optimizer, name)), None)
+    if rate is None or attribute is None:
+        raise UsageError(
+            f"{type(optimizer).__name__} has no learning rate that mox can find, and a hook changes it: use an "
+            "optimizer of tf.compat.v1.train or of Keras, or leave the hook out."
+        )
+    scaled = rate * tf.cast(factor, rate.dtype)
+    # Keras asks a function where it is one, and else takes the value as the start of a variable.
+    setattr(optimizer, attribute, (lambda: scaled) if hasattr(optimizer, "build") else scaled)

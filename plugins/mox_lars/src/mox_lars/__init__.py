@@ -1,0 +1,1 @@
+"""Layer-wise adaptive rate scaling (LARS) for mox, around any optimizer."""

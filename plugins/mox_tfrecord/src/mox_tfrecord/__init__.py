@@ -1,0 +1,1 @@
+"""Records of TensorFlow (TFRecord) for mox: reading, counting, writing, inspecting."""

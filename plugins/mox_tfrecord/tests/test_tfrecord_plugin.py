@@ -1,0 +1,7 @@
+"""mox-tfrecord as a plugin."""
+
+from mox_core.testing.contracts import PluginContract
+
+
+class TestPlugin(PluginContract):
+    plugin_name = "tfrecord"
