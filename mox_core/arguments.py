@@ -17,6 +17,7 @@ from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
 from mox_core.flags import get_flag
 from mox_core.modes import RUN_MODES, ModeKeys
+from mox_core.patterns import Choice
 from mox_core.plugins.offers import ExporterOffer
 
 if TYPE_CHECKING:
@@ -25,6 +26,23 @@ if TYPE_CHECKING:
 NOT_GIVEN: Final[Any] = object()
 _SAVE_SECS = 600
 """What TensorFlow's monitored training saves by."""
+
+
+@frozen(kw_only=True)
+class GradientOptions:
+    """What flags say about gradients.
+
+    Attributes:
+        trainable: which of the trainable variables are trained, by name.
+        loss_scale: what losses are multiplied with while gradients are computed; 'dynamic' finds it; 1: nothing.
+        clip_type: 'norm', 'value', or '' for no clipping.
+        clip: the highest norm of all gradients of a loss together, or the highest absolute value of each element.
+    """
+
+    trainable: Choice
+    loss_scale: float | str
+    clip_type: str
+    clip: float
 
 
 @frozen(kw_only=True)
@@ -49,8 +67,8 @@ class Job:
     save_model_steps: int | None
     exporter: Callable[..., None] | None
     max_to_keep: int
-    checkpoint_include_patterns: tuple[str, ...]
-    checkpoint_exclude_patterns: tuple[str, ...]
+    restored: Choice
+    gradients: GradientOptions
 
     @property
     def training(self) -> bool:
@@ -107,8 +125,8 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
         save_model_secs=seconds,
         save_model_steps=steps,
         max_to_keep=get_flag("max_to_keep"),
-        checkpoint_include_patterns=_patterns("checkpoint_include_patterns"),
-        checkpoint_exclude_patterns=_patterns("checkpoint_exclude_patterns"),
+        restored=_choice("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
+        gradients=_gradient_options(),
         exporter=_exporter(export_model, log_dir),  # the last: it may import TensorFlow
     )
 
@@ -247,6 +265,25 @@ def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | No
     if not log_dir:
         raise UsageError("export_model needs log_dir: the exported model is written into a version folder there.")
     return _takes(catalog.find_target(ExporterOffer, export_model), "export_model", "model", "directory")
+
+
+def _choice(include: str, exclude: str) -> Choice:
+    return Choice(_patterns(include), _patterns(exclude))
+
+
+def _gradient_options() -> GradientOptions:
+    kind, clip = get_flag("gradient_clip_type"), get_flag("gradient_clip")
+    if bool(kind) != bool(clip):
+        raise UsageError(
+            f"--gradient_clip_type={kind} and --gradient_clip={clip:g} go together: give a type, 'norm' or 'value', "
+            "and a number above 0, or neither."
+        )
+    return GradientOptions(
+        trainable=_choice("trainable_include_patterns", "trainable_exclude_patterns"),
+        loss_scale=get_flag("loss_scale"),
+        clip_type=kind,
+        clip=clip,
+    )
 
 
 def _patterns(flag: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ mox reads its own flags from `sys.argv` when they are asked for, however the scr
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from absl import flags as absl_flags
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UnknownNameError, UsageError
 
-FlagValue = bool | int | str
+FlagValue = bool | int | float | str
 """What a flag can hold."""
 
 
@@ -40,7 +41,7 @@ def set_flag(flag_name: str, value: FlagValue) -> None:
 
     Args:
         flag_name: the name without dashes, like `num_gpus`.
-        value: of the type of the flag's default; nothing is converted.
+        value: of the type of the flag's default; only a whole number may stand for a fraction.
 
     Raises:
         UnknownNameError: if mox has no such flag.
@@ -49,7 +50,7 @@ def set_flag(flag_name: str, value: FlagValue) -> None:
     flag = _known(flag_name)
     if not flag.allows(value):
         raise UsageError(f"flag {flag_name!r} cannot be {value!r}: it is {flag.rule}.")
-    _set_by_program[flag_name] = value
+    _set_by_program[flag_name] = float(value) if isinstance(flag.default, float) and type(value) is int else value
 
 
 class _Flag(NamedTuple):  # attrs would be a fifth of the time that `import mox_core` takes
@@ -60,21 +61,27 @@ class _Flag(NamedTuple):  # attrs would be a fifth of the time that `import mox_
     help: str
     lowest: int = 0
     choices: tuple[str, ...] = ()
+    """What a string may be; of a number, what it may be instead."""
 
     @property
     def rule(self) -> str:
-        if self.choices:
-            return "one of " + ", ".join(map(repr, self.choices))
+        words = list(map(repr, self.choices))
         if isinstance(self.default, bool):
             return "True or False"
-        return f"a whole number, {self.lowest} or more" if isinstance(self.default, int) else "a string"
+        if isinstance(self.default, int):
+            return f"a whole number, {self.lowest} or more"
+        if isinstance(self.default, float):
+            return ", or ".join([f"a number of {self.lowest} or more", *words])
+        return f"one of {', '.join(words)}" if words else "a string"
 
     def allows(self, value: object) -> bool:
-        if type(value) is not type(self.default):  # not isinstance: True is no number of GPUs
-            return False
-        if isinstance(value, int):
-            return isinstance(value, bool) or value >= self.lowest
-        return not self.choices or value in self.choices
+        if isinstance(value, bool) or isinstance(self.default, bool):
+            return type(value) is type(self.default)  # True is no number of GPUs
+        if isinstance(value, str) and self.choices:
+            return value in self.choices
+        if isinstance(self.default, float):
+            return isinstance(value, (int, float)) and self.lowest <= value < math.inf
+        return type(value) is type(self.default) and (isinstance(value, str) or value >= self.lowest)
 
     def define(self, values: absl_flags.FlagValues) -> None:
         """Register the flag in `values`, to give way to a later definition of the same name."""
@@ -83,10 +90,30 @@ class _Flag(NamedTuple):  # attrs would be a fifth of the time that `import mox_
             absl_flags.DEFINE_boolean(self.name, self.default, self.help, **common)
         elif isinstance(self.default, int):
             absl_flags.DEFINE_integer(self.name, self.default, self.help, lower_bound=self.lowest, **common)
+        elif isinstance(self.default, float):
+            parser = _NumberParser(self)
+            absl_flags.DEFINE(parser, self.name, self.default, self.help, **common)
         elif self.choices:
             absl_flags.DEFINE_enum(self.name, self.default, list(self.choices), self.help, **common)
         else:
             absl_flags.DEFINE_string(self.name, self.default, self.help, **common)
+
+
+class _NumberParser(absl_flags.ArgumentParser[Any]):
+    """Reads the number, or the word, of a flag."""
+
+    def __init__(self, flag: _Flag) -> None:
+        self._flag = flag
+        self.syntactic_help = flag.rule
+
+    def parse(self, argument: str | float) -> FlagValue:
+        try:
+            value: FlagValue = float(argument)
+        except ValueError:
+            value = argument
+        if not self._flag.allows(value):
+            raise ValueError(f"it is {self._flag.rule}.")
+        return value
 
 
 _FLAGS = {
@@ -101,6 +128,11 @@ _FLAGS = {
         _Flag("log_first_clone", default=True, help="log the first replica's values instead of the mean over all"),
         _Flag("checkpoint_exclude_patterns", "", "variables that checkpoint_path leaves, separated by commas"),
         _Flag("checkpoint_include_patterns", "", "variables that checkpoint_path restores, separated by commas"),
+        _Flag("trainable_exclude_patterns", "", "variables that TRAIN leaves as they are, separated by commas"),
+        _Flag("trainable_include_patterns", "", "variables that TRAIN trains, separated by commas"),
+        _Flag("gradient_clip_type", "", "what gradient_clip limits", choices=("", "norm", "value")),
+        _Flag("gradient_clip", 0.0, "the highest norm of all gradients together, or the highest value of each"),
+        _Flag("loss_scale", 1.0, "factor of the loss for gradients in float16", lowest=1, choices=("dynamic",)),
         _Flag("max_to_keep", 5, "checkpoints that stay in log_dir; 0 keeps all"),
     )
 }

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from mox_core.patterns import Choice
+
 
 BASENAME = "model.ckpt"
 _OWN = re.compile(rf"{re.escape(BASENAME)}-(\d+)\.index")
@@ -199,25 +201,6 @@ def restore(
     for name, variable in wanted.items():
         if name in checkpoint.values:
             variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
-
-
-@frozen
-class Choice:
-    """Which variables are restored from checkpoint_path.
-
-    Attributes:
-        include: regular expressions searched in a name, from the flag checkpoint_include_patterns; none means all.
-        exclude: the same of checkpoint_exclude_patterns; it wins.
-    """
-
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-    def __call__(self, name: str) -> bool:
-        """Whether the variable of this name is restored."""
-        if any(re.search(pattern, name) for pattern in self.exclude):
-            return False
-        return not self.include or any(re.search(pattern, name) for pattern in self.include)
 
 
 def own_prefixes(log_dir: Path) -> list[str]:

@@ -67,7 +67,7 @@ def build_graph(
         job.run_mode,
         state,
         pipeline.specs,
-        train=optimize.make_train(job.optimizer_fns, state.store) if job.training else None,
+        train=optimize.make_train(job.optimizer_fns, state.store, job.gradients) if job.training else None,
         outputs=job.output_fn is not None,
         writer=writer,
     )
@@ -110,7 +110,7 @@ def check_end(job: Job, pipeline: inputs.InputPipeline, graph: modelgraph.ModelG
 
 def restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed: bool) -> None:
     """Gives the model what the checkpoint has, and lets a resumed run go on in its input."""
-    chosen = None if resumed else checkpoint.Choice(job.checkpoint_include_patterns, job.checkpoint_exclude_patterns)
+    chosen = None if resumed else job.restored
     checkpoint.restore(found, state.model_variables(), partial=job.training and not resumed, chosen=chosen)
     if job.training and resumed:
         found.restore_positions(state)

@@ -55,10 +55,12 @@ def test_the_defaults(output_of):
     script = """
         import mox_core as mox
         for name in ('num_gpus', 'job_name', 'task_index', 'ps_hosts', 'worker_hosts', 'sync_replicas',
-                     'log_first_clone', 'checkpoint_exclude_patterns', 'checkpoint_include_patterns', 'max_to_keep'):
+                     'log_first_clone', 'checkpoint_exclude_patterns', 'checkpoint_include_patterns', 'max_to_keep',
+                     'trainable_exclude_patterns', 'trainable_include_patterns', 'gradient_clip_type',
+                     'gradient_clip', 'loss_scale'):
             print(repr(mox.get_flag(name)), end=' ')
     """
-    assert output_of(script) == "1 '' 0 '' '' True True '' '' 5"
+    assert output_of(script) == "1 '' 0 '' '' True True '' '' 5 '' '' '' 0.0 1.0"
 
 
 def test_argparse_takes_its_own_and_leaves_the_rest(output_of):
@@ -156,8 +158,9 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
     assert error_of("import mox_core as mox; mox.get_flag('num_gpu')") == (
         "mox_core.errors.UnknownNameError: unknown flag 'num_gpu'.\n"
         "Did you mean 'num_gpus'?\n"
-        "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, job_name, log_first_clone, max_to_keep, "
-        "num_gpus, ps_hosts, sync_replicas, task_index, worker_hosts."
+        "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, gradient_clip, gradient_clip_type, job_name, "
+        "log_first_clone, loss_scale, max_to_keep, num_gpus, ps_hosts, sync_replicas, task_index, "
+        "trainable_exclude_patterns, trainable_include_patterns, worker_hosts."
     )
     script = """
         from absl import flags
@@ -205,3 +208,28 @@ def test_a_wrong_value_on_the_command_line_is_told_when_it_is_asked_for(error_of
         "\n--num_gpus is a whole number, 1 or more. If the script means something else by --num_gpus, "
         "call mox.set_flag('num_gpus', 1) before anything reads it."
     )
+
+
+def test_a_number_may_be_whole_or_a_fraction_or_a_word_that_the_flag_knows(output_of):
+    script = """
+        import mox_core as mox
+        print(repr(mox.get_flag('loss_scale')), end=' ')
+        mox.set_flag('loss_scale', 1024)
+        print(repr(mox.get_flag('loss_scale')), end=' ')
+        mox.set_flag('loss_scale', 'dynamic')
+        print(mox.get_flag('loss_scale'), mox.get_flag('gradient_clip'))
+    """
+    assert output_of(script, "--loss_scale=128", "--gradient_clip=0.25") == "128.0 1024.0 dynamic 0.25"
+    assert output_of(script, "--loss_scale=dynamic") == "'dynamic' 1024.0 dynamic 0.0"
+
+
+@pytest.mark.parametrize("value", ["0.5", "nan", "inf", "large", ""])
+def test_a_number_that_a_flag_does_not_allow_is_refused_with_the_rule(error_of, value):
+    error = error_of("import mox_core as mox; mox.get_flag('loss_scale')", f"--loss_scale={value}")
+    assert "--loss_scale is a number of 1 or more, or 'dynamic'." in error
+
+
+@pytest.mark.parametrize("value", ["True", "0.5", "'large'", "float('nan')", "None"])
+def test_a_program_cannot_set_a_number_that_a_flag_does_not_allow(error_of, value):
+    error = error_of(f"import mox_core as mox; mox.set_flag('loss_scale', {value})")
+    assert error.endswith("it is a number of 1 or more, or 'dynamic'.")
