@@ -5,6 +5,7 @@ Wherever a name is taken, a function of the user's own is too; it is called as t
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mox_core.did_you_mean import listed
@@ -61,7 +62,8 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
         data_format: 'NHWC' or 'NCHW', in which the network computes; images are NHWC.
         batch_norm_fused: use the fused kernel of batch normalization.
         batch_renorm: use batch renormalization.
-        image_height: height of the images, for networks that need it where their shape does not tell.
+        image_height: height of the images, where their shape does not tell it. An exported network has the network's
+            `default_image_size` then, if it is not given.
         image_width: like image_height.
         preprocess_fn: `preprocess_fn(images, run_mode, *args)` in place of the network's own; None: no preprocessing.
         **model_kwargs: options of this network.
@@ -75,17 +77,27 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
         raise UsageError(f"data_format is {data_format!r}; it must be 'NHWC' or 'NCHW'.")
     if preprocess_fn is not default_preprocess_fn:
         model_kwargs["preprocess_fn"] = preprocess_fn
-    return find_target(NetworkOffer, name)(  # type: ignore[no-any-return]
+    network = partial(
+        find_target(NetworkOffer, name),
         run_mode=run_mode,
         num_classes=num_classes,
         weight_decay=weight_decay,
         data_format=data_format,
         batch_norm_fused=batch_norm_fused,
         batch_renorm=batch_renorm,
-        image_height=image_height,
-        image_width=image_width,
         **model_kwargs,
     )
+    if run_mode == ModeKeys.EXPORT and image_height is None and image_width is None and isinstance(name, str):
+        size = get_model_meta(name).default_image_size
+        return lambda images: _with_known_size(network, images, size)(images)
+    return network(image_height=image_height, image_width=image_width)  # type: ignore[no-any-return]
+
+
+def _with_known_size(network: Callable[..., Any], images: Any, default: int) -> Any:
+    """Build the network of an exported model at the size of its images; at its default size where that is unknown."""
+    height, width = images.shape[1:3] if images.shape.rank else (None, None)
+    known = height is not None and width is not None
+    return network(image_height=None if known else default, image_width=None if known else default)
 
 
 def get_model_meta(name: str) -> NetworkMeta:

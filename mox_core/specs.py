@@ -67,6 +67,12 @@ def _check_var_scopes(spec: ModelSpec, _attribute: Attribute[Any], scopes: objec
         raise UsageError(
             f"var_scopes of ModelSpec has {len(groups)} lists, loss has {len(spec.loss)}; it must be {rule}."
         )
+    for number, names in enumerate(groups):
+        if not names:
+            raise UsageError(
+                f"var_scopes{f'[{number}]' if several else ''} of ModelSpec is {names!r}: the loss would move nothing. "
+                "Name its scopes, or leave var_scopes out: then every loss moves all trainable variables."
+            )
 
 
 def _are_names(names: object) -> bool:

@@ -107,6 +107,27 @@ def test_the_scopes_of_several_losses_must_be_a_list_for_each():
     )
 
 
+@pytest.mark.parametrize(
+    ("loss", "scopes", "said"),
+    [
+        (TENSOR, [], "var_scopes of ModelSpec is []"),
+        ([TENSOR, TENSOR], [["discriminator"], []], "var_scopes[1] of ModelSpec is []"),
+    ],
+)
+def test_a_loss_without_scopes_beside_scopes_is_refused(loss, scopes, said):
+    assert refusal(ModelSpec, loss=loss, var_scopes=scopes) == (
+        f"{said}: the loss would move nothing. "
+        "Name its scopes, or leave var_scopes out: then every loss moves all trainable variables."
+    )
+
+
+def test_none_is_no_list_of_scopes_beside_others():
+    assert refusal(ModelSpec, loss=[TENSOR, TENSOR], var_scopes=[["discriminator"], None]) == (
+        "var_scopes of ModelSpec is [['discriminator'], None]; "
+        "it must be a list of names of variable scopes for each loss."
+    )
+
+
 @pytest.mark.parametrize("name", ["log_info", "output_info"])
 def test_infos_must_be_dicts_from_names_to_tensors(name):
     label = f"{name} of ModelSpec"
