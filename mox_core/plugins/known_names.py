@@ -39,5 +39,6 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-hooks": {"mox_api": ("FeedSessionRunHook", "LogEvaluationMetricHook")},
     "mox-optimizers": {"mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd")},
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
+    "mox-tfrecord": {"mox_api": ("write_image_classification_tfrecords",)},
 }
 """Distribution to hook to names."""

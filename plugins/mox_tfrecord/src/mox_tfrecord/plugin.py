@@ -12,5 +12,9 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mox_api() -> Iterator[ApiOffer]:
-    """Offer the data sets of records."""
-    yield from ()
+    """Offer the data sets of records, and what writes them."""
+    yield ApiOffer(
+        "write_image_classification_tfrecords",
+        "mox_tfrecord.writing:write_image_classification_tfrecords",
+        summary="turns a folder of class folders into sharded TFRecords, without re-encoding JPEGs",
+    )

@@ -1,0 +1,100 @@
+"""What lies in a folder of class folders, `src_dir/<class>/<image>`: the form of mox-datasets-raw."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.errors import DataError
+from mox_tfrecord.labels import FILENAME, read_labels
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+EXPECTED = "Expected is a folder for each class with the images of that class in it: src_dir/<class>/<image>."
+
+
+@frozen
+class ImageFile:
+    """One image of a class.
+
+    Attributes:
+        path: where it is.
+        label: the index of its class.
+    """
+
+    path: Path
+    label: int
+
+
+def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
+    """Returns the names of the classes by index, and the images sorted by class and name; hidden files are left out.
+
+    The classes have the order of labels.txt where there is one, else that of their names.
+
+    Raises:
+        DataError: if it is no folder of class folders, a class has no image, or labels.txt names other classes.
+    """
+    folders, files = _list_folder(src_dir)
+    if not folders:
+        found = f"holds {len(files)} files ({some(files)}) and no folder" if files else "is empty"
+        raise DataError(f"src_dir {str(src_dir)!r} {found}. {EXPECTED}")
+    classes = _order(src_dir, folders)
+    images: list[ImageFile] = []
+    for label, name in enumerate(classes):
+        inner, files = _list_folder(src_dir / name)
+        if not files:
+            held = f"but folders ({some(inner)})" if inner else "nor anything else"
+            raise DataError(
+                f"class folder {str(src_dir / name)!r} holds no image, {held}. {EXPECTED} "
+                f"Fill it, or remove it (from {FILENAME} too)."
+            )
+        if inner:
+            tf.get_logger().warning("Folders in class folder %s are not read: %s", src_dir / name, some(inner))
+        images.extend(ImageFile(src_dir / name / file, label) for file in files)
+    return classes, images
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Returns the first of some names for a text."""
+    return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")
+
+
+def _list_folder(path: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the folders and of all else, each sorted."""
+    folders: list[str] = []
+    files: list[str] = []
+    try:
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    (folders if entry.is_dir() else files).append(entry.name)
+    except FileNotFoundError as error:
+        raise DataError(f"there is no folder {str(path)!r}. {EXPECTED}") from error
+    except NotADirectoryError as error:
+        raise DataError(f"{str(path)!r} is a file, not a folder. {EXPECTED}") from error
+    return sorted(folders), sorted(files)
+
+
+def _order(src_dir: Path, folders: list[str]) -> list[str]:
+    """Returns the class folders in the order of labels.txt, if there is one."""
+    for name in folders:
+        if not name.isprintable() or name != name.strip():
+            raise DataError(
+                f"the name of class folder {name!r} in {str(src_dir)!r} cannot stand in a {FILENAME}; rename it."
+            )
+    path = src_dir / FILENAME
+    if not path.is_file():
+        return folders
+    classes = read_labels(path)
+    if sorted(classes) != folders:
+        lacking, extra = sorted(set(classes) - set(folders)), sorted(set(folders) - set(classes))
+        raise DataError(
+            f"{str(path)!r} disagrees with the class folders beside it: it names {some(lacking) or 'none'} without a "
+            f"folder, and lacks {some(extra) or 'none'}. It must name each class folder once, and nothing else."
+        )
+    return classes

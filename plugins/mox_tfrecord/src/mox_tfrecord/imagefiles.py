@@ -1,0 +1,99 @@
+"""From an image file to what a record holds of it: the file's own bytes wherever TensorFlow decodes them well."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+from PIL import Image, UnidentifiedImageError
+
+from mox_core.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG_START, _PNG_END = b"\x89PNG", b"IEND\xae\x42\x60\x82"
+
+_PNG_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16")  # of Pillow
+_DEEP_MODES = ("I", "F", "I;16B", "I;16L")  # would lose depth without a word
+
+
+class BadImageError(DataError):
+    """A file that is no image, or a cut-off one."""
+
+
+@frozen
+class EncodedImage:
+    """An image as a record holds it.
+
+    Attributes:
+        encoded: the bytes of a JPEG or PNG file.
+        format: b"jpeg" or b"png".
+        height: in pixels.
+        width: in pixels.
+        converted_from: the format that the file had, if it was neither.
+    """
+
+    encoded: bytes
+    format: bytes
+    height: int
+    width: int
+    converted_from: str = ""
+
+
+def read_image(path: Path) -> EncodedImage:
+    """Returns an image file's own bytes if it is a JPEG or PNG, else those of a PNG with the same pixels.
+
+    The format is told by the first bytes, never by the name. JPEGs and PNGs are not decoded: their size stands in the
+    header, and whether they are whole is told by their end (and, of a PNG, by its checksums).
+
+    Raises:
+        BadImageError: if it is no image, or a cut-off one.
+        OSError: if the file cannot be read.
+    """
+    content = path.read_bytes()
+    if not content:
+        raise BadImageError(f"{str(path)!r} is empty.")
+    try:
+        stream = io.BytesIO(content)
+        with Image.open(stream) as image:
+            return _encode(image, content, end_of_header=stream.tell())
+    except UnidentifiedImageError as error:
+        raise BadImageError(f"{str(path)!r} is no image of a format that Pillow knows.") from error
+    except BadImageError as error:
+        raise BadImageError(f"{str(path)!r} {error}") from error
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them run into
+        raise BadImageError(f"{str(path)!r} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _encode(image: Image.Image, content: bytes, *, end_of_header: int) -> EncodedImage:
+    width, height = image.size
+    if content.startswith(_JPEG_START):
+        if content.find(_JPEG_END, end_of_header) < 0:  # a preview in the header has an end of its own
+            raise BadImageError("is a cut-off JPEG.")
+        return EncodedImage(content, b"jpeg", height, width)
+    if content.startswith(_PNG_START):
+        image.verify()
+        if _PNG_END not in content:
+            raise BadImageError("is a cut-off PNG.")
+        return EncodedImage(content, b"png", height, width)
+    return EncodedImage(_to_png(image), b"png", height, width, converted_from=_describe(image))
+
+
+def _to_png(image: Image.Image) -> bytes:
+    if image.mode in _DEEP_MODES:
+        raise BadImageError(f"has pixels of Pillow's mode {image.mode!r}, which PNG does not hold.")
+    if image.mode == "P":
+        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
+    elif image.mode not in _PNG_MODES:
+        image = image.convert("RGB")
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _describe(image: Image.Image) -> str:
+    frames = getattr(image, "n_frames", 1)
+    return f"{image.format}, the first of several images in a file" if frames > 1 else str(image.format)

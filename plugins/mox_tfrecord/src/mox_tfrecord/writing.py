@@ -1,0 +1,293 @@
+"""From a folder of images to sharded TFRecords, whole or not at all.
+
+The records are written into a hidden folder in dst_dir and renamed when all of them are there, so that a process that
+is killed leaves nothing under their names.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import itertools
+import os
+import random
+import re
+import shutil
+import tempfile
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+from attrs import field, frozen
+
+from mox_core.engine.logs import each_line_once
+from mox_core.errors import DataError, UsageError
+from mox_tfrecord.folders import list_images, some
+from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
+from mox_tfrecord.labels import FILENAME, labels_text, read_labels
+from mox_tfrecord.progress import progress
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from mox_tfrecord.folders import ImageFile
+
+_SHARD_BYTES = 128 * 2**20
+_READERS = 8  # threads: one is enough for a local disk, a network file system takes its time
+_READ_AHEAD = 32  # images
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
+
+
+@frozen
+class WrittenTFRecords:
+    """What `write_image_classification_tfrecords` has written. Its text says it in a few lines.
+
+    Attributes:
+        files: the records, in the order of their numbers.
+        classes: the names of the classes, in the order of their indices.
+        num_images: how many there are in the records.
+        num_bytes: size of all files together.
+        converted: format to the number of images of it that became PNG.
+        skipped: what was left out: the reason for each file, which begins with its path.
+    """
+
+    files: tuple[Path, ...]
+    classes: tuple[str, ...]
+    num_images: int
+    num_bytes: int
+    converted: dict[str, int] = field(factory=dict)
+    skipped: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        shards = "1 shard" if len(self.files) == 1 else f"{len(self.files)} shards"
+        lines = [
+            f"{self.num_images} images of {len(self.classes)} classes in {shards}, {self.num_bytes / 1e6:.1f} MB: "
+            f"{self.files[0]}" + (" ..." if len(self.files) > 1 else "")
+        ]
+        lines.extend(f"{number} converted to PNG from {name}" for name, number in sorted(self.converted.items()))
+        if self.skipped:
+            lines.append(f"{len(self.skipped)} skipped:")
+            lines.extend(f"  {reason}" for reason in self.skipped)
+        return "\n".join(lines)
+
+
+def write_image_classification_tfrecords(
+    src_dir: str | os.PathLike[str],
+    dst_dir: str | os.PathLike[str],
+    *,
+    name: str = "train",
+    num_shards: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    on_bad_image: str = "raise",
+) -> WrittenTFRecords:
+    """Writes a folder of class folders as TFRecords, which ImageClassificationTFRecordDataset reads.
+
+    The images are shuffled over the shards, so that each holds some of every class. JPEGs and PNGs keep their bytes;
+    other formats become PNG, without loss. A labels.txt beside the records says which index is which class.
+
+    Example:
+        mox.write_image_classification_tfrecords("flowers/train", "flowers_tfrecord", name="train", num_shards=8)
+
+    Args:
+        src_dir: a folder as ImageClassificationRawMetadata takes it, src_dir/<class>/<image>.
+        dst_dir: where the files go: train-00000-of-00008.tfrecord and so on. They appear when all are complete; what
+            else is there stays, so that records of another name with the same classes can stand beside them.
+        name: the beginning of the files' names.
+        num_shards: how many files; as many as make them about 128 MiB each if not given.
+        seed: of the order of the images. The same images and seed give the same files.
+        overwrite: whether records of that name are replaced. They are an error otherwise.
+        on_bad_image: what to do with files that are no images, or cut-off ones: "raise" an error, or "skip" them.
+
+    Returns:
+        What was written, converted and skipped.
+
+    Raises:
+        UsageError: if an argument does not fit.
+        DataError: if src_dir is not of that form, an image is bad, or dst_dir has records of that name or of other
+            classes.
+    """
+    source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
+    _check_arguments(source, target, name, on_bad_image)
+    with each_line_once():
+        classes, images = list_images(source)
+        replaced = _check_target(target, name, classes, overwrite=overwrite)
+        shards = _make_shards(images, num_shards, seed)
+        target.mkdir(parents=True, exist_ok=True)
+        _sweep(target, name)
+        with tempfile.TemporaryDirectory(dir=target, prefix=_hidden(name), ignore_cleanup_errors=True) as folder:
+            hidden = Path(folder)
+            tally = _write(hidden, name, shards, classes, skip=on_bad_image == "skip")
+            _check_classes(classes, tally)
+            (hidden / FILENAME).write_text(labels_text(classes), "utf-8")
+            files = _publish(hidden, target, replaced)
+    return WrittenTFRecords(
+        files=tuple(files),
+        classes=tuple(classes),
+        num_images=tally.num_images.total(),
+        num_bytes=sum(file.stat().st_size for file in files),
+        converted=dict(tally.converted),
+        skipped=tuple(tally.skipped),
+    )
+
+
+def _check_arguments(source: Path, target: Path, name: str, on_bad_image: str) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise UsageError(
+            f"name is {name!r}; it must be the beginning of file names, like 'train': letters, digits, '_-.'."
+        )
+    if on_bad_image not in ("raise", "skip"):
+        raise UsageError(f"on_bad_image is {on_bad_image!r}; it must be 'raise' or 'skip'.")
+    if target.resolve().is_relative_to(source.resolve()):
+        raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")
+
+
+def _check_target(target: Path, name: str, classes: list[str], *, overwrite: bool) -> list[Path]:
+    """Returns the records in dst_dir that are replaced."""
+    records = re.compile(re.escape(name) + r"-\d{5}-of-\d{5}\.tfrecord")
+    present = sorted(target.iterdir()) if target.is_dir() else []
+    same = [path for path in present if records.fullmatch(path.name)]
+    if same and not overwrite:
+        raise DataError(
+            f"dst_dir {str(target)!r} has records named {name!r} already: {some([path.name for path in same])}. "
+            "overwrite=True replaces them; records of another name can stand beside them."
+        )
+    others = [path for path in present if path.suffix == ".tfrecord" and path not in same]
+    labels = target / FILENAME
+    if labels.exists() and (others or not overwrite) and (before := read_labels(labels)) != classes:
+        raise DataError(
+            f"{str(labels)!r} has the classes {some(before)} ({len(before)}), and src_dir has {some(classes)} "
+            f"({len(classes)}): records in one folder share their classes. Give another dst_dir, or lay a copy of that "
+            f"{FILENAME} beside the class folders of src_dir if only the order differs."
+        )
+    return same
+
+
+def _make_shards(images: list[ImageFile], num_shards: int | None, seed: int) -> list[list[ImageFile]]:
+    """Returns the images of each shard; their numbers differ by one at most."""
+    if num_shards is None:
+        num_bytes = sum(image.path.stat().st_size for image in images)
+        num_shards = min(max(1, round(num_bytes / _SHARD_BYTES)), len(images))
+    elif not isinstance(num_shards, int) or isinstance(num_shards, bool) or not 1 <= num_shards <= len(images):
+        raise UsageError(f"num_shards is {num_shards!r}; it must be a whole number from 1 to the {len(images)} images.")
+    shuffled = random.Random(seed).sample(images, len(images))  # noqa: S311  (no secret)
+    return [shuffled[shard::num_shards] for shard in range(num_shards)]
+
+
+def _hidden(name: str) -> str:
+    return f".{name}-unfinished-"
+
+
+def _sweep(target: Path, name: str) -> None:
+    """Removes what a killed process has left."""
+    for path in target.iterdir():
+        if path.name.startswith(_hidden(name)):
+            tf.get_logger().warning("Removing %s, which an unfinished write has left", path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+@frozen
+class _Tally:
+    """What is written so far: the number of images by label, and what was converted and skipped."""
+
+    num_images: Counter[int] = field(factory=Counter)
+    converted: Counter[str] = field(factory=Counter)
+    skipped: list[str] = field(factory=list)
+
+
+def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list[str], *, skip: bool) -> _Tally:
+    tally = _Tally()
+    images = [image for shard in shards for image in shard]
+    with (
+        progress(f"Writing {name}", total=len(images), unit="images") as advance,
+        contextlib.closing(_read_ahead(images)) as reads,
+    ):
+        for number, shard in enumerate(shards):
+            path = hidden / f"{name}-{number:05d}-of-{len(shards):05d}.tfrecord"
+            with tf.io.TFRecordWriter(str(path)) as writer:
+                for file, content in itertools.islice(reads, len(shard)):
+                    if image := _take(content, tally, skip=skip):
+                        writer.write(_example(image, file, classes[file.label]).SerializeToString())
+                        tally.num_images[file.label] += 1
+                    advance(1)
+            _flush(path)
+    return tally
+
+
+def _read_ahead(images: list[ImageFile]) -> Generator[tuple[ImageFile, Future[EncodedImage]]]:
+    """Yields each image in order while threads read the next ones."""
+    waiting: collections.deque[tuple[ImageFile, Future[EncodedImage]]] = collections.deque()
+    pool = ThreadPoolExecutor(_READERS)
+    try:
+        for image in images:
+            waiting.append((image, pool.submit(read_image, image.path)))
+            if len(waiting) > _READ_AHEAD:
+                yield waiting.popleft()
+        yield from waiting
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _take(content: Future[EncodedImage], tally: _Tally, *, skip: bool) -> EncodedImage | None:
+    """Returns an image that was read; None if it is bad and may be skipped."""
+    try:
+        image = content.result()
+    except BadImageError as error:
+        if not skip:
+            raise BadImageError(f"{error} on_bad_image='skip' leaves such files out.") from error
+        tf.get_logger().warning("Skipped: %s", error)
+        tally.skipped.append(str(error))
+        return None
+    if image.converted_from:
+        tally.converted[image.converted_from] += 1
+    return image
+
+
+def _example(image: EncodedImage, file: ImageFile, class_name: str) -> tf.train.Example:
+    features = {
+        "image/encoded": _bytes(image.encoded),
+        "image/format": _bytes(image.format),
+        "image/class/label": _int64(file.label),
+        "image/class/text": _bytes(class_name.encode()),
+        "image/filename": _bytes(os.fsencode(file.path.name)),
+        "image/height": _int64(image.height),
+        "image/width": _int64(image.width),
+    }
+    return tf.train.Example(features=tf.train.Features(feature=features))
+
+
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+
+def _int64(value: int) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+
+def _check_classes(classes: list[str], tally: _Tally) -> None:
+    if bad := [name for label, name in enumerate(classes) if not tally.num_images[label]]:
+        raise DataError(f"every image of class {some(bad)} is bad; the first of all: {tally.skipped[0]}")
+
+
+def _publish(hidden: Path, target: Path, replaced: list[Path]) -> list[Path]:
+    """Gives the files their names, and returns those of the records."""
+    files = sorted(hidden.iterdir())
+    old = hidden / "replaced"
+    old.mkdir()
+    for path in replaced:
+        path.replace(old / path.name)
+    for path in files:
+        path.replace(target / path.name)
+    _flush(target)
+    return [target / path.name for path in files if path.name != FILENAME]
+
+
+def _flush(path: Path) -> None:
+    """Waits until a file or folder is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
