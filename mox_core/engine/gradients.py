@@ -47,7 +47,7 @@ def variables_of(loss: Loss, scopes: Sequence[str] | None, trainable: Choice) ->
     inside = [v for v in known if scopes is None or any(_within(v.name, scope) for scope in scopes)]
     if not inside:
         where = "model_fn" if scopes is None else f"the variable scopes {list(scopes)!r}"
-        first_parts = sorted({v.name.split("/")[0] for v in known})
+        first_parts = sorted({v.name.partition(":")[0].partition("/")[0] for v in known})
         raise UsageError(
             f"{loss.name}: there is no trainable variable in {where}. Scopes with variables: "
             f"{', '.join(first_parts) or 'none'}."

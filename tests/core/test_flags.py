@@ -130,6 +130,28 @@ def test_flags_of_tensorflow_are_read_at_module_level(output_of, imported_first)
     assert output_of(script, "--num_gpus=4", "--data_url=here") == "here 32 4"
 
 
+def test_flags_that_are_read_before_mox_is_imported_stay_what_they_are(output_of):
+    script = """
+        import tensorflow as tf
+        tf.compat.v1.flags.DEFINE_string('data_url', './', 'where the images are')
+        before = tf.compat.v1.flags.FLAGS.data_url
+        import mox_core as mox
+        print(before, tf.compat.v1.flags.FLAGS.data_url, mox.get_flag('num_gpus'))
+    """
+    assert output_of(script, "--data_url=here") == "here here 1"
+
+
+def test_an_empty_flag_is_empty_and_not_the_default(output_of):
+    script = """
+        import mox_core as mox
+        from absl import flags
+        flags.DEFINE_string('data_url', 's3://default', 'where the images are')
+        flags.FLAGS(['script', '--data_url='])
+        print([flags.FLAGS.data_url])
+    """
+    assert output_of(script) == "['']"
+
+
 def test_app_run_of_tensorflow(output_of):
     script = """
         import mox_core as mox
