@@ -101,11 +101,12 @@ def _run(job: Job) -> RunResult:
     """Goes through the stages of a run."""
     # Here, not at the top: `mox.run` is looked up, and wrong arguments are refused, without TensorFlow.
     # ruff: noqa: PLC0415
-    from mox_core.engine import compat, export, hooks, inputs, interrupts, loop, saving, stages, steps, summaries
+    from mox_core.engine import compat, export, hooks, inputs, interrupts, loop, place, saving, stages, steps, summaries
     from mox_core.engine.state import RunState
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(compat.run_scope())
+        stack.enter_context(place.of(job.log_dir))
         found, resumed = stages.find_checkpoint(job)
 
         batching = inputs.Batching(batch_size=job.batch_size, auto=job.auto_batch)
