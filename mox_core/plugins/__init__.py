@@ -18,6 +18,7 @@ from mox_core.plugins.hookspecs import hookimpl
 from mox_core.plugins.offers import (
     ApiOffer,
     AugmentationOffer,
+    CommandOffer,
     DatasetMeta,
     DatasetOffer,
     ExporterOffer,
@@ -30,6 +31,7 @@ from mox_core.plugins.offers import (
 __all__ = [
     "ApiOffer",
     "AugmentationOffer",
+    "CommandOffer",
     "DatasetMeta",
     "DatasetOffer",
     "ExporterOffer",

@@ -23,6 +23,7 @@ import pluggy
 from mox_core.plugins.offers import (
     ApiOffer,
     AugmentationOffer,
+    CommandOffer,
     DatasetOffer,
     ExporterOffer,
     NetworkOffer,
@@ -141,6 +142,17 @@ def mox_api() -> Iterable[ApiOffer]:  # type: ignore[empty-body]
     """
 
 
+@hookspec
+def mox_commands() -> Iterable[CommandOffer]:  # type: ignore[empty-body]
+    """Commands of the program `mox`, each called as `mox <name> ...`.
+
+    Example:
+        @hookimpl
+        def mox_commands():
+            yield CommandOffer(name="zoo", target="mox_zoo.commands:main", summary="lists and fetches trained networks")
+    """
+
+
 OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
     {
         "mox_networks": NetworkOffer,
@@ -150,6 +162,7 @@ OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
         "mox_datasets": DatasetOffer,
         "mox_exporters": ExporterOffer,
         "mox_api": ApiOffer,
+        "mox_commands": CommandOffer,
     }
 )
 """What each hook yields."""

@@ -203,6 +203,23 @@ class ExporterOffer(Offer):
 
 
 @frozen
+class CommandOffer(Offer):
+    """A command of the program `mox`, called as `mox <name> ...`.
+
+    The target is called as `target(arguments)` with the list of strings behind the name, prints its own `--help`, and
+    returns the exit status. A `MoxError` that it raises is shown as one message, without a traceback.
+    """
+
+    kind: ClassVar[str] = "command"
+    name_rule: ClassVar[str] = "a string that is not empty, without spaces and '/', and does not begin with '-'"
+
+    @classmethod
+    def allows_name(cls, name: str) -> bool:
+        """Whether the name can stand behind `mox` without being taken for an option."""
+        return super().allows_name(name) and not name.startswith("-")
+
+
+@frozen
 class ApiOffer(Offer):
     """A public name that then stands on `mox.`, as `mox.FeedSessionRunHook`. The target is the object itself."""
 

@@ -25,7 +25,10 @@ def offer(name, target="bad.plugin:make"):
     return OptimizerOffer(name, target, summary="a bad one")
 """
 
-HOOKS = "mox_networks, mox_augmentations, mox_optimizers, mox_optimizer_wrappers, mox_datasets, mox_exporters, mox_api"
+HOOKS = (
+    "mox_networks, mox_augmentations, mox_optimizers, mox_optimizer_wrappers, mox_datasets, mox_exporters, mox_api, "
+    "mox_commands"
+)
 
 LOOKS_UP = (
     "plugin 'bad' looks up a name that plugins offer while it is being loaded itself; "

@@ -2,7 +2,15 @@ import pytest
 from attrs.exceptions import FrozenInstanceError
 
 from mox_core.errors import PluginError, UsageError
-from mox_core.plugins import ApiOffer, DatasetMeta, DatasetOffer, NetworkMeta, NetworkOffer, OptimizerOffer
+from mox_core.plugins import (
+    ApiOffer,
+    CommandOffer,
+    DatasetMeta,
+    DatasetOffer,
+    NetworkMeta,
+    NetworkOffer,
+    OptimizerOffer,
+)
 from mox_core.plugins.offers import import_target
 
 
@@ -52,6 +60,16 @@ def test_a_public_name_must_be_an_identifier(name):
         ApiOffer(name, "a:b", summary="a hook")
     assert str(caught.value) == (
         f"the name of ApiOffer is {name!r}; it must be an identifier without a leading underscore."
+    )
+
+
+@pytest.mark.parametrize("name", ["", "-v", "two words", "a/b", None])
+def test_a_command_must_not_look_like_an_option(name):
+    with pytest.raises(UsageError) as caught:
+        CommandOffer(name, "a:b", summary="a command")
+    assert str(caught.value) == (
+        f"the name of CommandOffer is {name!r}; "
+        "it must be a string that is not empty, without spaces and '/', and does not begin with '-'."
     )
 
 
