@@ -36,8 +36,20 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
     },
     "mox-export": {"mox_exporters": ("TF_SERVING",)},
-    "mox-hooks": {"mox_api": ("FeedSessionRunHook", "LogEvaluationMetricHook")},
-    "mox-optimizers": {"mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd")},
+    "mox-hooks": {
+        "mox_api": (
+            "EarlyStoppingHook",
+            "FeedSessionRunHook",
+            "LogEvaluationMetricHook",
+            "PlateauLREarlyStoppingHook",
+        ),
+    },
+    "mox-lars": {"mox_optimizer_wrappers": ("lars",)},
+    "mox-optimizers": {
+        "mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"),
+        "mox_optimizer_wrappers": ("batch_gradients", "easgd"),
+        "mox_api": ("learning_rate_scheduler",),
+    },
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
     "mox-tfrecord": {"mox_api": ("write_image_classification_tfrecords",)},
 }
