@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         get_optimizer_fn,
         get_optimizer_wrapper_fn,
     )
+    from mox_core.engine.iterators import get_next
     from mox_core.engine.modelgraph import get_collection
     from mox_core.errors import (
         CheckpointError,
@@ -68,6 +69,7 @@ _HOMES: Final = {
     "get_flag": "mox_core.flags",
     "get_model_fn": "mox_core.catalog",
     "get_model_meta": "mox_core.catalog",
+    "get_next": "mox_core.engine.iterators",
     "get_optimizer_fn": "mox_core.catalog",
     "get_optimizer_wrapper_fn": "mox_core.catalog",
     "run": "mox_core.runner",
@@ -99,6 +101,7 @@ __all__ = [  # literal, for type checkers; a test compares it with _HOMES
     "get_flag",
     "get_model_fn",
     "get_model_meta",
+    "get_next",
     "get_optimizer_fn",
     "get_optimizer_wrapper_fn",
     "run",

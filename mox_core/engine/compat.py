@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
+import inspect
 import sys
-from typing import TYPE_CHECKING, cast
+import warnings
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
+from attrs import frozen
 
 from mox_core.engine import iterators, logs, randomness
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
@@ -32,6 +36,7 @@ def run_scope() -> Iterator[None]:
     with (
         logs.each_line_once(),
         hashable_tensors(),
+        layers_of_tf1(),
         randomness.stateless_random_ops(),
         iterators.iterators_are_sources(),
     ):
@@ -60,3 +65,58 @@ def hashable_tensors() -> Iterator[None]:
         yield
     finally:
         tf.Tensor.__hash__ = original  # type: ignore[method-assign]
+
+
+@contextlib.contextmanager
+def layers_of_tf1() -> Iterator[None]:
+    """Lets `tf.compat.v1.layers` be that of tf_keras, where TensorFlow has Keras 3 and would refuse."""
+    original = tf.compat.v1.layers
+    tf.compat.v1.layers = _LayersOfTF1(original)
+    try:
+        yield
+    finally:
+        tf.compat.v1.layers = original
+
+
+def _without_advice(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Keeps tf_keras from recommending its own layers, which are not those of Keras 3, in each call."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=r"`tf\.layers\.\w+` is deprecated")
+            return function(*args, **kwargs)
+
+    return call
+
+
+@frozen
+class _LayersOfTF1:
+    """A module that is imported when it is first used: tf_keras takes seconds, and mox does not depend on it.
+
+    Attributes:
+        original: what TensorFlow has in its place. It works where TF_USE_LEGACY_KERAS is set.
+    """
+
+    original: Any
+
+    def __getattr__(self, name: str) -> Any:
+        """Find a layer.
+
+        Raises:
+            UsageError: where tf_keras is not installed.
+        """
+        with contextlib.suppress(AttributeError):
+            return getattr(self.original, name)
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            # Where TensorFlow itself finds them when it uses tf_keras.
+            layers = importlib.import_module("tf_keras.api._v1.keras.__internal__.legacy.layers")
+        except ModuleNotFoundError as error:
+            raise UsageError(
+                f"model_fn uses tf.compat.v1.layers.{name}, which TensorFlow has left to tf_keras, and tf_keras is not "
+                "installed: pip install tf_keras, or use the layers of Keras 3, keras.layers."
+            ) from error
+        value = getattr(layers, name)
+        return _without_advice(value) if inspect.isfunction(value) else value

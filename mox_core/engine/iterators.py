@@ -1,4 +1,4 @@
-"""Datasets that `input_fn` reads through an iterator, as TF1 scripts do: `dataset.make_one_shot_iterator().get_next()`.
+"""Datasets that `input_fn` reads, by `mox.get_next` or as TF1 does: `dataset.make_one_shot_iterator().get_next()`.
 
 Left to TensorFlow, an iterator that is made in a graph would be made anew for every sample, and give the first one each
 time. Here its dataset becomes a source like the data sets of plugins, and `get_next()` gives its placeholders.
@@ -7,7 +7,7 @@ time. Here its dataset becomes a source like the data sets of plugins, and `get_
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 from attrs import define, field
@@ -23,6 +23,44 @@ if TYPE_CHECKING:
     from mox_core.engine.sources import Features
     from mox_core.engine.typed import Dataset
 
+_READ_TWICE: Final = (
+    "{} is read twice in input_fn, which is called once and describes one sample. Read it once; "
+    "dataset.batch(n) puts several elements into one, and `return dataset` reads all of it."
+)
+
+
+def get_next(dataset: Dataset) -> Any:
+    """Reads a dataset in `input_fn`, in place of an iterator.
+
+    Args:
+        dataset: a `tf.data.Dataset` of samples, or of batches with `auto_batch=False`.
+
+    Returns:
+        The tensors of the next element, in the structure of the dataset's elements.
+
+    Raises:
+        UsageError: outside `input_fn`, the second time, and for what is no dataset.
+    """
+    if not isinstance(dataset, tf.data.Dataset):
+        raise UsageError(f"mox.get_next was given {dataset!r}; it reads a tf.data.Dataset.")
+    trace = sources.trace_of(tf.compat.v1.get_default_graph())
+    if trace is None:
+        raise UsageError(
+            "mox.get_next gives the tensors of one sample: call it inside input_fn. Elsewhere a dataset is read by "
+            "`for element in dataset`."
+        )
+    variant = tf.data.experimental.to_variant(dataset)
+    if any(isinstance(source, DatasetSource) and source.variant is variant for source, _ in trace.sources):
+        raise UsageError(_READ_TWICE.format("a dataset"))
+    return _read(dataset, trace)
+
+
+def _read(dataset: Dataset, trace: sources.InputTrace) -> Any:
+    """Makes a dataset a source, and returns what stands for the tensors of its next element."""
+    source = DatasetSource(dataset.element_spec, tf.data.experimental.to_variant(dataset))
+    features = trace.add_placeholders(source, source.named(source.spec))
+    return tf.nest.pack_sequence_as(source.spec, [features[name] for name in sorted(features)])
+
 
 @define(eq=False)
 class DatasetSource:
@@ -30,7 +68,7 @@ class DatasetSource:
 
     Attributes:
         spec: what its elements are.
-        variant: the dataset as a tensor of the trace.
+        variant: the dataset as a tensor: of the trace, or an eager one where it was made outside of it.
         traced: the trace; known once it is finished.
     """
 
@@ -65,7 +103,8 @@ class DatasetSource:
         return {f"{number:04}": tensor for number, tensor in enumerate(tf.nest.flatten(element))}
 
     def _dataset(self) -> Dataset:
-        return tf.data.experimental.from_variant(self.traced.prune([], self.variant)(), self.spec)
+        variant = self.traced.prune([], self.variant)() if hasattr(self.variant, "graph") else self.variant
+        return tf.data.experimental.from_variant(variant, self.spec)
 
 
 class TracedIterator:
@@ -84,14 +123,9 @@ class TracedIterator:
         """
         del name
         if self._read:
-            raise UsageError(
-                "an iterator is read twice in input_fn, which is called once and describes one sample. Read it once; "
-                "dataset.batch(n) puts several elements into one, and `return dataset` reads all of it."
-            )
+            raise UsageError(_READ_TWICE.format("an iterator"))
         self._read = True
-        source = DatasetSource(self._dataset.element_spec, tf.data.experimental.to_variant(self._dataset))
-        features = self._trace.add_placeholders(source, source.named(source.spec))
-        return tf.nest.pack_sequence_as(source.spec, [features[name] for name in sorted(features)])
+        return _read(self._dataset, self._trace)
 
     __next__ = get_next
 
@@ -99,18 +133,33 @@ class TracedIterator:
         return self
 
 
+class _OneShotIterators:
+    """The method `make_one_shot_iterator`, which datasets of TF2 lack: there only while `input_fn` is traced."""
+
+    def __get__(self, dataset: Dataset | None, kind: type) -> Callable[[], TracedIterator]:
+        trace = sources.trace_of(tf.compat.v1.get_default_graph())
+        if dataset is None or trace is None:
+            raise AttributeError(f"{kind.__name__!r} object has no attribute 'make_one_shot_iterator'")
+        return lambda: TracedIterator(dataset, trace)
+
+
 @contextlib.contextmanager
 def iterators_are_sources() -> Iterator[None]:
     """Gives a `TracedIterator` to whoever makes an iterator in the graph of `input_fn`, for as long as a run lasts."""
-    changed = [(tf.data.Dataset, "__iter__"), (tf.compat.v1.data.Dataset, "_make_one_shot_iterator")]
-    originals = [getattr(owner, name) for owner, name in changed]
-    for (owner, name), original in zip(changed, originals, strict=True):
-        setattr(owner, name, _dispatch(original))
-    try:
+    of_tf2, of_tf1 = tf.data.Dataset, tf.compat.v1.data.Dataset
+    changes = (
+        (of_tf2, "__iter__", _dispatch(vars(of_tf2)["__iter__"])),
+        (of_tf2, "make_one_shot_iterator", _OneShotIterators()),
+        (of_tf1, "_make_one_shot_iterator", _dispatch(vars(of_tf1)["_make_one_shot_iterator"])),
+    )
+    with contextlib.ExitStack() as stack:
+        for owner, name, value in changes:
+            if name in vars(owner):
+                stack.callback(setattr, owner, name, vars(owner)[name])
+            else:
+                stack.callback(delattr, owner, name)
+            setattr(owner, name, value)
         yield
-    finally:
-        for (owner, name), original in zip(changed, originals, strict=True):
-            setattr(owner, name, original)
 
 
 def _dispatch(original: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -50,6 +51,56 @@ def test_tensors_are_keys_of_a_dict_in_a_run_and_compare_elementwise_as_ever():
         hash(tf.constant(1.0))
 
 
+def test_the_layers_of_tf1_work_in_model_fn_with_their_names_and_updates(tmp_path):
+    def model_fn(inputs, mode):
+        layers = tf.compat.v1.layers
+        net = layers.batch_normalization(inputs[0], momentum=0.9, training=mode == mox.ModeKeys.TRAIN)
+        with tf.compat.v1.variable_scope("head"):
+            net = layers.dense(net, 1) + layers.Dense(1)(net)
+        return mox.ModelSpec(loss=tf.reduce_sum(net))
+
+    result = _train(model_fn, log_dir=tmp_path, max_number_of_steps=3)
+    saved = tf.train.load_checkpoint(result.checkpoint)
+    assert {name for name in saved.get_variable_to_shape_map() if "/" in name and not name.startswith("mox/")} == {
+        *(f"batch_normalization/{name}" for name in ("beta", "gamma", "moving_mean", "moving_variance")),
+        *(f"head/{layer}/{name}" for layer in ("dense", "dense_1") for name in ("kernel", "bias")),
+    }
+    mean = saved.get_tensor("batch_normalization/moving_mean")
+    np.testing.assert_allclose(mean, (1 - 0.9**3) * np.array([1.0, 3.0]), rtol=1e-5)
+
+
+def test_the_layers_of_tf1_are_refused_by_tensorflow_again_after_the_run():
+    _train(lambda inputs, mode: mox.ModelSpec(loss=tf.compat.v1.get_variable("w", [])), max_number_of_steps=1)  # noqa: ARG005
+    with pytest.raises(AttributeError, match="`dense` is not available with Keras 3"):
+        tf.compat.v1.layers.dense  # noqa: B018
+
+
+def test_the_layers_of_tf1_say_what_to_install_where_tf_keras_is_missing(monkeypatch):
+    for name in list(sys.modules):
+        if name.partition(".")[0] == "tf_keras":
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "tf_keras", None)  # what Python itself notes: there is no such module
+
+    def model_fn(inputs, mode):  # noqa: ARG001
+        assert not hasattr(tf.compat.v1.layers, "__path__")  # which Python asks of modules
+        return mox.ModelSpec(loss=tf.reduce_sum(tf.compat.v1.layers.conv2d(inputs[0], 1, 1)))
+
+    with pytest.raises(mox.UsageError) as refusal:
+        _train(model_fn, max_number_of_steps=1)
+    assert str(refusal.value) == (
+        "model_fn uses tf.compat.v1.layers.conv2d, which TensorFlow has left to tf_keras, and tf_keras is not "
+        "installed: pip install tf_keras, or use the layers of Keras 3, keras.layers."
+    )
+
+
+def test_a_name_that_is_no_layer_of_tf1_is_unknown():
+    def model_fn(inputs, mode):  # noqa: ARG001
+        tf.compat.v1.layers.conv2  # noqa: B018
+
+    with pytest.raises(AttributeError, match="has no attribute 'conv2'"):
+        _train(model_fn, max_number_of_steps=1)
+
+
 def test_what_a_run_changes_in_tensorflow_is_as_before_when_it_has_ended():
     from tensorflow.python.ops import gen_random_ops
 
@@ -59,11 +110,17 @@ def test_what_a_run_changes_in_tensorflow_is_as_before_when_it_has_ended():
             gen_random_ops.random_uniform,
             tf.data.Dataset.map,
             tf.data.Dataset.__iter__,
+            hasattr(tf.data.Dataset, "make_one_shot_iterator"),
+            tf.compat.v1.data.Dataset.make_one_shot_iterator,
+            tf.compat.v1.data.Dataset._make_one_shot_iterator,
+            tf.compat.v1.layers,
+            warnings.filters[:],
             tf.get_logger().level,
             tf.get_logger().propagate,
         )
 
     def failing_fn(inputs, mode):  # noqa: ARG001
+        tf.compat.v1.layers.dense(inputs[0], 1)
         raise ZeroDivisionError
 
     before = everything()
