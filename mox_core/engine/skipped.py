@@ -68,12 +68,12 @@ class SkipReport:
 
     def _note(self, source: SampleSource, name: str) -> None:
         if source.on_bad_sample == "raise":
-            self._fail(f"{name!r} cannot be read: it is cut off, empty, or not of a known format.")
+            self._fail(f"{name!r} cannot be read: it is {source.why_bad}.")
         with self._lock:
             known = name in self.names
             self.names[name] = None
         if not known:
-            tf.get_logger().warning("%r cannot be read (cut off, empty, or of no known format): it is left out.", name)
+            tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, source.why_bad)
 
     def _fail(self, message: str) -> None:
         self.error = self.error or DataError(message)  # reading ahead goes on behind the first error

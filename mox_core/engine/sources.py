@@ -11,6 +11,7 @@ import contextlib
 import contextvars
 import functools
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -22,11 +23,12 @@ from mox_core.engine.typed import features_of, no_autograph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from mox_core.engine.typed import Dataset
 
 Features = dict[str, tf.Tensor]
+Fetch = Callable[..., tuple[tf.Tensor, Features]]
 
 # A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited
 # for.
@@ -43,6 +45,7 @@ class SampleSource:
             parallel. An op that fails marks the sample as bad.
         describe: the name of the sample with an index (a file name, say), for messages.
         on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
+        why_bad: what may be wrong with a sample that cannot be read, for messages.
         shuffle: whether each epoch has an order of its own.
         num_epochs: how often the set is gone through; None for ever.
         transform: TensorFlow ops on the features of one good sample; an error in them ends the run.
@@ -51,9 +54,10 @@ class SampleSource:
     """
 
     num_samples: int = field(validator=validators.ge(1))
-    fetch: Callable[[tf.Tensor], Features]
+    fetch: Callable[..., Features]
     describe: Callable[[int], str]
     on_bad_sample: str = field(default="skip", validator=validators.in_(("skip", "raise")))
+    why_bad: str = "cut off, empty, or of no known format"
     shuffle: bool = False
     num_epochs: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     transform: Callable[[Features], Features] | None = None
@@ -103,26 +107,35 @@ class SampleSource:
         keep = None if self.transform is not None else needed
 
         @no_autograph
-        def fetch(position: tf.Tensor) -> tuple[tf.Tensor, Features]:
+        def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
             with randomness.seeded(f"{seed}/fetch", position, graph=tf.compat.v1.get_default_graph()):
-                features = self.fetch(self.index_at(position, seed))
+                features = self.fetch(self.index_at(position, seed), *content)
             return position + 1, {name: value for name, value in features.items() if keep is None or name in keep}
 
-        samples = self._good_samples(fetch, start, seed, report)
+        samples = self.good_samples(fetch, start, seed, report)
         if self.transform is not None:
             samples = samples.map(_transformed(self.transform, seed, needed), num_parallel_calls=tf.data.AUTOTUNE)
         if self.batch_size is None:
             return samples
         return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
 
-    def _good_samples(
-        self, fetch: Callable[[tf.Tensor], tuple[tf.Tensor, Features]], start: int, seed: int, report: SkipReport
-    ) -> Dataset:
+    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch) -> Dataset:
+        """Returns (next position, features) of the positions [first, stop); a bad sample gives an error.
+
+        A subclass may know a faster way than one by one. It gives the same as `fetch` does.
+
+        Args:
+            first: the first position.
+            stop: the position behind the last.
+            fetch: gives the sample at a position (int64 scalar); what else it is given goes on to the source's `fetch`.
+        """
+        return tf.data.Dataset.range(first, stop).map(fetch, num_parallel_calls=parallel_reads())
+
+    def good_samples(self, fetch: Fetch, start: int, seed: int, report: SkipReport) -> Dataset:
         """Reads on from a position and leaves out what cannot be read: (next position, features).
 
         A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
-        would
-        not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in
+        would not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in
         blocks, and the last one of each block is looked at.
         """
         length = max(self.num_samples, _SMALLEST_BLOCK)
@@ -131,7 +144,7 @@ class SampleSource:
         @no_autograph
         def block(number: tf.Tensor) -> Dataset:
             first, stop = tf.maximum(number * length, start), tf.minimum((number + 1) * length, last)
-            samples = tf.data.Dataset.range(first, stop).map(fetch, num_parallel_calls=parallel_reads())
+            samples = self.samples(first, stop, fetch)
             blank = tf.nest.map_structure(_blank, samples.element_spec)
 
             @no_autograph

@@ -68,7 +68,7 @@ def test_on_bad_image_raise_ends_the_run_with_the_name(spoiled, flowers, batches
     with pytest.raises(DataError) as caught:
         batches(input_fn, batch_size=3)
     name = str(flowers / "daisy" / "daisy_1.jpg")
-    assert str(caught.value) == f"{name!r} cannot be read: it is cut off, empty, or not of a known format."
+    assert str(caught.value) == f"{name!r} cannot be read: it is cut off, empty, or of no known format."
 
 
 def test_a_set_without_one_readable_image_ends_the_run(flowers, batches):

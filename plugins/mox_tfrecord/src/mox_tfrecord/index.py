@@ -1,0 +1,198 @@
+"""The records of many files by number.
+
+What has been found is remembered, and files that have not changed are not read again: in memory for the process, and
+beside the run for the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import tempfile
+import time
+import zipfile
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.engine import place
+from mox_core.engine.logs import each_line_once
+from mox_core.errors import DataError
+from mox_tfrecord.scanning import AROUND, FileScan, scan_file
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SECONDS_BETWEEN_LINES = 5.0
+_READERS = 16  # threads, for disks and networks that take their time
+_FAST = 20e-6  # seconds a record
+_FILENAME = "tfrecords.npz"
+
+_Key = tuple[str, int, int]  # path, size, time of change
+_known: dict[tuple[_Key, str | None], FileScan] = {}
+
+
+@frozen(eq=False)
+class RecordIndex:
+    """The records of some files, numbered through.
+
+    Attributes:
+        paths: the files.
+        scans: what is in each.
+        starts: the number of the first record of each file, and behind them the number of all records.
+    """
+
+    paths: tuple[str, ...]
+    scans: tuple[FileScan, ...]
+    starts: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.starts[-1]
+
+    def describe(self, number: int) -> str:
+        """Returns where a record is, for messages."""
+        file = int(np.searchsorted(self.starts, number, side="right")) - 1
+        inside = number - self.starts[file]
+        scan = self.scans[file]
+        of_content = " of what it holds" if scan.compression else ""
+        return f"{self.paths[file]}: record {inside}, at byte {scan.offsets[inside]}{of_content}"
+
+    def losses(self) -> list[str]:
+        """Returns what is wrong with each damaged file, and how much of it is lost."""
+        return [
+            f"{path!r} {scan.damage.reason}{_loss(scan)}"
+            for path, scan in zip(self.paths, self.scans, strict=True)
+            if scan.damage
+        ]
+
+
+def make_index(paths: Sequence[str], compression: str | None) -> RecordIndex:
+    """Finds the records of files, or remembers them.
+
+    Args:
+        paths: the files.
+        compression: "", "GZIP" or "ZLIB"; None to find out for each.
+
+    Raises:
+        DataError: if a file cannot be read.
+    """
+    try:
+        keys = [_key(path) for path in paths]
+        folder = place.run_folder()
+        if folder is not None and any((key, compression) not in _known for key in keys):
+            for key, scan in _load(folder).items():
+                _known.setdefault((key, None), scan)
+                _known.setdefault((key, scan.compression), scan)
+        missing = [key for key in dict.fromkeys(keys) if (key, compression) not in _known]
+        for key, scan in zip(missing, _scan([path for path, *_ in missing], compression), strict=True):
+            _known[key, compression] = scan
+    except OSError as error:
+        raise DataError(f"the records cannot be read: {error}") from error
+    scans = tuple(_known[key, compression] for key in keys)
+    starts = np.cumsum([0, *(len(scan.lengths) for scan in scans)]).tolist()
+    index = RecordIndex(tuple(paths), scans, tuple(starts))
+    remember(index)
+    return index
+
+
+def remember(index: RecordIndex) -> None:
+    """Writes what is known of whole files beside the run that is going on; outside of one it does nothing."""
+    folder = place.run_folder()
+    if folder is None:
+        return
+    with contextlib.suppress(OSError):
+        found = {_key(path): scan for path, scan in zip(index.paths, index.scans, strict=True) if not scan.damage}
+        before = _load(folder)
+        if not found.keys() <= before.keys():
+            changed = {path for path, *_ in found}
+            _save(folder, {key: scan for key, scan in before.items() if key[0] not in changed} | found)
+
+
+def _key(path: str) -> _Key:
+    status = os.stat(path)  # noqa: PTH116 (a path is text here)
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns  # noqa: PTH100 (as above)
+
+
+def _loss(scan: FileScan) -> str:
+    if scan.damage is None or scan.damage.lost_bytes is None or not len(scan.lengths):
+        return f". {len(scan.lengths)} records before that can be read"
+    records = round(scan.damage.lost_bytes / float(np.mean(scan.lengths + AROUND)))
+    return (
+        f". {len(scan.lengths)} records before that can be read, and {scan.damage.lost_bytes} bytes "
+        f"(about {max(1, records)} records) cannot"
+    )
+
+
+def _scan(paths: list[str], compression: str | None) -> list[FileScan]:
+    """Scans files, and says now and then how far it is.
+
+    Headers that are in memory are found faster by one thread than by several, which would wait for one another: so
+    the files are scanned one by one for as long as that is fast, and the others in parallel.
+    """
+    counts: list[int] = []  # the threads append to it
+    scans: list[Future[FileScan]] = []
+    with ThreadPoolExecutor(_READERS) as pool, each_line_once():
+        try:
+            fast = True
+            for path in paths:
+                begin, before = time.perf_counter(), len(counts)
+                scans.append(pool.submit(scan_file, path, compression, counts.append))
+                if fast:
+                    _wait(scans, len(paths), counts)
+                    fast = time.perf_counter() - begin < _FAST * (sum(counts[before:]) + 100)
+            _wait(scans, len(paths), counts)
+            return [scan.result() for scan in scans]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int]) -> None:
+    """Waits for scans, or for the first that fails."""
+    while True:
+        state = wait(scans, _SECONDS_BETWEEN_LINES, FIRST_EXCEPTION)
+        if not state.not_done or any(scan.exception() for scan in state.done):
+            return
+        tf.get_logger().info(
+            "Counting records: %d of %d files are read, %d records so far", len(state.done), num_files, sum(counts)
+        )
+
+
+def _load(folder: Path) -> dict[_Key, FileScan]:
+    """Returns what an earlier run has written beside it; nothing where that cannot be read."""
+    try:
+        with np.load(folder / ".mox" / _FILENAME, allow_pickle=False) as stored:
+            paths, sizes, times = stored["paths"].tolist(), stored["sizes"].tolist(), stored["times"].tolist()
+            compressions, starts, lengths = stored["compressions"].tolist(), stored["starts"], stored["lengths"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return {}
+    keys = zip(map(os.fsdecode, paths), sizes, times, strict=True)
+    spans = itertools.pairwise(starts)
+    return {
+        key: FileScan(compression, lengths[start:end])
+        for key, compression, (start, end) in zip(keys, compressions, spans, strict=True)
+    }
+
+
+def _save(folder: Path, known: dict[_Key, FileScan]) -> None:
+    (folder / ".mox").mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder / ".mox", suffix=".npz")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        np.savez_compressed(
+            temporary,
+            paths=np.array([os.fsencode(path) for path, _, _ in known]),
+            sizes=np.array([size for _, size, _ in known]),
+            times=np.array([time for _, _, time in known]),
+            compressions=np.array([scan.compression for scan in known.values()]),
+            starts=np.cumsum([0, *(len(scan.lengths) for scan in known.values())]),
+            lengths=np.concatenate([scan.lengths for scan in known.values()]),
+        )
+        temporary.replace(folder / ".mox" / _FILENAME)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,243 @@
+"""Where the records of a file begin, by their headers: 12 bytes each, so that the content need not be read.
+
+A record is its length (8 bytes), a checksum of the length (4), the content, and a checksum of the content (4).
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+from attrs import field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy.typing as npt
+
+    Lengths = npt.NDArray[np.int64]
+
+HEADER_SIZE = 12
+AROUND = HEADER_SIZE + 4
+"""How many bytes a record has beside its content."""
+
+_HEADER = np.dtype([("length", "<u8"), ("checksum", "<u4")])
+_HEADERS_IN_BLOCK = 4096  # checked at a time: a damaged length leads anywhere, and is not to be followed for long
+_CHUNK = 2**20
+_ANY_ZLIB = 47  # the form of the header, zlib's or gzip's, is found by zlib
+_GZIP_START = b"\x1f\x8b\x08"
+
+
+@frozen
+class Damage:
+    """Where a file cannot be read on.
+
+    Attributes:
+        offset: where the record begins that is damaged, in bytes; in a compressed file, in what it holds.
+        reason: what is wrong, as the end of a sentence that begins with the name of the file.
+        lost_bytes: how much of the file lies behind; None where that is not known.
+    """
+
+    offset: int
+    reason: str
+    lost_bytes: int | None
+
+
+@frozen(eq=False)
+class FileScan:
+    """The records of one file.
+
+    Attributes:
+        compression: "", "GZIP" or "ZLIB", as TensorFlow calls them.
+        lengths: of the content of each record.
+        damage: where the file cannot be read on; None for a file that is whole.
+    """
+
+    compression: str
+    lengths: Lengths
+    damage: Damage | None = None
+    offsets: Lengths = field(init=False)
+
+    @offsets.default
+    def _add_up(self) -> Lengths:
+        """Where each record begins."""
+        offsets = np.zeros(len(self.lengths), np.int64)
+        np.cumsum(self.lengths[:-1] + AROUND, out=offsets[1:])
+        return offsets
+
+
+def scan_file(path: str, compression: str | None, tell: Callable[[int], object]) -> FileScan:
+    """Finds the records of a file.
+
+    Args:
+        path: the file.
+        compression: "", "GZIP" or "ZLIB"; None to find out by the content.
+        tell: is called with numbers of records that are found.
+    """
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a path is text or bytes here, as the system has it)
+        descriptor = file.fileno()
+        kind = _compression(os.pread(descriptor, _CHUNK, 0)) if compression is None else compression
+        if kind:
+            return _scan_compressed(path, kind, descriptor, tell)
+        return _scan_plain(descriptor, tell)
+
+
+def checksums(headers: npt.NDArray[np.void]) -> npt.NDArray[np.uint32]:
+    """Returns what the checksums of the lengths of some headers must be: CRC-32C, rotated and shifted."""
+    crc = np.full(len(headers), 0xFFFFFFFF, np.uint32)
+    octets = np.ascontiguousarray(headers["length"]).view(np.uint8).reshape(-1, 8)
+    for octet in octets.T:
+        crc = _CRC_TABLE[(crc ^ octet) & 0xFF] ^ (crc >> 8)
+    crc = ~crc
+    rotated: npt.NDArray[np.uint32] = ((crc >> 15) | (crc << 17)) + np.uint32(0xA282EAD8)
+    return rotated
+
+
+def _crc_table() -> npt.NDArray[np.uint32]:
+    table = np.arange(256, dtype=np.uint32)
+    for _ in range(8):
+        table = (table >> 1) ^ np.where(table & 1, np.uint32(0x82F63B78), np.uint32(0))
+    return table
+
+
+_CRC_TABLE = _crc_table()
+
+
+class _Headers:
+    """The headers of a file in their order."""
+
+    def __init__(self, tell: Callable[[int], object]) -> None:
+        self._tell = tell
+        self._new = bytearray()
+        self._lengths: list[Lengths] = []
+        self.damaged = False
+
+    def add(self, header: bytes) -> int:
+        """Returns where the next header is, seen from the beginning of this one."""
+        self._new += header
+        if len(self._new) >= _HEADERS_IN_BLOCK * HEADER_SIZE:
+            self.check()
+        return int.from_bytes(header[:8], "little") + AROUND
+
+    def check(self) -> None:
+        """Compares lengths and checksums; what follows a length that is damaged is forgotten."""
+        headers = np.frombuffer(bytes(self._new), _HEADER)
+        self._new.clear()
+        if self.damaged:
+            return
+        wrong = np.flatnonzero(checksums(headers) != headers["checksum"])
+        self.damaged = len(wrong) > 0
+        good = headers["length"][: wrong[0] if self.damaged else None].astype(np.int64)
+        self._lengths.append(good)
+        self._tell(len(good))
+
+    def lengths(self) -> Lengths:
+        """Returns the lengths before the first that is damaged."""
+        self.check()
+        return np.concatenate([np.zeros(0, np.int64), *self._lengths])
+
+
+def _compression(start: bytes) -> str:
+    """Returns how a file is compressed, by its first bytes."""
+    if _begins_with_header(start):
+        return ""
+    if start.startswith(_GZIP_START):
+        return "GZIP"
+    decoder = zlib.decompressobj()
+    try:
+        content = decoder.decompress(start, HEADER_SIZE)
+    except zlib.error:
+        return ""
+    return "ZLIB" if _begins_with_header(content) or (decoder.eof and not content) else ""
+
+
+def _begins_with_header(content: bytes) -> bool:
+    header = np.frombuffer(content[:HEADER_SIZE], _HEADER) if len(content) >= HEADER_SIZE else np.zeros(0, _HEADER)
+    return len(header) == 1 and bool((checksums(header) == header["checksum"]).all())
+
+
+def _scan_plain(descriptor: int, tell: Callable[[int], object]) -> FileScan:
+    size = os.fstat(descriptor).st_size
+    headers, offset = _Headers(tell), 0
+    while offset < size and not headers.damaged:
+        header = os.pread(descriptor, HEADER_SIZE, offset)
+        if len(header) < HEADER_SIZE:
+            break
+        offset += headers.add(header)
+    lengths, offset, reason = _whole_records(headers, size)
+    return FileScan("", lengths, Damage(offset, reason, size - offset) if reason else None)
+
+
+def _scan_compressed(path: str, compression: str, descriptor: int, tell: Callable[[int], object]) -> FileScan:
+    headers, trouble = _Headers(tell), ""
+    buffer, skip, size = bytearray(), 0, 0
+    try:
+        for chunk in _decompressed(descriptor):
+            size += len(chunk)
+            buffer += chunk[skip:]
+            skip, at = max(0, skip - len(chunk)), 0
+            while at + HEADER_SIZE <= len(buffer):
+                at += headers.add(bytes(buffer[at : at + HEADER_SIZE]))
+            skip += max(0, at - len(buffer))
+            del buffer[:at]
+            if headers.damaged:
+                break
+    except (zlib.error, EOFError) as error:
+        trouble = str(error)
+    lengths, offset, reason = _whole_records(headers, size)
+    if not trouble and not reason:
+        return FileScan(compression, lengths)
+    if trouble:
+        # TensorFlow reads in pieces of its own, and gives up at the beginning of one.
+        lengths = lengths[: _readable(path, compression)]
+        offset = int((lengths + AROUND).sum())
+        reason = (
+            f"is cut off or damaged: it cannot be decompressed from about byte {size} of its content on ({trouble})"
+        )
+    return FileScan(compression, lengths, Damage(offset, reason, None))
+
+
+def _whole_records(headers: _Headers, size: int) -> tuple[Lengths, int, str]:
+    """Returns the lengths of the records before the first that is not whole, where that is, and what is wrong there."""
+    lengths = headers.lengths()
+    ends = np.cumsum(lengths + AROUND)
+    end = int(ends[-1]) if len(ends) else 0
+    if end > size:
+        begin = int(ends[-1] - lengths[-1]) - AROUND
+        reason = f"is cut off: its record at byte {begin} goes to byte {end}, and the file ends at byte {size}"
+        return lengths[:-1], begin, reason
+    if headers.damaged:
+        return lengths, end, f"is damaged: the length of its record at byte {end} does not match its checksum"
+    if end < size:
+        return lengths, end, f"is cut off: it ends at byte {size}, in the header of its record at byte {end}"
+    return lengths, end, ""
+
+
+def _decompressed(descriptor: int) -> Iterator[bytes]:
+    """Yields the content of a compressed file piece by piece; several streams in a row are one.
+
+    Raises:
+        EOFError: if the file ends before the stream does.
+        zlib.error: if the stream is damaged.
+    """
+    decoder, offset = zlib.decompressobj(_ANY_ZLIB), 0
+    while data := os.pread(descriptor, _CHUNK, offset):
+        offset += len(data)
+        while data:
+            if decoder.eof:
+                decoder = zlib.decompressobj(_ANY_ZLIB)
+            yield decoder.decompress(data, _CHUNK)
+            data = decoder.unconsumed_tail or decoder.unused_data
+    yield decoder.flush()
+    if offset and not decoder.eof:
+        raise EOFError("its end is missing")
+
+
+def _readable(path: str, compression: str) -> int:
+    """Returns how many records TensorFlow gives of a damaged file."""
+    with tf.init_scope():
+        records = tf.data.TFRecordDataset(path, compression_type=compression).ignore_errors()
+        return int(records.reduce(np.int64(0), lambda number, _: number + 1))
