@@ -35,7 +35,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "split_image_classification_dataset",
         ),
     },
-    "mox-export": {"mox_exporters": ("TF_SERVING",)},
+    "mox-export": {"mox_exporters": ("FROZEN_PB", "ONNX", "TFLITE", "TF_SERVING")},
     "mox-hooks": {
         "mox_api": (
             "EarlyStoppingHook",
@@ -51,6 +51,9 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "mox_api": ("learning_rate_scheduler",),
     },
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
-    "mox-tfrecord": {"mox_api": ("write_image_classification_tfrecords",)},
+    "mox-tfrecord": {
+        "mox_api": ("write_image_classification_tfrecords",),
+        "mox_commands": ("tfrecord",),
+    },
 }
 """Distribution to hook to names."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mox_core.plugins import ApiOffer, hookimpl
+from mox_core.plugins import ApiOffer, CommandOffer, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,4 +17,14 @@ def mox_api() -> Iterator[ApiOffer]:
         "write_image_classification_tfrecords",
         "mox_tfrecord.writing:write_image_classification_tfrecords",
         summary="turns a folder of class folders into sharded TFRecords, without re-encoding JPEGs",
+    )
+
+
+@hookimpl
+def mox_commands() -> Iterator[CommandOffer]:
+    """Offer the command that writes and inspects records."""
+    yield CommandOffer(
+        "tfrecord",
+        "mox_tfrecord.commands:main",
+        summary="write a folder of images as records, inspect records",
     )

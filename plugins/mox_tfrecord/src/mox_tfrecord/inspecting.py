@@ -1,0 +1,188 @@
+"""What a file of records holds, in lines to read: for looking at files whose layout one does not know."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import gzip
+import io
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from mox_core.errors import DataError, UsageError
+from mox_tfrecord.examples import parse_example
+from mox_tfrecord.scanning import HEADER_SIZE, scan_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import IO
+
+    from mox_tfrecord.scanning import FileScan
+
+_SAMPLE = 100  # records whose features are compared
+_WIDTH = 60  # characters of a value
+_VALUES = 8  # of a list
+_BYTES = 12  # of what is neither text nor an image
+_PIECE = 2**20
+_IMAGES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
+
+
+@frozen
+class Report:
+    """What `inspect_file` found.
+
+    Attributes:
+        num_records: how many come before the damage, if there is one.
+        is_damaged: whether the file cannot be read to its end.
+        text: all of it, in lines.
+    """
+
+    num_records: int
+    is_damaged: bool
+    text: str
+
+
+def inspect_file(path: str, *, record: int | None = None) -> Report:
+    """Says what is in a file of records, by the headers of all and the content of some.
+
+    Args:
+        path: the file, compressed or not.
+        record: the number of the record to show, counted from 0; the features of all if not given.
+
+    Raises:
+        DataError: if there is no such file.
+        UsageError: if there is no such record.
+    """
+    if not Path(path).is_file():
+        what = "is a folder; name the files in it" if Path(path).is_dir() else "does not exist"
+        raise DataError(f"{path!r} {what}.")
+    try:
+        scan = scan_file(path, None, lambda _: None)
+        return Report(len(scan.lengths), scan.damage is not None, "\n".join(_describe(path, scan, record)))
+    except OSError as error:
+        raise DataError(f"{path!r} cannot be read: {error}.") from error
+
+
+def _describe(path: str, scan: FileScan, record: int | None) -> Iterator[str]:
+    num_records = len(scan.lengths)
+    yield path
+    yield f"  {num_records} records, {_size(Path(path).stat().st_size)}, {scan.compression or 'not compressed'}"
+    if scan.damage is not None:
+        hint = "The records are those before." if num_records else "Is it a file of records?"
+        yield f"  DAMAGED: it {scan.damage.reason}. {hint}"
+    if record is not None:
+        if not 0 <= record < num_records:
+            raise UsageError(f"record is {record}, and {path!r} has {num_records}, counted from 0.")
+        yield from _describe_record(record, next(_contents(path, scan, [record])))
+    elif num_records:
+        step = -(-num_records // _SAMPLE)
+        looked_at = "all records" if step == 1 else f"every {step}th record"
+        yield from _describe_features(list(_contents(path, scan, range(0, num_records, step))), looked_at)
+
+
+def _describe_record(number: int, content: bytes) -> Iterator[str]:
+    features = parse_example(content)
+    if features is None:
+        yield f"  record {number} is no tf.train.Example: {_shorten_bytes(content)}"
+        return
+    yield f"  record {number}, {_size(len(content))}:"
+    yield from _table((name, kind, str(len(values)), _shorten(values)) for name, (kind, values) in features.items())
+
+
+def _describe_features(contents: list[bytes], looked_at: str) -> Iterator[str]:
+    """Yields a table of the features that some records have."""
+    examples = [features for features in map(parse_example, contents) if features is not None]
+    if len(examples) < len(contents):
+        yield f"  {len(contents) - len(examples)} of {len(contents)} records are no tf.train.Example"
+    if not examples:
+        yield f"  record 0: {_shorten_bytes(contents[0])}"
+        return
+    found: dict[tuple[str, str], list[list[Any]]] = collections.defaultdict(list)
+    for features in examples:
+        for name, (kind, values) in features.items():
+            found[name, kind].append(values)
+    same = all(len(all_values) == len(examples) for all_values in found.values())
+    yield f"  features, {'the same' if same else 'NOT the same'} in {looked_at}:"
+    yield from _table(
+        (
+            *(name, kind, _range([len(values) for values in all_values]), _shorten(all_values[0])),
+            *(() if same else (f"{len(all_values)} of {len(examples)}",)),
+        )
+        for (name, kind), all_values in sorted(found.items())
+    )
+
+
+def _contents(path: str, scan: FileScan, numbers: Iterable[int]) -> Iterator[bytes]:
+    """Yields the content of some records."""
+    with _open(path, scan.compression) as file:
+        for number in numbers:
+            file.seek(scan.offsets[number] + HEADER_SIZE)
+            yield file.read(scan.lengths[number])
+
+
+def _open(path: str, compression: str) -> IO[bytes] | gzip.GzipFile:
+    if compression == "GZIP":
+        return gzip.open(path)
+    if compression == "ZLIB":
+        decoder, content = zlib.decompressobj(), io.BytesIO()
+        with Path(path).open("rb") as file, contextlib.suppress(zlib.error):  # damage was found before
+            for piece in iter(lambda: file.read(_PIECE), b""):
+                content.write(decoder.decompress(piece))
+        return content
+    return Path(path).open("rb")
+
+
+def _range(numbers: list[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return str(least) if least == most else f"{least} to {most}"
+
+
+def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    """Yields a heading and rows of four columns, or of five, in lines."""
+    rows = list(rows)
+    heading = ("name", "type", "values", "first value", "in")[: max(map(len, rows), default=0)]
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    for row in (heading, *rows):
+        yield "    " + "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def _shorten(values: list[Any]) -> str:
+    """Returns the beginning of a feature's values."""
+    if len(values) == 1:
+        return _shorten_one(values[0])
+    text = ", ".join(map(_shorten_one, values[:_VALUES]))
+    return _cut(f"[{text}{', ...' if len(values) > _VALUES else ''}]")
+
+
+def _shorten_one(value: bytes | float) -> str:
+    if isinstance(value, bytes):
+        return _shorten_bytes(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _shorten_bytes(value: bytes) -> str:
+    """Returns text as it is, and of everything else what it is by its first bytes."""
+    for start, name in _IMAGES.items():
+        if value.startswith(start):
+            return f"{name}, {_size(len(value))}"
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if text.isprintable() and (text or not value):
+        return _cut(repr(text))
+    return f"{value[:_BYTES]!r}{'...' if len(value) > _BYTES else ''}, {_size(len(value))}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+
+
+def _size(num_bytes: int) -> str:
+    for exponent, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if num_bytes >= 1000**exponent:
+            return f"{num_bytes / 1000**exponent:.1f} {unit}"
+    return f"{num_bytes} bytes"
