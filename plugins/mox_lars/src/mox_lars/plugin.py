@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 from mox_core.plugins import OptimizerWrapperOffer, hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
 
 @hookimpl
-def mox_optimizer_wrappers() -> Iterator[OptimizerWrapperOffer]:
-    """Offer the wrapper."""
-    yield from ()
+def mox_optimizer_wrappers() -> Iterable[OptimizerWrapperOffer]:
+    """Yield the wrapper."""
+    yield OptimizerWrapperOffer(
+        name="lars",
+        target="mox_lars.wrapper:lars",
+        summary="layer-wise learning rates (You et al. 2017, arXiv 1708.03888); ratio, weight_decay, exclude_patterns",
+    )

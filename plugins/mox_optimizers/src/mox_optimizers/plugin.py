@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mox_core.plugins import OptimizerOffer, hookimpl
+from mox_core.plugins import ApiOffer, OptimizerOffer, OptimizerWrapperOffer, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,3 +23,28 @@ def mox_optimizers() -> Iterable[OptimizerOffer]:
         ("sgd", "stochastic gradient descent"),
     ):
         yield OptimizerOffer(name=name, target=f"mox_optimizers.optimizers:{name}", summary=summary)
+
+
+@hookimpl
+def mox_optimizer_wrappers() -> Iterable[OptimizerWrapperOffer]:
+    """Yield the wrappers that TensorFlow has no optimizer for."""
+    yield OptimizerWrapperOffer(
+        name="batch_gradients",
+        target="mox_optimizers.batch_gradients:batch_gradients",
+        summary="applies the mean gradient of num_batches steps at once; num_batches, sync_on_apply",
+    )
+    yield OptimizerWrapperOffer(
+        name="easgd",
+        target="mox_optimizers.easgd:easgd",
+        summary="elastic averaging (Zhang et al. 2015, arXiv 1412.6651); moving_rate, communication_period",
+    )
+
+
+@hookimpl
+def mox_api() -> Iterable[ApiOffer]:
+    """Yield the module of learning rates."""
+    yield ApiOffer(
+        name="learning_rate_scheduler",
+        target="mox_optimizers:learning_rate_scheduler",
+        summary="piecewise_lr, linear_cosine_decay, polynomial_decay",
+    )

@@ -1,0 +1,127 @@
+"""The gradients of several steps, applied as one: a large batch on a small device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import tensorflow as tf
+
+from mox_core.engine.updates import OptimizerWrapper, apply_if, slot, state_variable
+from mox_core.errors import UsageError
+from mox_optimizers.asynchronous import warn_if_synchronous
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    Gradient = tf.Tensor | tf.IndexedSlices
+    Pairs = Iterable[tuple[tf.Tensor, tf.Variable]]
+
+_BYTES_OF_FLOAT32: Final = 4
+
+
+def batch_gradients(optimizer: Any, *, num_batches: int = 8, sync_on_apply: bool = True) -> Any:
+    """Let an optimizer work once in `num_batches` steps, with the mean of their gradients.
+
+    The weights then are those of batches `num_batches` times as large, where a loss is the mean over its batch and no
+    layer looks at the batch as a whole (batch normalization does). The global step counts every step, and a learning
+    rate that depends on it follows: an update uses the rate of the step that ends its period. The optimizer's own
+    counters, such as Keras's `iterations` with the schedules of a Keras optimizer, count updates.
+
+    Args:
+        optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
+        num_batches: steps in a period; 1 gives the optimizer itself.
+        sync_on_apply: whether workers that step on their own (`--sync_replicas=False`) wait for each other where they
+            apply their gradients. A single worker has none to wait for.
+
+    Raises:
+        UsageError: if an option is none that is allowed.
+    """
+    if type(num_batches) is not int or num_batches < 1:
+        raise UsageError(f"batch_gradients: num_batches is {num_batches!r}; it must be a whole number, 1 or more.")
+    if type(sync_on_apply) is not bool:
+        raise UsageError(f"batch_gradients: sync_on_apply is {sync_on_apply!r}; it must be True or False.")
+    if num_batches == 1:
+        return optimizer
+    warn_if_synchronous()
+    return BatchGradients(optimizer, num_batches)
+
+
+class BatchGradients(OptimizerWrapper):
+    """An optimizer that waits until it has the gradients of a period."""
+
+    def __init__(self, optimizer: Any, num_batches: int) -> None:
+        super().__init__(optimizer)
+        self._num_batches = num_batches
+
+    def apply_gradients(self, grads_and_vars: Pairs) -> None:
+        """Adds the gradients of one step to the others, and applies them where they are enough."""
+        pairs = list(grads_and_vars)
+        sums = [_Sum(gradient, variable) for gradient, variable in pairs]
+        for each in sums:
+            each.add()
+        count = state_variable("batch_gradients/count", lambda: tf.constant(0, tf.int64))
+        # Not a remainder: a run that is resumed with a shorter period applies what it has.
+        taken = count + 1
+        full = taken >= self._num_batches
+        count.assign(tf.where(full, tf.zeros_like(taken), taken))
+        apply_if(full, _ApplyMeans(self.optimizer, sums, taken), pairs)
+
+
+class _ApplyMeans(OptimizerWrapper):
+    """Gives an optimizer the means of sums in place of gradients, and empties the sums."""
+
+    def __init__(self, optimizer: Any, sums: Sequence[_Sum], count: tf.Tensor) -> None:
+        super().__init__(optimizer)
+        self._sums = sums
+        self._count = count
+
+    def apply_gradients(self, grads_and_vars: Pairs) -> None:
+        del grads_and_vars  # those of the last step, which are in the sums
+        self.optimizer.apply_gradients([(each.mean(self._count), each.variable) for each in self._sums])
+        for each in self._sums:
+            each.empty()
+
+
+class _Sum:
+    """The gradients of one variable since the last update, in slots of the variable.
+
+    Of sparse gradients it also knows the rows: some optimizers leave rows without a gradient as they are, and do so
+    after a period too.
+
+    Attributes:
+        gradient: that of this step.
+        variable: what it belongs to.
+    """
+
+    def __init__(self, gradient: Gradient, variable: tf.Variable) -> None:
+        self.gradient = gradient
+        self.variable = variable
+        shape, dtype = variable.shape, variable.dtype
+        if dtype.size < _BYTES_OF_FLOAT32:  # a sum of many small numbers needs more digits than each of them
+            dtype = tf.float32
+        self._dtype = dtype
+        self._total = slot(variable, "batch_gradients", lambda: tf.zeros(shape, dtype))
+        if isinstance(gradient, tf.IndexedSlices):
+            self._rows = slot(variable, "batch_gradients_rows", lambda: tf.zeros(shape[:1], tf.bool))
+
+    def add(self) -> None:
+        gradient = self.gradient
+        if not isinstance(gradient, tf.IndexedSlices):
+            self._total.assign_add(tf.cast(gradient, self._dtype))
+            return
+        indices = gradient.indices
+        self._total.scatter_add(tf.IndexedSlices(tf.cast(gradient.values, self._dtype), indices))
+        self._rows.scatter_update(tf.IndexedSlices(tf.ones_like(indices, tf.bool), indices))
+
+    def mean(self, count: tf.Tensor) -> Gradient:
+        gradient, count = self.gradient, tf.cast(count, self._dtype)
+        if not isinstance(gradient, tf.IndexedSlices):
+            return tf.cast(self._total / count, gradient.dtype)
+        indices = tf.cast(tf.where(self._rows)[:, 0], gradient.indices.dtype)
+        means = tf.cast(tf.gather(self._total, indices) / count, gradient.dtype)
+        return tf.IndexedSlices(means, indices, dense_shape=gradient.dense_shape)
+
+    def empty(self) -> None:
+        self._total.assign(tf.zeros_like(self._total))
+        if isinstance(self.gradient, tf.IndexedSlices):
+            self._rows.assign(tf.zeros_like(self._rows))

@@ -1,0 +1,91 @@
+"""Elastic averaging: workers that search on their own, each tied to a common center as by a spring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import tensorflow as tf
+
+from mox_core.engine.updates import OptimizerWrapper, slot, state_variable
+from mox_core.errors import UsageError
+from mox_optimizers.asynchronous import num_workers, warn_if_synchronous
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+_BETA: Final = 0.9  # section 5.1 of the paper
+
+
+def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_period: int = 10) -> ElasticAveraging:
+    """Put elastic averaging around an optimizer: Zhang, Choromanska, LeCun 2015 (arXiv 1412.6651), algorithm 1.
+
+    Every `communication_period` steps, the first included, a worker's weights x and the center c move towards each
+    other, before the optimizer takes its step with the gradient at x:
+
+        x, c = x - moving_rate * (x - c), c + moving_rate * (x - c)
+
+    It is meant for several workers that step on their own (`--sync_replicas=False`): the center then holds what they
+    have in common. On one worker it is the same algorithm with p = 1, in which the center is an average over time. The
+    center of a variable is the slot `<variable>/easgd_center`, and begins at the variable's value.
+
+    Args:
+        optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
+        moving_rate: alpha of the paper, between 0 and 1; by default the paper's 0.9 / p on p workers.
+        communication_period: tau of the paper, in steps.
+
+    Raises:
+        UsageError: if an option is none that is allowed.
+    """
+    rate = _BETA / num_workers() if moving_rate is None else moving_rate
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+        raise UsageError(f"easgd: moving_rate is {moving_rate!r}; it must be a number above 0 and below 1.")
+    if type(communication_period) is not int or communication_period < 1:
+        raise UsageError(
+            f"easgd: communication_period is {communication_period!r}; it must be a whole number of steps, 1 or more."
+        )
+    warn_if_synchronous()
+    return ElasticAveraging(optimizer, rate, communication_period)
+
+
+class ElasticAveraging(OptimizerWrapper):
+    """An optimizer whose variables are pulled towards a center.
+
+    Attributes:
+        moving_rate: how far in one communication, as a part of the distance.
+    """
+
+    def __init__(self, optimizer: Any, moving_rate: float, communication_period: int) -> None:
+        super().__init__(optimizer)
+        self.moving_rate = moving_rate
+        self._period = communication_period
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]]) -> None:
+        """Moves variables and centers where a period begins, then the variables by their gradients."""
+        pairs = list(grads_and_vars)
+        variables = [variable for _, variable in pairs]
+        centers = [_center(variable) for variable in variables]
+        clock = state_variable("easgd/clock", lambda: tf.constant(0, tf.int64))
+        now = clock.read_value()
+
+        def communicate() -> tf.Tensor:
+            self._communicate(variables, centers, first=now == 0)
+            return tf.constant(True)
+
+        tf.cond(now % self._period == 0, communicate, lambda: tf.constant(False))
+        clock.assign_add(1)
+        self.optimizer.apply_gradients(pairs)
+
+    def _communicate(
+        self, variables: Sequence[tf.Variable], centers: Sequence[tf.Variable], *, first: tf.Tensor
+    ) -> None:
+        """The one place where a worker meets the center."""
+        for variable, center in zip(variables, centers, strict=True):
+            # The first time also where the weights have come from a checkpoint that knows no center.
+            there = tf.where(first, variable, center)
+            difference = tf.cast(self.moving_rate, variable.dtype) * (variable - there)
+            variable.assign_sub(difference)
+            center.assign(there + difference)
+
+
+def _center(variable: tf.Variable) -> tf.Variable:
+    return slot(variable, "easgd_center", variable.read_value)
