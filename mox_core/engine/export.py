@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mox_core.specs import ExportSpec
 
 _UNFINISHED = ".unfinished-export-"
+_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 @frozen(kw_only=True)
@@ -47,15 +48,18 @@ def input_specs(pipeline: InputPipeline) -> list[tf.TensorSpec]:
     return [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in pipeline.specs]
 
 
-def check(graph: ModelGraph, log_dir: Path) -> None:
+def check(graph: ModelGraph, log_dir: Path, exporter: Callable[[ExportedModel, str], None] | None = None) -> None:
     """Refuses what could not be exported, before a run.
+
+    An exporter may have a method `check(model)`, which raises where its format cannot hold the model.
 
     Raises:
         UsageError: where the version exists, or outputs need more than the inputs give.
     """
-    exported_model(graph)
-    spec = _spec_of(graph)
-    _check_version(log_dir, spec.version)
+    model = exported_model(graph)
+    _check_version(log_dir, _spec_of(graph).version)
+    if (refuse := getattr(exporter, "check", None)) is not None:
+        refuse(model)
 
 
 def _check_version(log_dir: Path, version: int | str) -> None:
@@ -153,6 +157,12 @@ def _check_reachable(graph: ModelGraph, inputs: dict[str, tf.Tensor], outputs: d
         if op.name in seen:
             continue
         seen.add(op.name)
+        if op.type in _PYTHON_OPS:
+            msg = (
+                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on a Python function, in the op {op.name!r}: "
+                "it would not be there where the model is loaded. In mode EXPORT, use ops of TensorFlow in its place."
+            )
+            raise UsageError(msg)
         if op.name in fed:
             msg = (
                 f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {fed[op.name]}, "

@@ -1,1 +1,1 @@
-"""Exporters for mox: SavedModel for TensorFlow Serving."""
+"""Exporters for mox: SavedModel for TensorFlow Serving, frozen graph, LiteRT, ONNX."""

@@ -1,0 +1,126 @@
+"""An exported model as one graph: what the formats that know no variables are made from."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import logging
+import re
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+# TensorFlow has no public name for it; its own converters use it.
+from tensorflow.python.framework import convert_to_constants
+
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from mox_core.engine.export import ExportedModel
+
+
+def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
+    """Returns a graph without variables and devices, whose inputs and outputs are nodes of the names of the model.
+
+    Raises:
+        UsageError: where a name cannot be that of a node, or the model holds what cannot be a constant.
+    """
+    _check_names(model)
+
+    def body(*tensors: tf.Tensor) -> list[tf.Tensor]:
+        results = model.function(**dict(zip(model.inputs, tensors, strict=True)))
+        return [results[name] for name in model.outputs]
+
+    concrete = tf.function(body, autograph=False).get_concrete_function(*model.inputs.values())
+    with quiet():
+        frozen = convert_to_constants.convert_variables_to_constants_v2(  # type: ignore[no-untyped-call]
+            concrete, lower_control_flow=False
+        )
+    _check_constant(frozen.inputs[len(model.inputs) :])
+    with tf.Graph().as_default() as graph:
+        inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, name) for name, spec in model.inputs.items()]
+        scope = _scope(model)
+        results = tf.import_graph_def(
+            frozen.graph.as_graph_def(),
+            input_map={tensor.name: given for tensor, given in zip(frozen.inputs, inputs, strict=True)},
+            return_elements=[tensor.name for tensor in frozen.outputs],
+            name=scope,
+        )
+        for name, tensor in zip(model.outputs, results, strict=True):
+            tf.identity(tensor, name=name)
+    graph_def = graph.as_graph_def()
+    replaced = {f"{scope}/{tensor.op.name}" for tensor in frozen.inputs}
+    kept = [node for node in graph_def.node if node.name not in replaced]
+    del graph_def.node[:]
+    graph_def.node.extend(kept)
+    clear_devices(graph_def)
+    return graph_def
+
+
+def clear_devices(graph_def: tf.compat.v1.GraphDef) -> None:
+    """Lets a graph run on any machine: `tf.device` in `model_fn` leaves its mark on every op."""
+    for node in itertools.chain(graph_def.node, *(function.node_def for function in graph_def.library.function)):
+        node.ClearField("device")
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps the talk of converters out of the log: folders that are not the final ones, advice to their callers."""
+    loggers = [tf.get_logger(), logging.getLogger("tf2onnx")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def no_such_op(runtime: str, ops: Iterable[str]) -> UsageError:
+    """Returns the refusal of a model with ops that a format does not know."""
+    return UsageError(
+        f"{runtime} does not know {', '.join(sorted(set(ops)))}, or not for the types that the model uses. In mode "
+        "EXPORT, compute the outputs with other ops and in float32, or choose another format of mox.ExportKeys."
+    )
+
+
+def _check_names(model: ExportedModel) -> None:
+    used: dict[str, str] = {}
+    for name in [*model.inputs, *model.outputs]:
+        if not re.fullmatch(r"[A-Za-z0-9.][A-Za-z0-9_.\-]*", name):
+            raise UsageError(
+                f"ExportSpec has the name {name!r}; in this format names are names of nodes: they hold letters, digits "
+                "and '_', '-', '.', and begin with a letter, a digit or '.'."
+            )
+        if (first := used.setdefault(name.casefold(), name)) != name or name in model.inputs.keys() & model.outputs:
+            raise UsageError(
+                f"ExportSpec has the names {first!r} and {name!r}; in this format inputs and outputs are nodes of one "
+                "graph, whose names differ in more than upper and lower case: rename one of them."
+            )
+
+
+def _check_constant(others: list[tf.Tensor]) -> None:
+    """Refuses what the function reads beside its inputs and variables: a table, for instance."""
+    if others:
+        raise UsageError(
+            "the outputs of ExportSpec read a lookup table or another resource that is no variable, which cannot "
+            "become a constant: export outputs that do not need it."
+        )
+
+
+def _scope(model: ExportedModel) -> str:
+    scope = "model"
+    while scope in {name.casefold() for name in (*model.inputs, *model.outputs)}:
+        scope += "_"
+    return scope
+
+
+class Holder(tf.Module):
+    """Holds the variables of a model, where TensorFlow looks for those that a function reads."""
+
+    def __init__(self, variables: tuple[tf.Variable, ...]) -> None:
+        super().__init__()
+        self.kept = variables

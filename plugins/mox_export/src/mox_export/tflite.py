@@ -1,0 +1,57 @@
+"""`ExportKeys.TFLITE`: one file for LiteRT, which was called TensorFlow Lite, the runtime for phones and small devices.
+
+TensorFlow itself converts. The file holds float32 weights and one signature, `serving_default`, with the model's names.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+# What the converter raises; it has no public name, and only its field `errors` names the ops.
+from tensorflow.lite.python.convert_phase import ConverterError  # type: ignore[import-not-found]  # not in the stubs
+
+from mox_core.errors import UsageError
+from mox_export.graphs import Holder, no_such_op, quiet
+
+if TYPE_CHECKING:
+    from mox_core.engine.export import ExportedModel
+
+FILE = "model.tflite"
+
+
+class _TFLite:
+    """Writes `FILE`, made of the ops that every LiteRT runtime has."""
+
+    def check(self, model: ExportedModel) -> None:
+        """Refuses a model that cannot be converted; only converting it tells."""
+        _convert(model)
+
+    def __call__(self, model: ExportedModel, directory: str) -> None:
+        """Writes the file.
+
+        Args:
+            model: what is exported.
+            directory: an empty folder.
+
+        Raises:
+            UsageError: where LiteRT lacks an op.
+        """
+        Path(directory, FILE).write_bytes(_convert(model))
+
+
+export = _TFLite()
+
+
+def _convert(model: ExportedModel) -> bytes:
+    signature = tf.function(model.function, autograph=False).get_concrete_function(**model.inputs)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature], Holder(model.variables))
+    try:
+        with quiet():
+            return converter.convert()
+    except ConverterError as error:
+        if ops := [each.operator.name.removeprefix("tf.") for each in error.errors if each.operator.name]:
+            raise no_such_op("LiteRT", ops) from error
+        raise UsageError(f"the model cannot be converted to TFLITE: {str(error).splitlines()[0]}") from error
