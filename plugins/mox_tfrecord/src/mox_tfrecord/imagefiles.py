@@ -65,7 +65,7 @@ def read_image(path: Path) -> EncodedImage:
     except BadImageError as error:
         raise BadImageError(f"{str(path)!r} {error}") from error
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them run into
-        raise BadImageError(f"{str(path)!r} cannot be read: {type(error).__name__}: {error}") from error
+        raise BadImageError(f"{str(path)!r} cannot be read: {type(error).__name__}: {error}.") from error
 
 
 def _encode(image: Image.Image, content: bytes, *, end_of_header: int) -> EncodedImage:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from mox_core.errors import DataError, UsageError
-from mox_tfrecord.examples import parse_example
+from mox_tfrecord.lightexamples import parse_example
 from mox_tfrecord.scanning import HEADER_SIZE, scan_file
 
 if TYPE_CHECKING:
