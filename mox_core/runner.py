@@ -121,7 +121,7 @@ def _run(job: Job) -> RunResult:
         graph = stages.build_graph(job, pipeline, state, writer)
         inter_mode = stages.build_inter_mode(job, batching, graph, state)
         if inter_mode:
-            stack.callback(inter_mode.pipeline.report.close)
+            stack.enter_context(inter_mode)
         exported = stages.build_export(job, pipeline, state)
         stages.check_end(job, pipeline, graph)
 
@@ -132,13 +132,18 @@ def _run(job: Job) -> RunResult:
         if job.training and job.log_dir:
             saver = saving.Saver(job.log_dir, state, job.max_to_keep, last_step=first_step if resumed else None)
             saver.save()
+        best = saving.BestWeights(saver, state) if job.training else None
+        if best:
+            stack.callback(best.close)
 
         watch = stack.enter_context(interrupts.watched())
         opened = stack.enter_context(pipeline.open(state.positions.numpy().tolist()))
         stepper = steps.Steps(graph, opened)
         result = loop.Loop(
             steps=stepper,
-            hooks=hooks.HookRunner(stages.hooks_of(job, graph), stepper, inter_mode.evaluate if inter_mode else None),
+            hooks=hooks.HookRunner(
+                stages.hooks_of(job, graph), stepper, inter_mode.evaluate if inter_mode else None, best
+            ),
             observers=stages.observers(job, graph, writer, saver, first_step),
             interrupts=watch,
             first_global_step=first_step,

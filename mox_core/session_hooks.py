@@ -20,8 +20,16 @@ REQUIRED_METHODS: Final = ("support_aggregation", "support_sync_workers", "run_i
 class AggregativeSessionRunHook:
     """Code of the user's that the loop calls at the beginning, around steps and at the end.
 
-    A subclass implements `support_aggregation`, `support_sync_workers` and `run_inter_mode`, and overrides those of the
-    other methods that it needs; they do nothing here. `__init__` takes nothing.
+    A subclass implements three methods that say what it is, and overrides those of the others that it needs; they do
+    nothing here. `__init__` takes nothing.
+
+    | method | True | False |
+    | --- | --- | --- |
+    | `support_aggregation` | one instance for all replicas, fed the mean of what it monitors | one for each replica |
+    | `support_sync_workers` | acts on all workers, at the same step | acts where it is, on its own |
+    | `run_inter_mode` | drives the inter mode | is a hook of its own mode only |
+
+    A hook that was written as a `tf.compat.v1.train.SessionRunHook` needs this class as its base, and the three methods.
 
     Between two steps for which some hook wants `before_run` and `after_run`, the engine runs many steps in one compiled
     call, which is what makes small models fast. Say in `next_step` which steps those are, if not every one.
@@ -67,13 +75,16 @@ class AggregativeSessionRunHook:
         """Take nothing; without this, arguments that no subclass takes would be swallowed."""
 
     def begin(self) -> None:
-        """Prepare; called once, when `model_fn` has been traced and no step has run."""
+        """Prepare; called once, when `model_fn` has been traced and no step has run.
+
+        Ops may still be made here, in the graph of `model_fn`, which is the default one.
+        """
 
     def after_create_session(self, session: Any, coord: Any) -> None:
         """Prepare what needs the variables; called once, when they are initialized or restored.
 
         Args:
-            session: runs fetches of `model_fn`'s tensors, as `session.run(fetches, feed_dict=None)`.
+            session: computes what `model_fn` has made, as `session.run(fetches, feed_dict=None)`.
             coord: asks the loop to stop, as `coord.request_stop()`.
         """
 
@@ -84,22 +95,29 @@ class AggregativeSessionRunHook:
             run_context: has `request_stop()` and `session`.
 
         Returns:
-            A `tf.compat.v1.train.SessionRunArgs`, or None.
+            A `tf.compat.v1.train.SessionRunArgs`, or None. Its fetches are tensors, operations and variables, or their
+            names, one of them or any nest of lists, tuples, named tuples and dicts; its feed_dict has tensors that
+            `model_fn` has made, placeholders for instance.
         """
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
         """Take what was fetched.
 
         Args:
-            run_context: has `request_stop()` and `session`.
-            run_values: has `results`, in the structure of the fetches that `before_run` asked for.
+            run_context: has `request_stop()`, `session`, `global_step`, `learning_rate` and, while training, what
+                evaluates: `run_inter_mode(max_steps)`.
+            run_values: has `results`, in the structure of the fetches that `before_run` asked for: arrays, and None for
+                operations.
         """
 
     def end(self, session: Any) -> None:
-        """Finish; called once, when the last step has run and no error ended the loop.
+        """Finish; called once for each hook that has begun, in whichever way the training ends.
+
+        All hooks get it, in order. What it raises after an error is logged, and does not hide that error.
 
         Args:
-            session: as in `after_create_session`.
+            session: as in `after_create_session`; `session.complete` tells whether the run came to its end, rather than
+                by an error or a signal.
         """
 
     def next_step(self, step: int) -> int | None:
@@ -120,15 +138,15 @@ class AggregativeSessionRunHook:
 
     @abstractmethod
     def support_aggregation(self) -> bool:
-        """Whether the hooks that the replicas made are one: if True, only the first replica's is called."""
+        """Whether one instance serves all replicas, and is fed the mean of what it monitors; else each has its own."""
 
     @abstractmethod
     def support_sync_workers(self) -> bool:
-        """Whether the hook keeps the workers of a distributed job in step: if True, every worker calls it."""
+        """Whether it acts on all workers of a distributed job at the same step; else each acts on its own."""
 
     @abstractmethod
     def run_inter_mode(self) -> bool:
-        """Whether the hook runs the inter mode of `mox.run(inter_mode=...)`, as validation while training does."""
+        """Whether it drives the inter mode of `mox.run(inter_mode=...)`, as validation while training does."""
 
 
 def missing_methods(hook_class: type) -> list[str]:

@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from attrs import define, field
 
+from mox_core.engine import fetches as fetching
+from mox_core.engine.state import HOOKS
+from mox_core.engine.updates import state_variable
 from mox_core.errors import UsageError
+from mox_core.session_hooks import AggregativeSessionRunHook
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from mox_core.engine.modelgraph import ModelGraph
+    from mox_core.engine.saving import BestWeights
     from mox_core.engine.steps import Outcome, Steps
-    from mox_core.session_hooks import AggregativeSessionRunHook
+
+
+def hook_variable(hook: AggregativeSessionRunHook, name: str, initial_value: Any) -> tf.Variable:
+    """Returns a variable in which a hook remembers something, so that a resumed run goes on with it.
+
+    It is called `hooks/<class>/<name>`, `hooks/<class>/<name>_1` for a second hook of the class, and saved with the
+    model. A run that starts from checkpoint_path begins with the initial value. To be called in the hook's `__init__`;
+    the value is read by `variable.numpy()` from `after_create_session` on, and changed by `variable.assign(value)` in
+    `after_run`: a checkpoint of that step holds it.
+
+    Args:
+        hook: whose variable it is.
+        name: what it is called.
+        initial_value: a number or an array; its type is the variable's.
+
+    Raises:
+        UsageError: outside `model_fn`.
+    """
+    if tf.executing_eagerly():
+        kind = type(hook).__name__
+        raise UsageError(f"{kind} was made outside of model_fn, where its state cannot be saved: make it inside.")
+    return state_variable(f"{HOOKS}{type(hook).__name__}/{name}", lambda: initial_value)
 
 
 @define
 class Session:
-    """What hooks get as `session`: it computes tensors of the graph that `model_fn` made."""
+    """What hooks get as `session`: it computes tensors of the graph that `model_fn` made.
+
+    Attributes:
+        complete: in `end`: whether the run came to its end, rather than by an error or a signal.
+    """
 
     _steps: Steps
+    _best: BestWeights | None = None
+    complete: bool = False
 
     @property
     def graph(self) -> tf.Graph:
@@ -28,8 +62,39 @@ class Session:
         return self._steps.graph.graph
 
     def run(self, fetches: Any, feed_dict: Mapping[tf.Tensor, Any] | None = None) -> Any:
-        """Computes tensors on the inputs of the last step that a hook saw, without running a training step."""
-        return self._steps.evaluate(fetches, feed_dict)
+        """Computes tensors on the inputs of the last step that a hook saw, without running a training step.
+
+        Raises:
+            UsageError: where something cannot be fetched or fed, or a placeholder is not fed.
+        """
+        graph, who = self._steps.graph, "session.run"
+        nest, feeds = fetching.fetched(fetches, graph, who), fetching.fed(feed_dict, graph, who)
+        wanted = fetching.once(nest, graph=graph, effects=False)
+        try:
+            values = self._steps.evaluate(list(wanted.values()), feeds)
+        except Exception as error:
+            if names := fetching.hungry(nest, feeds, graph):
+                raise UsageError(
+                    f"session.run computes from the placeholders {_quoted(names)}: feed them in its feed_dict."
+                ) from error
+            raise
+        return fetching.filled(nest, dict(zip(wanted, values, strict=True)))
+
+    def save_best(self) -> str:
+        """Keeps the present weights as the best, in place of those kept before, and returns their checkpoint."""
+        return self._best_weights().save()
+
+    def restore_best(self) -> str:
+        """Gives the model and its optimizers the values that `save_best` kept, and returns their checkpoint.
+
+        The global step, the position in the input and the state of hooks stay as they are.
+        """
+        return self._best_weights().restore()
+
+    def _best_weights(self) -> BestWeights:
+        if self._best is None:
+            raise UsageError("the best weights are kept and restored while training, in the hooks of TRAIN only.")
+        return self._best
 
 
 @define
@@ -56,6 +121,7 @@ class RunContext:
         step: the local step that is run.
         global_step: the global step with which it is run.
         original_args: what all hooks together fetch and feed in this step.
+        learning_rate: in `after_run`, the learning rate of the step; None without an optimizer that has one.
     """
 
     session: Session
@@ -63,8 +129,9 @@ class RunContext:
     global_step: int
     _hook: AggregativeSessionRunHook
     _coordinator: Coordinator
-    _inter_mode: Callable[[AggregativeSessionRunHook, int], dict[str, float]] | None
+    _inter_mode: Callable[[AggregativeSessionRunHook, int, int], dict[str, float]] | None
     original_args: Any = None
+    learning_rate: float | None = None
 
     def request_stop(self) -> None:
         """Ends the run after the current step."""
@@ -77,6 +144,8 @@ class RunContext:
 
     def run_inter_mode(self, max_steps: int) -> dict[str, float]:
         """Runs the inter mode with the present weights, from the beginning of its input.
+
+        Hooks that ask at the same step for as many batches share one evaluation.
 
         Args:
             max_steps: how many batches at most; fewer if the input ends before.
@@ -94,7 +163,7 @@ class RunContext:
                 "pass inter_mode=mox.ModeKeys.EVAL to mox.run."
             )
             raise UsageError(msg)
-        return self._inter_mode(self._hook, max_steps)
+        return self._inter_mode(self._hook, max_steps, self.global_step)
 
 
 @define
@@ -104,31 +173,49 @@ class HookRunner:
     Attributes:
         hooks: the hooks of the spec.
         coordinator: knows whether one of them has asked to stop.
+        session: what they are given.
     """
 
     hooks: Sequence[AggregativeSessionRunHook]
     _steps: Steps
-    _inter_mode: Callable[[AggregativeSessionRunHook, int], dict[str, float]] | None = None
+    _inter_mode: Callable[[AggregativeSessionRunHook, int, int], dict[str, float]] | None = None
+    _best: BestWeights | None = None
     coordinator: Coordinator = field(factory=Coordinator)
-    _session: Session = field(init=False)
+    session: Session = field(init=False)
     _placeholders: list[str] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._session = Session(self._steps)
+        self.session = Session(self._steps, self._best)
         self._placeholders = list(self._steps.graph.placeholders())
 
-    def begin(self) -> None:
-        """Calls begin and after_create_session."""
-        with self._steps.graph.graph.as_default():
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """Calls begin and after_create_session, and end of each hook that has begun in whichever way the block ends."""
+        begun: list[AggregativeSessionRunHook] = []
+        try:
+            with self._steps.graph.graph.as_default():
+                for hook in self.hooks:
+                    hook.begin()
+                    begun.append(hook)
             for hook in self.hooks:
-                hook.begin()
-        for hook in self.hooks:
-            hook.after_create_session(self._session, self.coordinator)
+                hook.after_create_session(self.session, self.coordinator)
+            yield
+        except BaseException:
+            self._end(begun)
+            raise
+        if errors := self._end(begun):
+            raise errors[0]
 
-    def end(self) -> None:
-        """Calls end."""
-        for hook in self.hooks:
-            hook.end(self._session)
+    def _end(self, hooks: Sequence[AggregativeSessionRunHook]) -> list[Exception]:
+        """Calls end of all, whatever one of them raises, and says what they raised."""
+        errors = []
+        for hook in hooks:
+            try:
+                hook.end(self.session)
+            except Exception as error:  # noqa: BLE001  (all are to end)
+                tf.get_logger().error("%s.end: %s: %s", type(hook).__name__, type(error).__name__, error)
+                errors.append(error)
+        return errors
 
     def next_step(self, step: int) -> int | None:
         """The next local step that some hook wants to see; every step where placeholders are to be fed."""
@@ -140,52 +227,54 @@ class HookRunner:
     def run(self, step: int, global_step: int, *, record: bool) -> Outcome:
         """Runs one step with the hooks that want it around it."""
         present = [hook for hook in self.hooks if hook.next_step(step) == step]
-        contexts = {
-            id(hook): RunContext(self._session, step, global_step, hook, self.coordinator, self._inter_mode)
-            for hook in present
-        }
-        asked = [(hook, hook.before_run(contexts[id(hook)])) for hook in present]
+        contexts = [
+            RunContext(self.session, step, global_step, hook, self.coordinator, self._inter_mode) for hook in present
+        ]
+        graph = self._steps.graph
         feeds: dict[tf.Tensor, Any] = {}
-        for hook, args in asked:
-            for tensor, value in (getattr(args, "feed_dict", None) or {}).items():
-                feeds[tensor] = _fed(tensor, value, hook)
+        nests: list[Any] = []
+        for hook, context in zip(present, contexts, strict=True):
+            context.original_args = args = hook.before_run(context)
+            who = type(hook).__name__
+            feeds |= fetching.fed(getattr(args, "feed_dict", None), graph, who)
+            asked = getattr(args, "fetches", None)
+            nests.append([] if asked is None else [fetching.fetched(asked, graph, who)])
         self._check_fed(feeds)
-        fetches = {
-            str(n): args.fetches for n, (_, args) in enumerate(asked) if getattr(args, "fetches", None) is not None
-        }
-        outcome = self._steps.one(record=record, feeds=feeds, fetches=fetches or None)
-        if outcome.steps:
-            for number, (hook, args) in enumerate(asked):
-                results = (outcome.fetched or {}).get(str(number))
-                contexts[id(hook)].original_args = args
+        wanted = fetching.once(*nests, graph=graph, effects=True)
+        outcome = self._steps.one(record=record, feeds=feeds, fetches=list(wanted.values()) or None)
+        if outcome.values is not None:
+            fetched = dict(zip(wanted, outcome.fetched or (), strict=True))
+            for hook, context, nest in zip(present, contexts, nests, strict=True):
+                context.learning_rate = outcome.values.get("learning_rate")
+                results = fetching.filled(nest[0], fetched) if nest else None
                 values = tf.compat.v1.train.SessionRunValues(results=results, options=None, run_metadata=None)
-                hook.after_run(contexts[id(hook)], values)
+                hook.after_run(context, values)
         return outcome
 
     def _check_fed(self, feeds: Mapping[tf.Tensor, Any]) -> None:
         fed = {tensor.op.name for tensor in feeds}
-        if hungry := [name for name in self._placeholders if name not in fed]:
-            msg = (
-                f"nobody feeds the placeholders {', '.join(map(repr, hungry))} that model_fn made. "
-                "Return a hook that does: hooks=[mox.FeedSessionRunHook(feed_dict={placeholder: value})]."
-            )
-            raise UsageError(msg)
+        if names := [name for name in self._placeholders if name not in fed]:
+            raise _nobody_feeds(names, self._steps.graph)
 
 
-def _fed(tensor: tf.Tensor, value: Any, hook: AggregativeSessionRunHook) -> tf.Tensor:
-    try:
-        fed = tf.convert_to_tensor(value, dtype_hint=tensor.dtype)
-        if fed.dtype != tensor.dtype:
-            fed = tf.cast(fed, tensor.dtype)
-    except (TypeError, ValueError, tf.errors.OpError) as error:
-        msg = (
-            f"{type(hook).__name__} feeds {tensor.op.name!r} with {type(value).__name__}, "
-            f"which is no {tensor.dtype.name}: {error}"
-        )
-        raise UsageError(msg) from error
-    if not tensor.shape.is_compatible_with(fed.shape):
-        msg = (
-            f"{type(hook).__name__} feeds {tensor.op.name!r} of shape {tensor.shape} with a value of shape {fed.shape}."
-        )
-        raise UsageError(msg)
-    return fed
+def check_fed(graph: ModelGraph, hooks: Sequence[AggregativeSessionRunHook]) -> None:
+    """Refuses placeholders that no hook can feed, before anything is written.
+
+    Raises:
+        UsageError: with their names.
+    """
+    base = AggregativeSessionRunHook.before_run
+    names = list(graph.placeholders())
+    if names and all(type(hook).before_run is base for hook in hooks):
+        raise _nobody_feeds(names, graph)
+
+
+def _nobody_feeds(names: Sequence[str], graph: ModelGraph) -> UsageError:
+    return UsageError(
+        f"nobody feeds the placeholders {_quoted(names)} that model_fn made in {graph.mode}. "
+        "Return a hook that does: hooks=[mox.FeedSessionRunHook(feed_dict={placeholder: value})]."
+    )
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

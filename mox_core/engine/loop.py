@@ -107,16 +107,16 @@ class Loop:
 
     def run(self) -> Result:
         """Runs until the limit, the end of the input, a hook or a signal, and says which."""
-        self.hooks.begin()
-        stopped_by = self._stopped()
-        while stopped_by is None:
-            began = time.perf_counter()
-            outcome = self._call()
-            self._account(outcome, time.perf_counter() - began)
-            if outcome.values is not None:
-                self._report(outcome.values)
-            stopped_by = self._stopped() or ("end of input" if outcome.ended else None)
-        self.hooks.end()
+        with self.hooks.running():
+            stopped_by = self._stopped()
+            while stopped_by is None:
+                began = time.perf_counter()
+                outcome = self._call()
+                self._account(outcome, time.perf_counter() - began)
+                if outcome.values is not None:
+                    self._report(outcome.values)
+                stopped_by = self._stopped() or ("end of input" if outcome.ended else None)
+            self.hooks.session.complete = not self.interrupts.received
         for observer in self.observers:
             observer.finish()
         last = {name: float(value) for name, value in (self._last or {}).get("log", {}).items()}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import define, field
 
+from mox_core.engine import checkpoint
 from mox_core.engine.checkpoint import BASENAME, exists, own_prefixes
-from mox_core.engine.state import POSITIONS, SEED, RunState
+from mox_core.engine.state import HOOKS, POSITIONS, SEED, RunState
+from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from mox_core.engine.loop import Seen
@@ -122,6 +125,57 @@ class PeriodicSaver:
     def finish(self) -> None:
         """Saves the last step."""
         self.saver.save()
+
+
+@define
+class BestWeights:
+    """The checkpoint that a hook keeps as the best: one, in `<log_dir>/best`, or in a temporary folder without log_dir.
+
+    Attributes:
+        saver: that of the run; None without log_dir.
+        state: what is saved.
+    """
+
+    saver: Saver | None
+    state: RunState
+    _own: Saver | None = field(default=None, init=False)
+
+    def save(self) -> str:
+        """Writes the present weights, removes those kept before, and returns the prefix."""
+        saver = self._opened()
+        prefix = saver.save()
+        for old in own_prefixes(saver.log_dir):
+            if old != prefix:  # of a later step too: what a run left that was killed, and went on from an earlier one
+                _remove(old)
+        return prefix
+
+    def restore(self) -> str:
+        """Gives the model and its optimizers the values kept, and returns the prefix.
+
+        Raises:
+            CheckpointError: where there are none.
+        """
+        folder = self._opened().log_dir
+        found = checkpoint.newest(folder)
+        if found is None:
+            msg = f"there are no best weights in {str(folder)!r}: a hook has to save them before it restores them."
+            raise CheckpointError(msg)
+        weights = {name: each for name, each in self.state.store.by_name.items() if not name.startswith(HOOKS)}
+        checkpoint.restore(found, weights, partial=False)
+        if self.saver:
+            self.saver.last_step = None  # what it has written of this step are other weights
+        return found.prefix
+
+    def close(self) -> None:
+        """Removes a temporary folder."""
+        if self._own and not self.saver:
+            shutil.rmtree(self._own.log_dir, ignore_errors=True)
+
+    def _opened(self) -> Saver:
+        if self._own is None:
+            folder = self.saver.log_dir / "best" if self.saver else Path(tempfile.mkdtemp(prefix="mox-best-"))
+            self._own = Saver(folder, self.state, max_to_keep=1)
+        return self._own
 
 
 def _sweep(log_dir: Path) -> None:

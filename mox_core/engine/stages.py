@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mox_core.engine import (
     checkpoint,
     export,
+    hooks,
     inputs,
     inter,
     logs,
@@ -62,7 +63,7 @@ def build_graph(
     job: Job, pipeline: inputs.InputPipeline, state: RunState, writer: tf.summary.SummaryWriter | None
 ) -> modelgraph.ModelGraph:
     """Calls `model_fn` in the mode of the run, with the optimizers where it trains."""
-    return modelgraph.build(
+    graph = modelgraph.build(
         job.model_fn,
         job.run_mode,
         state,
@@ -71,6 +72,8 @@ def build_graph(
         outputs=job.output_fn is not None,
         writer=writer,
     )
+    hooks.check_fed(graph, hooks_of(job, graph))
+    return graph
 
 
 def build_inter_mode(
@@ -86,7 +89,7 @@ def build_inter_mode(
         return None
     pipeline = inputs.build(job.input_fn, job.inter_mode, batching, seed=state.seed)
     twin = modelgraph.build(job.model_fn, job.inter_mode, state, pipeline.specs, watch=inter.monitored)
-    return inter.InterMode(twin, pipeline, graph.spec.hooks)
+    return inter.InterMode(twin, pipeline, graph.spec.hooks, job.log_dir)
 
 
 def build_export(job: Job, pipeline: inputs.InputPipeline, state: RunState) -> modelgraph.ModelGraph | None:

@@ -9,6 +9,8 @@ from mox_core.engine.variables import VariableStore
 GLOBAL_STEP = "global_step"
 POSITIONS = "mox/input_positions"
 SEED = "mox/seed"
+HOOKS = "hooks/"
+"""What the names of variables begin with in which hooks remember something."""
 
 
 class RunState:

@@ -52,7 +52,15 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
     "mox-tfrecord": {
-        "mox_api": ("write_image_classification_tfrecords",),
+        "mox_api": (
+            "BaseTFRecordDataset",
+            "BaseTFRecordMetadata",
+            "ImageClassificationTFRecordDataset",
+            "ImageClassificationTFRecordMetadata",
+            "get_tfrecord",
+            "tfexample_decoder",
+            "write_image_classification_tfrecords",
+        ),
         "mox_commands": ("tfrecord",),
     },
 }

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mox_core as mox
 from mox_core.engine.sources import SampleSource
@@ -169,18 +170,169 @@ def test_a_hook_that_is_missing_in_the_inter_mode_is_refused_before_training(tra
         assert list(tmp_path.iterdir()) == []
 
 
-def test_placeholders_in_the_inter_mode_are_refused_before_training(train, regression):
+class Feeding(mox.AggregativeSessionRunHook):
+    """Feeds 1, 2, 3, ..., and tells what is called."""
+
+    def __init__(self, placeholder, mode, calls):
+        super().__init__()
+        self.placeholder, self.mode, self.calls, self.fed = placeholder, mode, calls, 0
+
+    def begin(self):
+        self.calls.append(f"{self.mode} begin")
+
+    def before_run(self, run_context):
+        del run_context
+        self.fed += 1
+        return tf.compat.v1.train.SessionRunArgs(None, feed_dict={self.placeholder: self.fed})
+
+    def after_run(self, run_context, run_values):
+        del run_values
+        self.calls.append(f"{self.mode} step {run_context.step} of {run_context.global_step}")
+
+    def end(self, session):
+        del session
+        self.calls.append(f"{self.mode} end")
+
+    def support_aggregation(self):
+        return False
+
+    def support_sync_workers(self):
+        return False
+
+    def run_inter_mode(self):
+        return False
+
+
+def _fed_model_fn(regression, calls, hooks, *, feeding=("EVAL",), also=()):
     def model_fn(inputs, mode):
         spec = regression.model_fn(inputs, mode)
-        scale = 1.0 if mode == mox.ModeKeys.TRAIN else tf.compat.v1.placeholder(tf.float32, [], name="scale")
-        return mox.ModelSpec(loss=spec.loss, hooks=[Validating({"loss": spec.loss * scale})])
+        hooks[mode] = [Validating({"fed": tf.constant(0.0)})]
+        if mode in feeding or mode in also:
+            fed = tf.compat.v1.placeholder(tf.float32, [], name="fed")
+            hooks[mode] = [Validating({"fed": fed, "loss": spec.loss})]
+            hooks[mode] += [Feeding(fed, mode, calls)] if mode in feeding else []
+        return mox.ModelSpec(loss=spec.loss, hooks=hooks[mode])
 
-    with pytest.raises(mox.UsageError) as refusal:
+    return model_fn
+
+
+def test_placeholders_of_the_inter_mode_are_fed_by_its_own_hooks(train, regression):
+    """40 samples in batches of 7, the last of 5: 1 to 6, then 8 to 13, weighted by samples.
+
+    7 is for the step that finds the end of the input.
+    """
+    calls, hooks = [], {}
+    train(8, model_fn=_fed_model_fn(regression, calls, hooks), batch_size=7)
+    got = hooks["TRAIN"][0].got
+    expected = [sum(7 * n for n in range(1, 6)) + 5 * 6, sum(7 * n for n in range(8, 13)) + 5 * 13]
+    assert [means["fed"] for _, means in got] == [pytest.approx(total / 40) for total in expected]
+    losses = [_mean_loss(regression, steps, 7) for steps in (4, 8)]
+    np.testing.assert_allclose([means["loss"] for _, means in got], losses, rtol=1e-4)
+    steps = [f"EVAL step {step} of {at}" for at in (3, 7) for step in range(6)]
+    assert calls == ["EVAL begin", *steps, "EVAL end"]
+
+
+def test_hooks_of_the_inter_mode_end_when_the_training_fails(train, regression):
+    def fail(mode):
+        raise RuntimeError(mode)
+
+    calls, hooks = [], {}
+    inner = _fed_model_fn(regression, calls, hooks)
+
+    def model_fn(inputs, mode):
+        spec = inner(inputs, mode)
+        if mode == mox.ModeKeys.TRAIN:
+            hooks[mode][0].after_run = lambda context, values: (
+                Validating.after_run(hooks[mode][0], context, values),
+                fail(mode),
+            )
+        return spec
+
+    with pytest.raises(RuntimeError, match=r"^TRAIN$"):
         train(8, model_fn=model_fn)
+    assert calls[-1] == "EVAL end"
+
+
+def test_a_hook_of_the_inter_mode_may_end_an_evaluation_and_not_the_training(train, regression):
+    calls, hooks = [], {}
+    inner = _fed_model_fn(regression, calls, hooks)
+
+    def model_fn(inputs, mode):
+        spec = inner(inputs, mode)
+        if mode == mox.ModeKeys.EVAL:
+            hooks[mode][1].after_run = lambda context, values: context.request_stop()  # noqa: ARG005
+        return spec
+
+    _, _, result = train(8, model_fn=model_fn)
+    assert [means["fed"] for _, means in hooks["TRAIN"][0].got] == [1.0, 2.0]
+    assert result.stopped_by == "max_number_of_steps"
+
+
+def test_placeholders_that_nobody_feeds_in_the_inter_mode_are_refused_before_training(train, regression, tmp_path):
+    model_fn = _fed_model_fn(regression, [], {}, feeding=(), also=("EVAL",))
+    with pytest.raises(mox.UsageError) as refusal:
+        train(8, model_fn=model_fn, log_dir=tmp_path / "log")
     assert str(refusal.value) == (
-        "model_fn makes the placeholders 'scale' in EVAL, and nothing feeds placeholders in the inter mode: "
-        "make them in TRAIN only."
+        "nobody feeds the placeholders 'fed' that model_fn made in EVAL. Return a hook that does: "
+        "hooks=[mox.FeedSessionRunHook(feed_dict={placeholder: value})]."
     )
+    assert list(tmp_path.iterdir()) == []
+
+
+def _scalars(folder):
+    """What TensorBoard would show: tag to the values by step."""
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    tags = accumulator.Tags()["tensors"]
+    return {tag: {e.step: float(tf.make_ndarray(e.tensor_proto)) for e in accumulator.Tensors(tag)} for tag in tags}
+
+
+def test_means_are_written_beside_the_summaries_of_the_training_under_the_same_tags(train, regression, tmp_path):
+    got, _, _ = train(8, log_dir=tmp_path, save_summary_steps=1)
+    assert _scalars(tmp_path / "eval") == {"loss": {step: pytest.approx(means["loss"]) for step, means in got}}
+    losses = regression.train(8, batch_size=8, rate=0.1).losses
+    assert _scalars(tmp_path)["loss"] == {step: pytest.approx(losses[step], rel=1e-4) for step in range(8)}
+
+
+def test_a_run_without_an_evaluation_leaves_no_file_for_its_means(train, tmp_path):
+    train(3, log_dir=tmp_path)
+    assert not (tmp_path / "eval").exists()
+
+
+def test_hooks_that_evaluate_at_the_same_step_share_the_evaluation(train, regression, tmp_path):
+    read = []
+
+    def input_fn(mode):
+        def note(features, targets):
+            read.append(mode)
+            return features, targets
+
+        def py_note(features, targets):
+            features, targets = tf.numpy_function(note, [features, targets], [tf.float32, tf.float32])
+            return tf.ensure_shape(features, [3]), tf.ensure_shape(targets, [])
+
+        dataset = regression.input_fn(mode)
+        return dataset.map(py_note) if mode == mox.ModeKeys.EVAL else dataset
+
+    hooks = {}
+
+    def model_fn(inputs, mode):
+        spec = regression.model_fn(inputs, mode)
+        hooks[mode] = [Validating({"loss": spec.loss}), Validating({"loss": spec.loss, "three": 3.0})]
+        return mox.ModelSpec(loss=spec.loss, hooks=hooks[mode])
+
+    train(8, model_fn=model_fn, input_fn=input_fn, log_dir=tmp_path)
+    assert len(read) == 2 * 40
+    first, second = (dict(hook.got) for hook in hooks["TRAIN"])
+    assert {step: {**means, "three": 3.0} for step, means in first.items()} == second
+    events = list((tmp_path / "eval").glob("events*"))
+    records = [tf.compat.v1.Event.FromString(r.numpy()) for r in tf.data.TFRecordDataset(list(map(str, events)))]
+    assert sorted((v.tag, e.step) for e in records for v in e.summary.value) == [
+        ("loss", 3),
+        ("loss", 7),
+        ("three", 3),
+        ("three", 7),
+    ]
 
 
 def test_inter_mode_without_a_hook_that_runs_it_trains_as_ever(train, regression):

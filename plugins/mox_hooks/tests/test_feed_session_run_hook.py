@@ -1,5 +1,7 @@
 """`FeedSessionRunHook` (the manual's chapter 4.5.1): what is fed is what the step computes with."""
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -91,6 +93,12 @@ def test_each_step_is_fed_what_feed_dict_holds_then():
     assert [step["fed"].tolist() for step in windows] == [[0, 0], [1], [2], [3], [4]]
 
 
+def test_a_value_that_is_a_function_is_called_for_each_step():
+    numbers = itertools.count(5)
+    _, windows = _run(_echo(tf.float32, [2], lambda fed: {fed: lambda: [next(numbers), 0]}), steps=3)
+    assert [step["fed"].tolist() for step in windows] == [[5, 0], [6, 0], [7, 0]]
+
+
 @pytest.mark.parametrize(
     ("dtype", "value", "expected"),
     [
@@ -138,11 +146,15 @@ class _Silent(mox.AggregativeSessionRunHook):
 
 
 @pytest.mark.parametrize(
-    "hooks",
-    [lambda _: [], lambda _: [_Silent()], lambda other: [mox.FeedSessionRunHook({other: 1.0})]],
+    ("hooks", "written"),
+    [
+        (lambda _: [], []),
+        (lambda _: [_Silent()], []),
+        (lambda other: [mox.FeedSessionRunHook({other: 1.0})], ["model.ckpt-0.index"]),
+    ],
     ids=["no hook", "a hook that wants no step", "a hook that feeds another placeholder"],
 )
-def test_a_placeholder_that_nobody_feeds_is_refused_by_name(hooks):
+def test_a_placeholder_that_nobody_feeds_is_refused_by_name(hooks, written, tmp_path):
     def model_fn(inputs, mode):
         del inputs, mode
         other = tf.compat.v1.placeholder_with_default(0.0, [])
@@ -151,11 +163,13 @@ def test_a_placeholder_that_nobody_feeds_is_refused_by_name(hooks):
         return mox.ModelSpec(loss=loss, output_info={"loss": loss}, hooks=hooks(other))
 
     with pytest.raises(mox.UsageError) as refusal:
-        _run(model_fn)
+        _run(model_fn, log_dir=tmp_path / "log")
     assert str(refusal.value) == (
-        "nobody feeds the placeholders 'loss_scale' that model_fn made. Return a hook that does: "
+        "nobody feeds the placeholders 'loss_scale' that model_fn made in TRAIN. Return a hook that does: "
         "hooks=[mox.FeedSessionRunHook(feed_dict={placeholder: value})]."
     )
+    # Where no hook overrides before_run it is known before anything is written, else at the first step.
+    assert [path.name for path in tmp_path.glob("log/*.index")] == written
 
 
 def test_a_placeholder_with_a_default_needs_no_hook():

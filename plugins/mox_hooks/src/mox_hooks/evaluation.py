@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
-from mox_core import AggregativeSessionRunHook, UsageError
+from mox_hooks.schedule import EvaluationHook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import tensorflow as tf
 
-class LogEvaluationMetricHook(AggregativeSessionRunHook):
+
+class LogEvaluationMetricHook(EvaluationHook):
     """Logs means over validation data every so many epochs of training.
 
     `model_fn` returns it in both modes: the one of TRAIN keeps the schedule, the one of EVAL says what is averaged. It
-    needs `mox.run(..., inter_mode=mox.ModeKeys.EVAL)`.
-
-    An evaluation follows every ceil(samples_in_train * evaluate_every_n_epochs / batch_size) steps, and goes through
-    ceil(samples_in_eval / batch_size) batches from the beginning of the validation input, or all if there are fewer.
+    needs `mox.run(..., inter_mode=mox.ModeKeys.EVAL)`. See `EvaluationHook` for the schedule.
 
     Args:
         monitor_info: name to scalar tensor.
@@ -43,56 +39,11 @@ class LogEvaluationMetricHook(AggregativeSessionRunHook):
         evaluate_every_n_epochs: float = 1,
         prefix: str = "[VALIDATION METRICS]",
     ) -> None:
-        super().__init__()
-        if not monitor_info:
-            raise UsageError(
-                f"monitor_info of {type(self).__name__} is {monitor_info!r}; give names and scalar tensors."
-            )
-        numbers = {
-            "batch_size": batch_size,
-            "samples_in_train": samples_in_train,
-            "samples_in_eval": samples_in_eval,
-            "evaluate_every_n_epochs": evaluate_every_n_epochs,
-        }
-        for name, value in numbers.items():
-            if not value > 0:
-                raise UsageError(f"{name} of {type(self).__name__} is {value!r}; it must be above 0.")
-        self.monitor_info = monitor_info
-        # Rounded: 1100 * 1.1 / 10 is 121.00000000000003, and means 121 steps.
-        steps = round(samples_in_train * evaluate_every_n_epochs / batch_size, 6)
-        self._period = max(1, math.ceil(steps))
-        self._eval_steps = math.ceil(samples_in_eval / batch_size)
-        self._prefix = prefix
-        self._first_step = 0
-
-    def after_create_session(self, session: Any, coord: Any) -> None:
-        """Learn at which global step the run begins: a resumed run keeps the schedule."""
-        del coord
-        self._first_step = int(session.run(tf.compat.v1.train.get_global_step(session.graph)))
-
-    def next_step(self, step: int) -> int | None:
-        """Return the last step of the period."""
-        return step + -(self._first_step + step + 1) % self._period
-
-    def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Evaluate, and log the means."""
-        del run_values
-        means = run_context.run_inter_mode(self._eval_steps)
-        self.log(run_context.global_step, means)
-
-    def log(self, step: int, means: Mapping[str, float]) -> None:
-        """Write the line of the manual's chapter 4.5.2."""
-        values = [f"{name}: {value:.3f}" for name, value in means.items()]
-        tf.get_logger().info(" ".join([self._prefix, f"step: {step}", *values]))
-
-    def support_aggregation(self) -> bool:
-        """One evaluation serves all replicas."""
-        return True
-
-    def support_sync_workers(self) -> bool:
-        """Workers evaluate at the same step."""
-        return True
-
-    def run_inter_mode(self) -> bool:
-        """It does nothing else."""
-        return True
+        super().__init__(
+            monitor_info,
+            batch_size,
+            samples_in_train=samples_in_train,
+            samples_in_eval=samples_in_eval,
+            evaluate_every_n_epochs=evaluate_every_n_epochs,
+            prefix=prefix,
+        )

@@ -15,13 +15,15 @@ if TYPE_CHECKING:
 class FeedSessionRunHook(AggregativeSessionRunHook):
     """Feeds placeholders in every step.
 
+    A value may be a function of no arguments: it is called for each step, and gives that step's value.
+
     Example:
         images = tf.compat.v1.placeholder(tf.float32, [16, 784])
         ...
-        return mox.ModelSpec(loss=loss, hooks=[mox.FeedSessionRunHook(feed_dict={images: array})])
+        return mox.ModelSpec(loss=loss, hooks=[mox.FeedSessionRunHook(feed_dict={images: next_images})])
 
     Attributes:
-        feed_dict: placeholder to value. Change the values between steps to feed others.
+        feed_dict: placeholder to value, or to a function that gives it. A subclass may change it between steps too.
     """
 
     def __init__(self, feed_dict: Mapping[tf.Tensor, Any]) -> None:
@@ -31,7 +33,10 @@ class FeedSessionRunHook(AggregativeSessionRunHook):
     def before_run(self, run_context: Any) -> Any:
         """Feed what `feed_dict` holds now."""
         del run_context
-        return tf.compat.v1.train.SessionRunArgs(fetches=None, feed_dict=self.feed_dict) if self.feed_dict else None
+        if not self.feed_dict:
+            return None
+        values = {placeholder: value() if callable(value) else value for placeholder, value in self.feed_dict.items()}
+        return tf.compat.v1.train.SessionRunArgs(fetches=None, feed_dict=values)
 
     def support_aggregation(self) -> bool:
         """Each replica has placeholders of its own."""

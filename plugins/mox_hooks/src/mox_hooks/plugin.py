@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 def mox_api() -> Iterator[ApiOffer]:
     """Offer the hooks under `mox.`."""
     yield ApiOffer(
+        name="EarlyStoppingHook",
+        target="mox_hooks.stopping:EarlyStoppingHook",
+        summary="ends the training when validation no longer gets better",
+    )
+    yield ApiOffer(
         name="FeedSessionRunHook",
         target="mox_hooks.feed:FeedSessionRunHook",
         summary="feeds placeholders of model_fn, each step",
@@ -22,4 +27,9 @@ def mox_api() -> Iterator[ApiOffer]:
         name="LogEvaluationMetricHook",
         target="mox_hooks.evaluation:LogEvaluationMetricHook",
         summary="logs means over validation data while training",
+    )
+    yield ApiOffer(
+        name="PlateauLREarlyStoppingHook",
+        target="mox_hooks.stopping:PlateauLREarlyStoppingHook",
+        summary="lowers the learning rate on plateaus of validation, and ends the training after several",
     )
