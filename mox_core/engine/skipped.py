@@ -36,7 +36,7 @@ class SkipReport:
         self.raise_error()
         for expected, next_position in zip(before.tolist(), after.tolist(), strict=True):
             for position in range(expected, next_position - 1):
-                self._note(source, self._name(source, seed, position))
+                self._note(source, source.name_at(position, seed))
         return True
 
     def tail(self, source: SampleSource, seed: int, first: np.int64, stop: np.int64) -> bool:
@@ -47,14 +47,17 @@ class SkipReport:
             position -= 1
         missing = range(position + 1, int(stop))
         if len(missing) >= source.num_samples:
-            name = self._name(source, seed, missing[0])
-            self._fail(
-                f"none of the {source.num_samples} samples could be read, from {name!r} on. "
-                "Check that the files are there and are what the data set expects."
-            )
+            self.nothing_read(source, seed, missing[0])
         for each in missing:
-            self._note(source, self._name(source, seed, each))
+            self._note(source, source.name_at(each, seed))
         return False
+
+    def nothing_read(self, source: SampleSource, seed: int, position: int) -> None:
+        """Ends the run: of a whole epoch from a position on, no sample can be read."""
+        self._fail(
+            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, seed)!r} on. "
+            "Check that the files are there and are what the data set expects."
+        )
 
     def raise_error(self) -> None:
         """Raises the error that ended the input, if one did."""
@@ -78,11 +81,6 @@ class SkipReport:
     def _fail(self, message: str) -> None:
         self.error = self.error or DataError(message)  # reading ahead goes on behind the first error
         raise self.error
-
-    @staticmethod
-    def _name(source: SampleSource, seed: int, position: int) -> str:
-        with tf.init_scope():
-            return source.describe(int(source.index_at(tf.constant(position, tf.int64), seed)))
 
     @staticmethod
     def _can_be_read(source: SampleSource, seed: int, position: int) -> bool:

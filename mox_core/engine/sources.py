@@ -87,6 +87,11 @@ class SampleSource:
         last = tf.constant(self.num_samples - 1, tf.int64)
         return tf.random.experimental.index_shuffle(offset, key, last)  # type: ignore[attr-defined]  # not in the stubs
 
+    def name_at(self, position: int, seed: int) -> str:
+        """Returns the name of the sample at a position, for messages."""
+        with tf.init_scope():
+            return self.describe(int(self.index_at(tf.constant(position, tf.int64), seed)))
+
     def dataset(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
         """Returns (next position, features) from a position on; the next position is where a resumed run would start.
 

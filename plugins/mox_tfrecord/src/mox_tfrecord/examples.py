@@ -1,56 +1,72 @@
-"""`tf.train.Example` without TensorFlow, which takes seconds to load: the same bytes, read as messages of our own."""
+"""What a `tf.train.Example` must hold: features by name, as `tf.io.parse_single_example` takes them."""
 
 from __future__ import annotations
 
-import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from google.protobuf.message import DecodeError
+import numpy as np
+import tensorflow as tf
 
-_Field = descriptor_pb2.FieldDescriptorProto
-_PACKAGE = "mox_tfrecord"
-_MESSAGES: dict[str, dict[str, tuple[int, bool, Any]]] = {
-    "BytesList": {"value": (1, True, _Field.TYPE_BYTES)},
-    "FloatList": {"value": (1, True, _Field.TYPE_FLOAT)},
-    "Int64List": {"value": (1, True, _Field.TYPE_INT64)},
-    "Feature": {"bytes": (1, False, "BytesList"), "float": (2, False, "FloatList"), "int64": (3, False, "Int64List")},
-    "Named": {"key": (1, False, _Field.TYPE_BYTES), "value": (2, False, "Feature")},
-    "Features": {"feature": (1, True, "Named")},
-    "Example": {"features": (1, False, "Features")},
-}
-"""Message to field to number, whether it is repeated, and type: those of tensorflow/core/example."""
+from mox_core.errors import DataError, UsageError
 
-Features = dict[str, tuple[str, list[Any]]]
-"""Name to type (bytes, float, int64, or none for an empty feature) and values."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mox_tfrecord.sources import Records
+
+_LOOK_AT_MOST = 10  # records, until one can be read
 
 
-def parse_example(content: bytes) -> Features | None:
-    """Returns the features of a serialized Example, by name; None if it is none."""
+def spec_outside_graphs(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a spec whose default values are arrays: a `tf.zeros` that was made in `input_fn` belongs to its graph.
+
+    Raises:
+        UsageError: for a default value that is known only when the graph runs.
+    """
+    return {key: _outside_graphs(key, feature) for key, feature in spec.items()}
+
+
+def check_first(records: Records, spec: Mapping[str, Any]) -> None:
+    """Parses the first record that can be read, so that a wrong spec is known before training.
+
+    Raises:
+        DataError: if it cannot be parsed; the text says what it holds.
+    """
+    with tf.init_scope():
+        for number in range(min(len(records.index), _LOOK_AT_MOST)):
+            try:
+                content = records.one(tf.constant(number, tf.int64))
+            except tf.errors.OpError:
+                continue  # a bad record: the run will come to it, and say so
+            try:
+                tf.io.parse_single_example(content, dict(spec))
+            except (tf.errors.InvalidArgumentError, ValueError) as error:
+                reason = str(getattr(error, "message", error)).splitlines()[0]
+                raise DataError(
+                    f"{records.index.describe(number)}: it does not hold the features that are asked for: {reason} "
+                    f"{_what_it_holds(content.numpy())}"
+                ) from error
+            return
+
+
+def _outside_graphs(key: str, feature: Any) -> Any:
+    if not tf.is_tensor(getattr(feature, "default_value", None)):
+        return feature
+    value = tf.get_static_value(feature.default_value)
+    if value is None:
+        raise UsageError(f"default_value of feature {key!r} is {feature.default_value!r}; it must be a constant.")
+    return feature._replace(default_value=np.asarray(value))
+
+
+def _what_it_holds(content: bytes) -> str:
+    example = tf.train.Example()
     try:
-        example = _example_class().FromString(content)
-    except DecodeError:
-        return None
-    features: Features = {}
-    for named in example.features.feature:
-        held = named.value.ListFields()
-        kind, values = (held[0][0].name, list(held[0][1].value)) if held else ("none", [])
-        features[named.key.decode(errors="backslashreplace")] = (kind, values)
-    return dict(sorted(features.items()))
-
-
-@functools.cache
-def _example_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(name="example.proto", package=_PACKAGE, syntax="proto3")
-    for name, fields in _MESSAGES.items():
-        message = file.message_type.add(name=name)
-        for field, (number, is_repeated, kind) in fields.items():
-            added = message.field.add(name=field, number=number)
-            added.label = _Field.LABEL_REPEATED if is_repeated else _Field.LABEL_OPTIONAL
-            if isinstance(kind, str):
-                added.type, added.type_name = _Field.TYPE_MESSAGE, f".{_PACKAGE}.{kind}"
-            else:
-                added.type = kind
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{_PACKAGE}.Example"))
+        example.ParseFromString(content)
+    except Exception:  # noqa: BLE001 (protobuf's errors differ between its implementations)
+        return "It is no tf.train.Example."
+    held = []
+    for name, feature in sorted(example.features.feature.items()):
+        kind = feature.WhichOneof("kind")
+        number = len(getattr(feature, kind).value) if kind else 0
+        held.append(f"{name!r} ({(kind or 'empty').removesuffix('_list')}, {number} values)")
+    return f"It holds {', '.join(held)}." if held else "It holds no feature."

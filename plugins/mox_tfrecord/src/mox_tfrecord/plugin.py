@@ -14,6 +14,36 @@ if TYPE_CHECKING:
 def mox_api() -> Iterator[ApiOffer]:
     """Offer the data sets of records, and what writes them."""
     yield ApiOffer(
+        "get_tfrecord",
+        "mox_tfrecord.datasets:get_tfrecord",
+        summary="reads records by the features that they hold and handlers that make items of them",
+    )
+    yield ApiOffer(
+        "tfexample_decoder",
+        "mox_tfrecord.tfexample_decoder:tfexample_decoder",
+        summary="the handlers Tensor and Image for get_tfrecord, as slim has them",
+    )
+    yield ApiOffer(
+        "BaseTFRecordMetadata",
+        "mox_tfrecord.datasets:BaseTFRecordMetadata",
+        summary="the files of a data set of records, and how many records they hold",
+    )
+    yield ApiOffer(
+        "BaseTFRecordDataset",
+        "mox_tfrecord.datasets:BaseTFRecordDataset",
+        summary="what a data set of records of one's own is derived from",
+    )
+    yield ApiOffer(
+        "ImageClassificationTFRecordMetadata",
+        "mox_tfrecord.classification:ImageClassificationTFRecordMetadata",
+        summary="the files and the classes of images in records",
+    )
+    yield ApiOffer(
+        "ImageClassificationTFRecordDataset",
+        "mox_tfrecord.classification:ImageClassificationTFRecordDataset",
+        summary="reads images of one class each from records",
+    )
+    yield ApiOffer(
         "write_image_classification_tfrecords",
         "mox_tfrecord.writing:write_image_classification_tfrecords",
         summary="turns a folder of class folders into sharded TFRecords, without re-encoding JPEGs",

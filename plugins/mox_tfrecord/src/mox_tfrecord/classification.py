@@ -1,0 +1,238 @@
+"""Images of one class each in records, with the features of slim's data sets (which this plugin also writes)."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.errors import DataError, UsageError
+from mox_tfrecord import checks
+from mox_tfrecord.caching import copy_files
+from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
+from mox_tfrecord.labels import FILENAME, read_labels
+from mox_tfrecord.sources import table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mox_core.engine.sources import Features
+
+_SPEC = {
+    "image/encoded": tf.io.FixedLenFeature([], tf.string),
+    "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+    "image/class/text": tf.io.FixedLenFeature([], tf.string, default_value=""),
+    "image/filename": tf.io.FixedLenFeature([], tf.string, default_value=""),
+}
+
+
+class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
+    """The files of a data set of images in records, and the names of its classes.
+
+    Example:
+        meta = mox.ImageClassificationTFRecordMetadata("flowers", "train-*.tfrecord")
+
+    Args:
+        base_dir: the folder of the files.
+        file_pattern: which files in it; or a list of patterns.
+        num_samples: how many records there are, where that is known.
+        redirect_dir: see `BaseTFRecordMetadata`.
+        num_classes: how many classes there are; 0 for as many as label_map_file has.
+        label_map_file: the name of a file in base_dir that says which index is which class, one `0: daisy` a line. A
+            file of the default name may be missing.
+        compression_type: see `BaseTFRecordMetadata`.
+
+    Attributes:
+        labels_to_names: the name of each label; empty without the file.
+        num_classes: the number of classes; 0 where it is not known.
+
+    Raises:
+        DataError: if no file is of that name, or the file of labels is not as expected.
+    """
+
+    def __init__(
+        self,
+        base_dir: str | os.PathLike[str],
+        file_pattern: str | Sequence[str],
+        num_samples: int | None = None,
+        redirect_dir: str | os.PathLike[str] | None = None,
+        num_classes: int = 0,
+        label_map_file: str = FILENAME,
+        *,
+        compression_type: str | None = None,
+    ) -> None:
+        super().__init__(base_dir, file_pattern, num_samples, redirect_dir, compression_type=compression_type)
+        path = Path(self.base_dir, label_map_file)
+        names: list[str] = []
+        if path.is_file():
+            names = read_labels(path)
+        elif label_map_file != FILENAME:
+            raise DataError(f"there is no file {str(path)!r}. Leave label_map_file away to do without it.")
+        if names and num_classes not in {0, len(names)}:
+            raise DataError(f"num_classes is {num_classes}, and {str(path)!r} names {len(names)} classes.")
+        self.labels_to_names = dict(enumerate(names))
+        self.num_classes = num_classes or len(names)
+
+
+@define(eq=False, slots=False)
+class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
+    """Images of one class each in records, read inside `input_fn`.
+
+    `get` gives 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
+    'image_name' (the name of the file that it was).
+
+    Example:
+        def input_fn(mode):
+            meta = mox.ImageClassificationTFRecordMetadata("flowers", "train-*.tfrecord")
+            dataset = mox.ImageClassificationTFRecordDataset(meta, shuffle=mode == mox.ModeKeys.TRAIN)
+            image, label = dataset.get(["image", "label"])
+            image = mox.get_data_augmentation_fn("resnet_v1_50", mode, 224, 224)(image)
+            return image, label
+
+    Attributes:
+        metadata: an ImageClassificationTFRecordMetadata.
+        batch_size: how many images `get` gives at a time; None for single ones. It needs images of one size:
+            image_size, augmentation_fn or preprocess_fn.
+        shuffle: whether each epoch has an order of its own.
+        shuffle_buffer_size: for compressed files only; others are shuffled as a whole, without a buffer.
+        num_parallel: no effect; tf.data decides.
+        num_epochs: how often the records are gone through; None for ever.
+        cache_dir: a folder for local copies of the files, made before the first is read; 'ENV' stands for the folder
+            in the environment variable DLS_LOCAL_CACHE_PATH.
+        preprocess_fn: takes (image_name, image_buf, label, label_desc) and returns what `get` gives in their place.
+            image_buf is the file of the image, not decoded. With a batch_size all four have a batch dimension.
+        image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
+            original).
+        remove_cache_on_finish: whether the copies are removed when the process ends.
+        private_num_threads: no effect; tf.data decides.
+        custom_feature_keys: names of more features of the records, for `get`.
+        custom_feature_values: what each is: `tf.io.FixedLenFeature` and the like.
+        drop_remainder: whether a last batch of fewer images is left out.
+        augmentation_fn: takes one image and returns one, before the batch is made.
+        label_one_hot: whether 'label' is a vector (float32, [num_classes]) with 1 in the place of the class.
+        on_bad_record: see `BaseTFRecordDataset`; an image that cannot be decoded is a bad record too.
+    """
+
+    feature_keys: Sequence[str] = field(init=False, factory=lambda: list(_SPEC))
+    feature_values: Sequence[Any] = field(init=False, factory=lambda: list(_SPEC.values()))
+    batch_size: int | None = field(default=None, validator=checks.at_least(1, or_none=True))
+    shuffle: bool = field(default=True, validator=checks.is_bool, kw_only=True)
+    cache_dir: str | os.PathLike[str] | None = field(default=None, kw_only=True)
+    preprocess_fn: Callable[..., Any] | None = field(default=None, validator=checks.is_function, kw_only=True)
+    image_size: int | tuple[int, int] | None = field(default=None, validator=checks.is_size, kw_only=True)
+    remove_cache_on_finish: bool = field(default=True, validator=checks.is_bool, kw_only=True)
+    private_num_threads: int = field(default=0, validator=checks.at_least(0), kw_only=True)
+    custom_feature_keys: Sequence[str] | None = field(default=None, kw_only=True)
+    custom_feature_values: Sequence[Any] | None = field(default=None, kw_only=True)
+    drop_remainder: bool = field(default=False, validator=checks.is_bool, kw_only=True)
+    augmentation_fn: Callable[[tf.Tensor], Any] | None = field(default=None, validator=checks.is_function, kw_only=True)
+    label_one_hot: bool = field(default=False, validator=checks.is_bool, kw_only=True)
+    _names: tf.Tensor = field(init=False)
+
+    @batch_size.validator
+    def _check_batch_size(self, _attribute: object, value: object) -> None:
+        if value is not None and not (self.preprocess_fn or self.image_size or self.augmentation_fn):
+            raise UsageError(
+                f"{type(self).__name__} has batch_size={value} and nothing that makes the images one size. Give "
+                "image_size, augmentation_fn or preprocess_fn, or leave batch_size away and let mox.run make the "
+                "batches."
+            )
+
+    def __attrs_post_init__(self) -> None:
+        name = type(self).__name__
+        if not isinstance(self.metadata, ImageClassificationTFRecordMetadata):
+            raise checks.refuse(self, "metadata", self.metadata, "ImageClassificationTFRecordMetadata(base_dir=...)")
+        if self.preprocess_fn and (self.image_size or self.augmentation_fn):
+            raise UsageError(
+                f"{name} has preprocess_fn and {'image_size' if self.image_size else 'augmentation_fn'}. "
+                "preprocess_fn takes the file as it is and decodes it: resize and augment in there."
+            )
+        if self.label_one_hot and not self.metadata.num_classes:
+            raise UsageError(f"{name} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata.")
+        self.feature_keys = [*_SPEC, *(self.custom_feature_keys or ())]
+        self.feature_values = [*_SPEC.values(), *(self.custom_feature_values or ())]
+        super().__attrs_post_init__()
+        names = self.metadata.labels_to_names.values()
+        self._names = table([os.fsencode(each) for each in names], tf.string)
+
+    def _build_features(self, *tensors: Any) -> None:
+        file, label, label_desc, image_name, *custom = tensors
+        if self.metadata.labels_to_names:
+            label_desc = tf.gather(self._names, label)
+        if self.label_one_hot:
+            number = self.metadata.num_classes
+            with tf.control_dependencies([tf.debugging.assert_less(label, tf.constant(number, tf.int64))]):
+                label = tf.one_hot(label, number)
+        for name, tensor in zip(("label", "label_desc", "image_name"), (label, label_desc, image_name), strict=True):
+            self._add_feature(name, tensor)
+        image = _decode(file)
+        if self.preprocess_fn:
+            # Decoded for the sake of the check: a bad image is found here, where it can be left out.
+            with tf.control_dependencies([image]):
+                self._add_feature("image_buf", tf.identity(file))
+        else:
+            self._add_feature("image", self._resized(image))
+        for name, tensor in zip(self.feature_keys[len(_SPEC) :], custom, strict=True):
+            self._add_feature(name, tensor)
+
+    def _resized(self, image: tf.Tensor) -> tf.Tensor:
+        if self.image_size is None:
+            return image
+        size = self.image_size
+        height, width = size if isinstance(size, (list, tuple)) else (size, size)
+        image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+        return tf.ensure_shape(image, [height, width, 3])
+
+    def _source_options(self) -> dict[str, Any]:
+        return {
+            "transform": self._augmented if self.augmentation_fn else None,
+            "batch_size": self.batch_size,
+            "drop_remainder": self.drop_remainder,
+        }
+
+    def _augmented(self, features: Features) -> Features:
+        image = tf.convert_to_tensor(self.augmentation_fn(features["image"]))  # type: ignore[misc]  # not None here
+        if self.batch_size is not None and not image.shape.is_fully_defined():
+            raise UsageError(
+                f"augmentation_fn gives images of shape {image.shape}, and batch_size={self.batch_size} needs one "
+                "size. Resize in augmentation_fn, or leave batch_size away."
+            )
+        return features | {"image": image}
+
+    def _finished(self, features: Features) -> Features:
+        if self.preprocess_fn is None:
+            return features
+        names = ("image_name", "image_buf", "label", "label_desc")
+        result = self.preprocess_fn(*(features[name] for name in names))
+        if not isinstance(result, (list, tuple)) or len(result) != len(names):
+            raise UsageError(
+                f"preprocess_fn returned {result!r}; it must return four tensors: image_name, image, label, label_desc."
+            )
+        given = zip(("image_name", "image", "label", "label_desc"), result, strict=True)
+        others = {name: tensor for name, tensor in features.items() if name != "image_buf"}
+        return others | {name: tf.convert_to_tensor(value) for name, value in given}
+
+    @functools.cached_property
+    def _copies(self) -> list[str]:
+        return copy_files(
+            self.metadata.files, os.fspath(self.cache_dir or ""), remove_on_finish=self.remove_cache_on_finish
+        )
+
+    def _paths(self) -> list[str]:
+        return super()._paths() if self.cache_dir is None else self._copies
+
+
+def _decode(file: tf.Tensor) -> tf.Tensor:
+    """Returns the pixels of an image file, uint8 of shape [height, width, 3]; of an animation the first frame."""
+    image: tf.Tensor = tf.cond(
+        tf.io.is_jpeg(file),
+        # TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster.
+        lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(file, channels=3, expand_animations=False),
+    )
+    image.set_shape([None, None, 3])
+    return image

@@ -1,0 +1,382 @@
+"""Data sets of records: which files, which features of each record, and what is made of them."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import glob
+import os
+import threading
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.engine.logs import each_line_once
+from mox_core.engine.sources import SampleSource, current_trace
+from mox_core.errors import DataError, UsageError
+from mox_tfrecord import checks, examples
+from mox_tfrecord.index import RecordIndex, make_index, remember
+from mox_tfrecord.sources import Records, RecordSource, StreamSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from mox_core.engine.sources import Features, InputTrace
+
+_WHY_BAD = "damaged, or its content is not what features and handlers say"
+
+
+class BaseTFRecordMetadata:
+    """The files of a data set of records, and how many records they hold.
+
+    Records are counted by their headers, without reading their content, when the number is first asked for or the
+    records are first read.
+
+    Example:
+        meta = mox.BaseTFRecordMetadata("flowers", "train-*.tfrecord")
+
+    Args:
+        base_dir: the folder of the files.
+        file_pattern: which files in it, as 'train-*.tfrecord'; a list of such patterns for files of several kinds.
+        num_samples: how many records there are, where that is known: then it is not counted before training.
+        redirect_dir: a folder with the same files (a local copy, say): they are listed in base_dir and read from here.
+        compression_type: "", "GZIP" or "ZLIB"; each file's own content tells if not given.
+
+    Attributes:
+        files: the paths of the files, sorted.
+
+    Raises:
+        DataError: if no file is of that name.
+    """
+
+    def __init__(
+        self,
+        base_dir: str | os.PathLike[str],
+        file_pattern: str | Sequence[str],
+        num_samples: int | None = None,
+        redirect_dir: str | os.PathLike[str] | None = None,
+        *,
+        compression_type: str | None = None,
+    ) -> None:
+        if num_samples is not None and (not isinstance(num_samples, Integral) or num_samples < 1):
+            raise checks.refuse(self, "num_samples", num_samples, "None or a whole number from 1")
+        if compression_type not in {None, "", "GZIP", "ZLIB"}:
+            raise checks.refuse(self, "compression_type", compression_type, "None, '', 'GZIP' or 'ZLIB'")
+        self.base_dir = os.fspath(base_dir)
+        self.redirect_dir = None if redirect_dir is None else os.fspath(redirect_dir)
+        self.files = _list_files(self.base_dir, file_pattern)
+        if self.redirect_dir is not None:
+            self.files = _redirected(self.files, self.base_dir, self.redirect_dir)
+        self._given = num_samples
+        self._compression_type = compression_type
+
+    @property
+    def num_samples(self) -> int:
+        """The number of records: as it was given, else counted."""
+        return len(self.index) if self._given is None else self._given
+
+    @functools.cached_property
+    def index(self) -> RecordIndex:
+        """Where each record is."""
+        logger = tf.get_logger()
+        with each_line_once():  # also where the metadata are made outside of a run
+            if self._given is None:
+                logger.info("Find tfrecord files. Using tfrecord files in this job.")
+                logger.info(
+                    "Automatically extracting num_samples from tfrecord. Only the headers of records are read; "
+                    "num_samples=... puts it off until the records are read."
+                )
+            index = make_index(self.files, self._compression_type)
+            for loss in index.losses():
+                logger.warning("%s.", loss)
+            if not len(index):
+                raise DataError(
+                    f"the files hold no record that can be read: {self.files[0]!r}" + (" ..." * (len(self.files) > 1))
+                )
+            if self._given is None:
+                logger.info("Total number of samples is %d", len(index))
+            elif self._given != len(index):
+                logger.warning(
+                    "num_samples is %d, and the files hold %d records: all of these are read.", self._given, len(index)
+                )
+        return index
+
+
+@define(eq=False, slots=False)
+class BaseTFRecordDataset(abc.ABC):
+    """Records, read inside `input_fn` with `get`. A subclass says what is made of a record.
+
+    Example:
+        class Digits(mox.BaseTFRecordDataset):
+            def _build_features(self, pixels, label):
+                self._add_feature("image", tf.reshape(tf.io.decode_raw(pixels, tf.uint8), [28, 28, 1]))
+                self._add_feature("label", label)
+
+        digits = Digits(
+            meta,
+            feature_keys=["pixels", "label"],
+            feature_values=[tf.io.FixedLenFeature([], tf.string), tf.io.FixedLenFeature([], tf.int64)],
+        )
+        image, label = digits.get(["image", "label"])
+
+    Attributes:
+        metadata: the files.
+        feature_keys: the names of the features that are read of each record.
+        feature_values: what each is: `tf.io.FixedLenFeature` and the like.
+        shuffle: whether each epoch has an order of its own.
+        num_parallel: no effect; so many records are read at a time as keep the processors busy.
+        num_epochs: how often the records are gone through; None for ever.
+        shuffle_buffer_size: how many records of compressed files are held to be mixed; uncompressed ones are shuffled
+            as a whole, without a buffer.
+        on_bad_record: 'raise' ends the run with the place of a record that cannot be read; 'skip' leaves it out with a
+            warning, and with it what lies behind it in its file, where its length is damaged or it is cut off.
+    """
+
+    metadata: Any = field()
+    feature_keys: Sequence[str] = field(kw_only=True, converter=list)
+    feature_values: Sequence[Any] = field(kw_only=True, converter=list)
+    shuffle: bool = field(default=True, validator=checks.is_bool, kw_only=True)
+    num_parallel: int = field(default=8, validator=checks.at_least(1), kw_only=True)
+    num_epochs: int | None = field(default=None, validator=checks.at_least(1, or_none=True), kw_only=True)
+    shuffle_buffer_size: int = field(default=6400, validator=checks.at_least(1), kw_only=True)
+    on_bad_record: str = field(default="raise", validator=checks.one_of("raise", "skip"), kw_only=True)
+    _spec: dict[str, Any] = field(init=False)
+    _found: Features = field(init=False, factory=dict)
+    _lock: Any = field(init=False, factory=threading.RLock)
+    _trace_and_features: tuple[InputTrace, Features] | None = field(init=False, default=None)
+
+    @metadata.validator
+    def _check_metadata(self, _attribute: object, value: object) -> None:
+        if not isinstance(value, BaseTFRecordMetadata):
+            raise checks.refuse(self, "metadata", value, "a BaseTFRecordMetadata(base_dir=..., file_pattern=...)")
+
+    def __attrs_post_init__(self) -> None:
+        if len(self.feature_keys) != len(self.feature_values):
+            raise UsageError(
+                f"{type(self).__name__} has {len(self.feature_keys)} feature_keys and {len(self.feature_values)} "
+                "feature_values; each key has one value."
+            )
+        self._spec = examples.spec_outside_graphs(dict(zip(self.feature_keys, self.feature_values, strict=True)))
+
+    @abc.abstractmethod
+    def _build_features(self, *tensors: Any) -> None:
+        """Calls `_add_feature` for what `get` gives, from the features of a record in the order of feature_keys."""
+
+    def _add_feature(self, name: str, tensor: Any) -> None:
+        """Lets `get` give a tensor by a name."""
+        if isinstance(tensor, (tf.SparseTensor, tf.RaggedTensor)):
+            raise UsageError(
+                f"feature {name!r} of {type(self).__name__} is a {type(tensor).__name__}; it must be a dense tensor. "
+                "tf.sparse.to_dense makes one, and so does the handler Tensor."
+            )
+        self._found[name] = tf.convert_to_tensor(tensor)
+
+    def get(self, keys: Sequence[str]) -> list[tf.Tensor]:
+        """Returns features of a record in the order of `keys`, inside `input_fn`.
+
+        However often it is called in one `input_fn`, the features are those of the same record.
+
+        Args:
+            keys: names of features.
+
+        Raises:
+            UsageError: for an unknown name, or outside `input_fn`.
+            DataError: if the files are damaged, or their records have other features.
+        """
+        name = type(self).__name__
+        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
+            raise UsageError(f"{name}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
+        trace = current_trace()
+        if self._trace_and_features is None or self._trace_and_features[0] is not trace:
+            self._trace_and_features = trace, self._finished(self.source().read())
+        features = self._trace_and_features[1]
+        for key in keys:
+            if key not in features:
+                known = f"{name} knows {', '.join(map(repr, features))}."
+                sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, features)), known]
+                raise UsageError(" ".join(filter(None, sentences)))
+        return [features[key] for key in keys]
+
+    def source(self) -> SampleSource:
+        """Returns what the core reads: features by index.
+
+        Raises:
+            DataError: if the files are damaged, or their records have other features.
+        """
+        records = self._open()
+        options: dict[str, Any] = {
+            "num_samples": len(records.index),
+            "fetch": functools.partial(self._fetch, records),
+            "describe": records.index.describe,
+            "on_bad_sample": self.on_bad_record,
+            "why_bad": _WHY_BAD,
+            "shuffle": self.shuffle,
+            "num_epochs": self.num_epochs,
+            "records": records,
+        } | self._source_options()
+        if records.compressed:
+            return StreamSource(buffer_size=self.shuffle_buffer_size, **options)
+        return RecordSource(**options)
+
+    def _source_options(self) -> dict[str, Any]:
+        """Returns more attributes of the source."""
+        return {}
+
+    def _paths(self) -> list[str]:
+        """Returns the files that are read, in the order of the metadata's."""
+        return self.metadata.files
+
+    def _finished(self, features: Features) -> Features:
+        """Returns what `get` gives, from the features of the source."""
+        return features
+
+    def _open(self) -> Records:
+        index: RecordIndex = self.metadata.index
+        losses = index.losses()
+        if losses and self.on_bad_record == "raise":
+            raise DataError(
+                f"{losses[0]}. Write the file anew, or leave the rest of it out with on_bad_record='skip'."
+                + f" {len(losses)} files are damaged." * (len(losses) > 1)
+            )
+        if len({bool(scan.compression) for scan in index.scans}) > 1:
+            compressed = next(path for path, scan in zip(index.paths, index.scans, strict=True) if scan.compression)
+            raise DataError(
+                f"some files are compressed, as {compressed!r}, and some are not. They are read in different ways: "
+                "compress all of them or none, or read them as two data sets."
+            )
+        remember(index)
+        records = Records(index, self._paths())
+        examples.check_first(records, self._spec)
+        return records
+
+    def _fetch(self, records: Records, index: tf.Tensor, content: tf.Tensor | None = None) -> Features:
+        """Returns the features of a record; its content need not be read where it is known."""
+        parsed = tf.io.parse_single_example(records.one(index) if content is None else content, self._spec)
+        with self._lock:
+            self._found = {}
+            self._build_features(*(parsed[key] for key in self.feature_keys))
+            return self._found
+
+
+@define(eq=False, slots=False)
+class _HandledTFRecordDataset(BaseTFRecordDataset):
+    """Records of which handlers make items.
+
+    Attributes:
+        items_to_handlers: the handler of each item.
+    """
+
+    items_to_handlers: Mapping[str, Any] = field(kw_only=True)
+
+    @items_to_handlers.validator
+    def _check_handlers(self, _attribute: object, value: Any) -> None:
+        for item, handler in value.items():
+            if not hasattr(handler, "keys") or not hasattr(handler, "tensors_to_item"):
+                raise UsageError(
+                    f"the handler of item {item!r} is {handler!r}; it must be one of mox.tfexample_decoder, as "
+                    f"mox.tfexample_decoder.Tensor({item!r}), or of tf_slim."
+                )
+            for key in handler.keys:
+                if key not in self.feature_keys:
+                    sentences = [
+                        f"the handler of item {item!r} wants feature {key!r}, which is not in keys_to_features.",
+                        did_you_mean(nearest(key, self.feature_keys)),
+                        f"keys_to_features has {', '.join(map(repr, self.feature_keys))}.",
+                    ]
+                    raise UsageError(" ".join(filter(None, sentences)))
+
+    def _build_features(self, *tensors: Any) -> None:
+        parsed = dict(zip(self.feature_keys, tensors, strict=True))
+        for item, handler in self.items_to_handlers.items():
+            self._add_feature(item, handler.tensors_to_item({key: parsed[key] for key in handler.keys}))
+
+
+def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
+    dataset_dir: str | os.PathLike[str],
+    file_pattern: str | Sequence[str],
+    *,
+    keys_to_features: Mapping[str, Any],
+    items_to_handlers: Mapping[str, Any],
+    num_samples: int | None = None,
+    num_epochs: int | None = None,
+    shuffle: bool = True,
+    shuffle_buffer_size: int = 6400,
+    compression_type: str | None = None,
+    on_bad_record: str = "raise",
+) -> BaseTFRecordDataset:
+    """Reads records by the features that they hold and handlers that make items of them, inside `input_fn`.
+
+    Example:
+        dataset = mox.get_tfrecord(
+            "flowers",
+            "train-*.tfrecord",
+            keys_to_features={
+                "image/encoded": tf.io.FixedLenFeature([], tf.string),
+                "image/format": tf.io.FixedLenFeature([], tf.string, default_value=""),
+                "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+            },
+            items_to_handlers={
+                "image": mox.tfexample_decoder.Image(),
+                "label": mox.tfexample_decoder.Tensor("image/class/label"),
+            },
+        )
+        image, label = dataset.get(["image", "label"])
+
+    Args:
+        dataset_dir: the folder of the files.
+        file_pattern: which files in it; or a list of patterns.
+        keys_to_features: name to `tf.io.FixedLenFeature` and the like, as `tf.io.parse_single_example` takes it.
+        items_to_handlers: name, for `get`, to handler: of `mox.tfexample_decoder` or of tf_slim.
+        num_samples: how many records there are, where that is known.
+        num_epochs: how often they are gone through; None for ever.
+        shuffle: whether each epoch has an order of its own.
+        shuffle_buffer_size: for compressed files only, see `BaseTFRecordDataset`.
+        compression_type: see `BaseTFRecordMetadata`.
+        on_bad_record: see `BaseTFRecordDataset`.
+
+    Returns:
+        An object whose `get([...])` gives the items of one record.
+
+    Raises:
+        UsageError: if an argument does not fit.
+        DataError: if no file is of that name.
+    """
+    metadata = BaseTFRecordMetadata(dataset_dir, file_pattern, num_samples, compression_type=compression_type)
+    return _HandledTFRecordDataset(
+        metadata,
+        feature_keys=keys_to_features.keys(),
+        feature_values=keys_to_features.values(),
+        items_to_handlers=items_to_handlers,
+        num_epochs=num_epochs,
+        shuffle=shuffle,
+        shuffle_buffer_size=shuffle_buffer_size,
+        on_bad_record=on_bad_record,
+    )
+
+
+def _list_files(base_dir: str, file_pattern: str | Sequence[str]) -> list[str]:
+    patterns = [file_pattern] if isinstance(file_pattern, str) else list(file_pattern)
+    if not os.path.isdir(base_dir):  # noqa: PTH112 (a path is text here)
+        raise DataError(f"there is no folder {base_dir!r}, where records are to be.")
+    found = {path for pattern in patterns for path in glob.glob(os.path.join(glob.escape(base_dir), pattern))}  # noqa: PTH118, PTH207 (as above)
+    files = sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 (as above)
+    if not files:
+        names = sorted(os.listdir(base_dir))  # noqa: PTH208 (as above)
+        held = f"It holds {', '.join(map(repr, names[:3]))}{', ...' * (len(names) > 3)}." if names else "It is empty."  # noqa: PLR2004
+        raise DataError(f"no file in {base_dir!r} is named like file_pattern {file_pattern!r}. {held}")
+    return files
+
+
+def _redirected(files: list[str], base_dir: str, redirect_dir: str) -> list[str]:
+    """Returns the same files in the other folder."""
+    others = [os.path.join(redirect_dir, os.path.relpath(path, base_dir)) for path in files]  # noqa: PTH118 (as above)
+    missing = [path for path in others if not os.path.isfile(path)]  # noqa: PTH113 (as above)
+    if missing:
+        raise DataError(
+            f"redirect_dir lacks {missing[0]!r} ({len(missing)} of {len(files)} files): it holds the same files as "
+            f"base_dir {base_dir!r}, which are then read from there."
+        )
+    return others

@@ -1,0 +1,244 @@
+"""Records as samples: by their number, or, where nothing can be jumped to, as a stream.
+
+Shuffled records are read one by one, where they lie. Without shuffling, runs of records that follow one another are
+read at a time, which is as fast as TFRecordDataset. All are read by TensorFlow, which compares the checksums.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.engine import randomness
+from mox_core.engine.sources import Features, Fetch, SampleSource, parallel_reads
+from mox_core.engine.typed import features_of, no_autograph
+from mox_tfrecord.scanning import AROUND
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from mox_core.engine.skipped import SkipReport
+    from mox_core.engine.typed import Dataset
+    from mox_tfrecord.index import RecordIndex
+
+_RUN_BYTES = 2**20
+_RUN_RECORDS = 256
+_FILES_AT_A_TIME = 8
+_BUFFER = 2**18
+
+
+def table(values: Any, dtype: tf.DType) -> tf.Tensor:
+    """Returns a table that the functions of tf.data capture by reference, however often they are traced."""
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.constant(values, dtype)
+
+
+class Records:
+    """The records of an index, read by TensorFlow ops.
+
+    Args:
+        index: where they are.
+        paths: the files, in the order of the index: the files themselves, or copies of them.
+    """
+
+    def __init__(self, index: RecordIndex, paths: list[str]) -> None:
+        self.index = index
+        self.compressed = any(scan.compression for scan in index.scans)
+        offsets = [scan.offsets for scan in index.scans]
+        self._paths = table([os.fsencode(path) for path in paths], tf.string)
+        self._compressions = table([scan.compression for scan in index.scans], tf.string)
+        self._starts = table(index.starts, tf.int64)
+        self._offsets = table(np.concatenate(offsets), tf.int64)
+        self._lengths = table(np.concatenate([scan.lengths for scan in index.scans]), tf.int64)
+        self._runs = table(_cut_into_runs(offsets), tf.int64)
+
+    def one(self, number: tf.Tensor) -> tf.Tensor:
+        """Returns the content of the record with a number."""
+        if self.compressed:
+            file = self._file(number)
+            records = self._of_file(file).skip(number - tf.gather(self._starts, file))
+        else:
+            records = self._from(number, tf.gather(self._lengths, number) + AROUND)
+        content: tf.Tensor = records.take(1).get_single_element()
+        return content
+
+    def in_order(self, first: tf.Tensor, stop: tf.Tensor, plus: tf.Tensor) -> Dataset:
+        """Returns (number + plus, content) of the records with the numbers [first, stop), without bad ones."""
+        before = tf.searchsorted(self._runs, [first], side="right")[0] - 1
+        behind = tf.searchsorted(self._runs, [stop], side="left")[0]
+
+        @no_autograph
+        def run(place: tf.Tensor) -> Dataset:
+            begin, end = (tf.clip_by_value(tf.gather(self._runs, place + each), first, stop) for each in (0, 1))
+
+            @no_autograph
+            def whole(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                contents = self._from(begin, tf.constant(_BUFFER, tf.int64)).take(end - begin).batch(end - begin)
+                return tf.range(begin, end) + plus, contents.get_single_element()
+
+            @no_autograph
+            def alone(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+                return number + plus, self.one(number)
+
+            # TensorFlow gives nothing of a file behind a bad record, so a run with one is read record by record.
+            together = tf.data.Dataset.from_tensors(0).map(whole).ignore_errors().unbatch()
+            apart = tf.data.Dataset.range(begin, end).map(alone).ignore_errors()
+            return together.concatenate(apart).take(end - begin)
+
+        return tf.data.Dataset.range(tf.cast(before, tf.int64), tf.cast(behind, tf.int64)).flat_map(run)
+
+    def of_file(self, file: tf.Tensor) -> Dataset:
+        """Returns (number, content) of the records of a file, from its beginning."""
+        start, stop = tf.gather(self._starts, file), tf.gather(self._starts, file + 1)
+        return tf.data.Dataset.zip((tf.data.Dataset.range(start, stop), self._of_file(file).take(stop - start)))
+
+    def _file(self, number: tf.Tensor) -> tf.Tensor:
+        return tf.cast(tf.searchsorted(self._starts, [number], side="right")[0] - 1, tf.int64)
+
+    def _of_file(self, file: tf.Tensor) -> Dataset:
+        variant = tf.raw_ops.TFRecordDataset(
+            filenames=tf.gather(self._paths, file),
+            compression_type=tf.gather(self._compressions, file),
+            buffer_size=tf.constant(_BUFFER, tf.int64),
+        )
+        return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+
+    def _from(self, number: tf.Tensor, buffer_size: tf.Tensor) -> Dataset:
+        """Returns the contents of the records from a number on, to the end of the file."""
+        variant = tf.raw_ops.TFRecordDatasetV2(
+            filenames=[tf.gather(self._paths, self._file(number))],
+            compression_type="",
+            buffer_size=buffer_size,
+            byte_offsets=[tf.gather(self._offsets, number)],
+        )
+        return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
+
+
+@frozen(kw_only=True)
+class RecordSource(SampleSource):
+    """Records that are read by their number.
+
+    Attributes:
+        records: what `fetch` reads.
+    """
+
+    records: Records
+
+    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch) -> Dataset:
+        """Returns what `SampleSource.samples` does; records that follow one another are read together."""
+        if self.shuffle:
+            return super().samples(first, stop, fetch)
+        number = self.num_samples
+
+        @no_autograph
+        def epoch(place: tf.Tensor) -> Dataset:
+            begin = place * number
+            return self.records.in_order(tf.maximum(first - begin, 0), tf.minimum(stop - begin, number), begin)
+
+        contents = tf.data.Dataset.range(first // number, -(-stop // number)).flat_map(epoch)
+        return contents.map(fetch, num_parallel_calls=parallel_reads())
+
+
+@frozen(kw_only=True)
+class StreamSource(SampleSource):
+    """Records of compressed files, where nothing can be jumped to.
+
+    A shuffled epoch has the files in an order of its own, mixes some of them, and goes through a buffer. Its order
+    is a function of seed and epoch. A run goes on in an epoch by reading the epoch again up to its position.
+
+    Attributes:
+        records: what is read.
+        buffer_size: how many records the buffer holds.
+    """
+
+    records: Records
+    buffer_size: int
+
+    def name_at(self, position: int, seed: int) -> str:
+        """Returns the name of the record at a position, which is looked up by reading up to it."""
+        epoch, offset = divmod(position, self.num_samples)
+        with tf.init_scope():
+            for number, _ in self._contents(tf.constant(epoch, tf.int64), seed).skip(offset).take(1):
+                return self.describe(int(number))
+        return f"a record at the end of epoch {epoch}"
+
+    def good_samples(self, fetch: Fetch, start: int, seed: int, report: SkipReport) -> Dataset:
+        """Returns what `SampleSource.good_samples` does."""
+        number = self.num_samples
+
+        @no_autograph
+        def epoch(place: tf.Tensor) -> Dataset:
+            begin = place * number
+            end, first = begin + number, tf.maximum(begin, start)
+            contents = tf.data.Dataset.zip(
+                (tf.data.Dataset.range(first, end), self._contents(place, seed).skip(first - begin))
+            )
+            alone = no_autograph(lambda position, record: fetch(position, record[1]))
+            samples = contents.map(alone, num_parallel_calls=parallel_reads())
+            blank = tf.nest.map_structure(_blank, features_of(samples))
+            # Behind the last sample there is one that does not count: it shows how far the epoch has come.
+            behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + 1, blank)))
+
+            @no_autograph
+            def watch(expected: tf.Tensor, after: tf.Tensor, features: Features) -> Any:
+                tell = functools.partial(self._tell, seed, report)
+                told = tf.cond(
+                    after - 1 == expected, lambda: True, lambda: tf.numpy_function(tell, [expected, after], tf.bool)
+                )
+                with tf.control_dependencies([told]):
+                    return tf.identity(after), (after, features)
+
+            watched = samples.ignore_errors().concatenate(behind).scan(first, no_autograph(lambda s, e: watch(s, *e)))
+            return watched.filter(no_autograph(lambda *element: element[0] <= end))
+
+        last = tf.int64.max if self.num_epochs is None else self.num_epochs
+        return tf.data.Dataset.range(start // number, last).flat_map(epoch)
+
+    def _contents(self, epoch: tf.Tensor, seed: int) -> Dataset:
+        """Returns (number, content) of all records in the order of an epoch."""
+        files = tf.range(len(self.records.index.paths), dtype=tf.int64)
+        if not self.shuffle:
+            return tf.data.Dataset.from_tensor_slices(files).flat_map(self.records.of_file)
+        key = tf.stack([tf.constant(randomness.fold(seed, "files"), tf.int64), epoch])
+        files = tf.random.experimental.stateless_shuffle(files, key)  # type: ignore[attr-defined]  # not in the stubs
+        mixed = tf.data.Dataset.from_tensor_slices(files).interleave(
+            self.records.of_file, cycle_length=_FILES_AT_A_TIME, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        # Not Dataset.shuffle: the seed that it is given is not all that it goes by.
+        variant = tf.raw_ops.ShuffleDataset(
+            input_dataset=tf.data.experimental.to_variant(mixed),
+            buffer_size=self.buffer_size,
+            seed=tf.constant(randomness.fold(seed, "records"), tf.int64),
+            seed2=epoch,
+            output_types=[tf.int64, tf.string],
+            output_shapes=[[], []],
+            reshuffle_each_iteration=False,
+        )
+        return tf.data.experimental.from_variant(variant, mixed.element_spec)
+
+    def _tell(self, seed: int, report: SkipReport, expected: np.int64, after: np.int64) -> bool:
+        missing = int(after) - 1 - int(expected)
+        if missing >= self.num_samples:
+            report.nothing_read(self, seed, int(expected))
+        return report.gaps(self, seed, np.array([expected]), np.array([after]))
+
+
+def _cut_into_runs(offsets: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
+    """Returns the number of the first record of each run, and behind them the number of all records."""
+    runs, start = [], 0
+    for of_file in offsets:
+        number = np.arange(len(of_file))
+        begins = (number % _RUN_RECORDS == 0) | (np.diff(of_file // _RUN_BYTES, prepend=-1) != 0)
+        runs.append(number[begins] + start)
+        start += len(of_file)
+    return np.concatenate([*runs, [start]])
+
+
+def _blank(spec: tf.TensorSpec) -> tf.Tensor:
+    """Returns zeros that fit a spec, for an element that is never used."""
+    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)
