@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 # TensorFlow has no public name for what tf.function does to order the ops of its body; `wrap_function` leaves it out.
 from tensorflow.python.framework.auto_control_deps import AutomaticControlDependencies
 
-from mox_core.engine import keras_names, randomness
+from mox_core.engine import adopted, keras_names, randomness
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
 from mox_core.specs import ModelSpec
@@ -174,6 +174,7 @@ def build(
             stack.enter_context(_current(graph))
             graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, state.step)
             spec = model_fn(list(inputs), mode)
+            adopted.adopt(graph, state.store, (state.step, state.positions), training=train is not None)
             check_spec(spec, None if watch else _REQUIRED[mode], mode)
             losses = _losses(spec)
             # Before the updates: what is a variable here is told as the step found it.
@@ -208,28 +209,12 @@ def build(
     with keras_names.fresh_layer_names(), randomness.python_random(f"{state.seed}/model"):
         traced = tf.compat.v1.wrap_function(body, signature)
     if train:
-        _check_made_inside(traced.graph, state, made["losses"])
+        adopted.check_none_left(traced.graph, state.store, [loss.tensor for loss in made["losses"]])
     return ModelGraph(mode=mode, traced=traced, **made)
 
 
 def _read(values: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:
     return {name: tf.convert_to_tensor(value) for name, value in (values or {}).items()}
-
-
-def _check_made_inside(graph: tf.Graph, state: RunState, losses: Sequence[Loss]) -> None:
-    """Refuses to train with variables that this run did not make: it would leave them as they are without a word."""
-    own = {id(variable) for variable in state.store.by_name.values()}
-    others = [variable for variable in graph.variables if variable.trainable and id(variable) not in own]
-    with graph.as_default():
-        gradients = tf.gradients([loss.tensor for loss in losses], others) if others else []
-    names = [each.name for each, gradient in zip(others, gradients, strict=True) if gradient is not None]
-    if names:
-        more = f", and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to find the layer)
-        raise UsageError(
-            f"model_fn uses variables that were made outside of it ({', '.join(names[:3])}{more}): this run would "
-            "neither train nor save them. Make the layers and variables inside model_fn: modes and runs share them by "
-            "name. What is meant to stay as it is goes through tf.stop_gradient(...)."
-        )
 
 
 def check_spec(spec: object, required: str | None, mode: str) -> None:

@@ -17,17 +17,30 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+_RANDOM_STATE = "/seed_generator_state"
+"""How Keras names what it draws random numbers from."""
+
+_IDENTITY = "_mox_name"
+"""The attribute of a variable under which its name is kept: a later run that adopts it goes on with that."""
+
 
 class VariableStore:
     """The variables of one run by name.
 
     Attributes:
-        by_name: every variable that a trace has asked for, in the order of creation.
+        by_name: every variable that a trace has asked for, in the order of creation, and those that were taken over.
+        of_keras: whether Keras has asked for any.
     """
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
         self.by_name: dict[str, tf.Variable] = {}
+        self.of_keras = False
+        self._adopted: set[str] = set()
+        self._made_twice: set[str] = set()
+        # Of the present trace:
+        self._doubles: list[tuple[str, tf.Variable]] = []
+        self._new_states: list[str] = []
 
     @contextlib.contextmanager
     def scope(self, graph: tf.Graph, constants: Mapping[str, Any]) -> Iterator[None]:
@@ -38,13 +51,27 @@ class VariableStore:
             constants: values for inputs of the graph, by op name, from which an initial value may be computed.
         """
         used: collections.Counter[str] = collections.Counter()
+        layers: dict[str, Any] = {}
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
-            name = _numbered(_full_name(kwargs.get("name") or "Variable"), used)
+            asked = keras_names.new_variable()
+            plain = _full_name(kwargs.get("name") or "Variable", asked)
+            self.of_keras |= asked is not None
+            layer = asked.layer if asked else None
+            if plain in self._adopted:
+                raise UsageError(_same_name(plain))
+            double = layers.setdefault(plain, layer) is not layer
+            name = plain if plain in self._made_twice else _numbered(plain, used)
             variable = self.by_name.get(name)
+            if double and name != plain:
+                variable = self._create(next_creator, name, graph, constants, kwargs)
+                self._doubles.append((plain, variable))
+                return variable
             if variable is None:
                 variable = self._create(next_creator, name, graph, constants, kwargs)
                 self.by_name[name] = variable
+                if name.endswith(_RANDOM_STATE):
+                    self._new_states.append(name)
             else:
                 _check_same(variable, name, kwargs)
                 _collect(variable, kwargs.get("collections"), graph)
@@ -52,6 +79,50 @@ class VariableStore:
 
         with tf.variable_creator_scope(create):
             yield
+
+    def settle(self, graph: Any) -> None:
+        """Gives a name that two layers of a trace have asked for to the one that is used; forgets unused random states.
+
+        The other layer is of a model that was made only for its JSON, say. Keras makes random states by the dozen, and
+        numbers them: one that nobody draws from must not be missed in a checkpoint.
+
+        Raises:
+            UsageError: where both are.
+        """
+        captured = {id(outer) for outer, _ in graph.captures}
+        for name, second in self._doubles:
+            first = self.by_name[name]
+            used, unused = (first, second) if id(first.handle) in captured else (second, first)
+            if id(unused.handle) in captured:
+                raise UsageError(_same_name(name))
+            self.by_name[name] = used
+            _rename(used, name)
+            self._made_twice.add(name)
+            _remove(unused, graph)
+        self._doubles.clear()
+        for name in self._new_states:
+            if id(self.by_name[name].handle) not in captured:
+                _remove(self.by_name.pop(name), graph)
+        self._new_states.clear()
+
+    def adopt(self, variable: tf.Variable, path: str, graph: tf.Graph) -> None:
+        """Takes over a variable that was made outside of the run.
+
+        Args:
+            variable: of a Keras model.
+            path: Keras's path of it, which becomes its name, unless an earlier run has given it one.
+            graph: uses it.
+
+        Raises:
+            UsageError: where another variable has this name.
+        """
+        name = getattr(variable, _IDENTITY, path)
+        if name in self.by_name:
+            raise UsageError(_same_name(name))
+        _rename(variable, name)
+        self.by_name[name] = variable
+        self._adopted.add(name)
+        _collect(variable, None, graph)
 
     def _create(
         self,
@@ -66,13 +137,32 @@ class VariableStore:
             kwargs["initial_value"] = _evaluate(value, name, graph, constants)
         # Outside the trace, and with a seed made of the name: the value does not depend on what was created before.
         with tf.init_scope(), tf.compat.v1.name_scope(None), randomness.seeded(f"{self._seed}/{name}"):
-            return next_creator(**{**kwargs, "name": name})
+            variable = next_creator(**{**kwargs, "name": name})
+        setattr(variable, _IDENTITY, name)
+        return variable
 
 
-def _full_name(name: str) -> str:
-    if path := keras_names.path_of_new_variable():
+def _rename(variable: tf.Variable, name: str) -> None:
+    """Gives a variable its name also in TensorFlow's eyes: scopes and the slots of optimizers go by that.
+
+    Variables inside a subclassed model of Keras are all called alike there, '<model>/kernel' for instance.
+    """
+    variable._handle_name = f"{name}:0"  # type: ignore[attr-defined]  # noqa: SLF001  (nothing public renames it)
+    setattr(variable, _IDENTITY, name)
+
+
+def _same_name(name: str) -> str:
+    return (
+        f"model_fn uses two variables {name!r}, and a variable is saved and shared by its name. "
+        "Give Keras layers names of their own, as in keras.layers.Dense(..., name='head'), or make one model under "
+        "keras.name_scope('first') outside of model_fn, under tf.compat.v1.variable_scope('first') inside."
+    )
+
+
+def _full_name(name: str, asked: keras_names.NewVariable | None) -> str:
+    if asked:
         scope = tf.compat.v1.get_variable_scope().name
-        return f"{scope}/{path}" if scope else path
+        return f"{scope}/{asked.path}" if scope else asked.path
     name = name.rstrip("/")
     keras_path = keras_names.current_path()
     if keras_path and tf.get_current_name_scope():
@@ -95,6 +185,13 @@ def _collect(variable: tf.Variable, collections_: list[str] | None, graph: tf.Gr
         names.append(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
     for collection in names:
         graph.add_to_collection(collection, variable)
+
+
+def _remove(variable: tf.Variable, graph: Any) -> None:
+    """Takes a variable out of the collections of a graph."""
+    for key in graph.collections:
+        kept = graph.get_collection_ref(key)
+        kept[:] = [each for each in kept if each is not variable]
 
 
 def _check_same(variable: tf.Variable, name: str, kwargs: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ def _v1(inputs):
 
 def _keras(inputs):
     hidden = keras.layers.BatchNormalization()(keras.layers.Dense(4)(inputs))
-    return keras.layers.Dense(2)(keras.layers.Dropout(0.5)(hidden))
+    return keras.layers.Dense(2)(keras.layers.Dropout(0.5)(hidden, training=True))
 
 
 def _functional(inputs):
@@ -61,8 +61,8 @@ NETWORKS = {
     _subclassed: {
         "net/dense/kernel",
         "net/dense/bias",
+        # Without the random state that the cell makes and does not draw from.
         *(f"net/lstm/lstm_cell/{name}" for name in ("kernel", "recurrent_kernel", "bias")),
-        "seed_generator/seed_generator_state",
     },
 }
 NETWORKS[_mixed] = NETWORKS[_v1] | {f"net/{name}" for name in NETWORKS[_keras]} | {"scale", "scale_1"}
@@ -265,32 +265,3 @@ def test_a_shape_that_differs_between_modes_is_refused(tmp_path):
         "variable 'weights' has shape (3,) in one mode and (4,) in another. "
         "The modes of a run share their variables by name: give both the same shape, or other names."
     )
-
-
-OUTSIDE = "this run would neither train nor save them. Make the layers and variables inside model_fn"
-
-
-def test_a_layer_from_outside_is_refused_instead_of_never_trained(tmp_path):
-    outside = keras.Sequential([keras.Input([3]), keras.layers.Dense(2, name="outer")])
-
-    with pytest.raises(mox.UsageError, match=OUTSIDE) as refusal:
-        _train(_model_fn(lambda inputs: outside(inputs) + _v1(inputs)), tmp_path)
-    assert str(refusal.value).startswith("model_fn uses variables that were made outside of it (")
-    assert "outer/kernel" in str(refusal.value)
-
-
-def test_a_layer_that_an_earlier_run_has_built_is_refused_in_the_next(tmp_path):
-    layer = keras.layers.Dense(2)
-    _train(_model_fn(lambda inputs: layer(inputs) + _v1(inputs)), tmp_path / "first")
-    with pytest.raises(mox.UsageError, match=OUTSIDE):
-        _train(_model_fn(lambda inputs: layer(inputs) + _v1(inputs)), tmp_path / "second")
-
-
-def test_a_frozen_network_from_outside_stays_as_it_is(variables, tmp_path):
-    outside = keras.Sequential([keras.Input([3]), keras.layers.Dense(2)])
-    annealed = tf.Variable(0.5, trainable=False)
-    before = outside.layers[0].kernel.numpy()
-    network = _model_fn(lambda inputs: tf.stop_gradient(outside(inputs)) + annealed * _v1(inputs))
-    result = _train(network, tmp_path)
-    np.testing.assert_array_equal(outside.layers[0].kernel.numpy(), before)
-    assert set(variables(result.checkpoint)) == NETWORKS[_v1] | OF_MOX
