@@ -78,9 +78,9 @@ def _describe(path: str, scan: FileScan, record: int | None) -> Iterator[str]:
             raise UsageError(f"record is {record}, and {path!r} has {num_records}, counted from 0.")
         yield from _describe_record(record, next(_contents(path, scan, [record])))
     elif num_records:
-        step = -(-num_records // _SAMPLE)
-        looked_at = "all records" if step == 1 else f"every {step}th record"
-        yield from _describe_features(list(_contents(path, scan, range(0, num_records, step))), looked_at)
+        contents = list(_contents(path, scan, range(0, num_records, -(-num_records // _SAMPLE))))
+        looked_at = "all records" if len(contents) == num_records else f"{len(contents)} of {num_records} records"
+        yield from _describe_features(contents, looked_at)
 
 
 def _describe_record(number: int, content: bytes) -> Iterator[str]:
