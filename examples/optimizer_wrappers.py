@@ -3,8 +3,8 @@
     python examples/optimizer_wrappers.py [folder]
 
 Trains a small network on digits of MNIST four times: with batches of 128, with batches of 16 whose gradients are
-applied once in eight steps, with the three layers momentum, LARS and batch_gradients around one another, and with EASGD.
-The first two end with the same weights, up to the rounding of float32; each of the four learns to read digits.
+applied once in eight steps, with the three layers momentum, LARS and batch_gradients, and with EASGD. The first two end
+with the same weights, up to the rounding of float32; each of the four learns to read digits.
 """
 
 from __future__ import annotations

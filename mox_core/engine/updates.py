@@ -25,10 +25,23 @@ class OptimizerWrapper:
 
     Attributes:
         optimizer: what is inside: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
+
+    Raises:
+        UsageError: if that is no optimizer.
     """
 
     def __init__(self, optimizer: Any) -> None:
+        if isinstance(optimizer, type) or not hasattr(optimizer, "apply_gradients"):
+            raise UsageError(
+                f"{type(self).__name__} was put around {optimizer!r}; it must be an optimizer: "
+                "what mox.get_optimizer_fn(...) returns still has to be called, mox.get_optimizer_fn(...)()."
+            )
         self.optimizer = optimizer
+
+    @property
+    def variables(self) -> Any:
+        """Those of the optimizer inside, as it has them: a list in Keras, a method in `tf.compat.v1.train`."""
+        return getattr(self.optimizer, "variables", ())
 
     @property
     def learning_rate(self) -> tf.Tensor | None:
