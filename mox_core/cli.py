@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     Command = Callable[[list[str]], int]
 
 _REFUSED: Final = 2  # as argparse has it
-_INTERRUPTED: Final = 130  # as shells have it
+_INTERRUPTED: Final = 130  # 128 and the number of the signal, as shells have it
+_NOT_READ: Final = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,12 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         name = _parse_name(arguments)
-        return _find_command(name)(arguments[1:])
+        status = _find_command(name)(arguments[1:])
+        sys.stdout.flush()
     except MoxError as error:
         sys.stderr.write(f"mox: error: {error}\n")
         return _REFUSED
     except KeyboardInterrupt:
         return _INTERRUPTED
+    except BrokenPipeError:  # who reads the output, `head` say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+        return _NOT_READ
+    return status
 
 
 def list_plugins(arguments: list[str]) -> int:

@@ -210,3 +210,12 @@ def test_a_broken_plugin_fails_every_command_of_plugins_where_it_is_asked_to(zoo
     monkeypatch.setenv("MOX_STRICT_PLUGINS", "1")
     assert cli.main(["fetch"]) == 2
     assert capsys.readouterr().err.startswith("mox: error: MOX_STRICT_PLUGINS is set and a plugin is broken.\n")
+
+
+def test_output_that_nobody_reads_to_its_end_is_no_error():
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "mox_core.cli", "plugins"]
+    run = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writer)
+    assert (run.returncode, run.stderr) == (141, "")

@@ -84,6 +84,16 @@ def test_a_bad_image_is_refused_unless_it_may_be_skipped(run, folder, tmp_path):
     )
 
 
+def test_what_the_system_refuses_is_one_message_too(run, folder, tmp_path):
+    (folder / "dog" / "link.png").symlink_to("nowhere.png")
+    status, lines, error = run("write", folder, tmp_path / "records")
+    assert (status, lines) == (2, [])
+    assert error == (
+        f"mox: error: cannot turn {str(folder)!r} into records: "
+        f"[Errno 2] No such file or directory: {str(folder / 'dog' / 'link.png')!r}.\n"
+    )
+
+
 def test_the_features_of_records_are_shown_with_the_values_of_the_first(run, folder, tmp_path):
     run("write", folder, tmp_path / "records")
     (file,) = (tmp_path / "records").glob("*.tfrecord")

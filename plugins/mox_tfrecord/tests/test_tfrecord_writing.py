@@ -354,6 +354,18 @@ def test_arguments_that_do_not_fit_are_refused(many, dst, options, message):
     assert not dst.exists()
 
 
+def test_a_file_is_no_folder_for_records(many):
+    with pytest.raises(UsageError, match=r"^dst_dir '.*0\.png' is a file; it must be a folder, or not there yet\.$"):
+        mox.write_image_classification_tfrecords(many, many / "a" / "0.png")
+
+
+def test_a_file_that_cannot_be_read_is_an_error_even_if_bad_images_are_skipped(many, dst):
+    (many / "a" / "link.png").symlink_to(many / "nowhere.png")
+    with pytest.raises(FileNotFoundError, match=r"link\.png"):
+        mox.write_image_classification_tfrecords(many, dst, on_bad_image="skip")
+    assert names(dst) == []
+
+
 @pytest.mark.parametrize("inner", ["", "records"])
 def test_records_are_not_written_among_the_classes(many, inner):
     with pytest.raises(UsageError, match=r"^dst_dir '.*' lies in src_dir '.*'; it must be a folder outside of it\.$"):

@@ -8,6 +8,8 @@ import argparse
 import os
 import sys
 
+from mox_core.errors import DataError
+
 
 def main(arguments: list[str]) -> int:
     """Runs `mox tfrecord ...` and returns the exit status: 1 if an inspected file is damaged."""
@@ -52,14 +54,17 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
 def _write(options: argparse.Namespace) -> int:
     from mox_tfrecord.writing import write_image_classification_tfrecords
 
-    written = write_image_classification_tfrecords(
-        options.src,
-        options.dst,
-        name=options.name,
-        num_shards=options.shards,
-        overwrite=options.overwrite,
-        on_bad_image="skip" if options.skip_bad else "raise",
-    )
+    try:
+        written = write_image_classification_tfrecords(
+            options.src,
+            options.dst,
+            name=options.name,
+            num_shards=options.shards,
+            overwrite=options.overwrite,
+            on_bad_image="skip" if options.skip_bad else "raise",
+        )
+    except OSError as error:  # no permission, no space
+        raise DataError(f"cannot turn {options.src!r} into records: {error}.") from error
     sys.stdout.write(f"{written}\n")
     return 0
 

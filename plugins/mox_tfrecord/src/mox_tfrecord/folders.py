@@ -27,7 +27,7 @@ class ImageFile:
         label: the index of its class.
     """
 
-    path: Path
+    path: str
     label: int
 
 
@@ -55,7 +55,7 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
             )
         if inner:
             tf.get_logger().warning("Folders in class folder %s are not read: %s", src_dir / name, some(inner))
-        images.extend(ImageFile(src_dir / name / file, label) for file in files)
+        images.extend(ImageFile(f"{src_dir / name}{os.sep}{file}", label) for file in files)
     return classes, images
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from attrs import frozen
 from PIL import Image, UnidentifiedImageError
 
 from mox_core.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xae\x42\x60\x82"
@@ -43,7 +40,7 @@ class EncodedImage:
     converted_from: str = ""
 
 
-def read_image(path: Path) -> EncodedImage:
+def read_image(path: str) -> EncodedImage:
     """Returns an image file's own bytes if it is a JPEG or PNG, else those of a PNG with the same pixels.
 
     The format is told by the first bytes, never by the name. JPEGs and PNGs are not decoded: their size stands in the
@@ -53,19 +50,19 @@ def read_image(path: Path) -> EncodedImage:
         BadImageError: if it is no image, or a cut-off one.
         OSError: if the file cannot be read.
     """
-    content = path.read_bytes()
+    content = Path(path).read_bytes()
     if not content:
-        raise BadImageError(f"{str(path)!r} is empty.")
+        raise BadImageError(f"{path!r} is empty.")
     try:
         stream = io.BytesIO(content)
         with Image.open(stream) as image:
             return _encode(image, content, end_of_header=stream.tell())
     except UnidentifiedImageError as error:
-        raise BadImageError(f"{str(path)!r} is no image of a format that Pillow knows.") from error
+        raise BadImageError(f"{path!r} is no image of a format that Pillow knows.") from error
     except BadImageError as error:
-        raise BadImageError(f"{str(path)!r} {error}") from error
+        raise BadImageError(f"{path!r} {error}") from error
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them run into
-        raise BadImageError(f"{str(path)!r} cannot be read: {type(error).__name__}: {error}.") from error
+        raise BadImageError(f"{path!r} cannot be read: {type(error).__name__}: {error}.") from error
 
 
 def _encode(image: Image.Image, content: bytes, *, end_of_header: int) -> EncodedImage:

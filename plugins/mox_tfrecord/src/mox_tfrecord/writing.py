@@ -140,6 +140,8 @@ def _check_arguments(source: Path, target: Path, name: str, on_bad_image: str) -
         )
     if on_bad_image not in ("raise", "skip"):
         raise UsageError(f"on_bad_image is {on_bad_image!r}; it must be 'raise' or 'skip'.")
+    if target.exists() and not target.is_dir():
+        raise UsageError(f"dst_dir {str(target)!r} is a file; it must be a folder, or not there yet.")
     if target.resolve().is_relative_to(source.resolve()):
         raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")
 
@@ -168,12 +170,19 @@ def _check_target(target: Path, name: str, classes: list[str], *, overwrite: boo
 def _make_shards(images: list[ImageFile], num_shards: int | None, seed: int) -> list[list[ImageFile]]:
     """Returns the images of each shard; their numbers differ by one at most."""
     if num_shards is None:
-        num_bytes = sum(image.path.stat().st_size for image in images)
+        num_bytes = sum(_size(image.path) for image in images)
         num_shards = min(max(1, round(num_bytes / _SHARD_BYTES)), len(images))
     elif not isinstance(num_shards, int) or isinstance(num_shards, bool) or not 1 <= num_shards <= len(images):
         raise UsageError(f"num_shards is {num_shards!r}; it must be a whole number from 1 to the {len(images)} images.")
     shuffled = random.Random(seed).sample(images, len(images))  # noqa: S311  (no secret)
     return [shuffled[shard::num_shards] for shard in range(num_shards)]
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return 0  # reading it will say why
 
 
 def _hidden(name: str) -> str:
@@ -251,7 +260,7 @@ def _example(image: EncodedImage, file: ImageFile, class_name: str) -> tf.train.
         "image/format": _bytes(image.format),
         "image/class/label": _int64(file.label),
         "image/class/text": _bytes(class_name.encode()),
-        "image/filename": _bytes(os.fsencode(file.path.name)),
+        "image/filename": _bytes(os.fsencode(Path(file.path).name)),
         "image/height": _int64(image.height),
         "image/width": _int64(image.width),
     }
