@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from mox_core.specs import ExportSpec
 
 _UNFINISHED = ".unfinished-export-"
-_PYTHON_OPS = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 @frozen(kw_only=True)
@@ -157,12 +156,6 @@ def _check_reachable(graph: ModelGraph, inputs: dict[str, tf.Tensor], outputs: d
         if op.name in seen:
             continue
         seen.add(op.name)
-        if op.type in _PYTHON_OPS:
-            msg = (
-                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on a Python function, in the op {op.name!r}: "
-                "it would not be there where the model is loaded. In mode EXPORT, use ops of TensorFlow in its place."
-            )
-            raise UsageError(msg)
         if op.name in fed:
             msg = (
                 f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {fed[op.name]}, "

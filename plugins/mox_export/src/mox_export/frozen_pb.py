@@ -17,7 +17,7 @@ class _FrozenPb:
     """Writes `FILE`, a serialized `tf.compat.v1.GraphDef`; the names of the model are names of its nodes."""
 
     def check(self, model: ExportedModel) -> None:
-        """Refuses a model that cannot become constants."""
+        """Refuses a model that cannot become one graph without variables."""
         freeze(model)
 
     def __call__(self, model: ExportedModel, directory: str) -> None:
@@ -28,7 +28,7 @@ class _FrozenPb:
             directory: an empty folder.
 
         Raises:
-            UsageError: where a name cannot be that of a node, or the model holds what cannot be a constant.
+            UsageError: where a name cannot be that of a node, or the model does what cannot be exported.
         """
         Path(directory, FILE).write_bytes(freeze(model).SerializeToString(deterministic=True))
 

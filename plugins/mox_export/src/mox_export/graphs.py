@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import logging
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -21,11 +21,25 @@ if TYPE_CHECKING:
     from mox_core.engine.export import ExportedModel
 
 
+_PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+
+
+def signature(model: ExportedModel) -> Any:
+    """Returns the model as a concrete function: its arguments and the keys of its result are the model's names.
+
+    Raises:
+        UsageError: where the model does what cannot be exported.
+    """
+    concrete = tf.function(model.function, autograph=False).get_concrete_function(**model.inputs)
+    _check_ops(concrete)
+    return concrete
+
+
 def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
     """Returns a graph without variables and devices, whose inputs and outputs are nodes of the names of the model.
 
     Raises:
-        UsageError: where a name cannot be that of a node, or the model holds what cannot be a constant.
+        UsageError: where a name cannot be that of a node, or the model does what cannot be exported.
     """
     _check_names(model)
 
@@ -34,11 +48,11 @@ def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
         return [results[name] for name in model.outputs]
 
     concrete = tf.function(body, autograph=False).get_concrete_function(*model.inputs.values())
+    _check_ops(concrete)
     with quiet():
         frozen = convert_to_constants.convert_variables_to_constants_v2(  # type: ignore[no-untyped-call]
             concrete, lower_control_flow=False
         )
-    _check_constant(frozen.inputs[len(model.inputs) :])
     with tf.Graph().as_default() as graph:
         inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, name) for name, spec in model.inputs.items()]
         scope = _scope(model)
@@ -61,7 +75,7 @@ def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
 
 def clear_devices(graph_def: tf.compat.v1.GraphDef) -> None:
     """Lets a graph run on any machine: `tf.device` in `model_fn` leaves its mark on every op."""
-    for node in itertools.chain(graph_def.node, *(function.node_def for function in graph_def.library.function)):
+    for node in _nodes(graph_def):
         node.ClearField("device")
 
 
@@ -102,13 +116,23 @@ def _check_names(model: ExportedModel) -> None:
             )
 
 
-def _check_constant(others: list[tf.Tensor]) -> None:
-    """Refuses what the function reads beside its inputs and variables: a table, for instance."""
-    if others:
-        raise UsageError(
-            "the outputs of ExportSpec read a lookup table or another resource that is no variable, which cannot "
-            "become a constant: export outputs that do not need it."
-        )
+def _check_ops(function: Any) -> None:
+    """Refuses what would be missing where the model is loaded, in the bodies of branches and loops too."""
+    for node in _nodes(function.graph.as_graph_def()):
+        if node.op in _PYTHON:
+            raise UsageError(
+                f"the outputs of ExportSpec call a Python function, in the op {node.name!r}, which is not there where "
+                "the model is loaded. In mode EXPORT, use ops of TensorFlow in its place."
+            )
+        if node.op.startswith("LookupTable"):
+            raise UsageError(
+                "the outputs of ExportSpec look something up in a table, and a table is not exported. In mode EXPORT, "
+                "use tf.gather from a constant, or export outputs from before the table."
+            )
+
+
+def _nodes(graph_def: tf.compat.v1.GraphDef) -> Iterator[Any]:
+    return itertools.chain(graph_def.node, *(function.node_def for function in graph_def.library.function))
 
 
 def _scope(model: ExportedModel) -> str:

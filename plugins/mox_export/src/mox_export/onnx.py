@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mox_core.errors import UsageError
-from mox_export.graphs import freeze, no_such_op, quiet
-
-try:
+try:  # before what imports TensorFlow: what is missing is said at once
     import onnx
     from tf2onnx import convert
 except ImportError as missing:
     raise ImportError(f"{missing}; ONNX needs more packages: pip install 'mox-export[onnx]'") from missing
+
+from mox_core.errors import UsageError
+from mox_export.graphs import freeze, no_such_op, quiet
 
 if TYPE_CHECKING:
     from mox_core.engine.export import ExportedModel
@@ -35,7 +35,7 @@ class _Onnx:
             directory: an empty folder.
 
         Raises:
-            UsageError: where ONNX lacks an op.
+            UsageError: where the model does what cannot be exported, or ONNX lacks an op.
         """
         onnx.save_model(_convert(model), str(Path(directory, FILE)))
 

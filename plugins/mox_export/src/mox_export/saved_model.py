@@ -9,7 +9,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[attr-defined]  # not in the stubs
 
-from mox_export.graphs import Holder, clear_devices, quiet
+from mox_export.graphs import Holder, clear_devices, quiet, signature
 
 if TYPE_CHECKING:
     from mox_core.engine.export import ExportedModel
@@ -18,20 +18,31 @@ SIGNATURES = ("serving_default", "predict_object")
 """The name that TensorFlow Serving asks for by itself, and the one that clients of the original ask for."""
 
 
-def export(model: ExportedModel, directory: str) -> None:
-    """Writes a SavedModel with the signatures of `SIGNATURES`, which are one function.
+class _SavedModel:
+    """Writes a SavedModel with the signatures of `SIGNATURES`, which are one function."""
 
-    Args:
-        model: what is exported.
-        directory: an empty folder.
-    """
-    module = Holder(model.variables)
-    # The names of a signature's inputs come from its arguments, those of its outputs from the keys of its result.
-    function = tf.function(model.function, autograph=False)
-    signature = function.get_concrete_function(**model.inputs)
-    with quiet():  # TensorFlow names the folder, which is not the final one
-        tf.saved_model.save(module, directory, signatures=dict.fromkeys(SIGNATURES, signature))
-    _clear_devices(Path(directory))
+    def check(self, model: ExportedModel) -> None:
+        """Refuses a model that would not work where it is loaded."""
+        signature(model)
+
+    def __call__(self, model: ExportedModel, directory: str) -> None:
+        """Writes the model.
+
+        Args:
+            model: what is exported.
+            directory: an empty folder.
+
+        Raises:
+            UsageError: where the model does what cannot be exported.
+        """
+        # The names of a signature's inputs come from its arguments, those of its outputs from the keys of its result.
+        signatures = dict.fromkeys(SIGNATURES, signature(model))
+        with quiet():  # TensorFlow names the folder, which is not the final one
+            tf.saved_model.save(Holder(model.variables), directory, signatures=signatures)
+        _clear_devices(Path(directory))
+
+
+export = _SavedModel()
 
 
 def _clear_devices(directory: Path) -> None:

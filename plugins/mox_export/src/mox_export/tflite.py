@@ -14,7 +14,7 @@ import tensorflow as tf
 from tensorflow.lite.python.convert_phase import ConverterError  # type: ignore[import-not-found]  # not in the stubs
 
 from mox_core.errors import UsageError
-from mox_export.graphs import Holder, no_such_op, quiet
+from mox_export.graphs import Holder, no_such_op, quiet, signature
 
 if TYPE_CHECKING:
     from mox_core.engine.export import ExportedModel
@@ -37,7 +37,7 @@ class _TFLite:
             directory: an empty folder.
 
         Raises:
-            UsageError: where LiteRT lacks an op.
+            UsageError: where the model does what cannot be exported, or LiteRT lacks an op.
         """
         Path(directory, FILE).write_bytes(_convert(model))
 
@@ -46,8 +46,7 @@ export = _TFLite()
 
 
 def _convert(model: ExportedModel) -> bytes:
-    signature = tf.function(model.function, autograph=False).get_concrete_function(**model.inputs)
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature], Holder(model.variables))
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature(model)], Holder(model.variables))
     try:
         with quiet():
             return converter.convert()
