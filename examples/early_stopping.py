@@ -3,8 +3,8 @@
     python examples/early_stopping.py [folder]
 
 A network with far more weights than 300 digits need learns them by heart: its loss on other digits falls, and then
-rises again. `EarlyStoppingHook` ends that training and brings the best weights back; they are a checkpoint of their own,
-in `<log_dir>/best`. `PlateauLREarlyStoppingHook` lowers the learning rate first, and ends the training when even that
+rises again. `EarlyStoppingHook` ends that training and brings the best weights back, which are kept in
+`<log_dir>/best`. `PlateauLREarlyStoppingHook` lowers the learning rate first, and ends the training when even that
 does not help. They mean what `EarlyStopping` and `ReduceLROnPlateau` of Keras mean, and go on with their counts when a
 run is started again.
 

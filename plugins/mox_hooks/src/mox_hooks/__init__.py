@@ -1,1 +1,1 @@
-"""Session hooks for mox: validation metrics while training, feeding placeholders."""
+"""Session hooks for mox: validation while training, early stopping, feeding placeholders."""
