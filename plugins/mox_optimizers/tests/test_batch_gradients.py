@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from mox_core.engine.optimize import LEARNING_RATE_FACTORS
 
 NUMBERS = np.random.default_rng(5)
 FEATURES = NUMBERS.normal(size=(64, 3)).astype(np.float32)
@@ -180,6 +181,19 @@ def test_rates_follow_the_global_step_and_keras_own_schedules_the_updates(tmp_pa
 
     found = train(tmp_path / "keras", 8, wrapped(keras_sgd, num_batches=4), slope, input_fn=ones)
     assert found["w"] == pytest.approx(-(1 + 0.125)), "the rates of updates 0 and 1"
+
+
+def test_a_factor_of_the_learning_rate_reaches_the_optimizer_inside(tmp_path):
+    """Such as a hook that lowers it puts into the graph."""
+
+    def model_fn(inputs, mode):
+        tf.compat.v1.add_to_collection(LEARNING_RATE_FACTORS, tf.constant(0.25))
+        return slope(inputs, mode)
+
+    ones = batches(np.ones(8, np.float32))
+    for kind, make in {"mox": mox.get_optimizer_fn("sgd", 1.0), "keras": lambda: keras.optimizers.SGD(1.0)}.items():
+        found = train(tmp_path / kind, 8, wrapped(make, num_batches=4), model_fn, input_fn=ones)
+        assert found["w"] == -0.25 * 2
 
 
 def test_half_precision_variables_have_sums_of_full_precision(tmp_path):

@@ -138,7 +138,7 @@ def test_around_and_inside_batch_gradients_it_counts_what_it_is_given(tmp_path):
         ({"moving_rate": "0.1"}, "easgd: moving_rate is '0.1'; it must be a number above 0 and below 1."),
         (
             {"communication_period": 0},
-            "easgd: communication_period is 0; it must be a whole number of steps, 1 or more.",
+            "easgd: communication_period is 0; it must be a whole number, 1 or more.",
         ),
     ],
 )

@@ -114,6 +114,13 @@ def test_blanks_may_stand_between_the_parts():
     assert values(one, steps) == values(other, steps)
 
 
+def test_numbers_may_be_numpys():
+    rate = learning_rate_scheduler.piecewise_lr("1:1,2:2", np.int64(10), np.int32(5))
+    assert values(rate, np.arange(3)) == [1, 1, 2]
+    decay = learning_rate_scheduler.linear_cosine_decay(np.float32(1), np.float32(0), np.int64(5), np.int64(10), 0, 1)
+    assert float(decay) == pytest.approx(0.5)
+
+
 @pytest.mark.parametrize(
     ("strategy", "what", "place"),
     [

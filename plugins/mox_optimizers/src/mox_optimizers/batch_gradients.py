@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mox_core.engine.updates import OptimizerWrapper, apply_if, slot, state_variable
 from mox_core.errors import UsageError
+from mox_optimizers import checks
 from mox_optimizers.asynchronous import warn_if_synchronous
 
 if TYPE_CHECKING:
@@ -36,8 +37,7 @@ def batch_gradients(optimizer: Any, *, num_batches: int = 8, sync_on_apply: bool
     Raises:
         UsageError: if an option is none that is allowed.
     """
-    if type(num_batches) is not int or num_batches < 1:
-        raise UsageError(f"batch_gradients: num_batches is {num_batches!r}; it must be a whole number, 1 or more.")
+    num_batches = checks.count("batch_gradients: num_batches", num_batches)
     if type(sync_on_apply) is not bool:
         raise UsageError(f"batch_gradients: sync_on_apply is {sync_on_apply!r}; it must be True or False.")
     if num_batches == 1:

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mox_core.engine.updates import OptimizerWrapper, slot, state_variable
 from mox_core.errors import UsageError
+from mox_optimizers import checks
 from mox_optimizers.asynchronous import num_workers, warn_if_synchronous
 
 if TYPE_CHECKING:
@@ -37,14 +38,11 @@ def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_per
         UsageError: if an option is none that is allowed.
     """
     rate = _BETA / num_workers() if moving_rate is None else moving_rate
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate < 1:
+    if not checks.is_number(rate) or not 0 < rate < 1:
         raise UsageError(f"easgd: moving_rate is {moving_rate!r}; it must be a number above 0 and below 1.")
-    if type(communication_period) is not int or communication_period < 1:
-        raise UsageError(
-            f"easgd: communication_period is {communication_period!r}; it must be a whole number of steps, 1 or more."
-        )
+    period = checks.count("easgd: communication_period", communication_period)
     warn_if_synchronous()
-    return ElasticAveraging(optimizer, rate, communication_period)
+    return ElasticAveraging(optimizer, float(rate), period)
 
 
 class ElasticAveraging(OptimizerWrapper):

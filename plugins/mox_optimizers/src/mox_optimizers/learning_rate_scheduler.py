@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from mox_core.errors import UsageError
-from mox_optimizers import strategies
+from mox_optimizers import checks, strategies
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,11 +45,11 @@ def piecewise_lr(
         UsageError: if the strategy cannot be read, with the place that is wrong, or a number is not above 0.
     """
     stages = strategies.parse(lr_strategy)
-    _check_count("num_samples", num_samples)
-    _check_count("global_batch_size", global_batch_size)
+    epoch = checks.count("num_samples", num_samples)
+    batch = checks.count("global_batch_size", global_batch_size)
 
     def rate(step: Any) -> tf.Tensor:
-        return _staged(stages, num_samples, tf.cast(step, tf.int64) * global_batch_size)
+        return _staged(stages, epoch, tf.cast(step, tf.int64) * batch)
 
     if tf.executing_eagerly():
         return rate
@@ -88,7 +87,7 @@ def linear_cosine_decay(
     """
     rising, falling = _progress(max_lr, min_lr, global_step, max_step, warmup, decay_end)
     height = tf.where(falling > 0, (1 + tf.cos(math.pi * falling)) / 2, rising)
-    return tf.cast(min_lr + (max_lr - min_lr) * height, tf.float32)
+    return _between(min_lr, max_lr, height)
 
 
 def polynomial_decay(
@@ -121,7 +120,7 @@ def polynomial_decay(
     """
     rising, falling = _progress(max_lr, min_lr, global_step, max_step, warmup, decay_end)
     height = tf.where(falling > 0, (1 - falling) ** 2, rising)
-    return tf.cast(min_lr + (max_lr - min_lr) * height, tf.float32)
+    return _between(min_lr, max_lr, height)
 
 
 def _staged(stages: Sequence[Stage], num_samples: int, seen: tf.Tensor) -> tf.Tensor:
@@ -141,14 +140,18 @@ def _staged(stages: Sequence[Stage], num_samples: int, seen: tf.Tensor) -> tf.Te
     return tf.cast((first + chosen(slopes, 0.0) * part) * tf.exp(chosen(growths, 0.0) * part), tf.float32)
 
 
+def _between(low: float, high: float, height: tf.Tensor) -> tf.Tensor:
+    return tf.cast(float(low) + float(high - low) * height, tf.float32)
+
+
 def _progress(
     max_lr: float, min_lr: float, global_step: Any, max_step: int, warmup: float, decay_end: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """How much of the rise and of the fall is done, each between 0 and 1."""
     for name, value in (("max_lr", max_lr), ("min_lr", min_lr), ("warmup", warmup), ("decay_end", decay_end)):
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or value < 0:
+        if not checks.is_number(value) or value < 0:
             raise UsageError(f"{name} is {value!r}; it must be a number, 0 or more.")
-    _check_count("max_step", max_step)
+    max_step = checks.count("max_step", max_step)
     if min_lr > max_lr:
         raise UsageError(f"min_lr is {min_lr!r} and max_lr {max_lr!r}; min_lr must not be the higher one.")
     if not warmup < decay_end <= 1:
@@ -165,8 +168,3 @@ def _progress(
     rise, fall = warmup * max_step, (decay_end - warmup) * max_step
     rising = tf.minimum(step / rise, 1.0) if rise else tf.ones([], tf.float64)
     return rising, tf.clip_by_value((step - rise) / fall, 0.0, 1.0)
-
-
-def _check_count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UsageError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
