@@ -393,3 +393,56 @@ def test_best_weights_are_kept_while_training_only(regression, tmp_path):
     _run(regression, [], log_dir=tmp_path)
     with pytest.raises(mox.UsageError, match=r"^the best weights are kept and restored while training"):
         _run(regression, [Keeping("A", [])], log_dir=tmp_path, run_mode="EVAL", optimizer_fn=None)
+
+
+def test_best_weights_of_a_run_that_was_cut_short_give_way_to_those_of_the_run_that_goes_on(regression, tmp_path):
+    """The first run keeps those of 4 steps and fails with a checkpoint of 0 steps; the second keeps those of 2."""
+
+    class Keeping(Telling):
+        def after_run(self, run_context, run_values):
+            if run_context.global_step == self.kept:
+                run_context.session.save_best()
+            super().after_run(run_context, run_values)
+
+        def end(self, session):
+            if session.complete:
+                self.restored = session.restore_best()
+
+    first, second = Keeping("A", [], raises=["step 4"]), Keeping("B", [])
+    first.kept, second.kept = 3, 1
+    with pytest.raises(RuntimeError, match=r"^A step 4$"):
+        _run(regression, [first], max_number_of_steps=9, log_dir=tmp_path)
+    assert [path.name for path in (tmp_path / "best").glob("*.index")] == ["model.ckpt-4.index"]
+    result = _run(regression, [second], max_number_of_steps=3, log_dir=tmp_path)
+    assert second.restored == str(tmp_path / "best" / "model.ckpt-2")
+    assert [path.name for path in (tmp_path / "best").glob("*.index")] == ["model.ckpt-2.index"]
+    for prefix in (result.checkpoint, str(tmp_path / "best")):
+        weights = tf.train.load_checkpoint(prefix).get_tensor("weights")
+        np.testing.assert_allclose(weights, regression.train(2, batch_size=8, rate=0.1).weights, rtol=1e-4)
+
+
+def test_an_export_has_the_best_weights_and_nothing_that_hooks_remember(regression, tmp_path):
+    class Keeping(Counting):
+        def after_run(self, run_context, run_values):
+            super().after_run(run_context, run_values)
+            if run_context.global_step == 1:
+                run_context.session.save_best()
+
+        def end(self, session):
+            session.restore_best()
+
+    def model_fn(inputs, mode):
+        spec = regression.model_fn(inputs, mode)
+        return mox.ModelSpec(loss=spec.loss, export_spec=spec.export_spec, hooks=[Keeping()])
+
+    result = _run(regression, [], model_fn=model_fn, log_dir=tmp_path, export_model=mox.ExportKeys.TF_SERVING)
+    exported = tf.train.load_checkpoint(result.export_path + "/variables/variables")
+    assert not [name for name in exported.get_variable_to_shape_map() if "hooks" in name or "Keeping" in name]
+    predict = tf.saved_model.load(result.export_path).signatures["predict_object"]
+    expected = regression.train(2, batch_size=8, rate=0.1)
+    np.testing.assert_allclose(
+        predict(features=tf.constant(regression.features))["predictions"],
+        regression.features @ expected.weights + expected.bias,
+        rtol=1e-3,
+        atol=1e-5,
+    )
