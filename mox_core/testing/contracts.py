@@ -4,13 +4,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
 from typing import ClassVar
 
 from mox_core.plugins import loader
-from mox_core.plugins.offers import import_target
+from mox_core.plugins.offers import CommandOffer, import_target
 from mox_core.plugins.registry import READY, Plugin
 
 HEAVY = ("tensorflow", "keras", "numpy")
@@ -59,6 +61,18 @@ class PluginContract:
         for offer in self._plugin().offers:
             assert offer.summary.strip(), f"{offer.kind} {offer.name!r} has no summary"
             assert offer.summary.casefold() != offer.name.casefold(), f"the summary of {offer.name!r} only repeats it"
+
+    def test_every_command_prints_its_help(self) -> None:
+        for offer in self._plugin().offers:
+            if isinstance(offer, CommandOffer):
+                printed = io.StringIO()
+                with contextlib.redirect_stdout(printed):
+                    try:
+                        status = import_target(offer)(["--help"])
+                    except SystemExit as end:  # as argparse ends
+                        status = end.code or 0
+                assert status == 0, f"`mox {offer.name} --help` ends with status {status}"
+                assert printed.getvalue().strip(), f"`mox {offer.name} --help` prints nothing"
 
     def _plugin(self) -> Plugin:
         plugins = loader.installed_plugins().plugins

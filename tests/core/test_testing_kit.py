@@ -105,3 +105,36 @@ def test_without_pytest_the_kit_says_what_to_install():
     program = "import sys; sys.modules['pytest'] = None; import mox_core.testing"
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert run.stderr.splitlines()[-1] == "ModuleNotFoundError: mox_core.testing needs pytest: pip install pytest"
+
+
+COMMAND = """
+import argparse
+from mox_core.plugins import CommandOffer, hookimpl
+
+@hookimpl
+def mox_commands():
+    yield CommandOffer("zoo", "demo.plugin:main", summary="lists networks")
+
+def main(arguments):
+    BODY
+"""
+
+
+@pytest.mark.usefixtures("fresh_plugins")
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("argparse.ArgumentParser(prog='mox zoo').parse_args(arguments)", None),
+        ("print('usage: mox zoo'); return 0", None),
+        ("return 0", "`mox zoo --help` prints nothing"),
+        ("print('unknown option'); return 2", "`mox zoo --help` ends with status 2"),
+        ("raise SystemExit(1)", "`mox zoo --help` ends with status 1"),
+    ],
+)
+def test_the_contract_asks_commands_for_their_help(install_fake, body, message):
+    install_fake("demo", "demo", COMMAND.replace("BODY", body))
+    if message is None:
+        keep_to(Contract())
+        return
+    with pytest.raises(AssertionError, match=message):
+        Contract().test_every_command_prints_its_help()
