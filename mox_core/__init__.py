@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     )
     from mox_core.engine.iterators import get_next
     from mox_core.engine.modelgraph import get_collection
+    from mox_core.engine.var_scope import var_scope
     from mox_core.errors import (
         CheckpointError,
         DataError,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from mox_core.runner import RunResult, run
     from mox_core.session_hooks import AggregativeSessionRunHook
     from mox_core.specs import ExportSpec, ModelSpec
+    from mox_core.strings import bytes_to_sequence, sequence_to_bytes
 
     __version__: str
 
@@ -62,6 +64,7 @@ _HOMES: Final = {
     "RunResult": "mox_core.runner",
     "UnknownNameError": "mox_core.errors",
     "UsageError": "mox_core.errors",
+    "bytes_to_sequence": "mox_core.strings",
     "get_collection": "mox_core.engine.modelgraph",
     "get_data_augmentation_fn": "mox_core.catalog",
     "get_dataset": "mox_core.catalog",
@@ -73,7 +76,9 @@ _HOMES: Final = {
     "get_optimizer_fn": "mox_core.catalog",
     "get_optimizer_wrapper_fn": "mox_core.catalog",
     "run": "mox_core.runner",
+    "sequence_to_bytes": "mox_core.strings",
     "set_flag": "mox_core.flags",
+    "var_scope": "mox_core.engine.var_scope",
 }
 """The public names of the core, and the modules they live in."""
 
@@ -94,6 +99,7 @@ __all__ = [  # literal, for type checkers; a test compares it with _HOMES
     "RunResult",
     "UnknownNameError",
     "UsageError",
+    "bytes_to_sequence",
     "get_collection",
     "get_data_augmentation_fn",
     "get_dataset",
@@ -105,7 +111,9 @@ __all__ = [  # literal, for type checkers; a test compares it with _HOMES
     "get_optimizer_fn",
     "get_optimizer_wrapper_fn",
     "run",
+    "sequence_to_bytes",
     "set_flag",
+    "var_scope",
 ]
 
 

@@ -127,7 +127,8 @@ class InputPipeline:
                 f"the samples of input_fn in mode {self.mode} are not all of one shape "
                 f"({error.message.splitlines()[0]}). "
                 "Samples of a batch must agree: resize them (dataset argument image_size, or "
-                "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False."
+                "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False. Only sequences of "
+                "integers are filled up with zeros: those of rank 1 and unknown length, set_shape([None])."
             )
             raise DataError(msg) from error
         finally:
@@ -162,7 +163,7 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
         size = batching.batch_size if batching.by_mox else None
         if traced.is_dataset:
             batches = _open_dataset(traced, start)
-            batches = batches if size is None else batches.batch(size, drop_remainder=whole)
+            batches = batches if size is None else _batched(batches, size, whole=whole)
         else:
             read = tuple(source for source, _ in traced.sources)
             watch = functools.partial(sources.watched, sources=read, seed=seed, start=start, report=report)
@@ -171,9 +172,9 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
                 batches = watch(elements)
             elif whole and not endless:
                 # Before the last samples are dropped: bad ones among them are told too.
-                batches = watch(elements).batch(size, drop_remainder=True).map(_last_positions)
+                batches = _batched(watch(elements), size, whole=True).map(_last_positions)
             else:
-                batches = watch(elements.batch(size, drop_remainder=whole))
+                batches = watch(_batched(elements, size, whole=whole))
         return batches.prefetch(tf.data.AUTOTUNE)
 
     batches = open_batches((0,) * num_positions)
@@ -282,6 +283,46 @@ def _open_dataset(traced: _Traced, start: tuple[int, ...]) -> Dataset:
     if isinstance(spec, tuple) and not any(tf.nest.is_nested(each) for each in spec):
         return dataset
     return dataset.map(_flattened)
+
+
+def _batched(elements: Dataset, size: int, *, whole: bool) -> Dataset:
+    """Makes batches of inputs, or of (positions, inputs). Sequences of integers are filled up with zeros.
+
+    They are names in numbers, or words: rank 1, of a length that nobody knows. All else must be of one shape.
+    """
+    spec: Any = elements.element_spec
+    nested = isinstance(spec[-1], tuple)
+    is_sequence = [_is_sequence(each) for each in (spec[-1] if nested else spec)]
+    if not any(is_sequence):
+        return elements.batch(size, drop_remainder=whole)
+
+    def on_sequences(change: Callable[[Any], Any]) -> Callable[..., Any]:
+        @no_autograph
+        def call(*element: Any) -> Any:
+            inputs = element[-1] if nested else element
+            pairs = zip(inputs, is_sequence, strict=True)
+            changed = tuple(change(each) if chosen else each for each, chosen in pairs)
+            return (*element[:-1], changed) if nested else changed
+
+        return call
+
+    def padded(ragged: tf.RaggedTensor) -> tf.Tensor:
+        tensor = ragged.merge_dims(0, 1).to_tensor()
+        tensor.set_shape([size if whole else None, None])
+        return tensor
+
+    as_ragged = tf.RaggedTensor.from_tensor  # type: ignore[attr-defined]  # not in the stubs
+    rows = elements.map(on_sequences(lambda sequence: as_ragged(sequence[tf.newaxis])))
+    return rows.batch(size, drop_remainder=whole).map(on_sequences(padded))
+
+
+def _is_sequence(spec: Any) -> bool:
+    return (
+        isinstance(spec, tf.TensorSpec)
+        and spec.dtype.is_integer
+        and spec.shape.rank == 1
+        and not spec.shape.is_fully_defined()
+    )
 
 
 @no_autograph
