@@ -14,7 +14,7 @@ from mox_optimizers.asynchronous import num_workers, warn_if_synchronous
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_BETA: Final = 0.9  # section 5.1 of the paper
+_BETA: Final = 0.9  # in the experiments of the paper
 
 
 def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_period: int = 10) -> ElasticAveraging:
@@ -31,7 +31,7 @@ def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_per
 
     Args:
         optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
-        moving_rate: alpha of the paper, between 0 and 1; by default the paper's 0.9 / p on p workers.
+        moving_rate: alpha of the paper, between 0 and 1; by default 0.9 / p on p workers, as in its experiments.
         communication_period: tau of the paper, in steps.
 
     Raises:
