@@ -154,3 +154,66 @@ def test_tensorflow_1_style_loading_finds_the_signatures(exported):
         assert signature.method_name == "tensorflow/serving/predict"
         logits = session.run(signature.outputs["logits"].name, {signature.inputs["Images"].name: IMAGES})
     np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def _batched_input_fn(mode):
+    return _input_fn(mode).batch(4, drop_remainder=True)
+
+
+@pytest.mark.parametrize(
+    ("input_fn", "auto_batch", "size"), [(_input_fn, True, None), (_batched_input_fn, False, 4)], ids=["True", "False"]
+)
+def test_the_batch_dimension_is_open_with_auto_batch_and_the_trainings_without(input_fn, auto_batch, size, tmp_path):
+    result = mox.run(
+        input_fn=input_fn,
+        model_fn=_model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.05),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=4,
+        auto_batch=auto_batch,
+        log_dir=tmp_path,
+        max_number_of_steps=1,
+        export_model=mox.ExportKeys.TF_SERVING,
+    )
+    signature = tf.saved_model.load(result.export_path).signatures["serving_default"]
+    _, inputs = signature.structured_input_signature
+    assert inputs["Images"].shape.as_list() == [size, 6, 6, 1]
+    assert signature.structured_outputs["logits"].shape.as_list() == [size, 2]
+
+
+def test_runs_of_training_and_of_validation_lay_versions_side_by_side(exported, trained, tmp_path):
+    path, _ = exported
+    base = tmp_path / "base"
+    shutil.copytree(path, base / "1")
+    (base / "99").mkdir()
+    export = trained.run(mox.ModeKeys.EVAL, log_dir=base, export_model=mox.ExportKeys.TF_SERVING).export_path
+    assert export == str(base / "100")
+    # TensorFlow Serving takes every folder whose name is a number for a version, and the highest for the current one.
+    assert sorted(folder.name for folder in base.iterdir() if folder.name.isdecimal()) == ["1", "100", "99"]
+    files = {"saved_model.pb", "variables/variables.data-00000-of-00001", "variables/variables.index"}
+    for version in ("1", "100"):
+        assert files <= {str(file.relative_to(base / version)) for file in (base / version).rglob("*")}
+
+
+def test_variables_of_tf_variable_and_of_tf1s_adam_export_too(tmp_path):
+    def model_fn(inputs, mode):
+        spec = _model_fn(inputs, mode)
+        scale = tf.Variable(2.0, name="scale")
+        logits = spec.export_spec.outputs_dict["logits"] * scale
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(inputs[1], logits))
+        export_spec = mox.ExportSpec({"images": inputs[0]}, {"logits": logits, "scale": tf.identity(scale)})
+        return mox.ModelSpec(loss=loss, export_spec=export_spec)
+
+    result = mox.run(
+        input_fn=_input_fn,
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.AdamOptimizer(0.1),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=8,
+        log_dir=tmp_path,
+        max_number_of_steps=1,
+        export_model=mox.ExportKeys.TF_SERVING,
+    )
+    signature = tf.saved_model.load(result.export_path).signatures["serving_default"]
+    scale = float(signature(images=tf.constant(IMAGES))["scale"])
+    assert abs(scale - 2.0) == pytest.approx(0.1, rel=1e-3), "Adam's first step is its learning rate"
