@@ -5,10 +5,11 @@ Wherever a name is taken, a function of the user's own is too; it is called as t
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from mox_core.did_you_mean import listed
+from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.errors import UnknownAttributeError, UsageError
 from mox_core.modes import RUN_MODES, ModeKeys
 from mox_core.plugins import loader
@@ -180,9 +181,28 @@ def get_optimizer_wrapper_fn(name: Name, opt: Any, **kwargs: Any) -> Callable[[]
 
     Raises:
         UnknownNameError: if no plugin offers the wrapper, or more than one does.
+        UsageError: from the function that is returned, if the wrapper has no such option.
     """
     make = _lazy_target(OptimizerWrapperOffer, name)
-    return lambda: make()(opt, **kwargs)
+
+    def wrapper_fn() -> Any:
+        wrapper = make()
+        _check_options(f"optimizer wrapper {name!r}", wrapper, opt, **kwargs)
+        return wrapper(opt, **kwargs)
+
+    return wrapper_fn
+
+
+def _check_options(what: str, target: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """Refuse options that a target does not have, by name."""
+    signature = inspect.signature(target)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as error:
+        options = [each.name for each in signature.parameters.values() if each.kind is each.KEYWORD_ONLY]
+        unknown = next((name for name in kwargs if name not in signature.parameters), "")
+        lines = [f"{what}: {error}.", did_you_mean(nearest(unknown, options)), f"Options: {', '.join(options)}."]
+        raise UsageError("\n".join(filter(None, lines))) from error
 
 
 def get_dataset(name: Name, split_name: str, dataset_dir: str, **kwargs: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 
 from mox_core.engine import gradients
-from mox_core.engine.updates import learning_rate_of, scale_learning_rate
+from mox_core.engine.updates import OptimizerWrapper, learning_rate_of, scale_learning_rate
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,6 +77,8 @@ def _make(optimizer_fn: Callable[[], Any], store: VariableStore) -> Any:
     variables = getattr(optimizer, "variables", ())
     own = {id(variable) for variable in store.by_name.values()}
     if not callable(variables) and any(id(getattr(each, "value", each)) not in own for each in variables):
+        while isinstance(optimizer, OptimizerWrapper):
+            optimizer = optimizer.optimizer
         kind = type(optimizer).__name__
         msg = (
             f"optimizer_fn returned an optimizer that was made outside of it ({kind}): its state would not be saved, "

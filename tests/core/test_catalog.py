@@ -173,6 +173,18 @@ def test_wrappers_nest_around_an_optimizer(name):
     assert outer == (((("optimizer",), {"ratio": 0.001}),), {"num_batches": 8})
 
 
+def test_an_option_that_a_wrapper_does_not_have_is_refused_with_those_it_has():
+    def slowed(optimizer, *, factor=0.5, period=1):
+        return optimizer, factor, period
+
+    assert mox.get_optimizer_wrapper_fn(slowed, "optimizer", period=3)() == ("optimizer", 0.5, 3)
+    with pytest.raises(mox.UsageError) as caught:
+        mox.get_optimizer_wrapper_fn(slowed, "optimizer", factr=0.1)()
+    assert str(caught.value).partition(": ")[2] == (
+        "got an unexpected keyword argument 'factr'.\nDid you mean 'factor'?\nOptions: factor, period."
+    )
+
+
 def test_a_data_set_is_opened_by_name():
     assert mox.get_dataset(name="mnist", split_name="train", dataset_dir="/data", capacity=256) == (
         (),
