@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mox_core.errors import DataError, UsageError
+from mox_tfrecord.lightexamples import parse_example
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,15 +59,9 @@ def _outside_graphs(key: str, feature: Any) -> Any:
     return feature._replace(default_value=np.asarray(value))
 
 
-def _what_it_holds(content: bytes) -> str:
-    example = tf.train.Example()
-    try:
-        example.ParseFromString(content)
-    except Exception:  # noqa: BLE001 (protobuf's errors differ between its implementations)
+def _what_it_holds(content: Any) -> str:
+    features = parse_example(bytes(content))
+    if features is None:
         return "It is no tf.train.Example."
-    held = []
-    for name, feature in sorted(example.features.feature.items()):
-        kind = feature.WhichOneof("kind")
-        number = len(getattr(feature, kind).value) if kind else 0
-        held.append(f"{name!r} ({(kind or 'empty').removesuffix('_list')}, {number} values)")
+    held = [f"{name!r} ({kind}, {len(values)} values)" for name, (kind, values) in features.items()]
     return f"It holds {', '.join(held)}." if held else "It holds no feature."

@@ -15,7 +15,7 @@ def mox_api() -> Iterator[ApiOffer]:
     """Offer the data sets of records, and what writes them."""
     yield ApiOffer(
         "get_tfrecord",
-        "mox_tfrecord.datasets:get_tfrecord",
+        "mox_tfrecord.handled:get_tfrecord",
         summary="reads records by the features that they hold and handlers that make items of them",
     )
     yield ApiOffer(

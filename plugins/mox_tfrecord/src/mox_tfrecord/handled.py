@@ -1,0 +1,129 @@
+"""`get_tfrecord`: records by the features that they hold and the handlers that make items of them."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.errors import UsageError
+from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+
+def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
+    dataset_dir: str | os.PathLike[str],
+    file_pattern: str | Sequence[str],
+    *,
+    keys_to_features: Mapping[str, Any],
+    items_to_handlers: Mapping[str, Any],
+    num_samples: int | None = None,
+    num_epochs: int | None = None,
+    shuffle: bool = True,
+    shuffle_buffer_size: int = 6400,
+    compression_type: str | None = None,
+    on_bad_record: str = "raise",
+) -> BaseTFRecordDataset:
+    """Reads records by the features that they hold and handlers that make items of them, inside `input_fn`.
+
+    Example:
+        dataset = mox.get_tfrecord(
+            "flowers",
+            "train-*.tfrecord",
+            keys_to_features={
+                "image/encoded": tf.io.FixedLenFeature([], tf.string),
+                "image/format": tf.io.FixedLenFeature([], tf.string, default_value=""),
+                "image/class/label": tf.io.FixedLenFeature([], tf.int64),
+            },
+            items_to_handlers={
+                "image": mox.tfexample_decoder.Image(),
+                "label": mox.tfexample_decoder.Tensor("image/class/label"),
+            },
+        )
+        image, label = dataset.get(["image", "label"])
+
+    Args:
+        dataset_dir: the folder of the files.
+        file_pattern: which files in it; or a list of patterns.
+        keys_to_features: name to `tf.io.FixedLenFeature` and the like, as `tf.io.parse_single_example` takes it.
+        items_to_handlers: name, for `get`, to handler: of `mox.tfexample_decoder` or of tf_slim.
+        num_samples: how many records there are, where that is known.
+        num_epochs: how often they are gone through; None for ever.
+        shuffle: whether each epoch has an order of its own.
+        shuffle_buffer_size: for compressed files only, see `BaseTFRecordDataset`.
+        compression_type: see `BaseTFRecordMetadata`.
+        on_bad_record: see `BaseTFRecordDataset`.
+
+    Returns:
+        An object whose `get([...])` gives the items of one record.
+
+    Raises:
+        UsageError: if an argument does not fit.
+        DataError: if no file is of that name.
+    """
+    metadata = BaseTFRecordMetadata(dataset_dir, file_pattern, num_samples, compression_type=compression_type)
+    return HandledTFRecordDataset(
+        metadata,
+        feature_keys=list(keys_to_features),
+        feature_values=list(keys_to_features.values()),
+        items_to_handlers=items_to_handlers,
+        num_epochs=num_epochs,
+        shuffle=shuffle,
+        shuffle_buffer_size=shuffle_buffer_size,
+        on_bad_record=on_bad_record,
+    )
+
+
+def _let_slim_find_its_ops() -> None:
+    """Gives ops that the handlers of tf_slim call their old places in TensorFlow, from where they have moved."""
+    for module, name, op in (
+        ("array_ops", "stack", tf.stack),
+        ("control_flow_ops", "case", tf.compat.v1.case),
+        ("control_flow_ops", "cond", tf.compat.v1.cond),
+    ):
+        importlib.import_module(f"tensorflow.python.ops.{module}").__dict__.setdefault(name, op)
+
+
+@define(eq=False, slots=False)
+class HandledTFRecordDataset(BaseTFRecordDataset):
+    """Records of which handlers make items.
+
+    Attributes:
+        items_to_handlers: the handler of each item.
+    """
+
+    items_to_handlers: Mapping[str, Any] = field(kw_only=True)
+
+    @items_to_handlers.validator
+    def _check_handlers(self, _attribute: object, value: Any) -> None:
+        for item, handler in value.items():
+            if not hasattr(handler, "keys") or not hasattr(handler, "tensors_to_item"):
+                raise UsageError(
+                    f"the handler of item {item!r} is {handler!r}; it must be one of mox.tfexample_decoder, as "
+                    f"mox.tfexample_decoder.Tensor({item!r}), or of tf_slim."
+                )
+            for key in handler.keys:
+                if key not in self.feature_keys:
+                    sentences = [
+                        f"the handler of item {item!r} wants feature {key!r}, which is not in keys_to_features.",
+                        did_you_mean(nearest(key, self.feature_keys)),
+                        f"keys_to_features has {', '.join(map(repr, self.feature_keys))}.",
+                    ]
+                    raise UsageError(" ".join(filter(None, sentences)))
+
+    def __attrs_post_init__(self) -> None:
+        super().__attrs_post_init__()
+        kinds = [kind for handler in self.items_to_handlers.values() for kind in type(handler).mro()]
+        if any(kind.__module__.startswith("tf_slim.") for kind in kinds):
+            _let_slim_find_its_ops()
+
+    def _build_features(self, *tensors: Any) -> None:
+        parsed = dict(zip(self.feature_keys, tensors, strict=True))
+        for item, handler in self.items_to_handlers.items():
+            self._add_feature(item, handler.tensors_to_item({key: parsed[key] for key in handler.keys}))
