@@ -125,7 +125,8 @@ def test_of_a_cut_off_file_what_is_whole_is_read(write, numbers, read):
     with pytest.raises(DataError) as caught:
         numbers(folder).source()
     assert str(caught.value).endswith(
-        "(about 1 records) cannot. Write the file anew, or leave the rest of it out with on_bad_record='skip'."
+        "(about 1 record) cannot; what else the file held is not known. "
+        "Write the file anew, or leave the rest of it out with on_bad_record='skip'."
     )
     found = read(numbers(folder, shuffle=False, num_epochs=1, on_bad_record="skip"))
     assert [number for _, number in found] == [*range(9), *range(10, 20)]

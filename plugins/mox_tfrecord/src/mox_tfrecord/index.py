@@ -119,13 +119,14 @@ def _key(path: str) -> _Key:
 
 
 def _loss(scan: FileScan) -> str:
-    if scan.damage is None or scan.damage.lost_bytes is None or not len(scan.lengths):
-        return f". {len(scan.lengths)} records before that can be read"
-    records = round(scan.damage.lost_bytes / float(np.mean(scan.lengths + AROUND)))
-    return (
-        f". {len(scan.lengths)} records before that can be read, and {scan.damage.lost_bytes} bytes "
-        f"(about {max(1, records)} records) cannot"
-    )
+    """Returns how much of a damaged file can be read, and how much cannot."""
+    number, damage = len(scan.lengths), scan.damage
+    text = f". {number} records before that can be read"
+    if damage is None or damage.lost_bytes is None or not number:
+        return text
+    records = max(1, round(damage.lost_bytes / float(np.mean(scan.lengths + AROUND))))
+    text += f", and {damage.lost_bytes} bytes (about {records} record{'s' * (records > 1)}) cannot"
+    return text + ("; what else the file held is not known" if "cut off" in damage.reason else "")
 
 
 def _scan(paths: list[str], compression: str | None) -> list[FileScan]:
