@@ -91,28 +91,38 @@ def run_without():
 
 
 @pytest.fixture
-def refusal(tmp_path):
-    """Exports a model of one input `x` and returns what is said, and that nothing is left."""
+def export(tmp_path):
+    """Exports, in a format, a model that makes its outputs by a function of its one input `x`."""
 
-    def refusal(name, outputs, *, dtype=np.float32):
-        data = np.zeros([4, 3, 3], dtype) if dtype is not str else np.full([4], "text")
-
-        def odd_model_fn(inputs, mode):
+    def export(name, outputs, data):
+        def model_fn(inputs, mode):
             x = inputs[0]
             spec = mox.ExportSpec({"x": x}, outputs(x)) if mode == mox.ModeKeys.EXPORT else None
             return mox.ModelSpec(loss=tf.compat.v1.get_variable("v", []) ** 2, export_spec=spec)
 
+        result = mox.run(
+            input_fn=lambda _: tf.data.Dataset.from_tensor_slices(data),
+            model_fn=model_fn,
+            optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+            run_mode=mox.ModeKeys.TRAIN,
+            batch_size=2,
+            max_number_of_steps=1,
+            log_dir=tmp_path / "log",
+            export_model=name,
+        )
+        return Path(result.export_path)
+
+    return export
+
+
+@pytest.fixture
+def refusal(export, tmp_path):
+    """Returns what is said of a model that cannot be exported, of which nothing is left."""
+
+    def refusal(name, outputs, *, dtype=np.float32):
+        data = np.zeros([4, 3, 3], dtype) if dtype is not str else np.full([4], "text")
         with pytest.raises(mox.UsageError) as error:
-            mox.run(
-                input_fn=lambda _: tf.data.Dataset.from_tensor_slices(data),
-                model_fn=odd_model_fn,
-                optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
-                run_mode=mox.ModeKeys.TRAIN,
-                batch_size=2,
-                max_number_of_steps=1,
-                log_dir=tmp_path / "log",
-                export_model=name,
-            )
+            export(name, outputs, data)
         assert [path for path in (tmp_path / "log").glob("*") if path.is_dir()] == []
         return str(error.value)
 

@@ -1,8 +1,10 @@
 """`ExportKeys.ONNX`: one file that ONNX Runtime runs without TensorFlow, on batches of any size."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from onnxruntime import InferenceSession
 
 
 @pytest.fixture(scope="module")
@@ -52,3 +54,12 @@ def test_what_onnx_cannot_do_is_refused_by_the_name_of_the_op(refusal, op, outpu
         f"ONNX does not know {op}, or not for the types that the model uses. In mode EXPORT, compute the outputs "
         "with other ops and in float32, or choose another format of mox.ExportKeys."
     )
+
+
+def test_a_recurrent_layer_takes_batches_of_any_size(export):
+    sequences = np.random.default_rng(2).normal(size=[5, 4, 3]).astype(np.float32)
+    same = keras.initializers.Constant(0.3)
+    options = {"kernel_initializer": same, "recurrent_initializer": same}
+    folder = export("ONNX", lambda x: {"y": keras.layers.LSTM(2, **options)(x)}, sequences)
+    (answer,) = InferenceSession(str(folder / "model.onnx")).run(["y"], {"x": sequences})
+    np.testing.assert_allclose(answer, keras.layers.LSTM(2, **options)(sequences), atol=1e-4, rtol=0)

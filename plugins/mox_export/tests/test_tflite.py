@@ -1,8 +1,18 @@
 """`ExportKeys.TFLITE`: one file that the LiteRT runtime runs without TensorFlow, on batches of any size."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+SEQUENCES = np.random.default_rng(2).normal(size=[5, 4, 3]).astype(np.float32)
+
+
+def lstm(x, *, unroll=False):
+    """A recurrent layer whose weights are all the same number."""
+    same = keras.initializers.Constant(0.3)
+    return keras.layers.LSTM(2, kernel_initializer=same, recurrent_initializer=same, unroll=unroll)(x)
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +76,17 @@ def test_what_litert_cannot_do_is_refused_by_the_name_of_the_op(refusal, op, out
         f"LiteRT does not know {op}, or not for the types that the model uses. In mode EXPORT, compute the outputs "
         "with other ops and in float32, or choose another format of mox.ExportKeys."
     )
+
+
+def test_recurrent_layers_on_batches_of_any_size_are_refused_with_the_ways_out(refusal):
+    assert refusal("TFLITE", lambda x: {"y": keras.layers.LSTM(2)(x)}) == (
+        "LiteRT runs loops over lists of tensors, such as recurrent layers, on batches of one size only: give the "
+        "layers unroll=True, export with auto_batch=False and batches of one size, or choose another format of "
+        "mox.ExportKeys."
+    )
+
+
+def test_an_unrolled_recurrent_layer_takes_batches_of_any_size(export):
+    folder = export("TFLITE", lambda x: {"y": lstm(x, unroll=True)}, SEQUENCES)
+    runner = Interpreter(model_path=str(folder / "model.tflite")).get_signature_runner("serving_default")
+    np.testing.assert_allclose(runner(x=SEQUENCES)["y"], lstm(SEQUENCES), atol=1e-4, rtol=0)

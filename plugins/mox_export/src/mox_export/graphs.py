@@ -51,7 +51,7 @@ def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
     _check_ops(concrete)
     with quiet():
         frozen = convert_to_constants.convert_variables_to_constants_v2(  # type: ignore[no-untyped-call]
-            concrete, lower_control_flow=False
+            concrete, lower_control_flow=False, aggressive_inlining=True
         )
     with tf.Graph().as_default() as graph:
         inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, name) for name, spec in model.inputs.items()]

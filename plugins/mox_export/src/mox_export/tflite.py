@@ -51,6 +51,13 @@ def _convert(model: ExportedModel) -> bytes:
         with quiet():
             return converter.convert()
     except ConverterError as error:
-        if ops := [each.operator.name.removeprefix("tf.") for each in error.errors if each.operator.name]:
+        ops = [each.operator.name.removeprefix("tf.") for each in error.errors if each.operator.name]
+        if any(op.startswith("TensorList") for op in ops):
+            raise UsageError(
+                "LiteRT runs loops over lists of tensors, such as recurrent layers, on batches of one size only: give "
+                "the layers unroll=True, export with auto_batch=False and batches of one size, or choose another format of "
+                "mox.ExportKeys."
+            ) from error
+        if ops:
             raise no_such_op("LiteRT", ops) from error
         raise UsageError(f"the model cannot be converted to TFLITE: {str(error).splitlines()[0]}") from error
