@@ -55,8 +55,8 @@ def _convert(model: ExportedModel) -> bytes:
         if any(op.startswith("TensorList") for op in ops):
             raise UsageError(
                 "LiteRT runs loops over lists of tensors, such as recurrent layers, on batches of one size only: give "
-                "the layers unroll=True, export with auto_batch=False and batches of one size, or choose another format of "
-                "mox.ExportKeys."
+                "the layers unroll=True, export with auto_batch=False and batches of one size, or choose another "
+                "format of mox.ExportKeys."
             ) from error
         if ops:
             raise no_such_op("LiteRT", ops) from error
