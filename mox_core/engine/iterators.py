@@ -150,6 +150,8 @@ def iterators_are_sources() -> Iterator[None]:
     changes = (
         (of_tf2, "__iter__", _dispatch(vars(of_tf2)["__iter__"])),
         (of_tf2, "make_one_shot_iterator", _OneShotIterators()),
+        # The method also warns that what it gives may not work; the other one serves the function of this name.
+        (of_tf1, "make_one_shot_iterator", _dispatch(vars(of_tf1)["make_one_shot_iterator"])),
         (of_tf1, "_make_one_shot_iterator", _dispatch(vars(of_tf1)["_make_one_shot_iterator"])),
     )
     with contextlib.ExitStack() as stack:
