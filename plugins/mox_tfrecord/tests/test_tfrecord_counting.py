@@ -1,7 +1,9 @@
 """Counting records by their headers, and remembering the counts."""
 
 import gzip
+import logging
 import os
+import threading
 import zlib
 
 import numpy as np
@@ -139,6 +141,33 @@ def test_the_number_is_counted_and_said_only_where_it_is_not_given(write, said):
     assert said[0] == "INFO: Find tfrecord files. Using tfrecord files in this job."
     assert said[1].startswith("INFO: Automatically extracting num_samples from tfrecord.")
     assert said[2:] == ["INFO: Total number of samples is 12"]
+
+
+def test_slow_files_are_scanned_in_parallel_and_a_line_says_how_far_it_is(write, monkeypatch):
+    folder = write([3, 4, 5])
+    paths = [str(folder / f"part-{number}.tfrecord") for number in range(3)]
+    others, said = threading.Barrier(2), threading.Event()
+
+    class Watching(logging.Handler):
+        def emit(self, record):
+            if record.getMessage() == "Counting records: 0 of 3 files are read, 3 records so far":
+                said.set()
+
+    def slow(path, compression, tell):
+        scan = scan_file(path, compression, tell)
+        if path != paths[0]:
+            others.wait(timeout=60)  # passes only where both run at a time
+        else:
+            assert said.wait(timeout=60)
+        return scan
+
+    monkeypatch.setattr(index_module, "scan_file", slow)
+    monkeypatch.setattr(index_module, "_SECONDS_BETWEEN_LINES", 0.01)
+    tf.get_logger().addHandler(handler := Watching())
+    try:
+        assert len(make_index(paths, None)) == 12
+    finally:
+        tf.get_logger().removeHandler(handler)
 
 
 def test_a_given_number_that_is_wrong_is_told_when_records_are_read(write, numbers, read, said):
