@@ -47,7 +47,7 @@ def input_specs(pipeline: InputPipeline) -> list[tf.TensorSpec]:
     return [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in pipeline.specs]
 
 
-def check(graph: ModelGraph, log_dir: Path, exporter: Callable[[ExportedModel, str], None] | None = None) -> None:
+def check(graph: ModelGraph, log_dir: Path, exporter: Callable[[ExportedModel, str], None]) -> None:
     """Refuses what could not be exported, before a run.
 
     An exporter may have a method `check(model)`, which raises where its format cannot hold the model.

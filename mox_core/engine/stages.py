@@ -97,7 +97,7 @@ def build_export(job: Job, pipeline: inputs.InputPipeline, state: RunState) -> m
     if job.exporter is None or job.log_dir is None:
         return None
     graph = modelgraph.build(job.model_fn, ModeKeys.EXPORT, state, export.input_specs(pipeline))
-    export.check(graph, job.log_dir)
+    export.check(graph, job.log_dir, job.exporter)
     return graph
 
 

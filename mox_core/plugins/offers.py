@@ -196,7 +196,8 @@ class ExporterOffer(Offer):
     """A format for `mox.run(..., export_model=mox.ExportKeys.X)`.
 
     The target is called as `target(model, directory)` and writes one exported model into `directory`, which exists and
-    is empty. The core chooses the version and makes the directory appear whole.
+    is empty. The core chooses the version and makes the directory appear whole. The target may have a method
+    `check(model)`: it is called before training, and raises where the format cannot hold the model.
     """
 
     kind: ClassVar[str] = "exporter"

@@ -300,3 +300,13 @@ def test_an_exported_model_draws_random_numbers_anew_in_each_call(train):
     draw = partial(exporter.model.function, x=tf.zeros([1, 3]))
     first, second = float(draw()["y"][0]), float(draw()["y"][0])
     assert first != second
+
+
+def test_an_exporter_may_refuse_a_model_before_training(train, tmp_path):
+    class Picky(Exporter):
+        def check(self, model):
+            raise mox.UsageError(f"no {', '.join(model.outputs)} in this format.")
+
+    with pytest.raises(mox.UsageError, match=r"^no predictions in this format\.$"):
+        train(export_model=Picky())
+    assert list(tmp_path.iterdir()) == []

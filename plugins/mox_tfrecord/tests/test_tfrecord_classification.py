@@ -94,6 +94,12 @@ def test_preprocess_fn_gets_the_file_and_custom_features_are_read_too(flowers, b
         assert height == 20 + int(place[0])
 
 
+def test_two_classes_of_records_may_share_a_name(flowers):
+    (flowers[1] / "labels.txt").write_text("0: crane\n1: heron\n2: crane\n", encoding="utf-8")
+    meta = mox.ImageClassificationTFRecordMetadata(flowers[1], "*.tfrecord")
+    assert meta.labels_to_names == {0: "crane", 1: "heron", 2: "crane"}
+
+
 def test_without_labels_txt_the_names_in_the_records_count(flowers, batches):
     (flowers[1] / "labels.txt").unlink()
     found = read_all(batches, flowers[1], ["label", "label_desc"])

@@ -311,7 +311,11 @@ FOLDERS = {
     ),
     "an index twice": (
         lambda src: (src / "labels.txt").write_text("0: a\n0: b\n"),
-        r"that index or name came before\.",
+        r"and that index came before\.",
+    ),
+    "a class twice": (
+        lambda src: (src / "labels.txt").write_text("0: a\n1: b\n2: b\n"),
+        r"It must name each class folder once, and nothing else\.",
     ),
     "a gap": (lambda src: (src / "labels.txt").write_text("0: a\n2: b\n"), r"has the indices \[0, 2\]\."),
     "an odd name": (lambda src: (src / "c\n").mkdir(), r"^the name of class folder 'c\\n' in '.*' cannot stand in a"),

@@ -16,7 +16,7 @@ _FORMAT = "Expected is one line for each class, `0: name of class 0`, with the i
 
 
 def read_labels(path: Path) -> list[str]:
-    """Returns the names of the classes in the order of their indices.
+    """Returns the names of the classes in the order of their indices; two may share one, as ImageNet's cranes do.
 
     Raises:
         DataError: if the file is not of that form.
@@ -32,10 +32,8 @@ def read_labels(path: Path) -> list[str]:
         index, _, name = (part.strip() for part in line.partition(":"))
         if not (index.isascii() and index.isdigit() and name):
             raise DataError(f"line {number} of {str(path)!r} is {line!r}. {_FORMAT}")
-        if int(index) in names or name in names.values():
-            raise DataError(
-                f"line {number} of {str(path)!r} is {line!r}, and that index or name came before. {_FORMAT}"
-            )
+        if int(index) in names:
+            raise DataError(f"line {number} of {str(path)!r} is {line!r}, and that index came before. {_FORMAT}")
         names[int(index)] = name
     if set(names) != set(range(len(names))) or not names:
         raise DataError(f"{str(path)!r} has the indices {sorted(names)}. {_FORMAT}")
