@@ -31,6 +31,8 @@ class RunResult:
         metrics: TRAIN: `log_info` of the last step. EVAL and PREDICT: its means, weighted by samples.
         checkpoint: the prefix of the checkpoint that holds the weights; None where there is none.
         export_path: the folder of the exported model; None without export_model, or where a signal ended the run.
+        skipped_steps: with the flag `loss_scale`, how many steps of the whole training were skipped because a gradient
+            was not finite.
     """
 
     global_step: int
@@ -40,6 +42,7 @@ class RunResult:
     metrics: dict[str, float]
     checkpoint: str | None
     export_path: str | None
+    skipped_steps: int
 
 
 def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
@@ -150,18 +153,18 @@ def _run(job: Job) -> RunResult:
             max_steps=stages.steps_to_do(job, first_step, resumed=resumed),
         ).run()
 
-        global_step = int(state.step)
-        stages.report(job, result, global_step, writer)
+        stages.report(job, result, state, writer)
         path = None
         # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
         if exported and job.exporter and job.log_dir and not watch.received:
             path = export.write(exported, job.exporter, job.log_dir)
         return RunResult(
-            global_step=global_step,
+            global_step=int(state.step),
             steps=result.steps,
             samples=result.samples,
             stopped_by=watch.received or result.stopped_by,
             metrics=result.last if job.training else result.means,
             checkpoint=saver.save() if saver else found.prefix if found else None,
             export_path=path,
+            skipped_steps=state.skipped_steps() if job.training else 0,
         )

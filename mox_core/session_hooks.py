@@ -29,7 +29,8 @@ class AggregativeSessionRunHook:
     | `support_sync_workers` | acts on all workers, at the same step | acts where it is, on its own |
     | `run_inter_mode` | drives the inter mode | is a hook of its own mode only |
 
-    A hook that was written as a `tf.compat.v1.train.SessionRunHook` needs this class as its base, and the three methods.
+    A hook that was written as a `tf.compat.v1.train.SessionRunHook` needs this class as its base, and the three
+    methods.
 
     Between two steps for which some hook wants `before_run` and `after_run`, the engine runs many steps in one compiled
     call, which is what makes small models fast. Say in `next_step` which steps those are, if not every one.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core.engine.state import GLOBAL_STEP, HOOKS, POSITIONS, SEED, RunState
+from mox_core.engine.state import GLOBAL_STEP, OF_A_RUN, POSITIONS, SEED, RunState
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def restore(
     Raises:
         CheckpointError: with the names that are missing or of another shape.
     """
-    variables = _without_new_hooks(checkpoint, variables, partial=partial)
+    variables = _without_new(checkpoint, variables, partial=partial)
     wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen(name)}
     other_shape = [
         f"{name} (model {tuple(variable.shape)}, checkpoint {checkpoint.values[name].shape})"
@@ -204,13 +204,13 @@ def restore(
             variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
 
 
-def _without_new_hooks(
-    checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool
-) -> dict[str, tf.Variable]:
-    """Leaves out what hooks remember of a run where another one begins, or where no such hook was in it."""
-    new = [name for name in variables if name.startswith(HOOKS) and (partial or name not in checkpoint.values)]
+def _without_new(checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool) -> dict[str, tf.Variable]:
+    """Leaves out what hooks and flags keep of a training where another one begins, or where it went without them."""
+    new = [name for name in variables if name.startswith(OF_A_RUN) and (partial or name not in checkpoint.values)]
     if new:
-        tf.get_logger().info("%d variables of hooks begin with their initial values: %s", len(new), _list(new))
+        tf.get_logger().info(
+            "%d variables of hooks and flags begin with their initial values: %s", len(new), _list(new)
+        )
     return {name: variable for name, variable in variables.items() if name not in new}
 
 

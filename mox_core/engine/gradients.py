@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import operator
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 
+from mox_core.engine.state import SKIPPED_STEPS
 from mox_core.engine.updates import apply_if, state_variable
 from mox_core.errors import UsageError
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from mox_core.specs import ModelSpec
 
     Pairs = list[tuple[tf.Tensor, tf.Variable]]
-
-SKIPPED_STEPS: Final = "mox/skipped_steps"
-"""The variable that counts the steps whose gradients were not finite."""
 
 # As in Keras's LossScaleOptimizer. (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2, leave the numbers open.)
 _FIRST_SCALE, _FACTOR, _STEPS_TO_GROW = 2.0**15, 2.0, 2000

@@ -60,8 +60,14 @@ def evaluated(result: Result) -> None:
     tf.get_logger().info("%s\t[%d examples]", means, result.samples)  # the tab is there without means too
 
 
-def stopped(result: Result, global_step: int) -> None:
-    """Says why a training run ended."""
+def stopped(result: Result, global_step: int, skipped_steps: int) -> None:
+    """Says why a training run ended, and how many of its steps had to be skipped."""
+    if skipped_steps:
+        tf.get_logger().warning(
+            "%d of %d steps were skipped: with the loss scale of the time, a gradient was not finite.",
+            skipped_steps,
+            global_step,
+        )
     why = {
         "max_number_of_steps": "max_number_of_steps is reached",
         "end of input": "the input has ended",

@@ -19,7 +19,7 @@ from attrs import define, field
 
 from mox_core.engine import checkpoint
 from mox_core.engine.checkpoint import BASENAME, exists, own_prefixes
-from mox_core.engine.state import HOOKS, POSITIONS, SEED, RunState
+from mox_core.engine.state import OF_A_RUN, POSITIONS, SEED, RunState
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class BestWeights:
         if found is None:
             msg = f"there are no best weights in {str(folder)!r}: a hook has to save them before it restores them."
             raise CheckpointError(msg)
-        weights = {name: each for name, each in self.state.store.by_name.items() if not name.startswith(HOOKS)}
+        weights = {name: each for name, each in self.state.store.by_name.items() if not name.startswith(OF_A_RUN)}
         checkpoint.restore(found, weights, partial=False)
         if self.saver:
             self.saver.last_step = None  # what it has written of this step are other weights

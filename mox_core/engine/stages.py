@@ -154,10 +154,11 @@ def observers(
     return wanted
 
 
-def report(job: Job, result: loop.Result, global_step: int, writer: tf.summary.SummaryWriter | None) -> None:
+def report(job: Job, result: loop.Result, state: RunState, writer: tf.summary.SummaryWriter | None) -> None:
     """Says how the run ended, and writes the means of EVAL where TensorBoard finds them."""
+    global_step = int(state.step)
     if job.training:
-        logs.stopped(result, global_step)
+        logs.stopped(result, global_step, state.skipped_steps())
         return
     logs.evaluated(result)
     if writer is not None and job.run_mode == ModeKeys.EVAL:

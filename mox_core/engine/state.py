@@ -9,8 +9,11 @@ from mox_core.engine.variables import VariableStore
 GLOBAL_STEP = "global_step"
 POSITIONS = "mox/input_positions"
 SEED = "mox/seed"
+SKIPPED_STEPS = "mox/skipped_steps"
 HOOKS = "hooks/"
 """What the names of variables begin with in which hooks remember something."""
+OF_A_RUN = (HOOKS, "mox/")
+"""The same for all variables that belong to a training and not to its model: those of mox itself, too."""
 
 
 class RunState:
@@ -34,3 +37,7 @@ class RunState:
     def model_variables(self) -> dict[str, tf.Variable]:
         """The variables that every checkpoint of this model has, by name."""
         return {**self.store.by_name, GLOBAL_STEP: self.step}
+
+    def skipped_steps(self) -> int:
+        """How many steps of the training were skipped because a gradient was not finite."""
+        return int(self.store.by_name.get(SKIPPED_STEPS, 0))

@@ -146,12 +146,13 @@ def momentum():
     return tf.compat.v1.train.MomentumOptimizer(1.0, 0.5)
 
 
-def test_a_step_whose_gradients_overflow_moves_nothing_and_is_counted(flags, tmp_path, variables):
+def test_a_step_whose_gradients_overflow_moves_nothing_and_is_counted(flags, tmp_path, variables, said):
     flags(loss_scale=32768)  # times 1 fits into float16, times 3 does not
     result = train(half_precision, tmp_path, values=[1, 3, 1], steps=3, optimizer_fn=momentum)
     weights = variables(result.checkpoint)
-    assert weights["mox/skipped_steps"] == 1
+    assert weights["mox/skipped_steps"] == result.skipped_steps == 1
     assert weights["global_step"] == 3
+    assert "WARNING:tensorflow:1 of 3 steps were skipped" in "\n".join(said.lines)
     assert weights["w/Momentum"] == 1 * 0.5 + 1  # of the first step and the third
     assert weights["w"] == -(1 + 1.5)
 
@@ -196,3 +197,12 @@ def test_all_losses_skip_a_step_together(flags, tmp_path, variables):
     result = train(model_fn, tmp_path, values=[1, 3], steps=2)
     weights = variables(result.checkpoint)
     assert (weights["first/w"], weights["second/w"], weights["mox/skipped_steps"]) == (-1, -1, 1)
+
+
+def test_a_training_that_went_without_loss_scaling_can_go_on_with_it(flags, tmp_path, variables, said):
+    train(half_precision, tmp_path, values=[5], steps=2)
+    flags(loss_scale="dynamic")
+    result = train(half_precision, tmp_path, values=[5], steps=4)
+    assert variables(result.checkpoint)["mox/loss_scale"] == 8192
+    assert result.skipped_steps == 2
+    assert said.starting("3 variables of hooks and flags begin with their initial values: ")

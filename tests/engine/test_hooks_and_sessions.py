@@ -338,7 +338,7 @@ def test_a_checkpoint_from_before_the_hook_lets_it_begin_anew(regression, said, 
     options = {"log_dir": tmp_path, "max_number_of_steps": 6, "run_mode": mode}
     _, made = _counting(regression, 1, **options | ({} if mode == "TRAIN" else {"optimizer_fn": None}))
     assert made[0].began_with == 0
-    assert said.starting("1 variables of hooks begin with their initial values: hooks/Counting/count")
+    assert said.starting("1 variables of hooks and flags begin with their initial values: hooks/Counting/count")
     assert not [line for line in said.lines if line.startswith("WARNING")]
 
 
