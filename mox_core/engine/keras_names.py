@@ -47,7 +47,7 @@ def new_variable() -> NewVariable | None:
     The scopes do not tell it: Keras makes the variables of layers inside a subclassed model when it has left them.
     """
     keras = sys.modules.get("keras")
-    kinds = getattr(keras, "Variable", None), getattr(getattr(keras, "layers", None), "Layer", None)
+    kinds: Any = getattr(keras, "Variable", None), getattr(getattr(keras, "layers", None), "Layer", None)
     path = None
     frame = sys._getframe(1) if all(kinds) else None  # noqa: SLF001  (the call gives no hint of the caller)
     while frame is not None:
