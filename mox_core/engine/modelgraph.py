@@ -125,13 +125,12 @@ class ModelGraph:
         with self.graph.as_default(), tf.control_dependencies(self.effects if effects else []):
             flat = [each.read_value() if isinstance(each, tf.Variable) else each for each in tf.nest.flatten(fetches)]
         wanted = [*flat, *self.effects] if effects else flat
-        pruned = self.traced.prune([*self.inputs, *feeds], wanted)
-
-        def call(*args: Any) -> Any:
-            values = pruned(*args)
-            return tf.nest.pack_sequence_as(fetches, values[: len(flat)])
-
-        return call
+        taken = [*self.inputs, *feeds]
+        pruned = self.traced.prune(taken, wanted)
+        # Called itself, a pruned function first tries a signature that it does not have, and that takes a millisecond.
+        specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in taken]
+        compiled = tf.function(lambda *args: pruned(*args)[: len(flat)], autograph=False).get_concrete_function(*specs)
+        return lambda *args: tf.nest.pack_sequence_as(fetches, compiled(*args))
 
 
 def build(
