@@ -34,10 +34,14 @@ def sentence_input_fn(mode):
 
 
 def two_inputs(words, numbers):
-    """Two outputs: what words and numbers say together, and what the words say alone."""
-    net = LAYERS.LSTM(16)(LAYERS.Embedding(WORDS, 16)(words))
+    """Two outputs: what words and numbers say together, and what the words say alone.
+
+    Layers have names: outside of a run Keras numbers those without by what the process has made before, and the JSON
+    would keep such a number.
+    """
+    net = LAYERS.LSTM(16, name="lstm")(LAYERS.Embedding(WORDS, 16, name="embedding")(words))
     words_alone = LAYERS.Dense(1, activation="sigmoid", name="words_alone")(net)
-    net = LAYERS.Dense(16, activation="relu")(LAYERS.concatenate([net, numbers]))
+    net = LAYERS.Dense(16, activation="relu", name="joined")(LAYERS.concatenate([net, numbers]))
     return LAYERS.Dense(1, activation="sigmoid", name="together")(net), words_alone
 
 

@@ -404,6 +404,7 @@ def test_a_run_tells_how_it_ended(tmp_path):
         "metrics": {"loss": pytest.approx((2 - 0.25) * 2.5)},  # of the last step
         "checkpoint": str(tmp_path / "log" / "model.ckpt-2"),
         "export_path": str(tmp_path / "log" / "1"),
+        "skipped_steps": 0,
     }
     weight = 2 - 0.25 - 1.25
     evaluated = run(run_mode="EVAL", checkpoint_path=tmp_path / "log")
@@ -415,6 +416,7 @@ def test_a_run_tells_how_it_ended(tmp_path):
         "metrics": {"loss": pytest.approx(weight * 2.5)},  # the mean of x in 0..5
         "checkpoint": str(tmp_path / "log" / "model.ckpt-2"),
         "export_path": None,
+        "skipped_steps": 0,
     }
     predicted = run(
         run_mode="PREDICT",
