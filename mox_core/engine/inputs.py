@@ -231,10 +231,20 @@ def _trace(input_fn: Callable[..., Any], mode: str, seed: int) -> _Traced:
     with randomness.python_random(f"{seed}/{mode}/input"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Seed .* from outer graph")  # it is meant to be used
         function = tf.compat.v1.wrap_function(body, [])
+    _check_no_iterator(function.graph)
     for source, _ in made["sources"]:
         if isinstance(source, iterators.DatasetSource):
             source.traced = function
     return _Traced(function=function, **made)
+
+
+def _check_no_iterator(graph: tf.Graph) -> None:
+    """Refuses an iterator of elsewhere: samples are made in parallel, which would read it in any order."""
+    if any(op.type.startswith("IteratorGetNext") for op in graph.get_operations()):
+        raise UsageError(
+            "input_fn reads an iterator that was made outside of it: its elements would be in no order, and a resumed "
+            "run would not find its place. Read the dataset itself: mox.get_next(dataset), or return dataset."
+        )
 
 
 def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:

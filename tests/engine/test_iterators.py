@@ -205,3 +205,18 @@ def test_get_next_outside_of_input_fn_is_refused():
 def test_get_next_of_what_is_no_dataset_is_refused(collect):
     with pytest.raises(mox.UsageError, match=r"^mox\.get_next was given \[1, 2\]; it reads a tf\.data\.Dataset\.$"):
         collect(lambda mode: mox.get_next([1, 2]), steps=1, batch_size=1)  # noqa: ARG005
+
+
+def test_an_iterator_that_was_made_outside_is_refused_with_what_to_read(regression):
+    elements = iter(tf.data.Dataset.from_tensor_slices((regression.features, regression.targets)).repeat())
+    with pytest.raises(
+        mox.UsageError, match=r"reads an iterator that was made outside of it: .*mox\.get_next\(dataset\)"
+    ):
+        mox.run(
+            input_fn=lambda mode: next(elements),  # noqa: ARG005
+            model_fn=regression.model_fn,
+            optimizer_fn=regression.sgd,
+            run_mode=mox.ModeKeys.TRAIN,
+            batch_size=4,
+            max_number_of_steps=2,
+        )
