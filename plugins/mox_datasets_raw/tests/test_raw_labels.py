@@ -5,9 +5,10 @@ import logging
 import pytest
 import tensorflow as tf
 
+from mox_core.datasets.labels import labels_text
 from mox_core.errors import DataError
 from mox_datasets_raw.classification import ImageClassificationRawMetadata
-from mox_datasets_raw.labels import labels_text, read_labels
+from mox_datasets_raw.labels import read_labels
 
 
 def test_without_labels_txt_classes_are_sorted_by_name(flowers):

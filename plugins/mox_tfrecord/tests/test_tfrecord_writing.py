@@ -311,13 +311,13 @@ FOLDERS = {
     ),
     "an index twice": (
         lambda src: (src / "labels.txt").write_text("0: a\n0: b\n"),
-        r"and that index came before\.",
+        r"gives index 0 a second time\.",
     ),
     "a class twice": (
         lambda src: (src / "labels.txt").write_text("0: a\n1: b\n2: b\n"),
-        r"It must name each class folder once, and nothing else\.",
+        r"names class 'b' a second time\.",
     ),
-    "a gap": (lambda src: (src / "labels.txt").write_text("0: a\n2: b\n"), r"has the indices \[0, 2\]\."),
+    "a gap": (lambda src: (src / "labels.txt").write_text("0: a\n2: b\n"), r"goes up to index 2 and lacks 1\."),
     "an odd name": (lambda src: (src / "c\n").mkdir(), r"^the name of class folder 'c\\n' in '.*' cannot stand in a"),
 }
 

@@ -7,8 +7,8 @@ import os
 import tensorflow as tf
 from attrs import define, field
 
-from mox_datasets_raw import checks
-from mox_datasets_raw.labels import DEFAULT_FILENAME
+from mox_core.datasets import checks
+from mox_core.datasets.labels import FILENAME
 from mox_datasets_raw.listing import ImageFiles, check_folders, constant, list_classes, log_metadata
 from mox_datasets_raw.reading import RawImageDataset
 
@@ -44,7 +44,7 @@ class ImageClassificationRawMetadata:
         self,
         base_dir: str | os.PathLike[str],
         redirect_dir: str | os.PathLike[str] | None = None,
-        labels_filename: str = DEFAULT_FILENAME,
+        labels_filename: str = FILENAME,
     ) -> None:
         self.base_dir = os.fspath(base_dir)
         self.redirect_dir = None if redirect_dir is None else os.fspath(redirect_dir)

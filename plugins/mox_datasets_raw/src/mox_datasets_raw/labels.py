@@ -1,14 +1,11 @@
-"""The file labels.txt: which index stands for which class, one `index: name` a line."""
+"""The classes that a labels.txt beside the images names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from mox_core.datasets import labels
 from mox_core.errors import DataError
-
-DEFAULT_FILENAME = "labels.txt"
-
-_FORMAT = "Expected is one line for each class, `0: name of class 0`, with the indices 0, 1, 2, ... once each."
 
 
 def read_labels(base_dir: str, labels_filename: str) -> list[str] | None:
@@ -18,42 +15,8 @@ def read_labels(base_dir: str, labels_filename: str) -> list[str] | None:
         DataError: if the file is not what is expected, or a file of another name than labels.txt is not there.
     """
     path = Path(base_dir, labels_filename)
-    if not path.is_file():
-        if labels_filename == DEFAULT_FILENAME:
-            return None
-        raise DataError(f"there is no file {str(path)!r}. Leave labels_filename away to do without it.")
-    names: dict[int, str] = {}
-    for number, line in enumerate(_lines(path), start=1):
-        if not line.strip():
-            continue
-        index, colon, name = (part.strip() for part in line.partition(":"))
-        if not colon or not name or not (index.isascii() and index.isdigit()):
-            raise DataError(f"line {number} of {str(path)!r} is {line!r}. {_FORMAT}")
-        if int(index) in names:
-            raise DataError(f"line {number} of {str(path)!r} gives index {int(index)} a second time. {_FORMAT}")
-        if name in names.values():
-            raise DataError(f"line {number} of {str(path)!r} names class {name!r} a second time. {_FORMAT}")
-        names[int(index)] = name
-    return _in_order(names, path)
-
-
-def labels_text(names: list[str]) -> str:
-    """Returns the content of the labels.txt that gives the classes their places in `names` as indices."""
-    return "".join(f"{index}: {name}\n" for index, name in enumerate(names))
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise DataError(f"{str(path)!r} is not text in UTF-8 ({error.reason}). {_FORMAT}") from error
-
-
-def _in_order(names: dict[int, str], path: Path) -> list[str]:
-    if not names:
-        raise DataError(f"{str(path)!r} names no class. {_FORMAT}")
-    gaps = sorted(set(range(max(names))) - set(names))[:3]
-    if gaps:
-        missing = ", ".join(map(str, gaps))
-        raise DataError(f"{str(path)!r} goes up to index {max(names)} and lacks {missing}. {_FORMAT}")
-    return [names[index] for index in range(len(names))]
+    if path.is_file():
+        return labels.read_labels(path, distinct=True)
+    if labels_filename == labels.FILENAME:
+        return None
+    raise DataError(f"there is no file {str(path)!r}. Leave labels_filename away to do without it.")

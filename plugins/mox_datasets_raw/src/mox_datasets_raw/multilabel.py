@@ -11,10 +11,11 @@ from pathlib import Path
 import tensorflow as tf
 from attrs import define, field
 
+from mox_core.datasets import checks
+from mox_core.datasets.labels import FILENAME
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
-from mox_datasets_raw import checks
-from mox_datasets_raw.labels import DEFAULT_FILENAME, read_labels
+from mox_datasets_raw.labels import read_labels
 from mox_datasets_raw.listing import ImageFiles, check_folders, constant, list_folder, log_metadata, some
 from mox_datasets_raw.reading import RawImageDataset
 
@@ -66,7 +67,7 @@ class MultilabelClassificationRawMetadata:
         labels_sub_dir: str = "labels",
         labels_extension: str = "txt",
         redirect_dir: str | os.PathLike[str] | None = None,
-        labels_filename: str = DEFAULT_FILENAME,
+        labels_filename: str = FILENAME,
     ) -> None:
         self.base_dir = os.fspath(base_dir)
         self.redirect_dir = None if redirect_dir is None else os.fspath(redirect_dir)

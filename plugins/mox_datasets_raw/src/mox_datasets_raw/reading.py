@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import tensorflow as tf
 from attrs import define, field
 
+from mox_core.datasets import checks
 from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.engine.image_samples import augmented, preprocessed
 from mox_core.engine.sources import SampleSource, current_trace
 from mox_core.errors import UsageError
-from mox_datasets_raw import checks
 from mox_datasets_raw.cache import FileCache, cache_folder
 from mox_datasets_raw.decoding import decode_image
 
@@ -124,7 +125,11 @@ class RawImageDataset(abc.ABC):
                 raise UsageError(" ".join(filter(None, sentences)))
         trace = current_trace()
         if self._trace_and_features is None or self._trace_and_features[0] is not trace:
-            self._trace_and_features = trace, self._preprocessed(self.source().read())
+            features = self.source().read()
+            self._trace_and_features = (
+                trace,
+                preprocessed(features, self.preprocess_fn) if self.preprocess_fn else features,
+            )
         return [self._trace_and_features[1][key] for key in keys]
 
     def source(self) -> SampleSource:
@@ -136,7 +141,11 @@ class RawImageDataset(abc.ABC):
             on_bad_sample=self.on_bad_image,
             shuffle=self.shuffle,
             num_epochs=self.num_epochs,
-            transform=functools.partial(self._augmented, self.augmentation_fn) if self.augmentation_fn else None,
+            transform=(
+                functools.partial(augmented, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size)
+                if self.augmentation_fn
+                else None
+            ),
             batch_size=self.batch_size,
             drop_remainder=self.drop_remainder,
         )
@@ -166,24 +175,3 @@ class RawImageDataset(abc.ABC):
             image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
             image = tf.ensure_shape(image, [height, width, 3])
         return features | {"image": image}
-
-    def _augmented(self, augmentation_fn: Callable[[tf.Tensor], Any], features: Features) -> Features:
-        image = tf.convert_to_tensor(augmentation_fn(features["image"]))
-        if self.batch_size is not None and not image.shape.is_fully_defined():
-            raise UsageError(
-                f"augmentation_fn gives images of shape {image.shape}, and batch_size={self.batch_size} needs one "
-                "size. Resize in augmentation_fn, or leave batch_size away."
-            )
-        return features | {"image": image}
-
-    def _preprocessed(self, features: Features) -> Features:
-        if self.preprocess_fn is None:
-            return features
-        names = ("image_name", "image_buf", "label", "label_desc")
-        result = self.preprocess_fn(*(features[name] for name in names))
-        if not isinstance(result, (list, tuple)) or len(result) != len(names):
-            raise UsageError(
-                f"preprocess_fn returned {result!r}; it must return four tensors: image_name, image, label, label_desc."
-            )
-        given = ("image_name", "image", "label", "label_desc")
-        return {name: tf.convert_to_tensor(value) for name, value in zip(given, result, strict=True)}

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.errors import DataError, UsageError
-from mox_datasets_raw.labels import DEFAULT_FILENAME, labels_text
 from mox_datasets_raw.listing import list_classes, some
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def split_image_classification_dataset(
     existing = _check_target(source, target, list(fractions))
     if existing and not overwrite:
         raise UsageError(f"dst_dir {str(target)!r} already holds {some(existing)}. overwrite=True replaces them.")
-    classes = list_classes(str(source), DEFAULT_FILENAME)
+    classes = list_classes(str(source), FILENAME)
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target, prefix=".split-") as temporary:
@@ -127,4 +127,4 @@ def _copy(source: Path, target: Path, classes: Mapping[str, list[str]]) -> None:
         folder.mkdir(parents=True)
         for file in files:
             shutil.copy2(source / name / file, folder / file)
-    Path(target, DEFAULT_FILENAME).write_text(labels_text(list(classes)), "utf-8")
+    Path(target, FILENAME).write_text(labels_text(list(classes)), "utf-8")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import define, field
 
+from mox_core.datasets import checks
+from mox_core.datasets.labels import FILENAME, read_labels
+from mox_core.engine.image_samples import augmented, preprocessed
 from mox_core.errors import DataError, UsageError
-from mox_tfrecord import checks
 from mox_tfrecord.caching import copy_files
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
-from mox_tfrecord.labels import FILENAME, read_labels
 from mox_tfrecord.sources import table
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
         path = Path(self.base_dir, label_map_file)
         names: list[str] = []
         if path.is_file():
-            names = read_labels(path)
+            names = read_labels(path, distinct=False)
         elif label_map_file != FILENAME:
             raise DataError(f"there is no file {str(path)!r}. Leave label_map_file away to do without it.")
         if names and num_classes not in {0, len(names)}:
@@ -189,32 +190,15 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
     def _source_options(self) -> dict[str, Any]:
         return {
-            "transform": self._augmented if self.augmentation_fn else None,
+            "transform": functools.partial(augmented, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size)
+            if self.augmentation_fn
+            else None,
             "batch_size": self.batch_size,
             "drop_remainder": self.drop_remainder,
         }
 
-    def _augmented(self, features: Features) -> Features:
-        image = tf.convert_to_tensor(self.augmentation_fn(features["image"]))  # type: ignore[misc]  # not None here
-        if self.batch_size is not None and not image.shape.is_fully_defined():
-            raise UsageError(
-                f"augmentation_fn gives images of shape {image.shape}, and batch_size={self.batch_size} needs one "
-                "size. Resize in augmentation_fn, or leave batch_size away."
-            )
-        return features | {"image": image}
-
     def _finished(self, features: Features) -> Features:
-        if self.preprocess_fn is None:
-            return features
-        names = ("image_name", "image_buf", "label", "label_desc")
-        result = self.preprocess_fn(*(features[name] for name in names))
-        if not isinstance(result, (list, tuple)) or len(result) != len(names):
-            raise UsageError(
-                f"preprocess_fn returned {result!r}; it must return four tensors: image_name, image, label, label_desc."
-            )
-        given = zip(("image_name", "image", "label", "label_desc"), result, strict=True)
-        others = {name: tensor for name, tensor in features.items() if name != "image_buf"}
-        return others | {name: tf.convert_to_tensor(value) for name, value in given}
+        return preprocessed(features, self.preprocess_fn) if self.preprocess_fn else features
 
     @functools.cached_property
     def _copies(self) -> list[str]:

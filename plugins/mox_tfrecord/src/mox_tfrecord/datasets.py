@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import define, field
 
+from mox_core.datasets import checks
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.engine.logs import each_line_once
 from mox_core.engine.sources import SampleSource, current_trace
 from mox_core.errors import DataError, UsageError
-from mox_tfrecord import checks, examples
+from mox_tfrecord import examples
 from mox_tfrecord.index import RecordIndex, make_index, remember
 from mox_tfrecord.sources import Records, RecordSource, StreamSource
 

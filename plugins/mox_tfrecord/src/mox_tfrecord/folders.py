@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.datasets.labels import FILENAME, read_labels
 from mox_core.errors import DataError
-from mox_tfrecord.labels import FILENAME, read_labels
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def _order(src_dir: Path, folders: list[str]) -> list[str]:
     path = src_dir / FILENAME
     if not path.is_file():
         return folders
-    classes = read_labels(path)
+    classes = read_labels(path, distinct=True)
     if sorted(classes) != folders:
         lacking, extra = sorted(set(classes) - set(folders)), sorted(set(folders) - set(classes))
         raise DataError(

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import field, frozen
 
+from mox_core.datasets.labels import FILENAME, labels_text, read_labels
 from mox_core.engine.logs import each_line_once
 from mox_core.errors import DataError, UsageError
 from mox_tfrecord.folders import list_images, some
 from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
-from mox_tfrecord.labels import FILENAME, labels_text, read_labels
 from mox_tfrecord.progress import progress
 
 if TYPE_CHECKING:
@@ -158,7 +158,7 @@ def _check_target(target: Path, name: str, classes: list[str], *, overwrite: boo
         )
     others = [path for path in present if path.suffix == ".tfrecord" and path not in same]
     labels = target / FILENAME
-    if labels.exists() and (others or not overwrite) and (before := read_labels(labels)) != classes:
+    if labels.exists() and (others or not overwrite) and (before := read_labels(labels, distinct=False)) != classes:
         raise DataError(
             f"{str(labels)!r} has the classes {some(before)} ({len(before)}), and src_dir has {some(classes)} "
             f"({len(classes)}): records in one folder share their classes. Give another dst_dir, or lay a copy of that "
