@@ -394,15 +394,25 @@ def test_a_writer_that_is_killed_leaves_nothing_and_the_next_one_removes_the_res
 
 def test_ctrl_c_leaves_nothing(many, dst):
     os.mkfifo(many / "b" / "pipe.png")
+    received = threading.Event()
+
+    def receive(*_):
+        received.set()
+        raise KeyboardInterrupt
 
     def interrupt():
-        with (many / "b" / "pipe.png").open("wb"):
+        with (many / "b" / "pipe.png").open("wb"):  # the image has no end before the writer has been interrupted
             os.kill(os.getpid(), signal.SIGINT)
+            received.wait()
 
+    before = signal.signal(signal.SIGINT, receive)
     thread = threading.Thread(target=interrupt)
     thread.start()
-    with pytest.raises(KeyboardInterrupt):
-        mox.write_image_classification_tfrecords(many, dst, num_shards=4)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            mox.write_image_classification_tfrecords(many, dst, num_shards=4)
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     assert names(dst) == []
 
