@@ -13,6 +13,7 @@ import textwrap
 from typing import TYPE_CHECKING, Final
 
 import mox_core
+from mox_core import launch
 from mox_core.errors import MoxError, UnknownNameError
 from mox_core.plugins import loader
 from mox_core.plugins.hookspecs import OFFERS
@@ -66,6 +67,7 @@ def list_plugins(arguments: list[str]) -> int:
 
 _COMMANDS: Final[Mapping[str, tuple[Command, str]]] = {
     "plugins": (list_plugins, "list the installed plugins, what they offer, and what is broken"),
+    "launch": (launch.main, "start a cluster of processes on this machine that run a script"),
 }
 """The commands of the core and their summaries; one of the same name that a plugin offers is called `plugin/name`."""
 

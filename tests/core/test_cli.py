@@ -143,6 +143,7 @@ def test_the_help_lists_the_commands_of_the_core_and_of_plugins(zoo, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[lines.index("commands:") + 1 :] == [
         "  plugins             list the installed plugins, what they offer, and what is broken",
+        "  launch              start a cluster of processes on this machine that run a script",
         "  fetch               what fetch does (zoo)",
         "  lake-plugin/hang    what hang does (lake)",
         "  sea-plugin/hang     what hang does (sea)",
@@ -171,7 +172,7 @@ def test_an_unknown_command_is_refused_with_the_nearest_ones(zoo, install_fake, 
     assert capsys.readouterr().err == (
         "mox: error: unknown command 'plugin'.\n"
         "Did you mean 'plugins'?\n"
-        "Known: fetch, plugins\n"
+        "Known: fetch, launch, plugins\n"
         "Plugin bad (bad 1.0) is broken: ModuleNotFoundError: No module named 'not_there'.\n"
     )
     assert cli.main(["fecth"]) == 2
