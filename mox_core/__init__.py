@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mox_core.engine.var_scope import var_scope
     from mox_core.errors import (
         CheckpointError,
+        ClusterError,
         DataError,
         MoxError,
         NanLossError,
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 _HOMES: Final = {
     "AggregativeSessionRunHook": "mox_core.session_hooks",
     "CheckpointError": "mox_core.errors",
+    "ClusterError": "mox_core.errors",
     "DataError": "mox_core.errors",
     "ExportKeys": "mox_core.catalog",
     "ExportSpec": "mox_core.specs",
@@ -85,6 +87,7 @@ _HOMES: Final = {
 __all__ = [  # literal, for type checkers; a test compares it with _HOMES
     "AggregativeSessionRunHook",
     "CheckpointError",
+    "ClusterError",
     "DataError",
     "ExportKeys",
     "ExportSpec",

@@ -33,3 +33,7 @@ class CheckpointError(MoxError):
 
 class NanLossError(MoxError, ArithmeticError):
     """A loss that is not finite any more."""
+
+
+class ClusterError(MoxError):
+    """Another process of a distributed job that is missing, or not the one that it should be."""

@@ -125,6 +125,7 @@ _FLAGS = {
         _Flag("ps_hosts", "", "host:port of every ps process, separated by commas"),
         _Flag("worker_hosts", "", "host:port of every worker process, separated by commas"),
         _Flag("sync_replicas", default=True, help="whether the workers step together"),
+        _Flag("session_timeout", 600, "seconds to wait for the other processes of a job; 0: without end"),
         _Flag("log_first_clone", default=True, help="log the first replica's values instead of the mean over all"),
         _Flag("checkpoint_exclude_patterns", "", "variables that checkpoint_path leaves, separated by commas"),
         _Flag("checkpoint_include_patterns", "", "variables that checkpoint_path restores, separated by commas"),

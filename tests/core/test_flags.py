@@ -57,10 +57,10 @@ def test_the_defaults(output_of):
         for name in ('num_gpus', 'job_name', 'task_index', 'ps_hosts', 'worker_hosts', 'sync_replicas',
                      'log_first_clone', 'checkpoint_exclude_patterns', 'checkpoint_include_patterns', 'max_to_keep',
                      'trainable_exclude_patterns', 'trainable_include_patterns', 'gradient_clip_type',
-                     'gradient_clip', 'loss_scale'):
+                     'gradient_clip', 'loss_scale', 'session_timeout'):
             print(repr(mox.get_flag(name)), end=' ')
     """
-    assert output_of(script) == "1 '' 0 '' '' True True '' '' 5 '' '' '' 0.0 1.0"
+    assert output_of(script) == "1 '' 0 '' '' True True '' '' 5 '' '' '' 0.0 1.0 600"
 
 
 def test_argparse_takes_its_own_and_leaves_the_rest(output_of):
@@ -181,7 +181,7 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
         "mox_core.errors.UnknownNameError: unknown flag 'num_gpu'.\n"
         "Did you mean 'num_gpus'?\n"
         "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, gradient_clip, gradient_clip_type, job_name, "
-        "log_first_clone, loss_scale, max_to_keep, num_gpus, ps_hosts, sync_replicas, task_index, "
+        "log_first_clone, loss_scale, max_to_keep, num_gpus, ps_hosts, session_timeout, sync_replicas, task_index, "
         "trainable_exclude_patterns, trainable_include_patterns, worker_hosts."
     )
     script = """
@@ -200,6 +200,8 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
         ("num_gpus", "4", "a whole number, 1 or more"),
         ("num_gpus", True, "a whole number, 1 or more"),
         ("task_index", -1, "a whole number, 0 or more"),
+        ("session_timeout", -1, "a whole number, 0 or more"),
+        ("session_timeout", 0.5, "a whole number, 0 or more"),
         ("sync_replicas", 0, "True or False"),
         ("worker_hosts", ["a:1"], "a string"),
         ("checkpoint_exclude_patterns", None, "a string"),

@@ -9,7 +9,14 @@ import pytest
 
 HEAVY = ("tensorflow", "keras", "numpy")
 ENTRY_MODULES = sorted({entry.module for entry in importlib_metadata.entry_points(group="mox")})
-LIGHT_MODULES = ["mox_core", "mox_core.catalog", "mox_core.cli", "mox_core.specs", "mox_core.session_hooks"]
+LIGHT_MODULES = [
+    "mox_core",
+    "mox_core.catalog",
+    "mox_core.cli",
+    "mox_core.rendezvous",
+    "mox_core.specs",
+    "mox_core.session_hooks",
+]
 
 
 def run_python(program, *arguments):
