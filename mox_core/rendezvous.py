@@ -27,9 +27,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import hashlib
 import json
 import logging
+import os
+import re
 import secrets
 import time
 from datetime import datetime
@@ -91,10 +94,10 @@ def unreachable(processes: Iterable[Process]) -> list[Process]:
     return asyncio.run(_unreachable(list(processes)))
 
 
-def wait_until_gone(process: Process, patience: float = 10.0) -> None:
+def wait_until_gone(process: Process, patience: float = 30.0) -> None:
     """Returns when nobody has listened at the address of a process for so many seconds, as a ps leaves with the chief.
 
-    The patience covers the moment in which the port goes from the rendezvous to TensorFlow.
+    The patience covers the time in which the port goes from the rendezvous to TensorFlow.
     """
     last_seen = time.monotonic()
     while time.monotonic() - last_seen < patience:
@@ -131,12 +134,14 @@ async def _closed(writer: asyncio.StreamWriter) -> None:
 
 
 def _why_not_connected(error: Exception) -> str:
-    """Says in a few words why a process cannot be reached; asyncio joins the errors of several addresses in a text."""
+    """Says in a few words why a process cannot be reached; asyncio puts the errors of several addresses in one text."""
     if isinstance(error, asyncio.TimeoutError):
         return "its machine does not answer"
-    if isinstance(error, ConnectionRefusedError) or "Connect call failed" in str(error):
+    numbers = {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
+    if numbers == {errno.ECONNREFUSED}:
         return "nobody listens there"
-    return getattr(error, "strerror", None) or str(error)
+    others = [os.strerror(number) for number in sorted(numbers - {errno.ECONNREFUSED})]
+    return ", ".join(others) or getattr(error, "strerror", None) or str(error)
 
 
 async def _heard(reader: asyncio.StreamReader) -> bytes:

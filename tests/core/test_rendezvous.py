@@ -1,6 +1,7 @@
 """Processes that find each other: real sockets, and real processes where one is ended."""
 
 import contextlib
+import errno
 import re
 import signal
 import socket
@@ -12,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import mox_core as mox
-from mox_core import addresses
+from mox_core import addresses, cluster, rendezvous
 from mox_core.cluster import Cluster
 from mox_core.rendezvous import unreachable, wait_for_peers, wait_until_gone
 
@@ -184,6 +185,44 @@ def test_who_never_comes_is_named_in_the_error():
     )
 
 
+def test_a_name_that_nobody_knows_is_said_and_waited_for():
+    hosts = (*free_addresses(1), "no-such-host.invalid:2222")
+    with pytest.raises(socket.gaierror) as unknown:
+        socket.getaddrinfo("no-such-host.invalid", 2222)
+    with pytest.raises(mox.ClusterError, match=rf"worker 1 at no-such-host\.invalid:2222 \({unknown.value.strerror}\)"):
+        wait_for_peers(Cluster(workers=hosts, ps=(), job="worker", index=0, synchronous=True), 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionRefusedError(errno.ECONNREFUSED, "Connect call failed ('127.0.0.1', 1)"), "nobody listens there"),
+        (
+            OSError("Multiple exceptions: [Errno 111] Connect call failed, [Errno 111] Connect call failed"),
+            "nobody lis",
+        ),
+        (
+            OSError("Multiple exceptions: [Errno 101] Connect call failed, [Errno 111] Connect call failed"),
+            "Network is",
+        ),
+        (OSError(errno.EHOSTUNREACH, "Connect call failed ('10.0.0.9', 1)"), "No route to host"),
+        (TimeoutError(), "its machine does not answer"),
+    ],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="errors have other numbers and words elsewhere")
+def test_why_a_machine_cannot_be_reached(error, said):
+    assert rendezvous._why_not_connected(error).startswith(said)
+
+
+def test_processes_find_each_other_over_ipv6(pool):
+    if not cluster._is_local("::1"):
+        pytest.skip("this machine has no IPv6")
+    hosts = tuple(each.replace("127.0.0.1", "[::1]") for each in free_addresses(2))
+    jobs = [Cluster(workers=hosts, ps=(), job="worker", index=index, synchronous=True) for index in range(2)]
+    for wait in [pool.submit(wait_for_peers, each, LONG) for each in jobs]:
+        wait.result(LONG)
+
+
 def test_of_many_missing_processes_a_few_are_named():
     hosts = free_addresses(1) + tuple(f"127.0.0.2:{port}" for port in range(1, 12))
     with pytest.raises(mox.ClusterError, match=r" worker 8 at 127\.0\.0\.2:8 \(nobody listens there\), 3 more\. Start"):
@@ -299,13 +338,14 @@ def start():
         yield started
 
 
-def test_who_is_waited_for_is_said_within_seconds_and_a_signal_ends_the_wait(start):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_who_is_waited_for_is_said_within_seconds_and_a_signal_ends_the_wait(start, number):
     hosts = free_addresses(2)
     process = start(0, hosts)
     said = rf"worker 0 at {hosts[0]} has waited 3 s, since \d\d:\d\d:\d\d, for worker 1 at {hosts[1]} \(nobody listens "
     assert re.match(said + r"there\)\. It gives up after 100 s \(--session_timeout\)\.$", process.stdout.readline())
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(5) == -signal.SIGTERM
+    process.send_signal(number)
+    assert process.wait(5) == -number
 
 
 def test_a_process_that_is_killed_while_it_waits_and_started_again_is_found(start):
