@@ -28,7 +28,7 @@ BY_SIGNAL: Final = 128
 
 _DRAIN: Final = 1.0  # seconds in which what a process left behind may still write
 _LAST_LINES: Final = 20
-_CHUNK: Final = 65536
+_CHUNK: Final = 65536  # all that a pipe holds: nothing of a process that has ended stays unread
 _PR_SET_PDEATHSIG: Final = 1
 
 
@@ -97,13 +97,10 @@ class Pipe:
         return self._split(data) if data else None
 
     def finish(self) -> bytes:
-        """Close the pipe and return what is still in it, a line without an end included."""
-        os.set_blocking(self.source.fileno(), False)
-        with contextlib.suppress(BlockingIOError):
-            self._rest += os.read(self.source.fileno(), _CHUNK)
+        """Close the pipe and return the line that had no end."""
         self.source.close()
         self._process.pipes.discard(self)
-        return self._split(b"" if self._rest.endswith(b"\n") else b"\n") if self._rest else b""
+        return self._split(b"\n") if self._rest else b""
 
     def _split(self, data: bytes) -> bytes:
         *lines, self._rest = (self._rest + data).split(b"\n")

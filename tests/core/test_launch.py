@@ -11,13 +11,15 @@ from mox_core import cli, launch
 
 
 def test_each_process_gets_the_flags_of_its_place(stage):
-    launcher = stage.start("--workers", "2", "--ps", "1", "--replicas", "3", arguments=["rest", "--rate=1", "--", "-x"])
+    launcher = stage.start(
+        "--workers", "2", "--ps", "1", "--replicas", "3", arguments=["rest", "--rate=1", "--", "--num_gpus=9"]
+    )
     puppets = stage.meet(3)
     flags = {puppet.name: puppet.facts["arguments"] for puppet in puppets}
     addresses = flags["ps 0"][2].removeprefix("--worker_hosts=").split(",")
     ps_address = flags["ps 0"][3].removeprefix("--ps_hosts=")
     hosts = [f"--worker_hosts={','.join(addresses)}", f"--ps_hosts={ps_address}"]
-    rest = ["rest", "--rate=1", "--", "-x"]
+    rest = ["rest", "--rate=1", "--", "--num_gpus=9"]
     assert flags == {
         "ps 0": ["--job_name=ps", "--task_index=0", *hosts, *rest],
         "worker 0": ["--job_name=worker", "--task_index=0", *hosts, "--num_gpus=3", *rest],

@@ -281,6 +281,24 @@ def test_what_a_process_started_does_not_outlive_it(stage, code):
     assert stage.end_of(launcher)[0] == code
 
 
+def test_a_signal_is_not_repeated_when_nobody_reads_the_output_any_more(stage):
+    launcher = stage.start("--workers", "2", constants={"_GRACE": 0})
+    first, second = stage.meet(2)
+    for puppet in (first, second):
+        puppet.do("report_signals()")
+    launcher.send_signal(signal.SIGTERM)
+    for puppet in (first, second):
+        assert puppet.hear() == {"signal": signal.SIGTERM}
+    launcher.stdout.close()
+    first.do("for i in range(10_000): print('thirty characters or more', i)")  # the launcher has written some of it
+    for puppet in (first, second):
+        puppet.do("pass")
+    first.exit(5)
+    second.exit()
+    launcher.stdout = None
+    assert stage.end_of(launcher)[0] == 5
+
+
 def test_a_job_ends_when_nobody_reads_its_output_any_more(stage):
     launcher = stage.start("--workers", "2")
     first, second = stage.meet(2)
