@@ -67,6 +67,9 @@ class Job:
     save_model_steps: int | None
     exporter: Callable[..., None] | None
     max_to_keep: int
+    num_copies: int
+    copies_on_cpu: bool
+    log_first_clone: bool
     restored: Choice
     gradients: GradientOptions
 
@@ -105,7 +108,7 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
     mode = _run_mode(run_mode)
     if fetch_strategy_fn is not None:
         raise UsageError("fetch_strategy_fn is not supported, nothing is known of its meaning: leave it out.")
-    _check_one_device()
+    _check_one_process()
     seconds, steps = _saving(save_model_secs, save_model_steps)
     return Job(
         run_mode=mode,
@@ -125,6 +128,9 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
         save_model_secs=seconds,
         save_model_steps=steps,
         max_to_keep=get_flag("max_to_keep"),
+        num_copies=get_flag("num_gpus"),
+        copies_on_cpu=get_flag("clone_on_cpu"),
+        log_first_clone=get_flag("log_first_clone"),
         restored=_choice("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
         gradients=_gradient_options(),
         exporter=_exporter(export_model, log_dir),  # the last: it may import TensorFlow
@@ -296,10 +302,8 @@ def _patterns(flag: str) -> tuple[str, ...]:
     return parts
 
 
-def _check_one_device() -> None:
-    """Refuses flags that ask for more than this version does, instead of training on less than was asked for."""
-    if (gpus := get_flag("num_gpus")) != 1:
-        raise UsageError(f"--num_gpus={gpus}: this version trains on one device; leave the flag out, or give 1.")
+def _check_one_process() -> None:
+    """Refuses flags of a job of several processes, instead of training with less than was asked for."""
     hosts = [host for host in get_flag("worker_hosts").split(",") if host]
     if len(hosts) > 1 or get_flag("job_name") == "ps":
         raise UsageError(

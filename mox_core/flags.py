@@ -124,6 +124,7 @@ _FLAGS = {
         _Flag("task_index", 0, "which of the processes of its job this one is; worker 0 is the chief"),
         _Flag("ps_hosts", "", "host:port of every ps process, separated by commas"),
         _Flag("worker_hosts", "", "host:port of every worker process, separated by commas"),
+        _Flag("clone_on_cpu", default=False, help="num_gpus counts parts of the CPU: to try a job without GPUs"),
         _Flag("sync_replicas", default=True, help="whether the workers step together"),
         _Flag("session_timeout", 600, "seconds to wait for the other processes of a job; 0: without end"),
         _Flag("log_first_clone", default=True, help="log the first replica's values instead of the mean over all"),

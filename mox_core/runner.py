@@ -104,7 +104,20 @@ def _run(job: Job) -> RunResult:
     """Goes through the stages of a run."""
     # Here, not at the top: `mox.run` is looked up, and wrong arguments are refused, without TensorFlow.
     # ruff: noqa: PLC0415
-    from mox_core.engine import compat, export, hooks, inputs, interrupts, loop, place, saving, stages, steps, summaries
+    from mox_core.engine import (
+        compat,
+        export,
+        hooks,
+        inputs,
+        interrupts,
+        loop,
+        place,
+        replicator,
+        saving,
+        stages,
+        steps,
+        summaries,
+    )
     from mox_core.engine.state import RunState
 
     with contextlib.ExitStack() as stack:
@@ -114,10 +127,11 @@ def _run(job: Job) -> RunResult:
 
         batching = inputs.Batching(batch_size=job.batch_size, auto=job.auto_batch)
         seed = stages.seed(found if resumed else None)
-        pipeline = inputs.build(job.input_fn, job.run_mode, batching, seed=seed)
+        devices = replicator.on_devices(job.num_copies, on_cpu=job.copies_on_cpu)
+        pipeline = inputs.build(job.input_fn, job.run_mode, batching, seed=seed, copies=job.num_copies)
         stack.callback(pipeline.report.close)
 
-        state = RunState(seed, pipeline.num_positions)
+        state = RunState(seed, pipeline.num_positions, devices)
         writer = None
         if job.log_dir:
             writer = stack.enter_context(summaries.open_writer(job.log_dir, training=job.training))

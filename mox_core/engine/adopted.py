@@ -33,11 +33,18 @@ def adopt(graph: Any, store: VariableStore, others: Iterable[tf.Variable], *, tr
         UsageError: where two variables have one name.
     """
     store.settle(graph)
-    own = {id(variable) for variable in (*store.by_name.values(), *others)}
+    own = store.known() | {id(variable) for variable in others}
     # What it captures tells the same, but not which resources are variables.
-    foreign = [variable for variable in graph._watched_variables if id(variable) not in own]  # noqa: SLF001
+    watched = [variable for variable in graph._watched_variables if id(variable) not in own]  # noqa: SLF001
+    captured = {id(outer) for outer, _ in graph.captures}
+    foreign = [variable for variable in watched if id(variable.handle) in captured]
     if not foreign and not (training and store.of_keras):
         return
+    if foreign and tf.distribute.in_cross_replica_context() is False and tf.distribute.has_strategy():
+        raise UsageError(
+            f"model_fn uses variables that were made outside of it ({foreign[0].name}, for one), and they are on one "
+            "device: to train on several, make the model inside model_fn."
+        )
     known = keras_names.survey()
     names = [(known.paths[id(variable)], variable) for variable in foreign if id(variable) in known.paths]
     for path, variable in sorted(names, key=lambda pair: pair[0]):
@@ -52,7 +59,7 @@ def check_none_left(graph: Any, store: VariableStore, losses: Sequence[tf.Tensor
     Raises:
         UsageError: with the names of those that a loss depends on.
     """
-    own = {id(variable) for variable in store.by_name.values()}
+    own = store.known()
     others = [variable for variable in graph.variables if variable.trainable and id(variable) not in own]
     with graph.as_default():
         gradients = tf.gradients(list(losses), others) if others else []

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mox_core.arguments import GradientOptions
-    from mox_core.engine.modelgraph import Loss
+    from mox_core.engine.calls import Loss
     from mox_core.patterns import Choice
     from mox_core.specs import ModelSpec
 
-    Pairs = list[tuple[tf.Tensor, tf.Variable]]
+Pairs = list[tuple[Any, tf.Variable]]
+"""Gradients, dense or sparse, with their variables."""
 
 # As in Keras's LossScaleOptimizer. (Micikevicius et al. 2018, arXiv 1710.03740, section 3.2, leave the numbers open.)
 _FIRST_SCALE, _FACTOR, _STEPS_TO_GROW = 2.0**15, 2.0, 2000
@@ -101,6 +102,9 @@ class NoScale:
         """Returns the gradients as they are."""
         return pairs
 
+    def end(self) -> None:
+        """Has nothing to learn from a step."""
+
     def apply(self, optimizers: Sequence[Any], updates: Sequence[Pairs]) -> None:
         """Applies every optimizer to its gradients."""
         for optimizer, pairs in zip(optimizers, updates, strict=True):
@@ -143,6 +147,11 @@ class LossScale:
         finite: tf.Tensor = functools.reduce(operator.and_, tests)
         for optimizer, pairs in zip(optimizers, updates, strict=True):
             apply_if(finite, optimizer, pairs)
+        self._finite = finite
+
+    def end(self) -> None:
+        """Counts the step, when all copies have been moved, and finds the scale of the next one."""
+        finite = self._finite
         self._skipped.assign_add(tf.cast(tf.logical_not(finite), tf.int64))
         if self._dynamic:
             zero = tf.constant(0, tf.int64)

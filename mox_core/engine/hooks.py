@@ -61,6 +61,11 @@ class Session:
         """The graph that `model_fn` made."""
         return self._steps.graph.graph
 
+    @property
+    def num_replicas(self) -> int:
+        """On how many devices the model is: each gets a batch of its own in a step."""
+        return self._steps.graph.num_replicas
+
     def run(self, fetches: Any, feed_dict: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Computes tensors on the inputs of the last step that a hook saw, without running a training step.
 

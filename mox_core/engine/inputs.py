@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tensorflow as tf
 from attrs import define, field, frozen
 
-from mox_core.engine import iterators, randomness, sources
+from mox_core.engine import groups, iterators, randomness, sources
 from mox_core.engine.skipped import SkipReport
 from mox_core.engine.typed import features_of, no_autograph
 from mox_core.errors import DataError, UsageError
@@ -94,6 +94,7 @@ class InputPipeline:
     Attributes:
         mode: the mode for which `input_fn` was called.
         specs: shape and dtype of each input of `model_fn`.
+        fed: the same of all that a step is fed: of several copies, see `groups`.
         num_positions: how many numbers a position has: one for each source.
         endless: whether the input never ends.
         by_mox: whether mox made the batches.
@@ -103,6 +104,7 @@ class InputPipeline:
 
     mode: str
     specs: tuple[tf.TensorSpec, ...]
+    fed: tuple[tf.TensorSpec, ...]
     num_positions: int
     endless: bool
     by_mox: bool
@@ -135,7 +137,7 @@ class InputPipeline:
             opened.close()
 
 
-def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: int) -> InputPipeline:
+def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: int, copies: int = 1) -> InputPipeline:
     """Calls `input_fn` once and makes the pipeline of its batches.
 
     Args:
@@ -143,6 +145,7 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
         mode: one of `ModeKeys`.
         batching: what makes batches.
         seed: the seed of the run; samples and their augmentation depend on it.
+        copies: how many copies of the model get a batch of their own in each step.
 
     Raises:
         UsageError: where `input_fn` returns what cannot be an input.
@@ -175,16 +178,20 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
                 batches = _batched(watch(elements), size, whole=True).map(_last_positions)
             else:
                 batches = watch(_batched(elements, size, whole=whole))
+        if copies > 1:
+            batches = groups.grouped(batches, copies, counted=traced.is_dataset, whole=whole)
         return batches.prefetch(tf.data.AUTOTUNE)
 
     batches = open_batches((0,) * num_positions)
+    fed = tuple(cast("Any", batches.element_spec) if traced.is_dataset else features_of(batches))
     return InputPipeline(
         mode=mode,
-        specs=tuple(cast("Any", batches.element_spec) if traced.is_dataset else features_of(batches)),
+        specs=fed if copies == 1 else fed[1 : 1 + (len(fed) - 1) // copies],
+        fed=fed,
         num_positions=num_positions,
         endless=endless,
         by_mox=batching.by_mox,
-        stride=stride,
+        stride=None if stride is None else stride * copies,
         report=report,
         open=open_batches,
     )

@@ -232,6 +232,7 @@ class Outputs:
     every: int
     records: bool = field(default=False, init=False)
     _window: list[dict[str, Any]] = field(factory=list, init=False)
+    _steps: int = field(default=0, init=False)
 
     def next_step(self, step: int) -> int | None:
         """Every step."""
@@ -239,12 +240,13 @@ class Outputs:
 
     def see(self, seen: Seen) -> None:
         """Keeps what the step put out, and hands a full window over."""
-        self._window.append(dict(seen.values["outputs"]))
-        if len(self._window) == self.every:
+        self._window.extend(dict(outputs) for outputs in seen.values["outputs"])
+        self._steps += 1
+        if self._steps == self.every:
             self.finish()
 
     def finish(self) -> None:
         """Hands over what is left."""
         if self._window:
-            window, self._window = self._window, []
+            window, self._window, self._steps = self._window, [], 0
             self.output_fn(window)

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
-from attrs import define, field, frozen
+from attrs import define, field
 
 # TensorFlow has no public name for what tf.function does to order the ops of its body; `wrap_function` leaves it out.
 from tensorflow.python.framework.auto_control_deps import AutomaticControlDependencies
 
-from mox_core.engine import adopted, keras_names, randomness
+from mox_core.engine import adopted, copies, keras_names, randomness
+from mox_core.engine.calls import Call, Loss, apart, groups, hooks_of, num_samples, values_of_step
+from mox_core.engine.variables import Names
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
 from mox_core.specs import ModelSpec
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from mox_core.engine.optimize import Training
+    from mox_core.engine.replicator import Replicator
     from mox_core.engine.state import RunState
+    from mox_core.session_hooks import AggregativeSessionRunHook
 
 _REQUIRED = {
     ModeKeys.TRAIN: "loss",
@@ -51,15 +57,7 @@ def get_collection(key: str) -> list[Any]:
     if graph is None:
         msg = "mox.get_collection gives what model_fn has made: call it inside model_fn or optimizer_fn."
         raise UsageError(msg)
-    return list(graph.get_collection(key))
-
-
-@frozen
-class Loss:
-    """A loss and the name under which messages speak of it."""
-
-    name: str
-    tensor: tf.Tensor
+    return copies.collection(graph, key)
 
 
 @define(kw_only=True)
@@ -68,9 +66,11 @@ class ModelGraph:
 
     Attributes:
         mode: the mode it was traced for.
-        spec: what `model_fn` returned.
+        spec: what `model_fn` returned, for the first copy of the model.
+        hooks: its hooks, and those of other copies that are not one for all.
         losses: the losses of the spec; empty where it has none.
-        samples: how many samples a batch holds; None where batches differ.
+        num_replicas: how many copies of the model it holds.
+        samples: how many samples a step sees; None where batches differ.
         traced: the graph as a function of (positions, record, *inputs). It runs every op with an effect (updates of
             weights and averages, assertions, prints) and gives a dict: 'numbers' (a vector of the losses, what is
             watched and the learning rate), 'outputs' and 'samples'.
@@ -83,9 +83,11 @@ class ModelGraph:
 
     mode: str
     spec: ModelSpec
+    hooks: tuple[AggregativeSessionRunHook, ...]
     losses: tuple[Loss, ...]
     learning_rate: tf.Tensor | None
     watched: tuple[str, ...]
+    num_replicas: int
     samples: int | None
     has_summaries: bool
     effects: tuple[tf.Operation, ...]
@@ -98,15 +100,16 @@ class ModelGraph:
         return self.traced.graph
 
     def values_of(self, numbers: np.ndarray[Any, Any], outputs: dict[str, Any]) -> dict[str, Any]:
-        """Takes the numbers of a step apart: 'losses', 'log' by name, and 'learning_rate' where there is one."""
+        """Takes what a step gave apart: 'losses', 'log' by name, 'outputs' of each copy, maybe 'learning_rate'."""
         losses, log = numbers[: len(self.losses)], numbers[len(self.losses) :]
-        values = {"losses": losses, "log": dict(zip(self.watched, log, strict=False)), "outputs": outputs}
+        values = {"losses": losses, "log": dict(zip(self.watched, log, strict=False)), "outputs": apart(outputs)}
         return values | ({} if self.learning_rate is None else {"learning_rate": numbers[-1]})
 
     def placeholders(self) -> dict[str, tf.Tensor]:
         """The placeholders that `model_fn` made itself, by name: hooks have to feed them."""
         fed = {tensor.op.name for tensor in self.inputs}
-        captured = {tensor.op.name for tensor in self.graph.internal_captures}
+        late = [placeholder for placeholder, _ in self._late_captures()]
+        captured = {tensor.op.name for tensor in (*self.graph.internal_captures, *late)}
         return {
             op.name: op.outputs[0]
             for op in self.graph.get_operations()
@@ -125,21 +128,34 @@ class ModelGraph:
         with self.graph.as_default(), tf.control_dependencies(self.effects if effects else []):
             flat = [each.read_value() if isinstance(each, tf.Variable) else each for each in tf.nest.flatten(fetches)]
         wanted = [*flat, *self.effects] if effects else flat
-        taken = [*self.inputs, *feeds]
+        late = self._late_captures()
+        taken = [*self.inputs, *feeds, *(placeholder for placeholder, _ in late)]
         pruned = self.traced.prune(taken, wanted)
         # Called itself, a pruned function first tries a signature that it does not have, and that takes a millisecond.
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in taken]
         compiled = tf.function(lambda *args: pruned(*args)[: len(flat)], autograph=False).get_concrete_function(*specs)
-        return lambda *args: tf.nest.pack_sequence_as(fetches, compiled(*args))
+
+        def call(*args: Any) -> Any:
+            values = compiled(*args, *tf.nest.flatten([value() for _, value in late]))
+            return tf.nest.pack_sequence_as(fetches, values)
+
+        return call
+
+    def _late_captures(self) -> list[tuple[tf.Tensor, Callable[[], tf.Tensor]]]:
+        """Values that TensorFlow puts in at each call, as the keys of collectives: it forgets them in pruning."""
+        graph: Any = self.graph
+        return list(zip(graph.deferred_internal_captures, graph.deferred_external_captures, strict=True))
 
 
-def build(
+def build(  # noqa: PLR0913  (all that a trace depends on)
     model_fn: Callable[..., Any],
     mode: str,
     state: RunState,
     input_specs: Sequence[tf.TensorSpec],
     *,
-    train: Callable[[ModelSpec, Sequence[Loss]], tf.Tensor | None] | None = None,
+    replicator: Replicator | None = None,
+    first_log: bool = True,
+    train: Training | None = None,
     watch: Callable[[ModelSpec], dict[str, Any]] | None = None,
     outputs: bool = False,
     writer: tf.summary.SummaryWriter | None = None,
@@ -151,7 +167,9 @@ def build(
         mode: one of `ModeKeys`.
         state: the variables of the run.
         input_specs: what the input gives.
-        train: adds the ops that train, and returns the learning rate.
+        replicator: on which devices the model is; those of the run, if not given.
+        first_log: whether the values that TRAIN logs are those of the first device, or the means over all.
+        train: adds the ops that train.
         watch: which scalars stand under 'log'; `log_info` by default, which EVAL then needs.
         outputs: whether the values of `output_info` are wanted.
         writer: where `tf.summary` ops write; None for nowhere.
@@ -159,42 +177,66 @@ def build(
     Raises:
         UsageError: where `model_fn` returns what the mode cannot use.
     """
+    replicator = replicator or state.replicator
     made: dict[str, Any] = {}
     start = state.positions.numpy()
+    several = len(replicator.devices) > 1
 
     def body(positions: tf.Tensor, record: tf.Tensor, *inputs: tf.Tensor) -> dict[str, Any]:
         graph = tf.compat.v1.get_default_graph()
+        present, parts = groups(inputs, len(replicator.devices)) if several else (None, [inputs])
+        if several:
+            copies.prepare(graph)
+        constants, names = {positions.op.name: start}, Names()
+        stored = functools.partial(state.store.scope, graph, constants, names)
+
+        def call(copy: int) -> Call:
+            with contextlib.ExitStack() as stack:
+                if several:
+                    stack.enter_context(copies.own_names_and_collections())
+                if mode != ModeKeys.EXPORT:  # an exported model knows no position, and draws anew in each call
+                    key = f"{state.seed}/{mode}/model" + (f"/{copy}" if copy else "")
+                    stack.enter_context(randomness.seeded(key, positions[0], graph=graph))
+                stack.enter_context(state.store.scope(graph, constants, names if copy == 0 else None))
+                stack.enter_context(_current(graph))
+                spec = model_fn(list(parts[copy]), mode)
+                adopted.adopt(graph, state.store, (state.step, state.positions), training=train is not None)
+                check_spec(spec, None if watch else _REQUIRED[mode], mode)
+                losses = tuple(_losses(spec))
+                return Call(
+                    spec=spec,
+                    losses=losses,
+                    # Before the updates: what is a variable here is told as the step found it.
+                    log=_read(watch(spec) if watch else spec.log_info),
+                    outputs=_read(spec.output_info) if outputs else {},
+                    gradients=train.gradients_of(spec, losses) if train else [],
+                    samples=num_samples(parts[copy]),
+                )
+
         with contextlib.ExitStack() as stack:
             dependencies = stack.enter_context(AutomaticControlDependencies())  # type: ignore[no-untyped-call]
             stack.enter_context(_summary_scope(writer, record, state))
-            if mode != ModeKeys.EXPORT:  # an exported model knows no position, and draws anew in each call
-                stack.enter_context(randomness.seeded(f"{state.seed}/{mode}/model", positions[0], graph=graph))
-            stack.enter_context(state.store.scope(graph, {positions.op.name: start}))
-            stack.enter_context(_current(graph))
             graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, state.step)
-            spec = model_fn(list(inputs), mode)
-            adopted.adopt(graph, state.store, (state.step, state.positions), training=train is not None)
-            check_spec(spec, None if watch else _REQUIRED[mode], mode)
-            losses = _losses(spec)
-            # Before the updates: what is a variable here is told as the step found it.
-            log = _read(watch(spec) if watch else spec.log_info)
-            wanted = _read(spec.output_info) if outputs else {}
-            made["learning_rate"] = train(spec, losses) if train else None
+            if train:
+                with stored():
+                    train.begin()
+            calls = replicator.call(call)
+            with _current(graph):
+                rate = train.apply([each.gradients for each in calls], stored) if train else None
             if mode == ModeKeys.TRAIN:
                 state.step.assign_add(1)
                 state.positions.assign(positions)
-            rate = [] if made["learning_rate"] is None else [made["learning_rate"]]
-            values = {
-                "numbers": _vector([*(loss.tensor for loss in losses), *log.values(), *rate]),
-                "outputs": wanted,
-                "samples": _num_samples(inputs),
-            }
+            values = values_of_step(calls, rate, present, first_log=mode == ModeKeys.TRAIN and first_log)
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
+        samples = tf.get_static_value(values["samples"])
         made.update(
-            spec=spec,
-            losses=tuple(losses),
-            watched=tuple(log),
-            samples=_as_int(tf.get_static_value(values["samples"])),
+            spec=calls[0].spec,
+            hooks=hooks_of(calls),
+            num_replicas=len(calls),
+            losses=calls[0].losses,
+            watched=tuple(calls[0].log),
+            learning_rate=rate,
+            samples=samples if samples is None else int(samples),
             inputs=(positions, record, *inputs),
             # Summary ops are conditional on `record`, and nothing else is.
             has_summaries=bool(record.consumers()),
@@ -257,30 +299,6 @@ def _losses(spec: ModelSpec) -> list[Loss]:
     names = {id(tensor): name for name, tensor in (spec.log_info or {}).items()}
     plain = ["loss"] if len(tensors) == 1 else [f"loss[{number}]" for number in range(len(tensors))]
     return [Loss(names.get(id(tensor), name), tensor) for tensor, name in zip(tensors, plain, strict=True)]
-
-
-def _vector(values: Sequence[Any]) -> tf.Tensor:
-    """Puts scalars into one vector: float32 where that holds them all exactly, else float64."""
-    tensors = [tf.convert_to_tensor(value) for value in values]
-    exact = all(
-        tensor.dtype.is_bool or (tensor.dtype.is_floating and tensor.dtype.size <= tf.float32.size)
-        for tensor in tensors
-    )
-    dtype = tf.float32 if exact else tf.float64
-    return tf.stack([tf.reshape(tf.cast(tensor, dtype), []) for tensor in tensors]) if tensors else tf.zeros([0], dtype)
-
-
-def _as_int(value: Any) -> int | None:
-    return None if value is None else int(value)
-
-
-def _num_samples(inputs: Sequence[tf.Tensor]) -> tf.Tensor:
-    """The size of the batch: the first dimension of the first input, 1 where there is none."""
-    batch = next((tensor for tensor in inputs if tensor.shape.rank), None)
-    if batch is None:
-        return tf.constant(1, tf.int64)
-    size = batch.shape[0]
-    return tf.shape(batch, tf.int64)[0] if size is None else tf.constant(size, tf.int64)
 
 
 @contextlib.contextmanager

@@ -7,16 +7,19 @@ import operator
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
+from attrs import define, field
 
 from mox_core.engine import gradients
 from mox_core.engine.updates import OptimizerWrapper, learning_rate_of, scale_learning_rate
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
+    import contextlib
     from collections.abc import Callable, Sequence
 
     from mox_core.arguments import GradientOptions
-    from mox_core.engine.modelgraph import Loss
+    from mox_core.engine.calls import Loss
+    from mox_core.engine.state import RunState
     from mox_core.engine.variables import VariableStore
     from mox_core.specs import ModelSpec
 
@@ -24,45 +27,77 @@ LEARNING_RATE_FACTORS: Final = "mox/learning_rate_factors"
 """The collection of scalars with which the learning rate of every optimizer is multiplied, in each step anew."""
 
 
-def make_train(
-    optimizer_fns: Sequence[Callable[[], Any]], store: VariableStore, options: GradientOptions
-) -> Callable[[ModelSpec, Sequence[Loss]], tf.Tensor | None]:
-    """Returns what adds the ops of one training step to a graph and gives the learning rate.
+@define
+class Training:
+    """Adds the ops of one training step to a graph: gradients for each copy of the model, then the updates.
 
-    Args:
+    Attributes:
         optimizer_fns: one for each loss, or one that is called for each of them.
-        store: where the variables of the optimizers belong.
+        state: where the variables of the optimizers belong, and on which devices the model is.
         options: what the flags say about gradients.
     """
 
-    def train(spec: ModelSpec, losses: Sequence[Loss]) -> tf.Tensor | None:
-        if len(optimizer_fns) not in (1, len(losses)):
+    optimizer_fns: Sequence[Callable[[], Any]]
+    state: RunState
+    options: GradientOptions
+    _scaling: gradients.NoScale | gradients.LossScale = field(init=False)
+
+    def begin(self) -> None:
+        """Makes what all copies share, before the first of them is traced."""
+        scale = self.options.loss_scale
+        self._scaling = gradients.NoScale() if scale == 1 else gradients.LossScale(scale)
+
+    def gradients_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[gradients.Pairs]:
+        """Returns the gradients of each loss of one copy."""
+        if len(self.optimizer_fns) not in (1, len(losses)):
             msg = (
-                f"there are {len(losses)} losses and {len(optimizer_fns)} functions in optimizer_fn: give one, "
+                f"there are {len(losses)} losses and {len(self.optimizer_fns)} functions in optimizer_fn: give one, "
                 "or one for each loss."
             )
             raise UsageError(msg)
         scopes = gradients.scopes_of(spec, len(losses))
         variables = [
-            gradients.variables_of(loss, scope, options.trainable) for loss, scope in zip(losses, scopes, strict=True)
+            gradients.variables_of(loss, scope, self.options.trainable)
+            for loss, scope in zip(losses, scopes, strict=True)
         ]
-        scaling = gradients.NoScale() if options.loss_scale == 1 else gradients.LossScale(options.loss_scale)
         # All gradients come before any update: the losses of a GAN see the same weights.
-        scaled = [gradients.compute(loss, own, scaling.scale) for loss, own in zip(losses, variables, strict=True)]
-        updates = [gradients.clip(scaling.unscale(pairs), options) for pairs in scaled]
+        return [gradients.compute(loss, own, self._scaling.scale) for loss, own in zip(losses, variables, strict=True)]
 
-        each = optimizer_fns if len(optimizer_fns) == len(losses) else [*optimizer_fns] * len(losses)
-        optimizers = [_make(optimizer_fn, store) for optimizer_fn in each]
+    def apply(
+        self,
+        computed: Sequence[Sequence[gradients.Pairs]],
+        scope: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> tf.Tensor | None:
+        """Moves the variables of every copy by the means of the gradients, and gives the learning rate.
+
+        Args:
+            computed: for each copy what `gradients_of` returned.
+            scope: in which variables come from the store.
+        """
+        replicator, store = self.state.replicator, self.state.store
+        means = [replicator.mean(of_loss) for of_loss in zip(*computed, strict=True)]
+        learning_rate = None
+        for copy, device in enumerate(replicator.devices):
+            updates = [gradients.clip(self._scaling.unscale(mean[copy]), self.options) for mean in means]
+            with tf.device(device), store.optimizers_of(copy, scope):
+                optimizers = self._optimizers(len(updates))
+                if copy == 0:
+                    # Before the updates: they move the counter of a Keras optimizer, and a schedule would give the
+                    # next step's.
+                    learning_rate = learning_rate_of(optimizers[0])
+                self._scaling.apply(optimizers, updates)
+        self._scaling.end()
+        return learning_rate
+
+    def _optimizers(self, count: int) -> list[Any]:
+        """Makes an optimizer for each loss, with the learning rate that hooks want."""
+        functions = self.optimizer_fns if len(self.optimizer_fns) == count else [*self.optimizer_fns] * count
+        optimizers = [_make(optimizer_fn, self.state.store) for optimizer_fn in functions]
         if factors := tf.compat.v1.get_collection(LEARNING_RATE_FACTORS):
             factor = functools.reduce(operator.mul, map(tf.convert_to_tensor, factors))
             for optimizer in optimizers:
                 scale_learning_rate(optimizer, factor)
-        # Before the updates: they move the counter of a Keras optimizer, and a schedule would give the next step's.
-        learning_rate = learning_rate_of(optimizers[0])
-        scaling.apply(optimizers, updates)
-        return learning_rate
-
-    return train
+        return optimizers
 
 
 def _make(optimizer_fn: Callable[[], Any], store: VariableStore) -> Any:
@@ -75,7 +110,7 @@ def _make(optimizer_fn: Callable[[], Any], store: VariableStore) -> Any:
         raise UsageError(msg)
     # Optimizers of Keras make variables when they are made; TF1's do so when they are applied.
     variables = getattr(optimizer, "variables", ())
-    own = {id(variable) for variable in store.by_name.values()}
+    own = store.known()
     if not callable(variables) and any(id(getattr(each, "value", each)) not in own for each in variables):
         while isinstance(optimizer, OptimizerWrapper):
             optimizer = optimizer.optimizer

@@ -162,6 +162,7 @@ class BestWeights:
             raise CheckpointError(msg)
         weights = {name: each for name, each in self.state.store.by_name.items() if not name.startswith(OF_A_RUN)}
         checkpoint.restore(found, weights, partial=False)
+        self.state.store.spread()
         if self.saver:
             self.saver.last_step = None  # what it has written of this step are other weights
         return found.prefix

@@ -18,6 +18,7 @@ from mox_core.engine import (
     saving,
     summaries,
 )
+from mox_core.engine.replicator import OneDevice
 from mox_core.errors import CheckpointError, UsageError
 from mox_core.modes import ModeKeys
 
@@ -67,8 +68,9 @@ def build_graph(
         job.model_fn,
         job.run_mode,
         state,
-        pipeline.specs,
-        train=optimize.make_train(job.optimizer_fns, state.store, job.gradients) if job.training else None,
+        pipeline.fed,
+        first_log=job.log_first_clone,
+        train=optimize.Training(job.optimizer_fns, state, job.gradients) if job.training else None,
         outputs=job.output_fn is not None,
         writer=writer,
     )
@@ -80,30 +82,32 @@ def build_inter_mode(
     job: Job, batching: inputs.Batching, graph: modelgraph.ModelGraph, state: RunState
 ) -> inter.InterMode | None:
     """Builds input and graph of the inter mode, and refuses hooks that want one where there is none."""
-    asking = [type(hook).__name__ for hook in graph.spec.hooks if hook.run_inter_mode()]
+    asking = [type(hook).__name__ for hook in graph.hooks if hook.run_inter_mode()]
     if job.inter_mode is None:
         if job.training and asking:
             raise UsageError(
                 f"{asking[0]} runs the inter mode, and there is none: pass inter_mode=mox.ModeKeys.EVAL to mox.run."
             )
         return None
-    pipeline = inputs.build(job.input_fn, job.inter_mode, batching, seed=state.seed)
-    twin = modelgraph.build(job.model_fn, job.inter_mode, state, pipeline.specs, watch=inter.monitored)
-    return inter.InterMode(twin, pipeline, graph.spec.hooks, job.log_dir)
+    pipeline = inputs.build(
+        job.input_fn, job.inter_mode, batching, seed=state.seed, copies=len(state.replicator.devices)
+    )
+    twin = modelgraph.build(job.model_fn, job.inter_mode, state, pipeline.fed, watch=inter.monitored)
+    return inter.InterMode(twin, pipeline, graph.hooks, job.log_dir)
 
 
 def build_export(job: Job, pipeline: inputs.InputPipeline, state: RunState) -> modelgraph.ModelGraph | None:
     """Builds what is exported before training, so that what cannot be exported is known before it."""
     if job.exporter is None or job.log_dir is None:
         return None
-    graph = modelgraph.build(job.model_fn, ModeKeys.EXPORT, state, export.input_specs(pipeline))
+    graph = modelgraph.build(job.model_fn, ModeKeys.EXPORT, state, export.input_specs(pipeline), replicator=OneDevice())
     export.check(graph, job.log_dir, job.exporter)
     return graph
 
 
 def check_end(job: Job, pipeline: inputs.InputPipeline, graph: modelgraph.ModelGraph) -> None:
     """Refuses a run that nothing would end."""
-    if job.max_number_of_steps or not pipeline.endless or graph.spec.hooks:
+    if job.max_number_of_steps or not pipeline.endless or graph.hooks:
         return
     raise UsageError(
         f"max_number_of_steps is 0 and the input of {job.run_mode} never ends: nothing would end the run. "
@@ -115,6 +119,7 @@ def restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed:
     """Gives the model what the checkpoint has, and lets a resumed run go on in its input."""
     chosen = None if resumed else job.restored
     checkpoint.restore(found, state.model_variables(), partial=job.training and not resumed, chosen=chosen)
+    state.store.spread()
     if job.training and resumed:
         found.restore_positions(state)
 
@@ -133,7 +138,7 @@ def steps_to_do(job: Job, first_step: int, *, resumed: bool) -> int | None:
 
 def hooks_of(job: Job, graph: modelgraph.ModelGraph) -> Sequence[Any]:
     """The hooks of the graph; those that run the inter mode have nothing to do where there is no training."""
-    return [hook for hook in graph.spec.hooks if job.training or not hook.run_inter_mode()]
+    return [hook for hook in graph.hooks if job.training or not hook.run_inter_mode()]
 
 
 def observers(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mox_core.engine.replicator import OneDevice, Replicator
 from mox_core.engine.variables import VariableStore
 
 GLOBAL_STEP = "global_step"
@@ -22,12 +23,14 @@ class RunState:
     Attributes:
         seed: what the order of samples, initial values and random ops depend on.
         store: the variables of the model and of the optimizers.
+        replicator: on which devices the model is.
         step: the global step, int64: how many steps the model has been trained.
         positions: where the input stands, int64, one number for each source.
     """
 
-    def __init__(self, seed: int, num_positions: int) -> None:
+    def __init__(self, seed: int, num_positions: int, replicator: Replicator | None = None) -> None:
         self.seed = seed
+        self.replicator = replicator or OneDevice()
         self.store = VariableStore(seed)
         self.step = tf.Variable(tf.constant(0, tf.int64), dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
         self.positions = tf.Variable(

@@ -10,6 +10,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
+from attrs import field, frozen
 
 from mox_core.engine import keras_names, randomness
 from mox_core.errors import UsageError
@@ -24,6 +25,14 @@ _IDENTITY = "_mox_name"
 """The attribute of a variable under which its name is kept: a later run that adopts it goes on with that."""
 
 
+@frozen
+class Names:
+    """What one copy of a model has asked for in a trace: names by how often, and the layers that asked."""
+
+    used: collections.Counter[str] = field(factory=collections.Counter)
+    layers: dict[str, Any] = field(factory=dict)
+
+
 class VariableStore:
     """The variables of one run by name.
 
@@ -36,22 +45,25 @@ class VariableStore:
         self._seed = seed
         self.by_name: dict[str, tf.Variable] = {}
         self.of_keras = False
+        self._copies: list[tuple[tf.Variable, tf.Variable]] = []
         self._adopted: set[str] = set()
         self._made_twice: set[str] = set()
         # Of the present trace:
         self._doubles: list[tuple[str, tf.Variable]] = []
         self._new_states: list[str] = []
+        self._asked: list[tf.Variable] = []
 
     @contextlib.contextmanager
-    def scope(self, graph: tf.Graph, constants: Mapping[str, Any]) -> Iterator[None]:
+    def scope(self, graph: tf.Graph, constants: Mapping[str, Any], names: Names | None = None) -> Iterator[None]:
         """Makes variables of the block come from this store.
 
         Args:
             graph: the graph that is being traced.
             constants: values for inputs of the graph, by op name, from which an initial value may be computed.
+            names: those that the trace has asked for in other blocks; none if not given.
         """
-        used: collections.Counter[str] = collections.Counter()
-        layers: dict[str, Any] = {}
+        names = names or Names()
+        used, layers = names.used, names.layers
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
             asked = keras_names.new_variable()
@@ -70,6 +82,10 @@ class VariableStore:
             if variable is None:
                 variable = self._create(next_creator, name, graph, constants, kwargs)
                 self.by_name[name] = variable
+                for part in _parts(variable):  # TensorFlow collects these instead
+                    _remove(part, graph)
+                if _parts(variable):
+                    _collect(variable, kwargs.get("collections"), graph)
                 if name.endswith(_RANDOM_STATE):
                     self._new_states.append(name)
             else:
@@ -79,6 +95,44 @@ class VariableStore:
 
         with tf.variable_creator_scope(create):
             yield
+
+    @contextlib.contextmanager
+    def optimizers_of(self, copy: int, scope: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+        """Keeps the variables that optimizers make in the block: of the first copy in the store, of others beside it.
+
+        All copies make the same variables in the same order.
+
+        Args:
+            copy: the number of the copy.
+            scope: the store's own scope in the present trace.
+        """
+        if copy == 0:
+            self._asked.clear()
+        firsts = iter(list(self._asked))
+
+        def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
+            if copy == 0:
+                self._asked.append(next_creator(**kwargs))
+                return self._asked[-1]
+            first = next(firsts)
+            name = f"{first.name.partition(':')[0]}/copy_{copy}"
+            with tf.init_scope(), tf.compat.v1.name_scope(None):
+                variable = next_creator(**{**kwargs, "initial_value": first.read_value(), "name": name})
+            self._copies.append((first, variable))
+            return variable
+
+        with scope() if copy == 0 else contextlib.nullcontext(), tf.variable_creator_scope(create):
+            yield
+
+    def spread(self) -> None:
+        """Gives the state of optimizers on other devices the values of the first, after a restore."""
+        for first, variable in self._copies:
+            variable.assign(first)
+
+    def known(self) -> set[int]:
+        """The ids of all variables that this store keeps, and of their parts on several devices."""
+        whole = [*self.by_name.values(), *(copy for _, copy in self._copies)]
+        return {id(each) for variable in whole for each in (variable, *_parts(variable))}
 
     def settle(self, graph: Any) -> None:
         """Gives a name that two layers of a trace have asked for to the one that is used; forgets unused random states.
@@ -92,8 +146,8 @@ class VariableStore:
         captured = {id(outer) for outer, _ in graph.captures}
         for name, second in self._doubles:
             first = self.by_name[name]
-            used, unused = (first, second) if id(first.handle) in captured else (second, first)
-            if id(unused.handle) in captured:
+            used, unused = (first, second) if _handles(first) & captured else (second, first)
+            if _handles(unused) & captured:
                 raise UsageError(_same_name(name))
             self.by_name[name] = used
             _rename(used, name)
@@ -101,7 +155,7 @@ class VariableStore:
             _remove(unused, graph)
         self._doubles.clear()
         for name in self._new_states:
-            if id(self.by_name[name].handle) not in captured:
+            if not _handles(self.by_name[name]) & captured:
                 _remove(self.by_name.pop(name), graph)
         self._new_states.clear()
 
@@ -140,6 +194,15 @@ class VariableStore:
             variable = next_creator(**{**kwargs, "name": name})
         setattr(variable, _IDENTITY, name)
         return variable
+
+
+def _parts(variable: tf.Variable) -> tuple[tf.Variable, ...]:
+    """The copies of a variable that is on several devices; none of one that is not."""
+    return tuple(variable.values) if isinstance(variable, tf.distribute.DistributedValues) else ()
+
+
+def _handles(variable: Any) -> set[int]:
+    return {id(each.handle) for each in _parts(variable) or (variable,)}
 
 
 def _rename(variable: tf.Variable, name: str) -> None:

@@ -180,7 +180,8 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
     assert error_of("import mox_core as mox; mox.get_flag('num_gpu')") == (
         "mox_core.errors.UnknownNameError: unknown flag 'num_gpu'.\n"
         "Did you mean 'num_gpus'?\n"
-        "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, gradient_clip, gradient_clip_type, job_name, "
+        "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, clone_on_cpu, gradient_clip, "
+        "gradient_clip_type, job_name, "
         "log_first_clone, loss_scale, max_to_keep, num_gpus, ps_hosts, session_timeout, sync_replicas, task_index, "
         "trainable_exclude_patterns, trainable_include_patterns, worker_hosts."
     )

@@ -228,7 +228,6 @@ def test_an_exporter_that_nobody_offers_is_refused_with_the_nearest_name():
 @pytest.mark.parametrize(
     ("flag", "value", "text"),
     [
-        ("num_gpus", 2, "--num_gpus=2: this version trains on one device; leave the flag out, or give 1."),
         (
             "worker_hosts",
             "a:1,b:1",

@@ -19,12 +19,13 @@ class EvaluationHook(AggregativeSessionRunHook):
     `model_fn` returns it in both modes: the one of TRAIN keeps the schedule, the one of EVAL says what is averaged. It
     needs `mox.run(..., inter_mode=mox.ModeKeys.EVAL)`.
 
-    An evaluation follows every ceil(samples_in_train * evaluate_every_n_epochs / batch_size) steps, and goes through
-    ceil(samples_in_eval / batch_size) batches from the beginning of the validation input, or all if there are fewer.
+    An evaluation follows every ceil(samples_in_train * evaluate_every_n_epochs / batch_size) steps on one device, and
+    goes through ceil(samples_in_eval / batch_size) batches from the beginning of the validation input, or all if there
+    are fewer.
 
     Args:
         monitor_info: name to scalar tensor.
-        batch_size: samples in a batch, as given to `mox.run`.
+        batch_size: samples in a batch, as given to `mox.run`: with several devices a step sees one for each.
         samples_in_train: samples in an epoch of training.
         samples_in_eval: samples to validate with.
         evaluate_every_n_epochs: epochs between two evaluations; may be a fraction.
@@ -59,16 +60,17 @@ class EvaluationHook(AggregativeSessionRunHook):
             if not value > 0:
                 raise UsageError(f"{name} of {type(self).__name__} is {value!r}; it must be above 0.")
         self.monitor_info = monitor_info
-        # Rounded: 1100 * 1.1 / 10 is 121.00000000000003, and means 121 steps.
-        steps = round(samples_in_train * evaluate_every_n_epochs / batch_size, 6)
-        self._period = max(1, math.ceil(steps))
-        self._eval_steps = math.ceil(samples_in_eval / batch_size)
+        self._batches_in_period = samples_in_train * evaluate_every_n_epochs / batch_size
+        self._eval_batches = samples_in_eval / batch_size
         self._prefix = prefix
-        self._first_step = 0
+        self._first_step, self._period, self._eval_steps = 0, 1, 1  # until the session tells
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Learn at which global step the run begins: a resumed run keeps the schedule."""
+        """Learn at which step the run begins, as a resumed run keeps the schedule, and how many devices there are."""
         del coord
+        # Rounded: 1100 * 1.1 / 10 is 121.00000000000003, and means 121 steps.
+        self._period = max(1, math.ceil(round(self._batches_in_period / session.num_replicas, 6)))
+        self._eval_steps = math.ceil(round(self._eval_batches / session.num_replicas, 6))
         self._first_step = int(session.run(tf.compat.v1.train.get_global_step(session.graph)))
 
     def next_step(self, step: int) -> int | None:

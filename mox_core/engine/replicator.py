@@ -1,0 +1,139 @@
+"""Where a model runs: on one device, or on several that each hold a copy of it.
+
+`model_fn` is called once for each device of this process, in one graph. The gradients of all devices are averaged, and
+then each device applies optimizers of its own to its copy of the variables: as all copies get the same gradients, they
+stay the same. So optimizers and their wrappers know nothing of other devices, and may stand in a branch, which those
+that average for themselves may not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Pairs = list[tuple[Any, tf.Variable]]
+    T = TypeVar("T")
+
+
+class OneDevice:
+    """A model on the device that TensorFlow chooses.
+
+    Attributes:
+        devices: the device of each copy; one that is not named.
+    """
+
+    devices: tuple[str | None, ...] = (None,)
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Variables are made as ever."""
+        yield
+
+    def call(self, function: Callable[[int], T]) -> list[T]:
+        """Calls a function once."""
+        return [function(0)]
+
+    def mean(self, updates: Sequence[Pairs]) -> list[Pairs]:
+        """Returns the gradients as they are."""
+        return list(updates)
+
+
+@frozen
+class Mirrored:
+    """A model on several devices of this process, by a strategy of `tf.distribute`.
+
+    Attributes:
+        strategy: a `MirroredStrategy`, or one of several workers.
+        devices: the devices of this process.
+    """
+
+    strategy: Any
+    devices: tuple[str, ...]
+
+    @contextlib.contextmanager
+    def scope(self) -> Iterator[None]:
+        """Makes variables with a copy for each device."""
+        with self.strategy.scope():
+            yield
+
+    def call(self, function: Callable[[int], T]) -> list[T]:
+        """Calls a function with the number of each copy, on its device, in the graph that is being traced."""
+        # Each copy is traced in a thread of its own, which knows nothing of the scopes of this one.
+        numbered = iter([(number, contextvars.copy_context()) for number in range(len(self.devices))])
+        made: dict[int, T] = {}
+
+        def one() -> None:
+            number, context = next(numbered)
+            made[number] = context.run(function, number)
+
+        with self.strategy.scope():
+            self.strategy.run(one)
+        return [made[number] for number in sorted(made)]
+
+    def mean(self, updates: Sequence[Pairs]) -> list[Pairs]:
+        """Returns the means of the gradients of all copies, for each copy with its own part of the variables."""
+        variables = [variable for _, variable in updates[0]]
+        with self.strategy.scope():
+            values = [
+                self.strategy.experimental_distribute_values_from_function(_chosen([pairs[n][0] for pairs in updates]))
+                for n in range(len(variables))
+            ]
+            reduced = self.strategy.extended.batch_reduce_to(
+                tf.distribute.ReduceOp.MEAN, list(zip(values, variables, strict=True))
+            )
+        parts = self.strategy.experimental_local_results
+        own = [(parts(gradient), parts(variable)) for gradient, variable in zip(reduced, variables, strict=True)]
+        return [[(gradients[copy], copies[copy]) for gradients, copies in own] for copy in range(len(self.devices))]
+
+
+Replicator = OneDevice | Mirrored
+
+
+def _chosen(values: Sequence[Any]) -> Callable[[Any], Any]:
+    numbers = iter(range(len(values)))
+    return lambda _context: values[next(numbers)]
+
+
+def on_devices(count: int, *, on_cpu: bool) -> Replicator:
+    """Returns what runs a model on so many devices.
+
+    Args:
+        count: how many copies of the model there are.
+        on_cpu: whether the devices are logical ones of the CPU instead of GPUs.
+
+    Raises:
+        UsageError: where there are not so many.
+    """
+    if count == 1:
+        return OneDevice()
+    devices = _logical_cpus(count) if on_cpu else [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
+    if len(devices) < count:
+        raise UsageError(
+            f"--num_gpus={count}: TensorFlow sees {len(devices)} GPUs here. Give as many as there are, or leave the "
+            "flag out; to try the job with parts of the CPU instead, add --clone_on_cpu=True."
+        )
+    devices = devices[:count]
+    return Mirrored(tf.distribute.MirroredStrategy(devices), tuple(devices))
+
+
+def _logical_cpus(count: int) -> list[str]:
+    """Returns parts of the CPU as devices; they have to be made before TensorFlow computes anything."""
+    with contextlib.suppress(RuntimeError):
+        (cpu, *_) = tf.config.list_physical_devices("CPU")
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
+    if len(devices) < count:
+        raise UsageError(
+            f"--clone_on_cpu=True --num_gpus={count}: TensorFlow has begun to compute with {len(devices)} CPU, and the "
+            "number cannot change any more. Call mox.run before anything else of TensorFlow, in a process of its own."
+        )
+    return devices
