@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import operator
 from typing import TYPE_CHECKING, Any, Final
@@ -9,12 +10,11 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from attrs import define, field
 
-from mox_core.engine import gradients
+from mox_core.engine import copies, gradients
 from mox_core.engine.updates import OptimizerWrapper, learning_rate_of, scale_learning_rate
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable, Sequence
 
     from mox_core.arguments import GradientOptions
@@ -41,11 +41,13 @@ class Training:
     state: RunState
     options: GradientOptions
     _scaling: gradients.NoScale | gradients.LossScale = field(init=False)
+    _factors: list[Any] | None = field(default=None, init=False)
 
     def begin(self) -> None:
         """Makes what all copies share, before the first of them is traced."""
         scale = self.options.loss_scale
         self._scaling = gradients.NoScale() if scale == 1 else gradients.LossScale(scale)
+        self._factors = None
 
     def gradients_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[gradients.Pairs]:
         """Returns the gradients of each loss of one copy."""
@@ -55,6 +57,8 @@ class Training:
                 "or one for each loss."
             )
             raise UsageError(msg)
+        if self._factors is None:  # those of one copy: each has made them
+            self._factors = copies.collection(tf.compat.v1.get_default_graph(), LEARNING_RATE_FACTORS)
         scopes = gradients.scopes_of(spec, len(losses))
         variables = [
             gradients.variables_of(loss, scope, self.options.trainable)
@@ -79,7 +83,7 @@ class Training:
         learning_rate = None
         for copy, device in enumerate(replicator.devices):
             updates = [gradients.clip(self._scaling.unscale(mean[copy]), self.options) for mean in means]
-            with tf.device(device), store.optimizers_of(copy, scope):
+            with tf.device(device) if device else contextlib.nullcontext(), store.optimizers_of(copy, scope):
                 optimizers = self._optimizers(len(updates))
                 if copy == 0:
                     # Before the updates: they move the counter of a Keras optimizer, and a schedule would give the
@@ -93,8 +97,8 @@ class Training:
         """Makes an optimizer for each loss, with the learning rate that hooks want."""
         functions = self.optimizer_fns if len(self.optimizer_fns) == count else [*self.optimizer_fns] * count
         optimizers = [_make(optimizer_fn, self.state.store) for optimizer_fn in functions]
-        if factors := tf.compat.v1.get_collection(LEARNING_RATE_FACTORS):
-            factor = functools.reduce(operator.mul, map(tf.convert_to_tensor, factors))
+        if self._factors:
+            factor = functools.reduce(operator.mul, map(tf.convert_to_tensor, self._factors))
             for optimizer in optimizers:
                 scale_learning_rate(optimizer, factor)
         return optimizers

@@ -18,7 +18,7 @@ from attrs import frozen
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     Pairs = list[tuple[Any, tf.Variable]]
     T = TypeVar("T")
@@ -32,11 +32,6 @@ class OneDevice:
     """
 
     devices: tuple[str | None, ...] = (None,)
-
-    @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
-        """Variables are made as ever."""
-        yield
 
     def call(self, function: Callable[[int], T]) -> list[T]:
         """Calls a function once."""
@@ -52,18 +47,12 @@ class Mirrored:
     """A model on several devices of this process, by a strategy of `tf.distribute`.
 
     Attributes:
-        strategy: a `MirroredStrategy`, or one of several workers.
+        strategy: a `MirroredStrategy`.
         devices: the devices of this process.
     """
 
     strategy: Any
     devices: tuple[str, ...]
-
-    @contextlib.contextmanager
-    def scope(self) -> Iterator[None]:
-        """Makes variables with a copy for each device."""
-        with self.strategy.scope():
-            yield
 
     def call(self, function: Callable[[int], T]) -> list[T]:
         """Calls a function with the number of each copy, on its device, in the graph that is being traced."""

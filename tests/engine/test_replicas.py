@@ -199,12 +199,13 @@ def test_collections_hooks_placeholders_logs_and_scopes_are_those_of_each_device
             ]
             with tf.compat.v1.variable_scope("moved"):
                 weight = tf.compat.v1.get_variable("weight", initializer=tf.zeros([]))
+            tf.compat.v1.add_to_collection("mox/learning_rate_factors", tf.constant(0.5))
             return mox.ModelSpec(
                 loss=weight * tf.reduce_mean(inputs[1]) * factor, var_scopes=["moved"],
                 log_info={"mean": tf.reduce_mean(inputs[1])}, hooks=hooks,
             )
 
-        sgd = lambda: tf.compat.v1.train.GradientDescentOptimizer(1.0)
+        sgd = lambda: tf.compat.v1.train.GradientDescentOptimizer(2.0)
         for first in (True, False):
             mox.set_flag("log_first_clone", first)
             result = train(f"first_{first}", sgd, steps=1, model_fn=fed_fn)
