@@ -1,6 +1,7 @@
 """The stage on which `mox launch` is tested: real processes that tell the test by a socket what they see, and obey."""
 
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -111,6 +112,18 @@ class Stage:
         for puppet in self.puppets:
             puppet.close()
         self.server.close()
+
+
+@pytest.fixture(autouse=True)
+def _signals_as_on_a_terminal():
+    """A job in the background, as CI may be, ignores these, and so would the processes that tests start."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL, signal.SIGTERM: signal.SIG_DFL}
+    ignored = [number for number in usual if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, usual[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture
