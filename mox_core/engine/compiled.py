@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from mox_core.engine.typed import blank
 from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
@@ -76,8 +77,3 @@ def compile_loop(graph: ModelGraph, source: OpenInput) -> Callable[..., dict[str
     before, count = tf.TensorSpec(graph.inputs[0].shape, tf.int64), tf.TensorSpec([], tf.int64)
     # Concrete at once: a tf.function would count each run of the process as one more retracing, and warn.
     return tf.function(run, autograph=False).get_concrete_function(source.iterator, before, count)
-
-
-def blank(spec: tf.Tensor | tf.TensorSpec) -> tf.Tensor:
-    """Returns zeros of a dtype, of a shape that fits."""
-    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.engine.typed import no_autograph
+from mox_core.engine.typed import blank, no_autograph
 
 if TYPE_CHECKING:
     from mox_core.engine.typed import Dataset
@@ -33,9 +33,9 @@ def grouped(batches: Dataset, copies: int, *, counted: bool, whole: bool) -> Dat
         return tf.constant(True), positions, tuple(inputs)
 
     single = batches.map(marked)
-    blank = tf.nest.map_structure(_blank, single.element_spec)
+    absent = tf.nest.map_structure(blank, single.element_spec)
     if not whole:
-        single = single.concatenate(tf.data.Dataset.from_tensors(blank).repeat(copies - 1))
+        single = single.concatenate(tf.data.Dataset.from_tensors(absent).repeat(copies - 1))
 
     @no_autograph
     def gather(before: Any, numbered: Any) -> Any:
@@ -58,10 +58,5 @@ def grouped(batches: Dataset, copies: int, *, counted: bool, whole: bool) -> Dat
             return (presents, *inputs)
         return tf.reduce_max(tf.stack([positions for _, positions, _ in group]), 0), (presents, *inputs)
 
-    groups: Dataset = single.enumerate().scan((blank,) * (copies - 1), gather)
+    groups: Dataset = single.enumerate().scan((absent,) * (copies - 1), gather)
     return groups.filter(is_full).map(together)  # type: ignore[arg-type]  # the stubs know elements of one part only
-
-
-def _blank(spec: tf.TensorSpec) -> tf.Tensor:
-    """Returns zeros that fit a spec."""
-    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)

@@ -19,7 +19,7 @@ from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
 from mox_core.engine.skipped import SkipReport
-from mox_core.engine.typed import features_of, no_autograph
+from mox_core.engine.typed import blank, features_of, no_autograph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ class SampleSource:
         def block(number: tf.Tensor) -> Dataset:
             first, stop = tf.maximum(number * length, start), tf.minimum((number + 1) * length, last)
             samples = self.samples(first, stop, fetch)
-            blank = tf.nest.map_structure(_blank, samples.element_spec)
+            unused = tf.nest.map_structure(blank, samples.element_spec)
 
             @no_autograph
             def look(is_read: Any) -> Any:
@@ -161,7 +161,7 @@ class SampleSource:
 
             read = tf.data.Dataset.from_tensors(stop - 1).map(fetch).ignore_errors().map(_true)
             ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(look)
-            return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: blank)))
+            return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: unused)))
 
         blocks = tf.data.Dataset.range(start // length, tf.int64.max if self.end is None else -(-self.end // length))
         return blocks.flat_map(block)
@@ -284,11 +284,6 @@ def _not_alone(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Feature
 @no_autograph
 def _true(_after: tf.Tensor, _features: Features) -> bool:
     return True
-
-
-def _blank(spec: tf.TensorSpec) -> tf.Tensor:
-    """Returns zeros that fit a spec, for an element that is never made."""
-    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)
 
 
 def parallel_reads() -> int:

@@ -8,6 +8,7 @@ import tensorflow as tf
 from attrs import define, field, frozen
 
 from mox_core.engine import compiled
+from mox_core.engine.typed import blank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,7 +90,7 @@ class Steps:
 
     def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Computes tensors on the inputs of the last single step, without running the step's effects."""
-        inputs = self.last_inputs or tuple(compiled.blank(tensor) for tensor in self.graph.inputs)
+        inputs = self.last_inputs or tuple(blank(tensor) for tensor in self.graph.inputs)
         function = self._function(feeds or {}, fetches, effects=False)
         return tf.nest.map_structure(_array, function(*inputs, *(feeds or {}).values()))
 

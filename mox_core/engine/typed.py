@@ -1,4 +1,4 @@
-"""Names of TensorFlow with the types that its stubs leave out."""
+"""Names of TensorFlow with the types that its stubs leave out, and what is made of specs."""
 
 from __future__ import annotations
 
@@ -22,3 +22,8 @@ def no_autograph(function: Function) -> Function:
 def features_of(dataset: Dataset) -> Any:
     """Returns the specs of what a dataset gives behind the position."""
     return cast("Any", dataset.element_spec)[-1]
+
+
+def blank(spec: tf.Tensor | tf.TensorSpec) -> tf.Tensor:
+    """Returns zeros of a dtype, of a shape that fits: for what is never used."""
+    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.datasets.folders import list_folder, some
 from mox_core.engine.logs import each_line_once
 from mox_core.errors import DataError
 from mox_datasets_raw.labels import read_labels
@@ -18,35 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
-
-
-def list_folder(path: str, expected: str) -> tuple[list[str], list[str]]:
-    """Returns the names of the folders and of all else in a folder, each sorted; hidden ones are left out.
-
-    Args:
-        path: the folder.
-        expected: the end of the error's text: what the folder should be.
-
-    Raises:
-        DataError: if there is no such folder.
-    """
-    folders: list[str] = []
-    others: list[str] = []
-    try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else others).append(entry.name)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no folder {path!r}. {expected}") from error
-    except NotADirectoryError as error:
-        raise DataError(f"{path!r} is a file, not a folder. {expected}") from error
-    return sorted(folders), sorted(others)
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """Returns the first of some names for the text of an error."""
-    return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")
 
 
 def constant(values: Iterable[Any], dtype: tf.DType) -> tf.Tensor:

@@ -12,11 +12,12 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
+from mox_core.datasets.folders import list_folder, some
 from mox_core.datasets.labels import FILENAME
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
 from mox_datasets_raw.labels import read_labels
-from mox_datasets_raw.listing import ImageFiles, check_folders, constant, list_folder, log_metadata, some
+from mox_datasets_raw.listing import ImageFiles, check_folders, constant, log_metadata
 from mox_datasets_raw.reading import RawImageDataset
 
 _DEFAULT_SEPARATOR = "\n"

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from mox_core.datasets.folders import some
 from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.errors import DataError, UsageError
-from mox_datasets_raw.listing import list_classes, some
+from mox_datasets_raw.listing import list_classes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.datasets.folders import list_folder, some
 from mox_core.datasets.labels import FILENAME, read_labels
 from mox_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 EXPECTED = "Expected is a folder for each class with the images of that class in it: src_dir/<class>/<image>."
@@ -39,14 +39,14 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
     Raises:
         DataError: if it is no folder of class folders, a class has no image, or labels.txt names other classes.
     """
-    folders, files = _list_folder(src_dir)
+    folders, files = list_folder(str(src_dir), EXPECTED)
     if not folders:
         found = f"holds {len(files)} files ({some(files)}) and no folder" if files else "is empty"
         raise DataError(f"src_dir {str(src_dir)!r} {found}. {EXPECTED}")
     classes = _order(src_dir, folders)
     images: list[ImageFile] = []
     for label, name in enumerate(classes):
-        inner, files = _list_folder(src_dir / name)
+        inner, files = list_folder(str(src_dir / name), EXPECTED)
         if not files:
             held = f"but folders ({some(inner)})" if inner else "nor anything else"
             raise DataError(
@@ -57,27 +57,6 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
             tf.get_logger().warning("Folders in class folder %s are not read: %s", src_dir / name, some(inner))
         images.extend(ImageFile(f"{src_dir / name}{os.sep}{file}", label) for file in files)
     return classes, images
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """Returns the first of some names for a text."""
-    return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")
-
-
-def _list_folder(path: Path) -> tuple[list[str], list[str]]:
-    """Returns the names of the folders and of all else, each sorted."""
-    folders: list[str] = []
-    files: list[str] = []
-    try:
-        with os.scandir(path) as entries:
-            for entry in entries:
-                if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else files).append(entry.name)
-    except FileNotFoundError as error:
-        raise DataError(f"there is no folder {str(path)!r}. {EXPECTED}") from error
-    except NotADirectoryError as error:
-        raise DataError(f"{str(path)!r} is a file, not a folder. {EXPECTED}") from error
-    return sorted(folders), sorted(files)
 
 
 def _order(src_dir: Path, folders: list[str]) -> list[str]:

@@ -16,7 +16,7 @@ from attrs import frozen
 
 from mox_core.engine import randomness
 from mox_core.engine.sources import Features, Fetch, SampleSource, parallel_reads
-from mox_core.engine.typed import features_of, no_autograph
+from mox_core.engine.typed import blank, features_of, no_autograph
 from mox_tfrecord.scanning import AROUND
 
 if TYPE_CHECKING:
@@ -180,9 +180,9 @@ class StreamSource(SampleSource):
             )
             alone = no_autograph(lambda position, record: fetch(position, record[1]))
             samples = contents.map(alone, num_parallel_calls=parallel_reads())
-            blank = tf.nest.map_structure(_blank, features_of(samples))
+            unused = tf.nest.map_structure(blank, features_of(samples))
             # Behind the last sample there is one that does not count: it shows how far the epoch has come.
-            behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + 1, blank)))
+            behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + 1, unused)))
 
             @no_autograph
             def watch(expected: tf.Tensor, after: tf.Tensor, features: Features) -> Any:
@@ -237,8 +237,3 @@ def _cut_into_runs(offsets: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64
         runs.append(number[begins] + start)
         start += len(of_file)
     return np.concatenate([*runs, [start]])
-
-
-def _blank(spec: tf.TensorSpec) -> tf.Tensor:
-    """Returns zeros that fit a spec, for an element that is never used."""
-    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)

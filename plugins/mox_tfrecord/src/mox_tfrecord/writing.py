@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import field, frozen
 
+from mox_core.datasets.folders import some
 from mox_core.datasets.labels import FILENAME, labels_text, read_labels
 from mox_core.engine.logs import each_line_once
 from mox_core.errors import DataError, UsageError
-from mox_tfrecord.folders import list_images, some
+from mox_tfrecord.folders import list_images
 from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
 from mox_tfrecord.progress import progress
 
