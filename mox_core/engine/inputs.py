@@ -137,24 +137,26 @@ class InputPipeline:
             opened.close()
 
 
-def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: int, copies: int = 1) -> InputPipeline:
+def build(
+    input_fn: Callable[..., Any], mode: str, batching: Batching, *, order: sources.Order, copies: int = 1
+) -> InputPipeline:
     """Calls `input_fn` once and makes the pipeline of its batches.
 
     Args:
         input_fn: the user's function of the mode.
         mode: one of `ModeKeys`.
         batching: what makes batches.
-        seed: the seed of the run; samples and their augmentation depend on it.
+        order: the order of the samples, of which their augmentation depends too, and this worker's share of it.
         copies: how many copies of the model get a batch of their own in each step.
 
     Raises:
         UsageError: where `input_fn` returns what cannot be an input.
     """
-    traced = _trace(input_fn, mode, seed)
+    traced = _trace(input_fn, mode, order.seed)
     report = SkipReport()
     if traced.is_dataset:
         num_positions, stride = 1, (batching.batch_size if batching.by_mox else 1)
-        endless = int(_open_dataset(traced, (0,)).cardinality()) == tf.data.INFINITE_CARDINALITY
+        endless = int(_open_dataset(traced, sources.Order(seed=0), (0,)).cardinality()) == tf.data.INFINITE_CARDINALITY
     else:
         num_positions, stride = max(1, len(traced.sources)), None
         endless = all(source.end is None for source, _ in traced.sources)
@@ -165,12 +167,12 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
         whole = endless or mode == ModeKeys.TRAIN
         size = batching.batch_size if batching.by_mox else None
         if traced.is_dataset:
-            batches = _open_dataset(traced, start)
+            batches = _open_dataset(traced, order, start)
             batches = batches if size is None else _batched(batches, size, whole=whole)
         else:
             read = tuple(source for source, _ in traced.sources)
-            watch = functools.partial(sources.watched, sources=read, seed=seed, start=start, report=report)
-            elements = _open_samples(traced, seed, report, start)
+            watch = functools.partial(sources.watched, sources=read, order=order, start=start, report=report)
+            elements = _open_samples(traced, order, report, start)
             if size is None:
                 batches = watch(elements)
             elif whole and not endless:
@@ -191,7 +193,7 @@ def build(input_fn: Callable[..., Any], mode: str, batching: Batching, *, seed: 
         num_positions=num_positions,
         endless=endless,
         by_mox=batching.by_mox,
-        stride=None if stride is None else stride * copies,
+        stride=None if stride is None else stride * copies * order.workers,
         report=report,
         open=open_batches,
     )
@@ -266,24 +268,25 @@ def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:
     return [tf.convert_to_tensor(value) for value in values]
 
 
-def _open_samples(traced: _Traced, seed: int, report: SkipReport, start: tuple[int, ...]) -> Dataset:
+def _open_samples(traced: _Traced, order: sources.Order, report: SkipReport, start: tuple[int, ...]) -> Dataset:
     """Maps the ops of `input_fn` over its sources: (positions, inputs)."""
     fed = [traced.place]
     datasets = []
     outputs = traced.function.outputs
     for (source, features), position in zip(traced.sources, start, strict=False):
         needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
-        datasets.append(source.elements(seed=seed, start=position, needed=frozenset(needed), report=report))
+        datasets.append(source.elements(order=order, start=position, needed=frozenset(needed), report=report))
         fed += [features[name] for name in sorted(needed)]
     if not datasets:
-        datasets.append(tf.data.Dataset.range(start[0] + 1, tf.int64.max).map(_without_features))
+        positions = tf.data.Dataset.range(start[0] + order.workers, tf.int64.max, order.workers)
+        datasets.append(positions.map(_without_features))
     function = traced.function.prune(fed, outputs)
 
     @no_autograph
     def apply(*elements: tuple[tf.Tensor, sources.Features]) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
         positions = tuple(after for after, _ in elements)
         values = [features[name] for _, features in elements for name in sorted(features)]
-        inputs = tuple(function(tf.reshape(positions[0], [-1])[-1], *values))
+        inputs = tuple(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))
         for tensor, original in zip(inputs, outputs, strict=True):
             tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
         return positions, inputs
@@ -291,12 +294,10 @@ def _open_samples(traced: _Traced, seed: int, report: SkipReport, start: tuple[i
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 
 
-def _open_dataset(traced: _Traced, start: tuple[int, ...]) -> Dataset:
+def _open_dataset(traced: _Traced, order: sources.Order, start: tuple[int, ...]) -> Dataset:
     """Goes on with the dataset that `input_fn` returned: a tuple of inputs."""
     spec = traced.spec
-    dataset = tf.data.experimental.from_variant(traced.function()[0], spec)
-    if start[0]:
-        dataset = dataset.skip(start[0])
+    dataset = sources.share(tf.data.experimental.from_variant(traced.function()[0], spec), order, start[0])
     if isinstance(spec, tuple) and not any(tf.nest.is_nested(each) for each in spec):
         return dataset
     return dataset.map(_flattened)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mox_core.engine.skipped import SkipReport
-    from mox_core.engine.sources import Features
+    from mox_core.engine.sources import Features, Order
     from mox_core.engine.typed import Dataset
 
 _READ_TWICE: Final = (
@@ -82,9 +82,9 @@ class DatasetSource:
         number = int(self._dataset().cardinality())
         return None if number == tf.data.INFINITE_CARDINALITY else number
 
-    def elements(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
+    def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
         """Returns (next position, features), as `SampleSource.elements` does; the features are called by numbers."""
-        del seed, report
+        del report
 
         @no_autograph
         def named(element: Any) -> Features:
@@ -92,10 +92,8 @@ class DatasetSource:
 
         # An element that is a tuple comes as several arguments.
         alone = no_autograph(lambda *element: named(element[0] if len(element) == 1 else element))
-        dataset = self._dataset()
-        return tf.data.Dataset.zip(
-            (tf.data.Dataset.range(start + 1, tf.int64.max), (dataset.skip(start) if start else dataset).map(alone))
-        )
+        positions = tf.data.Dataset.range(start + order.workers, tf.int64.max, order.workers)
+        return tf.data.Dataset.zip((positions, sources.share(self._dataset(), order, start).map(alone)))
 
     @staticmethod
     def named(element: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from mox_core.errors import DataError
 if TYPE_CHECKING:
     import numpy as np
 
-    from mox_core.engine.sources import SampleSource
+    from mox_core.engine.sources import Order, SampleSource
 
 
 class SkipReport:
@@ -31,31 +32,31 @@ class SkipReport:
         self.names: dict[str, None] = {}
         self.error: DataError | None = None
 
-    def gaps(self, source: SampleSource, seed: int, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> bool:
-        """Takes note of what is missing between positions that should each be one higher than the one before."""
+    def gaps(
+        self, source: SampleSource, order: Order, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]
+    ) -> bool:
+        """Takes note of what is missing between positions that should each be one step above the one before."""
         self.raise_error()
         for expected, next_position in zip(before.tolist(), after.tolist(), strict=True):
-            for position in range(expected, next_position - 1):
-                self._note(source, source.name_at(position, seed))
+            for position in range(expected, next_position - order.workers, order.workers):
+                self._note(source, source.name_at(position, order))
         return True
 
-    def tail(self, source: SampleSource, seed: int, first: np.int64, stop: np.int64) -> bool:
+    def tail(self, source: SampleSource, order: Order, first: np.int64, stop: np.int64) -> bool:
         """Takes note of what cannot be read at the end of the positions [first, stop), of which the last cannot."""
         self.raise_error()  # tf.data reads on behind an error, and may find nothing but errors
-        position = int(stop) - 1
-        while position >= first and not self._can_be_read(source, seed, position):
-            position -= 1
-        missing = range(position + 1, int(stop))
-        if len(missing) >= source.num_samples:
-            self.nothing_read(source, seed, missing[0])
-        for each in missing:
-            self._note(source, source.name_at(each, seed))
+        positions = range(int(first), int(stop), order.workers)
+        missing = list(itertools.takewhile(lambda each: not self._can_be_read(source, order, each), positions[::-1]))
+        if len(missing) * order.workers >= source.num_samples:
+            self.nothing_read(source, order, missing[-1])
+        for each in reversed(missing):
+            self._note(source, source.name_at(each, order))
         return False
 
-    def nothing_read(self, source: SampleSource, seed: int, position: int) -> None:
+    def nothing_read(self, source: SampleSource, order: Order, position: int) -> None:
         """Ends the run: of a whole epoch from a position on, no sample can be read."""
         self._fail(
-            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, seed)!r} on. "
+            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} on. "
             "Check that the files are there and are what the data set expects."
         )
 
@@ -83,10 +84,10 @@ class SkipReport:
         raise self.error
 
     @staticmethod
-    def _can_be_read(source: SampleSource, seed: int, position: int) -> bool:
+    def _can_be_read(source: SampleSource, order: Order, position: int) -> bool:
         with tf.init_scope():
             try:
-                source.fetch(source.index_at(tf.constant(position, tf.int64), seed))
+                source.fetch(source.index_at(tf.constant(position, tf.int64), order))
             except Exception:  # noqa: BLE001 (Python code in the ops of a source raises what it likes)
                 return False
         return True

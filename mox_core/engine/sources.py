@@ -3,6 +3,9 @@
 The order of samples is a function of (seed, epoch, offset): position p of a source with n samples is offset p % n of
 epoch p // n, and a shuffled epoch is a permutation that is computed, not stored. So a run goes on at any position at
 once, every epoch is shuffled over the whole set, and nothing but the position has to be saved.
+
+Workers share that order in turn: of W workers, the one with number w reads the positions start + w, start + w + W, and
+so on. In between, all of them are said to be at the same position, start + n * W.
 """
 
 from __future__ import annotations
@@ -33,6 +36,30 @@ Fetch = Callable[..., tuple[tf.Tensor, Features]]
 # A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited
 # for.
 _SMALLEST_BLOCK = 1024
+
+
+@frozen(kw_only=True)
+class Order:
+    """The order of the samples of a run, and this worker's share of it.
+
+    Attributes:
+        seed: the seed of the run.
+        workers: how many workers share the samples.
+        worker: the number of this one.
+    """
+
+    seed: int
+    workers: int = 1
+    worker: int = 0
+
+    def seed_at(self, after: tf.Tensor) -> tf.Tensor:
+        """Returns from what random ops take their seed for the sample before a position: the same on any worker."""
+        return after if self.workers == 1 else after + (1 + self.worker - self.workers)
+
+    def first_from(self, position: Any, start: int) -> Any:
+        """Returns the first position of this worker that reads a sample at or behind a position of the run."""
+        rounds = -((start + self.worker - position) // self.workers)
+        return start + tf.maximum(rounds, 0) * self.workers
 
 
 @frozen(kw_only=True)
@@ -77,34 +104,35 @@ class SampleSource:
         """The position after the last one; None where there is no last one."""
         return None if self.num_epochs is None else self.num_epochs * self.num_samples
 
-    def index_at(self, position: tf.Tensor, seed: int) -> tf.Tensor:
-        """Returns the index of the sample at a position (int64 scalar): the order of the whole run."""
+    def index_at(self, position: tf.Tensor, order: Order) -> tf.Tensor:
+        """Returns the index of the sample that this worker reads at a position (int64 scalar)."""
+        position += order.worker
         offset = tf.math.floormod(position, self.num_samples)
         if not self.shuffle:
             return offset
         epoch = tf.math.floordiv(position, self.num_samples)
-        key = tf.stack([tf.constant(randomness.fold(seed, "order"), tf.int64), epoch])
+        key = tf.stack([tf.constant(randomness.fold(order.seed, "order"), tf.int64), epoch])
         last = tf.constant(self.num_samples - 1, tf.int64)
         return tf.random.experimental.index_shuffle(offset, key, last)  # type: ignore[attr-defined]  # not in the stubs
 
-    def name_at(self, position: int, seed: int) -> str:
-        """Returns the name of the sample at a position, for messages."""
+    def name_at(self, position: int, order: Order) -> str:
+        """Returns the name of the sample that this worker reads at a position, for messages."""
         with tf.init_scope():
-            return self.describe(int(self.index_at(tf.constant(position, tf.int64), seed)))
+            return self.describe(int(self.index_at(tf.constant(position, tf.int64), order)))
 
-    def dataset(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
+    def dataset(self, *, order: Order, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
         """Returns (next position, features) from a position on; the next position is where a resumed run would start.
 
         Args:
-            seed: the seed of the run.
+            order: what this worker reads.
             start: the first position.
             needed: the names of the features that are used; None for all.
             report: is told of the samples that are left out.
         """
-        elements = self.elements(seed=seed, start=start, needed=needed, report=report).map(_alone)
-        return watched(elements, (self,), seed=seed, start=(start,), report=report).map(_not_alone)
+        elements = self.elements(order=order, start=start, needed=needed, report=report).map(_alone)
+        return watched(elements, (self,), order=order, start=(start,), report=report).map(_not_alone)
 
-    def elements(self, *, seed: int, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
+    def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
         """Returns what `dataset` does, for sources that are zipped: `watched` then looks for gaps in the positions.
 
         With a batch_size, it gives the next position of each sample of the batch.
@@ -113,57 +141,65 @@ class SampleSource:
 
         @no_autograph
         def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
-            with randomness.seeded(f"{seed}/fetch", position, graph=tf.compat.v1.get_default_graph()):
-                features = self.fetch(self.index_at(position, seed), *content)
-            return position + 1, {name: value for name, value in features.items() if keep is None or name in keep}
+            key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
+            with randomness.seeded(key, position + order.worker, graph=graph):
+                features = self.fetch(self.index_at(position, order), *content)
+            return position + order.workers, {
+                name: value for name, value in features.items() if keep is None or name in keep
+            }
 
-        samples = self.good_samples(fetch, start, seed, report)
+        samples = self.good_samples(fetch, start, order, report)
         if self.transform is not None:
-            samples = samples.map(_transformed(self.transform, seed, needed), num_parallel_calls=tf.data.AUTOTUNE)
+            samples = samples.map(_transformed(self.transform, order, needed), num_parallel_calls=tf.data.AUTOTUNE)
         if self.batch_size is None:
             return samples
         return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
 
-    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch) -> Dataset:
-        """Returns (next position, features) of the positions [first, stop); a bad sample gives an error.
+    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order) -> Dataset:
+        """Returns (next position, features) from a position on; a bad sample gives an error.
 
         A subclass may know a faster way than one by one. It gives the same as `fetch` does.
 
         Args:
             first: the first position.
-            stop: the position behind the last.
+            stop: the end of the positions, which may lie between two of this worker.
             fetch: gives the sample at a position (int64 scalar); what else it is given goes on to the source's `fetch`.
+            order: what this worker reads.
         """
-        return tf.data.Dataset.range(first, stop).map(fetch, num_parallel_calls=parallel_reads())
+        return tf.data.Dataset.range(first, stop, order.workers).map(fetch, num_parallel_calls=parallel_reads())
 
-    def good_samples(self, fetch: Fetch, start: int, seed: int, report: SkipReport) -> Dataset:
+    def good_samples(self, fetch: Fetch, start: int, order: Order, report: SkipReport) -> Dataset:
         """Reads on from a position and leaves out what cannot be read: (next position, features).
 
         A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
         would not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in
         blocks, and the last one of each block is looked at.
         """
-        length = max(self.num_samples, _SMALLEST_BLOCK)
-        last = tf.int64.max if self.end is None else self.end
+        length = -(-max(self.num_samples, _SMALLEST_BLOCK) // order.workers) * order.workers
+        last = tf.int64.max if self.end is None else self.end - order.worker
+        shift = start % order.workers
 
         @no_autograph
         def block(number: tf.Tensor) -> Dataset:
-            first, stop = tf.maximum(number * length, start), tf.minimum((number + 1) * length, last)
-            samples = self.samples(first, stop, fetch)
+            begin = number * length + shift
+            first, stop = tf.maximum(begin, start), tf.minimum(begin + length, last)
+            samples = self.samples(first, stop, fetch, order)
             unused = tf.nest.map_structure(blank, samples.element_spec)
 
             @no_autograph
             def look(is_read: Any) -> Any:
                 def tell() -> tf.Tensor:
-                    return tf.numpy_function(functools.partial(report.tail, self, seed), [first, stop], tf.bool)
+                    return tf.numpy_function(functools.partial(report.tail, self, order), [first, stop], tf.bool)
 
                 return tf.cond(is_read, lambda: False, tell)  # never True: it adds no element
 
-            read = tf.data.Dataset.from_tensors(stop - 1).map(fetch).ignore_errors().map(_true)
+            ending_at = stop - 1 - tf.math.floormod(stop - 1 - first, order.workers)
+            read = tf.data.Dataset.from_tensors(ending_at).map(fetch).ignore_errors().map(_true)
             ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(look)
             return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: unused)))
 
-        blocks = tf.data.Dataset.range(start // length, tf.int64.max if self.end is None else -(-self.end // length))
+        end = tf.int64.max if self.end is None else -(-self.end // length)
+        blocks = tf.data.Dataset.range(start // length, end)
         return blocks.flat_map(block)
 
 
@@ -182,7 +218,7 @@ class InputTrace:
     def add_source(self, source: SampleSource) -> Features:
         """Returns placeholders for the features of one element of the source."""
         with tf.init_scope():
-            dataset = source.elements(seed=0, start=0, needed=None, report=SkipReport())
+            dataset = source.elements(order=Order(seed=0), start=0, needed=None, report=SkipReport())
         return self.add_placeholders(source, features_of(dataset))
 
     def add_placeholders(self, source: Any, specs: dict[str, tf.TensorSpec]) -> Features:
@@ -229,11 +265,12 @@ _trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_
 
 
 def _transformed(
-    transform: Callable[[Features], Features], seed: int, needed: frozenset[str] | None
+    transform: Callable[[Features], Features], order: Order, needed: frozenset[str] | None
 ) -> Callable[..., Any]:
     @no_autograph
     def call(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
-        with randomness.seeded(f"{seed}/transform", after, graph=tf.compat.v1.get_default_graph()):
+        key, graph = f"{order.seed}/transform", tf.compat.v1.get_default_graph()
+        with randomness.seeded(key, order.seed_at(after), graph=graph):
             result = transform(features)
         return after, {name: value for name, value in result.items() if needed is None or name in needed}
 
@@ -241,14 +278,14 @@ def _transformed(
 
 
 def watched(
-    elements: Dataset, sources: tuple[SampleSource, ...], *, seed: int, start: tuple[int, ...], report: SkipReport
+    elements: Dataset, sources: tuple[SampleSource, ...], *, order: Order, start: tuple[int, ...], report: SkipReport
 ) -> Dataset:
     """Tells a report of the gaps in the positions, and gives (the last next position of each source, the rest).
 
     Args:
         elements: gives (next positions, a tensor of any shape for each source; the rest).
         sources: what the positions are of; where there are none, the positions are counted and have no gaps.
-        seed: the seed of the run.
+        order: what this worker reads.
         start: the first position of each.
         report: is told of the samples that are missing.
     """
@@ -261,14 +298,38 @@ def watched(
         for number, (source, after) in enumerate(zip(sources, afters, strict=False)):
             before = tf.concat([expected[number : number + 1], after[:-1]], 0)
             tell = functools.partial(
-                tf.numpy_function, functools.partial(report.gaps, source, seed), [before, after], tf.bool
+                tf.numpy_function, functools.partial(report.gaps, source, order), [before, after], tf.bool
             )
-            told.append(tf.cond(tf.reduce_all(after - 1 == before), lambda: True, tell))
+            told.append(tf.cond(tf.reduce_all(after - order.workers == before), lambda: True, tell))
         with tf.control_dependencies(told):
             lasts = tf.stack([after[-1] for after in afters])
         return lasts, (lasts, rest)
 
     return elements.scan(tf.constant(start, tf.int64), watch)
+
+
+def share(dataset: Dataset, order: Order, start: int) -> Dataset:
+    """Returns the elements of a dataset that this worker reads, from a position on."""
+    if order.workers > 1 and _reads_generator(dataset):
+        tf.get_logger().warning(
+            "the input comes from a Python generator (tf.data.Dataset.from_generator), which cannot be divided among "
+            "%d workers: each of them reads all that its own generator gives. Let it give each worker other samples, "
+            "by mox.get_flag('task_index'), or read files.",
+            order.workers,
+        )
+        return dataset.skip(start // order.workers) if start else dataset
+    rest = dataset.skip(start) if start else dataset
+    return rest.shard(order.workers, order.worker) if order.workers > 1 else rest
+
+
+def _reads_generator(dataset: Dataset) -> bool:
+    """Whether elements come from a Python generator, in any stage of a dataset."""
+    variant = tf.data.experimental.to_variant(dataset)
+    ignore_state = tf.data.experimental.ExternalStatePolicy.IGNORE.value
+    text = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=ignore_state)
+    graph = tf.compat.v1.GraphDef.FromString(text.numpy())
+    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+    return any(node.op == "GeneratorDataset" for node in nodes)
 
 
 @no_autograph

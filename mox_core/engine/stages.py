@@ -16,6 +16,7 @@ from mox_core.engine import (
     optimize,
     randomness,
     saving,
+    sources,
     summaries,
 )
 from mox_core.engine.replicator import OneDevice
@@ -90,7 +91,11 @@ def build_inter_mode(
             )
         return None
     pipeline = inputs.build(
-        job.input_fn, job.inter_mode, batching, seed=state.seed, copies=len(state.replicator.devices)
+        job.input_fn,
+        job.inter_mode,
+        batching,
+        order=sources.Order(seed=state.seed),
+        copies=len(state.replicator.devices),
     )
     twin = modelgraph.build(job.model_fn, job.inter_mode, state, pipeline.fed, watch=inter.monitored)
     return inter.InterMode(twin, pipeline, graph.hooks, job.log_dir)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 import mox_core as mox
 from mox_core.engine.skipped import SkipReport
-from mox_core.engine.sources import SampleSource
+from mox_core.engine.sources import Order, SampleSource
 from mox_core.errors import DataError, UsageError
 
 
@@ -39,9 +39,10 @@ def _source(num_samples, bad=(), **options):
     )
 
 
-def _read(source, count=None, *, seed=1, start=0, report=None):
+def _read(source, count=None, *, seed=1, start=0, report=None, workers=1, worker=0):
     """The (next position, index) pairs of a source from a position on."""
-    dataset = source.dataset(seed=seed, start=start, needed=None, report=report or SkipReport())
+    order = Order(seed=seed, workers=workers, worker=worker)
+    dataset = source.dataset(order=order, start=start, needed=None, report=report or SkipReport())
     dataset = dataset if count is None else dataset.take(count)
     return [(int(after), features["index"].numpy().tolist()) for after, features in dataset]
 
@@ -70,7 +71,7 @@ def test_the_order_is_a_function_of_seed_and_position():
     order = _order(source, seed=5)
     assert _order(source, seed=5) == order
     assert _order(source, seed=6) != order
-    assert [int(source.index_at(tf.constant(p, tf.int64), 5)) for p in range(40)] == order
+    assert [int(source.index_at(tf.constant(p, tf.int64), Order(seed=5))) for p in range(40)] == order
 
 
 def test_the_order_of_an_unshuffled_set_is_that_of_the_indices():
@@ -226,3 +227,38 @@ def test_a_source_is_read_inside_input_fn():
 def test_a_source_refuses_what_cannot_be(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         _source(3, **wrong)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("num_samples", [2, 7, 1500])
+def test_workers_read_the_samples_of_the_one_order_in_turn(num_samples, shuffle):
+    source = _source(num_samples, shuffle=shuffle, num_epochs=2)
+    whole = _order(source)
+    for start in (0, num_samples - 1):
+        for worker in range(3):
+            own = _read(source, start=start, workers=3, worker=worker)
+            assert [index for _, index in own] == whole[start + worker :: 3]
+            assert [after for after, _ in own] == [start + 3 * (number + 1) for number in range(len(own))]
+
+
+def test_a_worker_that_goes_on_reads_what_would_have_come():
+    source = _source(10, (4, 9), shuffle=True)
+    whole = _read(source, 30, workers=2, worker=1)
+    for number, (after, _) in enumerate(whole[:20]):
+        assert _read(source, 9, start=after, workers=2, worker=1) == whole[number + 1 : number + 10]
+
+
+def test_each_worker_names_the_bad_samples_of_its_share_only(caplog):
+    source = _source(9, (1, 2, 8), num_epochs=2)
+    for worker, bad in ((0, [2, 8, 1]), (1, [1, 2, 8])):  # the second epoch begins with the other worker
+        report = SkipReport()
+        read = _order(source, report=report, workers=2, worker=worker)
+        assert read == [i for i in [*range(9), *range(9)][worker::2] if i not in bad]
+        assert list(report.names) == [f"sample-{index}.jpg" for index in bad]
+
+
+def test_a_share_without_one_readable_sample_ends_the_run():
+    source = _source(4, (1, 3))
+    with pytest.raises(tf.errors.OpError):
+        _read(source, 1, workers=2, worker=1, report=(report := SkipReport()))
+    assert "none of the 4 samples could be read" in str(report.error)

@@ -15,7 +15,7 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine import randomness
-from mox_core.engine.sources import Features, Fetch, SampleSource, parallel_reads
+from mox_core.engine.sources import Features, Fetch, Order, SampleSource, parallel_reads
 from mox_core.engine.typed import blank, features_of, no_autograph
 from mox_tfrecord.scanning import AROUND
 
@@ -129,10 +129,10 @@ class RecordSource(SampleSource):
 
     records: Records
 
-    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch) -> Dataset:
+    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order) -> Dataset:
         """Returns what `SampleSource.samples` does; records that follow one another are read together."""
-        if self.shuffle:
-            return super().samples(first, stop, fetch)
+        if self.shuffle or order.workers > 1:
+            return super().samples(first, stop, fetch, order)
         number = self.num_samples
 
         @no_autograph
@@ -149,7 +149,8 @@ class StreamSource(SampleSource):
     """Records of compressed files, where nothing can be jumped to.
 
     A shuffled epoch has the files in an order of its own, mixes some of them, and goes through a buffer. Its order
-    is a function of seed and epoch. A run goes on in an epoch by reading the epoch again up to its position.
+    is a function of seed and epoch. A run goes on in an epoch by reading the epoch again up to its position, and each of
+    several workers reads all of it for the samples that are its own.
 
     Attributes:
         records: what is read.
@@ -159,36 +160,42 @@ class StreamSource(SampleSource):
     records: Records
     buffer_size: int
 
-    def name_at(self, position: int, seed: int) -> str:
+    def name_at(self, position: int, order: Order) -> str:
         """Returns the name of the record at a position, which is looked up by reading up to it."""
-        epoch, offset = divmod(position, self.num_samples)
+        epoch, offset = divmod(position + order.worker, self.num_samples)
         with tf.init_scope():
-            for number, _ in self._contents(tf.constant(epoch, tf.int64), seed).skip(offset).take(1):
+            for number, _ in self._contents(tf.constant(epoch, tf.int64), order).skip(offset).take(1):
                 return self.describe(int(number))
         return f"a record at the end of epoch {epoch}"
 
-    def good_samples(self, fetch: Fetch, start: int, seed: int, report: SkipReport) -> Dataset:
+    def good_samples(self, fetch: Fetch, start: int, order: Order, report: SkipReport) -> Dataset:
         """Returns what `SampleSource.good_samples` does."""
-        number = self.num_samples
+        number, begin_own = self.num_samples, start + order.worker
 
         @no_autograph
         def epoch(place: tf.Tensor) -> Dataset:
             begin = place * number
-            end, first = begin + number, tf.maximum(begin, start)
+            first, end = (order.first_from(each, start) for each in (begin, begin + number))
+            skipped = first + order.worker - begin
             contents = tf.data.Dataset.zip(
-                (tf.data.Dataset.range(first, end), self._contents(place, seed).skip(first - begin))
+                (
+                    tf.data.Dataset.range(first, end, order.workers),
+                    self._contents(place, order).skip(skipped).shard(order.workers, 0),
+                )
             )
             alone = no_autograph(lambda position, record: fetch(position, record[1]))
             samples = contents.map(alone, num_parallel_calls=parallel_reads())
             unused = tf.nest.map_structure(blank, features_of(samples))
             # Behind the last sample there is one that does not count: it shows how far the epoch has come.
-            behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + 1, unused)))
+            behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + order.workers, unused)))
 
             @no_autograph
             def watch(expected: tf.Tensor, after: tf.Tensor, features: Features) -> Any:
-                tell = functools.partial(self._tell, seed, report)
+                tell = functools.partial(self._tell, order, report)
                 told = tf.cond(
-                    after - 1 == expected, lambda: True, lambda: tf.numpy_function(tell, [expected, after], tf.bool)
+                    after - order.workers == expected,
+                    lambda: True,
+                    lambda: tf.numpy_function(tell, [expected, after], tf.bool),
                 )
                 with tf.control_dependencies([told]):
                     return tf.identity(after), (after, features)
@@ -197,14 +204,14 @@ class StreamSource(SampleSource):
             return watched.filter(no_autograph(lambda *element: element[0] <= end))
 
         last = tf.int64.max if self.num_epochs is None else self.num_epochs
-        return tf.data.Dataset.range(start // number, last).flat_map(epoch)
+        return tf.data.Dataset.range(begin_own // number, last).flat_map(epoch)
 
-    def _contents(self, epoch: tf.Tensor, seed: int) -> Dataset:
+    def _contents(self, epoch: tf.Tensor, order: Order) -> Dataset:
         """Returns (number, content) of all records in the order of an epoch."""
         files = tf.range(len(self.records.index.paths), dtype=tf.int64)
         if not self.shuffle:
             return tf.data.Dataset.from_tensor_slices(files).flat_map(self.records.of_file)
-        key = tf.stack([tf.constant(randomness.fold(seed, "files"), tf.int64), epoch])
+        key = tf.stack([tf.constant(randomness.fold(order.seed, "files"), tf.int64), epoch])
         files = tf.random.experimental.stateless_shuffle(files, key)  # type: ignore[attr-defined]  # not in the stubs
         mixed = tf.data.Dataset.from_tensor_slices(files).interleave(
             self.records.of_file, cycle_length=_FILES_AT_A_TIME, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
@@ -213,7 +220,7 @@ class StreamSource(SampleSource):
         variant = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(mixed),
             buffer_size=self.buffer_size,
-            seed=tf.constant(randomness.fold(seed, "records"), tf.int64),
+            seed=tf.constant(randomness.fold(order.seed, "records"), tf.int64),
             seed2=epoch,
             output_types=[tf.int64, tf.string],
             output_shapes=[[], []],
@@ -221,11 +228,11 @@ class StreamSource(SampleSource):
         )
         return tf.data.experimental.from_variant(variant, mixed.element_spec)
 
-    def _tell(self, seed: int, report: SkipReport, expected: np.int64, after: np.int64) -> bool:
-        missing = int(after) - 1 - int(expected)
+    def _tell(self, order: Order, report: SkipReport, expected: np.int64, after: np.int64) -> bool:
+        missing = int(after) - order.workers - int(expected)
         if missing >= self.num_samples:
-            report.nothing_read(self, seed, int(expected))
-        return report.gaps(self, seed, np.array([expected]), np.array([after]))
+            report.nothing_read(self, order, int(expected))
+        return report.gaps(self, order, np.array([expected]), np.array([after]))
 
 
 def _cut_into_runs(offsets: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
