@@ -129,9 +129,8 @@ def _run(job: Job) -> RunResult:
         batching = inputs.Batching(batch_size=job.batch_size, auto=job.auto_batch)
         seed = stages.seed(found if resumed else None)
         devices = replicator.on_devices(job.num_copies, on_cpu=job.copies_on_cpu)
-        pipeline = inputs.build(
-            job.input_fn, job.run_mode, batching, order=sources.Order(seed=seed), copies=job.num_copies
-        )
+        order = sources.Order(seed=seed)
+        pipeline = inputs.build(job.input_fn, job.run_mode, batching, order=order, copies=job.num_copies)
         stack.callback(pipeline.report.close)
 
         state = RunState(seed, pipeline.num_positions, devices)

@@ -144,9 +144,8 @@ class SampleSource:
             key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
             with randomness.seeded(key, position + order.worker, graph=graph):
                 features = self.fetch(self.index_at(position, order), *content)
-            return position + order.workers, {
-                name: value for name, value in features.items() if keep is None or name in keep
-            }
+            kept = {name: value for name, value in features.items() if keep is None or name in keep}
+            return position + order.workers, kept
 
         samples = self.good_samples(fetch, start, order, report)
         if self.transform is not None:

@@ -90,13 +90,8 @@ def build_inter_mode(
                 f"{asking[0]} runs the inter mode, and there is none: pass inter_mode=mox.ModeKeys.EVAL to mox.run."
             )
         return None
-    pipeline = inputs.build(
-        job.input_fn,
-        job.inter_mode,
-        batching,
-        order=sources.Order(seed=state.seed),
-        copies=len(state.replicator.devices),
-    )
+    order, copies = sources.Order(seed=state.seed), len(state.replicator.devices)
+    pipeline = inputs.build(job.input_fn, job.inter_mode, batching, order=order, copies=copies)
     twin = modelgraph.build(job.model_fn, job.inter_mode, state, pipeline.fed, watch=inter.monitored)
     return inter.InterMode(twin, pipeline, graph.hooks, job.log_dir)
 

@@ -248,7 +248,7 @@ def test_a_worker_that_goes_on_reads_what_would_have_come():
         assert _read(source, 9, start=after, workers=2, worker=1) == whole[number + 1 : number + 10]
 
 
-def test_each_worker_names_the_bad_samples_of_its_share_only(caplog):
+def test_each_worker_names_the_bad_samples_of_its_share_only():
     source = _source(9, (1, 2, 8), num_epochs=2)
     for worker, bad in ((0, [2, 8, 1]), (1, [1, 2, 8])):  # the second epoch begins with the other worker
         report = SkipReport()

@@ -149,8 +149,8 @@ class StreamSource(SampleSource):
     """Records of compressed files, where nothing can be jumped to.
 
     A shuffled epoch has the files in an order of its own, mixes some of them, and goes through a buffer. Its order
-    is a function of seed and epoch. A run goes on in an epoch by reading the epoch again up to its position, and each of
-    several workers reads all of it for the samples that are its own.
+    is a function of seed and epoch. A run goes on in an epoch by reading the epoch again up to its position, and each
+    of several workers reads all of it for the samples that are its own.
 
     Attributes:
         records: what is read.
