@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports wheels bench check clean
+.PHONY: help venv demo test lint types imports wheels docs bench check clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	  echo "Name another one: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt hatchling editables
-	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev]' $(PLUGINS:%=--editable %)
+	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]' $(PLUGINS:%=--editable %)
 	@touch $@
 
 demo: $(STAMP) ## Train a small ResNet on real images, evaluate, predict, export
@@ -53,10 +53,14 @@ wheels: $(STAMP) ## Build all wheels to dist/ and try them in a clean environmen
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@$(RUN) -m pytest -m wheels tests/together $(ARGS)
 
+docs: $(STAMP) ## Build the site of the documents to build/site (with Python 3.11 or later)
+	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -c docs/site . build/site
+	@echo "Open build/site/index.html"
+
 bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop
 	@$(RUN) benchmarks/speed.py
 
 check: test lint types imports wheels ## All that CI does
 
 clean: ## Remove what the other targets made, .venv included
-	rm -rf $(VENV) dist demo_run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist demo_run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

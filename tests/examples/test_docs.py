@@ -7,7 +7,8 @@ above a block, which does not show when the document is rendered, changes that:
     <!-- raises -->            it raises, and the ```text block behind it is the text of the error
     <!-- prints -->            it prints what the ```text block behind it holds
 
-`...` in such a ```text block stands for anything. Lines like `STEPS = 2000` run with small numbers.
+A block that begins with a comment like `# src/mox_tiny/plugin.py` is that file of a plugin, which is installed. `...`
+in such a ```text block stands for anything. Lines like `STEPS = 2000` run with small numbers.
 """
 
 import json
@@ -23,17 +24,22 @@ import pytest
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("plugins/*/README.md")])
-RUN = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] if "```python" in path.read_text("utf-8")]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
+RUN = [
+    path
+    for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+    if re.search(r"^```python\n(?!# \S+\.py\n)", path.read_text("utf-8"), re.MULTILINE)
+]
+HOOK_PAGES = sorted(ROOT.glob("docs/hooks/mox_*.md"))
 SMALL = {"SIZE": 32, "BATCH": 4, "STEPS": 4}
 
 SESSION = """
 import contextlib, io, json, sys
 from pathlib import Path
 
-names, said = {"__name__": "__main__"}, {}
-for path, how in json.loads(Path(sys.argv.pop(1)).read_text("utf-8")):
-    printed = io.StringIO()
+documents, said = {}, {}
+for path, how, document in json.loads(Path(sys.argv.pop(1)).read_text("utf-8")):
+    names, printed = documents.setdefault(document, {"__name__": "__main__"}), io.StringIO()
     try:
         with contextlib.redirect_stdout(printed) if how == "prints" else contextlib.nullcontext():
             exec(compile(Path(path).read_text("utf-8"), path, "exec"), names)
@@ -71,6 +77,28 @@ def blocks_of(path):
     return found
 
 
+def file_of(block):
+    """The path of the file that a block is, None where it is none."""
+    found = re.match(r"# (\S+\.py)\n", block.text) if block.language == "python" else None
+    return found and found[1]
+
+
+def files_of(documents):
+    return {file_of(block): block.text for document in documents for block in blocks_of(document) if file_of(block)}
+
+
+def install(files, install_fake):
+    """Install the plugins among files; return the folder that they are in."""
+    for name, text in files.items():
+        if name.endswith("/plugin.py"):
+            package = Path(name).parent.name
+            site = install_fake(package.replace("_", "-"), package.removeprefix("mox_"), text)
+    for name, text in files.items():
+        if name.startswith("src/"):
+            (site / name.removeprefix("src/")).write_text(text, "utf-8")
+    return site
+
+
 def shrunk(text):
     return re.sub(
         rf"^({'|'.join(SMALL)}) = \d+", lambda found: f"{found[1]} = {SMALL[found[1]]}", text, flags=re.MULTILINE
@@ -99,48 +127,74 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("document", RUN, ids=lambda path: path.stem)
-def test_the_python_blocks_of_a_document_run_as_one_session(document, folder):
+def with_path(*folders):
+    """The environment, with folders from which Python imports first."""
+    path = [*map(str, folders), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))}
+
+
+def run_blocks(documents, folder, python_path=()):
+    """Run the blocks of documents in one process, each document with names of its own; return what the process logs."""
+    session = [step for document in documents for step in steps_of(document, folder)]
+    (folder / "session.json").write_text(json.dumps([step[:3] for step in session]), "utf-8")
+    (folder / "session.py").write_text(SESSION, "utf-8")
+    run = subprocess.run(
+        [sys.executable, "session.py", "session.json"],
+        env=with_path(*python_path),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    said = json.loads((folder / "said.json").read_text("utf-8"))
+    for script, _, _, expected in session:
+        assert expected is None or is_like(said[script], expected), f"{script} said:\n{said[script]}\nnot:\n{expected}"
+    return run.stderr
+
+
+def steps_of(document, folder):
+    """Write each block that is run as a script: (its path, how it is run, the document, what it is to say)."""
     blocks = blocks_of(document)
-    session = []
     for block, behind in zip(blocks, [*blocks[1:], None], strict=True):
-        if block.language != "python" or block.how == "not run":
+        if block.language != "python" or block.how == "not run" or file_of(block):
             continue
         script = folder / f"{document.stem}_line_{block.line}.py"
         script.write_text("\n" * block.line + shrunk(block.text), "utf-8")  # lines have their numbers in the document
         expected = behind.text if block.how != "runs" else None
         assert expected is None or behind.language == "text", f"line {block.line} needs a text block behind it"
-        session.append((str(script), block.how, expected))
-    (folder / "session.json").write_text(json.dumps([[script, how] for script, how, _ in session]), "utf-8")
-    (folder / "session.py").write_text(SESSION, "utf-8")
-    run = subprocess.run(
-        [sys.executable, "session.py", "session.json"], cwd=folder, capture_output=True, text=True, check=False
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
-    said = json.loads((folder / "said.json").read_text("utf-8"))
-    for script, _, expected in session:
-        assert expected is None or is_like(said[script], expected), f"{script} said:\n{said[script]}\nnot:\n{expected}"
-    for warning in re.findall(r"^WARNING:.*$", document.read_text("utf-8"), re.MULTILINE):
-        assert warning in run.stderr
+        yield str(script), block.how, document.stem, expected
 
 
 @pytest.mark.slow
-def test_the_plugin_of_the_document_works(install_fake, tmp_path):
-    files = {
-        re.match(r"# (\S+)\n", block.text)[1]: block.text
-        for block in blocks_of(ROOT / "docs/plugins.md")
-        if block.language == "python" and re.match(r"# \S+\.py\n", block.text)
-    }
-    site = install_fake("mox-tiny", "tiny", files.pop("src/mox_tiny/plugin.py"))
-    (site / "mox_tiny" / "networks.py").write_text(files.pop("src/mox_tiny/networks.py"), "utf-8")
-    for name, text in files.items():
+@pytest.mark.parametrize("document", RUN, ids=lambda path: path.stem)
+def test_the_python_blocks_of_a_document_run_as_one_session(document, folder):
+    logged = run_blocks([document], folder)
+    for warning in re.findall(r"^WARNING:.*$", document.read_text("utf-8"), re.MULTILINE):
+        assert warning in logged
+
+
+@pytest.mark.slow
+def test_the_plugins_on_the_pages_of_the_hooks_run_together(install_fake, folder):
+    files = files_of(HOOK_PAGES)
+    assert len([name for name in files if name.endswith("/plugin.py")]) == len(HOOK_PAGES)
+    run_blocks(HOOK_PAGES, folder, [install(files, install_fake)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("documents", [[ROOT / "docs/plugins.md"]], ids=["plugins"])
+def test_the_plugins_of_a_document_pass_their_tests(documents, install_fake, tmp_path):
+    files = files_of(documents)
+    site = install(files, install_fake)
+    tests = {name: text for name, text in files.items() if name.startswith("tests/")}
+    assert tests
+    for name, text in tests.items():
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "tests"],
-        env={**os.environ, "PYTHONPATH": str(site)},
+        env=with_path(site),
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -1,0 +1,82 @@
+"""The site of these documents, built by `make docs` with Sphinx. They stay plain Markdown that reads well by itself.
+
+Sphinx reads them where they lie, from the root of the repository, so that a link from one to another, to a plugin's
+README or to an example is the same in the site and in the tree. What leads nowhere ends the build.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the reference imports what it describes
+sys.path.insert(0, str(Path(__file__).parent))
+
+ROOT = Path(__file__).parents[2]
+
+project = "mox"
+author = "The mox authors"
+copyright = "the mox authors"  # noqa: A001  (Sphinx's name)
+
+extensions = ["myst_parser"]
+root_doc = "docs/index"
+include_patterns = ["*.md", "docs/**", "plugins/*/README.md", "benchmarks/*.md"]
+exclude_patterns = [".*", "build", "dist"]
+myst_heading_anchors = 4
+templates_path = ["templates"]
+
+html_theme = "furo"
+html_title = "mox"
+html_show_sourcelink = False
+html_copy_source = False
+html_additional_pages = {"index": "to_first_page.html"}
+
+NAVIGATION = {
+    "Start": ["README", "docs/guide", "docs/manual", "docs/serving", "docs/errors"],
+    "Come from elsewhere": ["docs/migrating", "docs/moxing-users"],
+    "Publish a plugin": ["docs/tutorial", "docs/plugins", "docs/hooks/index"],
+    "Reference": ["docs/reference", "docs/architecture", "benchmarks/README", "CONTRIBUTING", "CHANGELOG"],
+    "中文": ["docs/index.zh-CN", "README.zh-CN"],
+}
+"""What the side of each page lists; the plugins' READMEs come behind it."""
+
+
+def complete(_app: Sphinx, page: str, source: list[str]) -> None:
+    """Add to a page what it lacks as a file: the tables of contents, and what docstrings say."""
+    if page == root_doc:
+        plugins = [f"plugins/{path.parent.name}/README" for path in sorted(ROOT.glob("plugins/*/README.md"))]
+        for caption, names in {**NAVIGATION, "Plugins": plugins}.items():
+            source[0] += _table_of_contents(caption, names)
+    elif page == "docs/hooks/index":
+        hooks = [f"docs/hooks/{path.stem}" for path in sorted(ROOT.glob("docs/hooks/mox_*.md"))]
+        source[0] += _table_of_contents("Hooks", hooks)
+    elif page == "docs/reference":
+        source[0] = re.sub(r"^- `mox\.(\w+)`.*\n*", _entry, source[0], flags=re.MULTILINE)
+
+
+def _table_of_contents(caption: str, names: list[str]) -> str:
+    """As Markdown alone shows it, it would be a block of code."""
+    lines = [f":caption: {caption}", ":hidden:", "", *(f"/{name}" for name in names)]
+    return "\n".join(["", "", "```{toctree}", *lines, "```", ""])
+
+
+def _entry(line: re.Match[str]) -> str:
+    """What stands in the place of a line `- mox.NAME: ...` of the reference."""
+    import docstrings  # noqa: PLC0415  (beside this file; the path was not there before)
+
+    import mox_core as mox  # noqa: PLC0415  (its names import TensorFlow)
+
+    described, name = getattr(mox, line[1]), f"mox.{line[1]}"
+    signature = docstrings.signature_of(name, described)
+    return f"### {name}\n\n```python\n{signature}\n```\n\n{docstrings.as_markdown(described)}\n\n"
+
+
+def setup(app: Sphinx) -> None:
+    """Register what this site adds to Sphinx."""
+    app.connect("source-read", complete)
