@@ -1,29 +1,24 @@
 """The `mox` command. It imports no TensorFlow, so that it answers at once.
 
-A command is a function of the arguments behind its name that returns the exit status. There are those of this module,
-and those that plugins offer by the hook `mox_commands`.
+A command is a function of the arguments behind its name that returns the exit status. There are those of the core, in
+modules that are imported when they are called, and those that plugins offer by the hook `mox_commands`.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Final
 
 import mox_core
-from mox_core import launch
 from mox_core.errors import MoxError, UnknownNameError
 from mox_core.plugins import loader
-from mox_core.plugins.hookspecs import OFFERS
 from mox_core.plugins.offers import CommandOffer, import_target
-from mox_core.plugins.registry import READY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from mox_core.plugins.registry import Plugin
+    from collections.abc import Callable, Mapping, Sequence
 
     Command = Callable[[list[str]], int]
 
@@ -54,22 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def list_plugins(arguments: list[str]) -> int:
-    """Print every plugin; the exit status is 1 if one is broken and `MOX_STRICT_PLUGINS` is set."""
-    parser = argparse.ArgumentParser(prog="mox plugins", description="List the installed plugins.")
-    parser.add_argument("-v", "--verbose", action="store_true", help="add summaries, targets and tracebacks")
-    verbose = parser.parse_args(arguments).verbose
-    plugins = loader.load_plugins(loader.find_distributions(), environ=os.environ)
-    lines = [line for plugin in plugins.plugins for line in _describe(plugin, verbose=verbose)]
-    sys.stdout.write("\n".join(lines or ["no plugin is installed"]) + "\n")
-    return 1 if plugins.broken and loader.is_strict(os.environ) else 0
-
-
-_COMMANDS: Final[Mapping[str, tuple[Command, str]]] = {
-    "plugins": (list_plugins, "list the installed plugins, what they offer, and what is broken"),
-    "launch": (launch.main, "start a cluster of processes on this machine that run a script"),
+_COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "plugins": ("mox_core.commands.plugins", "list the installed plugins, what they offer, and what is broken"),
+    "show": ("mox_core.commands.show", "show one thing that a plugin offers: its owner, signature and docstring"),
+    "doctor": ("mox_core.commands.doctor", "describe this machine and what is wrong with it, for an issue"),
+    "new-plugin": ("mox_core.new_plugin", "write a plugin to begin with, which passes its tests"),
+    "check": ("mox_core.commands.check", "check a plugin against the contracts, without writing a test"),
+    "launch": ("mox_core.launch", "start a cluster of processes on this machine that run a script"),
 }
-"""The commands of the core and their summaries; one of the same name that a plugin offers is called `plugin/name`."""
+"""The commands of the core: the module whose `main` each one is, and its summary.
+
+One of the same name that a plugin offers is called `plugin/name`.
+"""
 
 
 def _parse_name(arguments: list[str]) -> str:
@@ -108,30 +99,14 @@ def _find_command(name: str) -> Command:
         UnknownNameError: if neither the core nor a plugin has it, or more than one plugin does.
     """
     if name in _COMMANDS:
-        return _COMMANDS[name][0]
+        core: Command = importlib.import_module(_COMMANDS[name][0]).main
+        return core
     plugins = loader.installed_plugins()
     if not plugins.owners(CommandOffer, name):
         heading = f"unknown command {name!r}."
         raise UnknownNameError(plugins.help(CommandOffer, name, heading=heading, more_names=_COMMANDS))
-    command: Command = import_target(plugins.find(CommandOffer, name))
-    return command
-
-
-def _describe(plugin: Plugin, *, verbose: bool) -> Iterator[str]:
-    yield f"{plugin.name}  {plugin.distribution} {plugin.version}  {plugin.state}"
-    if plugin.state != READY:
-        yield f"  {plugin.reason}"
-    if verbose and plugin.traceback:
-        yield textwrap.indent(plugin.traceback.rstrip(), "    ")
-    for hook, kind in OFFERS.items():
-        offers = [offer for offer in plugin.offers if isinstance(offer, kind)]
-        if offers and verbose:
-            yield f"  {hook}"
-            for offer in offers:
-                yield f"    {offer.name}: {offer.summary} [{offer.target}]"
-        elif offers:
-            names = ", ".join(offer.name for offer in offers)
-            yield textwrap.fill(f"{hook}: {names}", 100, initial_indent="  ", subsequent_indent="    ")
+    offered: Command = import_target(plugins.find(CommandOffer, name))
+    return offered
 
 
 if __name__ == "__main__":

@@ -6,11 +6,15 @@ A plugin is a module with functions of these names, marked with `hookimpl`. It i
     [project.entry-points.mox]
     shake-shake = "mox_shake_shake.plugin"
 
-Each hook is called once, without arguments, and yields offers. The rules to keep:
+Each hook is called once and yields offers. The rules to keep:
 
 - The entry module holds names. It imports nothing heavy: `mox plugins` and `import mox_core` must stay fast.
 - Installing a plugin makes names available. It never changes a run until somebody names one of them.
 - A name that two plugins offer is an error only when it is asked for; `plugin/name` then picks one.
+
+No hook takes an argument today. One that gains an argument still serves the plugins that do not take it: pluggy gives
+an implementation those that it names. A hook that is to go is marked `hookspec(warn_on_impl=DeprecationWarning(...))`,
+with what to use instead; its offers still count, and the plugin's author is told: see `loader`.
 """
 
 from __future__ import annotations
@@ -152,6 +156,9 @@ def mox_commands() -> Iterable[CommandOffer]:  # type: ignore[empty-body]
             yield CommandOffer(name="zoo", target="mox_zoo.commands:main", summary="lists and fetches trained networks")
     """
 
+
+ARGUMENTS: Final[Mapping[str, object]] = MappingProxyType({})
+"""What hooks may take, by the name of the argument."""
 
 OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
     {

@@ -2,17 +2,26 @@
 
 pluggy's own loader stops at the first entry point that raises and skips a second one of the same name without a word;
 hence this one. pluggy still marks the hooks and checks their signatures.
+
+What only the author of a plugin can mend, a hook that is to go, is no matter of who uses it: `mox plugins`, `mox check`
+and `mox doctor` tell it, and a Python warning where `MOX_STRICT_PLUGINS` is set.
 """
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import functools
 import importlib.util
 import os
 import re
+import sys
+import time
 import traceback
+import warnings
 from collections.abc import Iterable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import importlib_metadata
@@ -22,7 +31,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 import mox_core
-from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.errors import MoxError, PluginError
 from mox_core.plugins import hookspecs
 from mox_core.plugins.hookspecs import OFFERS, PROJECT
@@ -30,7 +39,7 @@ from mox_core.plugins.offers import ApiOffer
 from mox_core.plugins.registry import BROKEN, OFF, Plugin, PluginSet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from importlib_metadata import IDistribution as Distribution
 
@@ -41,6 +50,9 @@ DISABLE: Final = "MOX_DISABLE_PLUGINS"
 
 STRICT: Final = "MOX_STRICT_PLUGINS"
 """Environment variable: if set to anything but 0, a broken plugin is an error at once."""
+
+_READ_IN_RUNS: Final = ("CUDA_", "KERAS_", "MOX_", "TF_", "XLA_")
+"""What the names of environment variables begin with that change a run, whoever set them."""
 
 _being_loaded: ContextVar[str] = ContextVar("mox_plugin_being_loaded")
 
@@ -56,6 +68,11 @@ def installed_plugins() -> PluginSet:
     if is_strict(os.environ) and plugins.broken:
         details = "\n".join(f"{plugin.complaint}\n{plugin.traceback}".rstrip() for plugin in plugins.broken)
         raise PluginError(f"{STRICT} is set and a plugin is broken.\n{details}")
+    if is_strict(os.environ):
+        for plugin in plugins.plugins:
+            for warning in plugin.warnings:
+                # Not a DeprecationWarning, which Python does not show for modules.
+                warnings.warn(f"plugin {plugin}: {warning}", FutureWarning, stacklevel=2)
     return plugins
 
 
@@ -126,16 +143,18 @@ def _read_entry_points(distribution: Distribution) -> list[_Found]:
     except Exception as error:  # noqa: BLE001  (whatever other programs wrote there)
         if f"[{PROJECT}]" not in (distribution.read_text("entry_points.txt") or ""):
             return []
-        name, version, requires = _read_metadata(distribution)
+        name, version, requires = read_metadata(distribution)
         unreadable = PluginError(f"its entry_points.txt cannot be read: {type(error).__name__}: {error}")
         return [_Found(Plugin(name, name, version), requires, functools.partial(_raise, unreadable))]
     if not entry_points:
         return []  # before its metadata are read: most of what is installed ends here
-    name, version, requires = _read_metadata(distribution)
-    return [_Found(Plugin(entry.name, name, version), requires, entry.load) for entry in entry_points]
+    name, version, requires = read_metadata(distribution)
+    return [
+        _Found(Plugin(entry.name, name, version, module=entry.module), requires, entry.load) for entry in entry_points
+    ]
 
 
-def _read_metadata(distribution: Distribution) -> tuple[str, str, list[str]]:
+def read_metadata(distribution: Distribution) -> tuple[str, str, list[str]]:
     """Return name, version and requirements."""
     try:
         return distribution.metadata["Name"], distribution.metadata["Version"], distribution.requires or []
@@ -148,18 +167,51 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def _load(found: _Found) -> Plugin:
-    """Return the plugin with its offers, or with the reason why it has none."""
+    """Return the plugin with its offers, or with the reason why it has none, and with what loading it took."""
+    loaded = set(sys.modules)
     token = _being_loaded.set(found.plugin.name)
+    start = time.perf_counter()
     try:
         _check_core(found.requires, mox_core.__version__)
-        offers = _collect_offers(found.load(), found.plugin.name)
+        with _unchanged_environment():
+            offers, notes = _collect_offers(found.load(), found.plugin.name)
+        plugin = evolve(found.plugin, offers=offers, warnings=notes)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (this is the guard: a plugin may raise anything)
         message = " ".join(str(error).split())
         reason = message if isinstance(error, MoxError) else f"{type(error).__name__}: {message}"
-        return evolve(found.plugin, state=BROKEN, reason=reason, traceback="".join(traceback.format_exception(error)))
+        lines = traceback.format_exception(error)
+        plugin = evolve(found.plugin, state=BROKEN, reason=reason, traceback="".join(lines))
     finally:
         _being_loaded.reset(token)
-    return evolve(found.plugin, offers=offers)
+    imports = _packages(set(sys.modules) - loaded, without=plugin.module)
+    return evolve(plugin, seconds=time.perf_counter() - start, imports=imports)
+
+
+@contextlib.contextmanager
+def _unchanged_environment() -> Iterator[None]:
+    """Refuse a plugin that sets what TensorFlow, Keras or mox read in every run, and take it back."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        differing = {name for name, value in before.items() ^ dict(os.environ).items()}
+        changed = sorted(name for name in differing if name.startswith(_READ_IN_RUNS))
+        for name in changed:
+            os.environ.pop(name, None)
+            if name in before:
+                os.environ[name] = before[name]
+    if changed:
+        raise PluginError(
+            f"its entry module changes the environment variable {listed(changed, 'and')}, and with it runs that name "
+            "nothing of it; an entry module may hold names only"
+        )
+
+
+def _packages(modules: Iterable[str], *, without: str) -> tuple[str, ...]:
+    """Return the top-level packages of some modules, largest first, but for those of Python, mox and one module."""
+    own = {*sys.stdlib_module_names, "mox_core", without.partition(".")[0]}
+    sizes = collections.Counter(module.partition(".")[0] for module in modules)
+    return tuple(name for name, _ in sizes.most_common() if name not in own and not name.startswith("_"))
 
 
 def _check_core(requires: list[str], version: str) -> None:
@@ -176,19 +228,27 @@ def _check_core(requires: list[str], version: str) -> None:
             raise PluginError(f"it needs mox-core{requirement.specifier}, and mox-core {version} is installed")
 
 
-def _collect_offers(entry: object, name: str) -> tuple[Offer, ...]:
-    """Ask one plugin for everything it offers, in a plugin manager of its own."""
+def _collect_offers(entry: object, name: str) -> tuple[tuple[Offer, ...], tuple[str, ...]]:
+    """Ask one plugin for everything it offers, in a plugin manager of its own.
+
+    Returns:
+        The offers, and what its author is to be warned of.
+    """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
     _check_hook_names(entry, manager)
-    manager.register(entry, name=name)
-    return tuple(
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        manager.register(entry, name=name)
+    notes = tuple(f"{each.message} ({Path(each.filename).name}, line {each.lineno})" for each in caught)
+    offers = tuple(
         offer
         for caller in manager.get_hookcallers(entry) or []
         if caller.has_spec()
         for implementation in caller.get_hookimpls()
-        for offer in _ask(caller.name, implementation.function)
+        for offer in _ask(caller.name, implementation)
     )
+    return offers, notes
 
 
 def _check_hook_names(entry: object, manager: pluggy.PluginManager) -> None:
@@ -210,10 +270,10 @@ def _is_own_name(name: str) -> bool:
     return name in mox_core.__all__ or importlib.util.find_spec(f"mox_core.{name}") is not None
 
 
-def _ask(hook: str, function: Callable[[], object]) -> list[Offer]:
+def _ask(hook: str, implementation: pluggy.HookImpl) -> list[Offer]:
     """Return what one hook of one plugin yields, checked."""
     wanted = OFFERS[hook]
-    answer = function()
+    answer = implementation.function(*(hookspecs.ARGUMENTS[name] for name in implementation.argnames))
     if not isinstance(answer, Iterable):
         raise PluginError(f"{hook} returned {answer!r}; it must yield {wanted.__name__} objects")
     offers: dict[str, Offer] = {}

@@ -41,6 +41,10 @@ class Plugin:
         reason: why it is not ready, in one line.
         traceback: where it broke, if code of the plugin raised.
         offers: what it offers; nothing unless it is ready.
+        module: its entry module.
+        warnings: what its author should mend, and works still.
+        seconds: how long it took to load.
+        imports: the packages that were first imported for it, largest first, without those of Python, mox and itself.
     """
 
     name: str
@@ -50,6 +54,10 @@ class Plugin:
     reason: str = ""
     traceback: str = ""
     offers: tuple[Offer, ...] = ()
+    module: str = ""
+    warnings: tuple[str, ...] = ()
+    seconds: float = 0.0
+    imports: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.name} ({self.distribution} {self.version})"

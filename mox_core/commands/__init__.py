@@ -1,0 +1,1 @@
+"""The commands of the program `mox`, a module each, which `mox_core.cli` imports when the command is called."""

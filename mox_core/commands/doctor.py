@@ -1,0 +1,79 @@
+"""`mox doctor`: this machine and what is known to go wrong on it, as Markdown for an issue."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from mox_core.commands.findings import problems, settings
+from mox_core.commands.machine import look
+from mox_core.plugins.hookspecs import OFFERS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from mox_core.commands.machine import Machine
+
+_DISTRIBUTIONS: Final = ("mox-core", "tensorflow", "keras", "numpy", "tensorboard", "tf-keras", "tf-slim", "protobuf")
+
+
+def main(arguments: list[str]) -> int:
+    """Print the report, and return 1 where it names a problem."""
+    parser = argparse.ArgumentParser(
+        prog="mox doctor",
+        description=(
+            "Describe this machine as Markdown, to be pasted into an issue: versions, devices, plugins, and what is "
+            "known to go wrong. TensorFlow is imported, which takes some seconds. The exit status is 1 if there is a "
+            "problem."
+        ),
+    )
+    parser.parse_args(arguments)
+    machine = look()
+    found = problems(machine)
+    sys.stdout.write("\n".join(_report(machine, found)) + "\n")
+    return 1 if found else 0
+
+
+def _report(machine: Machine, found: Sequence[str]) -> Iterator[str]:
+    yield "### mox doctor"
+    yield from _table(("what", "version"), _rows(machine))
+    yield from _table(("plugin", "distribution", "state", "offers", "seconds to load"), _plugin_rows(machine))
+    yield from _list("Problems", found or ["none that is known"])
+    yield from _list("Settings in the environment", settings(machine) or ["none that reaches a run"])
+
+
+def _rows(machine: Machine) -> Iterator[tuple[str, str]]:
+    yield "Python", machine.python
+    for name in _DISTRIBUTIONS:
+        yield name, machine.versions.get(name, "not installed")
+    tensorflow = machine.tensorflow
+    yield "Keras computes on", tensorflow.backend if not tensorflow.failure else "unknown"
+    yield "TensorFlow is built for CUDA", tensorflow.cuda or ("unknown" if tensorflow.failure else "no")
+    yield "CPUs", str(machine.num_cpus)
+    counted = Counter(_device(each) for each in tensorflow.devices if each["type"] != "CPU")
+    yield "other devices", ", ".join(f"{number} x {name}" for name, number in counted.items()) or "none"
+
+
+def _device(details: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (details["type"], details.get("device_name"))))
+
+
+def _plugin_rows(machine: Machine) -> Iterator[tuple[str, ...]]:
+    for plugin in machine.plugins.plugins:
+        offers = Counter(map(type, plugin.offers))
+        counted = ", ".join(f"{kind.kind}: {offers[kind]}" for kind in OFFERS.values() if offers[kind])
+        distribution = f"{plugin.distribution} {plugin.version}"
+        yield plugin.name, distribution, plugin.state, counted or "-", f"{plugin.seconds:.3f}"
+
+
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield ""
+    for cells in (heading, ["---"] * len(heading), *rows):
+        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+
+
+def _list(heading: str, items: Iterable[str]) -> Iterator[str]:
+    yield f"\n{heading}:\n"
+    yield from (f"- {item}" for item in items)

@@ -1,0 +1,35 @@
+"""How many parameters a network has: it is built as in a run, with TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf  # noqa: TID253  (imported only where parameters are counted)
+
+from mox_core.catalog import get_model_fn
+from mox_core.engine import compat, modelgraph
+from mox_core.engine.state import RunState
+from mox_core.modes import ModeKeys
+from mox_core.specs import ModelSpec
+
+
+def count(name: str, *, num_classes: int, image_size: int) -> tuple[int, int]:
+    """Return the numbers of trainable and of other parameters of a network.
+
+    Args:
+        name: as `mox.get_model_fn` takes it.
+        num_classes: size of its logits.
+        image_size: height and width of the images, which may change what a dense layer holds.
+    """
+
+    def model_fn(inputs: list[Any], mode: str) -> ModelSpec:
+        logits, _ = get_model_fn(name, run_mode=mode, num_classes=num_classes)(inputs[0])
+        return ModelSpec(output_info={"logits": logits})
+
+    with compat.run_scope():
+        state = RunState(seed=0, num_positions=1)
+        images = tf.TensorSpec([1, image_size, image_size, 3], tf.float32)
+        modelgraph.build(model_fn, ModeKeys.PREDICT, state, [images])
+        variables = state.store.by_name.values()
+    trainable = sum(variable.shape.num_elements() for variable in variables if variable.trainable)
+    return trainable, sum(variable.shape.num_elements() for variable in variables) - trainable

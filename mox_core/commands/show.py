@@ -1,0 +1,133 @@
+"""`mox show`: one thing that a plugin offers, with what its target says of itself.
+
+The target is imported for it, and a network is built once, to count its parameters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import inspect
+import os
+import sys
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from mox_core.plugins import loader
+from mox_core.plugins.offers import (
+    ApiOffer,
+    AugmentationOffer,
+    CommandOffer,
+    DatasetOffer,
+    ExporterOffer,
+    NetworkOffer,
+    OptimizerOffer,
+    OptimizerWrapperOffer,
+    import_target,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from mox_core.plugins.offers import Offer
+    from mox_core.plugins.registry import Plugin
+
+_KINDS: Final[Mapping[str, type[Offer]]] = {
+    "network": NetworkOffer,
+    "augmentation": AugmentationOffer,
+    "optimizer": OptimizerOffer,
+    "wrapper": OptimizerWrapperOffer,
+    "dataset": DatasetOffer,
+    "exporter": ExporterOffer,
+    "hook": ApiOffer,
+    "api": ApiOffer,
+    "command": CommandOffer,
+}
+
+_NUM_CLASSES: Final = 1000
+
+
+def main(arguments: list[str]) -> int:
+    """Print an offer, its owner, and the signature and the docstring of its target.
+
+    Raises:
+        UnknownNameError: if no plugin offers the name, or more than one does.
+        PluginError: if the target cannot be imported.
+    """
+    parser = argparse.ArgumentParser(
+        prog="mox show", description="Show one thing that a plugin offers, under the name that scripts give."
+    )
+    parser.add_argument("kind", choices=_KINDS, help=f"one of {', '.join(_KINDS)}", metavar="kind")
+    parser.add_argument("name", help="the name that is offered, or plugin/name")
+    options = parser.parse_args(arguments)
+    kind, name = _KINDS[options.kind], options.name
+    plugins = loader.installed_plugins()
+    offer = plugins.find(kind, name)
+    ((owner, _),) = plugins.owners(kind, name)
+    sys.stdout.write("\n".join(_describe(owner, offer)) + "\n")
+    return 0
+
+
+def _describe(owner: Plugin, offer: Offer) -> Iterator[str]:
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU on which something may train,
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # and say that it found none
+    target = import_target(offer)
+    facts = {
+        "offered by": str(owner),
+        "target": offer.target,
+        **(attrs.asdict(offer.meta) if isinstance(offer, (NetworkOffer, DatasetOffer)) else {}),
+        "signature": _signature(target, offer),
+    }
+    if isinstance(offer, NetworkOffer):
+        facts["parameters"] = _parameters(owner, offer)
+    width = max(map(len, facts))
+    indent = " " * (width + 6)
+    yield f"{offer.kind} {offer.name}: {offer.summary}"
+    for name, value in facts.items():
+        yield textwrap.fill(f"  {name:{width}}  {value}", 120, subsequent_indent=indent, break_on_hyphens=False)
+    documented = target.func if isinstance(target, functools.partial) else target
+    yield "\n" + textwrap.indent(inspect.getdoc(documented) or "(it has no docstring)", "  ")
+
+
+def _signature(target: Any, offer: Offer) -> str:
+    """Return how the target is called, with types and defaults as its source has them."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):  # it is not called, or is written in C
+        return "none"
+    parameters = [
+        each.replace(annotation=_bare_type(each.annotation), default=_bare_function(each.default))
+        for each in signature.parameters.values()
+    ]
+    returned = _bare_type(signature.return_annotation)
+    return offer.target.rpartition(":")[2] + str(signature.replace(parameters=parameters, return_annotation=returned))
+
+
+def _bare_type(annotation: Any) -> Any:
+    return _Bare(annotation) if isinstance(annotation, str) else annotation
+
+
+def _bare_function(default: Any) -> Any:
+    return _Bare(default.__name__) if inspect.isfunction(default) else default
+
+
+def _parameters(owner: Plugin, offer: NetworkOffer) -> str:
+    """Return how many numbers the network learns and holds; a network that cannot be built is shown all the same."""
+    from mox_core.commands.parameters import count  # noqa: PLC0415  (it needs TensorFlow)
+
+    size = offer.meta.default_image_size
+    images = f"{_NUM_CLASSES} classes and images of {size} x {size}"
+    try:
+        trainable, others = count(f"{owner.name}/{offer.name}", num_classes=_NUM_CLASSES, image_size=size)
+    except Exception as error:  # noqa: BLE001  (a network may raise anything, and may need options)
+        return f"cannot be counted for {images}: {type(error).__name__}: {error}"
+    return f"{trainable:,} trainable, {others:,} others, with {images}"
+
+
+class _Bare(str):
+    """A string that is shown without quotes."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
