@@ -86,7 +86,7 @@ def _describe(owner: Plugin, offer: Offer) -> Iterator[str]:
     indent = " " * (width + 6)
     yield f"{offer.kind} {offer.name}: {offer.summary}"
     for name, value in facts.items():
-        yield textwrap.fill(f"  {name:{width}}  {value}", 105, subsequent_indent=indent, break_on_hyphens=False)
+        yield textwrap.fill(f"  {name:{width}}  {value}", 110, subsequent_indent=indent, break_on_hyphens=False)
     documented = target.func if isinstance(target, functools.partial) else target
     yield "\n" + textwrap.indent(inspect.getdoc(documented) or "(it has no docstring)", "  ")
 
