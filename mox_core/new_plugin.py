@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import keyword
+import os
 import re
 import shutil
 import sys
@@ -131,7 +132,7 @@ def _write(folder: Path, files: Mapping[str, str]) -> None:
     Raises:
         UsageError: if the folder exists or cannot be written.
     """
-    if folder.exists() or folder.is_symlink():
+    if os.path.lexists(folder):
         raise UsageError(f"{str(folder)!r} exists, and nothing is overwritten: give another name, or another --into.")
     if not folder.parent.is_dir():
         raise UsageError(f"--into is {str(folder.parent)!r}, which is no folder: make it first, or give another one.")
