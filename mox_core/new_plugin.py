@@ -25,7 +25,7 @@ from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from importlib.resources.abc import Traversable
+    from importlib.abc import Traversable
 
 KINDS: Final[Mapping[str, str]] = {
     "network": "a network",
