@@ -78,9 +78,10 @@ def _wrong_tensorflow(machine: Machine) -> Iterator[str]:
     tensorflow = machine.tensorflow
     if tensorflow.failure:
         yield f"TensorFlow cannot be used: {tensorflow.failure}. Try `python -c 'import tensorflow, keras'`."
-    if tensorflow.backend != "tensorflow":
+    backend = machine.environ.get("KERAS_BACKEND") or tensorflow.backend
+    if backend != "tensorflow":
         yield (
-            f"Keras computes on {tensorflow.backend!r}, and mox needs 'tensorflow': set KERAS_BACKEND=tensorflow, or "
+            f"Keras computes on {backend!r}, and mox needs 'tensorflow': set KERAS_BACKEND=tensorflow, or "
             "change it in keras.json."
         )
     if machine.environ.get("TF_USE_LEGACY_KERAS") in ("1", "true", "True"):
