@@ -105,8 +105,8 @@ MACHINES = {
     "a GPU that is not found": (
         {"has_nvidia_driver": True},
         (
-            "There is a driver for NVIDIA's GPUs, and TensorFlow sees no GPU: probably it does not find the libraries of "
-            "CUDA. pip install 'tensorflow[and-cuda]' brings them."
+            "There is a driver for NVIDIA's GPUs, and TensorFlow sees no GPU: probably it does not find the libraries "
+            "of CUDA. pip install 'tensorflow[and-cuda]' brings them."
         ),
     ),
     "a GPU and a TensorFlow without CUDA": (
