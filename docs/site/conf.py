@@ -35,6 +35,8 @@ html_theme = "furo"
 html_title = "mox"
 html_show_sourcelink = False
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["before_after.css"]
 html_additional_pages = {"index": "to_first_page.html"}
 
 NAVIGATION = {

@@ -6,9 +6,10 @@ above a block, which does not show when the document is rendered, changes that:
     <!-- not run: reason -->   the block is only shown
     <!-- raises -->            it raises, and the ```text block behind it is the text of the error
     <!-- prints -->            it prints what the ```text block behind it holds
+    <!-- runs alone -->        it runs in a process of its own, before the session
 
-A block that begins with a comment like `# src/mox_tiny/plugin.py` is that file of a plugin, which is installed. `...`
-in such a ```text block stands for anything. Lines like `STEPS = 2000` run with small numbers.
+A block that begins with a comment like `# samples.py` is that file; plugins (`# src/mox_tiny/plugin.py`) are installed.
+`...` in such a ```text block stands for anything. Lines like `STEPS = 2000` run with small numbers.
 """
 
 import json
@@ -69,7 +70,7 @@ def blocks_of(path):
         if start is None:
             start = number
             continue
-        above = re.fullmatch(r"<!-- (not run|raises|prints)(: .+)? -->", lines[start - 1])
+        above = re.fullmatch(r"<!-- (not run|raises|prints|runs alone)(: .+)? -->", lines[start - 1])
         text = "".join(f"{each}\n" for each in lines[start + 1 : number])
         found.append(Block(lines[start][3:], start + 1, text, above[1] if above else "runs"))
         start = None
@@ -134,19 +135,25 @@ def with_path(*folders):
 
 
 def run_blocks(documents, folder, python_path=()):
-    """Run the blocks of documents in one process, each document with names of its own; return what the process logs."""
-    session = [step for document in documents for step in steps_of(document, folder)]
+    """Run the blocks of documents in one process, each document with names of its own; return what the session logs."""
+    for name, text in files_of(documents).items():
+        if "/" not in name:
+            (folder / name).write_text(text, "utf-8")
+    steps = [step for document in documents for step in steps_of(document, folder)]
+    session = [step for step in steps if step[1] != "runs alone"]
     (folder / "session.json").write_text(json.dumps([step[:3] for step in session]), "utf-8")
     (folder / "session.py").write_text(SESSION, "utf-8")
-    run = subprocess.run(
-        [sys.executable, "session.py", "session.json"],
-        env=with_path(*python_path),
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    programs = [[script] for script, how, *_ in steps if how == "runs alone"]
+    for program in [*programs, ["session.py", "session.json"]]:
+        run = subprocess.run(
+            [sys.executable, *program],
+            env=with_path(*python_path),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
     said = json.loads((folder / "said.json").read_text("utf-8"))
     for script, _, _, expected in session:
         assert expected is None or is_like(said[script], expected), f"{script} said:\n{said[script]}\nnot:\n{expected}"
@@ -161,7 +168,7 @@ def steps_of(document, folder):
             continue
         script = folder / f"{document.stem}_line_{block.line}.py"
         script.write_text("\n" * block.line + shrunk(block.text), "utf-8")  # lines have their numbers in the document
-        expected = behind.text if block.how != "runs" else None
+        expected = behind.text if block.how in {"raises", "prints"} else None
         assert expected is None or behind.language == "text", f"line {block.line} needs a text block behind it"
         yield str(script), block.how, document.stem, expected
 
