@@ -11,6 +11,7 @@ import importlib.util
 import keyword
 import os
 import re
+import shlex
 import shutil
 import sys
 import tempfile
@@ -154,7 +155,7 @@ def _next_steps(folder: Path, kind: str, names: Mapping[str, str]) -> str:
     return f"""\
 wrote {folder}: {KINDS[kind]} for mox. Next:
 
-  cd {folder}
+  cd {shlex.quote(str(folder))}
   pip install -e '.[dev]'
   pytest                     # passes at once
   mox plugins                # lists it as {names["plugin"]!r}

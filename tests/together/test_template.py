@@ -185,6 +185,19 @@ def test_nothing_is_left_where_it_cannot_be_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_nothing_is_left_where_the_disk_ends_in_the_middle(tmp_path):
+    program = (
+        "import resource, sys\n"
+        "from mox_core.cli import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"  # no file may be larger; the code is
+        "sys.exit(main(['new-plugin', 'mox-mynet', '--kind', 'network']))"
+    )
+    run = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert re.fullmatch(r"mox: error: 'mox-mynet' cannot be written: .*too large.*\n", run.stderr), run.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture(scope="module")
 def written(run_clean, tmp_path_factory):
     """A folder with a distribution of each kind, all of which are installed in the clean environment."""
