@@ -87,7 +87,9 @@ def _list_commands() -> str:
         owners = plugins.owners(CommandOffer, name)
         for plugin, offer in owners:
             is_unique = len(owners) == 1 and name not in _COMMANDS
-            summaries[name if is_unique else f"{plugin.name}/{name}"] = f"{offer.summary} ({plugin.distribution})"
+            summaries[name if is_unique else plugins.qualified(plugin, offer)] = (
+                f"{offer.summary} ({plugin.distribution})"
+            )
     width = max(map(len, summaries))
     return "\n".join(["commands:", *(f"  {name:{width}}  {summary}" for name, summary in summaries.items())])
 

@@ -128,7 +128,7 @@ def _ambiguous(machine: Machine) -> Iterator[str]:
         for name in machine.plugins.names(kind):
             owners = machine.plugins.owners(kind, name)
             if len(owners) > 1:
-                choices = listed([f"{plugin.name}/{name}" for plugin, _ in owners], "or")
+                choices = listed([machine.plugins.qualified(*owner) for owner in owners], "or")
                 yield f"The {kind.kind} {name!r} is offered by {len(owners)} plugins: write {choices}."
 
 

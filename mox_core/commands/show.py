@@ -66,11 +66,11 @@ def main(arguments: list[str]) -> int:
     plugins = loader.installed_plugins()
     offer = plugins.find(kind, name)
     ((owner, _),) = plugins.owners(kind, name)
-    sys.stdout.write("\n".join(_describe(owner, offer)) + "\n")
+    sys.stdout.write("\n".join(_describe(owner, offer, plugins.qualified(owner, offer))) + "\n")
     return 0
 
 
-def _describe(owner: Plugin, offer: Offer) -> Iterator[str]:
+def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[str]:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU on which something may train,
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # and say that it found none
     target = import_target(offer)
@@ -81,7 +81,7 @@ def _describe(owner: Plugin, offer: Offer) -> Iterator[str]:
         "signature": _signature(target, offer),
     }
     if isinstance(offer, NetworkOffer):
-        facts["parameters"] = _parameters(owner, offer)
+        facts["parameters"] = _parameters(offer, qualified)
     width = max(map(len, facts))
     indent = " " * (width + 6)
     yield f"{offer.kind} {offer.name}: {offer.summary}"
@@ -113,14 +113,14 @@ def _bare_function(default: Any) -> Any:
     return _Bare(default.__name__) if inspect.isfunction(default) else default
 
 
-def _parameters(owner: Plugin, offer: NetworkOffer) -> str:
+def _parameters(offer: NetworkOffer, qualified: str) -> str:
     """Return how many numbers the network learns and holds; a network that cannot be built is shown all the same."""
     from mox_core.commands.parameters import count  # noqa: PLC0415  (it needs TensorFlow)
 
     size = offer.meta.default_image_size
     images = f"{_NUM_CLASSES} classes and images of {size} x {size}"
     try:
-        trainable, others = count(f"{owner.name}/{offer.name}", num_classes=_NUM_CLASSES, image_size=size)
+        trainable, others = count(qualified, num_classes=_NUM_CLASSES, image_size=size)
     except Exception as error:  # noqa: BLE001  (a network may raise anything, and may need options)
         return f"cannot be counted for {images}: {type(error).__name__}: {error}"
     return f"{trainable:,} trainable, {others:,} others, with {images}"

@@ -103,15 +103,15 @@ def load_plugins(distributions: Iterable[Distribution], *, environ: Mapping[str,
         )
     switched_off = {name.strip() for name in environ.get(DISABLE, "").split(",")}
     plugins: list[Plugin] = []
-    owners: dict[str, Plugin] = {}
+    seen: set[tuple[str, str]] = set()
     for found in _find_entry_points(distributions):
         plugin = found.plugin
         if plugin.name in switched_off:
             plugins.append(evolve(plugin, state=OFF, reason=DISABLE))
-        elif plugin.name in owners:
-            plugins.append(evolve(plugin, state=BROKEN, reason=f"its name is taken by {owners[plugin.name]}"))
+        elif (plugin.distribution, plugin.name) in seen:
+            plugins.append(evolve(plugin, state=BROKEN, reason="its distribution has another plugin of its name"))
         else:
-            owners[plugin.name] = plugin
+            seen.add((plugin.distribution, plugin.name))
             plugins.append(_load(found))
     return PluginSet(tuple(plugins))
 

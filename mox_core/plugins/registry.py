@@ -88,11 +88,15 @@ class PluginSet:
     def owners(self, kind: type[AnyOffer], name: str) -> list[tuple[Plugin, AnyOffer]]:
         """Return who offers a name, or one plugin's name asked for as `plugin/name`, and the offers."""
         owner, _, short = name.rpartition("/")
-        return [
-            (plugin, offer)
-            for plugin, offer in self._offered(kind)
-            if offer.name == short and owner in ("", plugin.name)
-        ]
+        offers = [(plugin, offer) for plugin, offer in self._offered(kind) if offer.name == short]
+        if not owner:
+            return offers
+        exact = [(plugin, offer) for plugin, offer in offers if self._qualifier(plugin) == owner]
+        return exact or [(plugin, offer) for plugin, offer in offers if plugin.name == owner]
+
+    def qualified(self, plugin: Plugin, offer: Offer) -> str:
+        """Return `plugin/name`, which no other plugin's offer can be meant by."""
+        return f"{self._qualifier(plugin)}/{offer.name}"
 
     def find(self, kind: type[AnyOffer], name: str) -> AnyOffer:
         """Return the offer of a name, or of one plugin's name as `plugin/name`.
@@ -105,7 +109,7 @@ class PluginSet:
             raise UnknownNameError(self.help(kind, name, heading=f"unknown {kind.kind} {name!r}."))
         if len(owners) > 1:
             plugins = " and ".join(str(plugin) for plugin, _ in owners)
-            choices = listed([f"{plugin.name}/{name}" for plugin, _ in owners], "or")
+            choices = listed([self.qualified(*owner) for owner in owners], "or")
             raise UnknownNameError(
                 f"{kind.kind} {name!r} is offered by {len(owners)} plugins: {plugins}.\nSay which one: {choices}."
             )
@@ -137,7 +141,12 @@ class PluginSet:
         return ((plugin, offer) for plugin in self.plugins for offer in plugin.offers if isinstance(offer, kind))
 
     def _qualified_names(self, kind: type[Offer]) -> list[str]:
-        return _sorted(f"{plugin.name}/{offer.name}" for plugin, offer in self._offered(kind))
+        return _sorted(self.qualified(plugin, offer) for plugin, offer in self._offered(kind))
+
+    def _qualifier(self, plugin: Plugin) -> str:
+        """Return the plugin's name, or its distribution's where another distribution has a plugin of that name."""
+        shared = any(other.name == plugin.name and other is not plugin for other in self.plugins)
+        return plugin.distribution if shared else plugin.name
 
     def _not_installed(self, kind: type[Offer]) -> dict[str, str]:
         """Name to distribution, for what our own distributions offer and this machine lacks."""

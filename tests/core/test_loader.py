@@ -200,12 +200,11 @@ def test_a_plugin_for_this_core_is_loaded(fresh_plugins, install_fake, requires)
     assert only_good_works(fresh_plugins()) == []
 
 
-def test_of_two_distributions_with_one_plugin_name_the_second_is_set_aside(good_plugin, install_fake):
-    install_fake("other", "good", "raise RuntimeError('it was imported')", version="2.0")
+def test_of_two_plugins_of_one_name_and_distribution_the_second_is_set_aside(good_plugin, install_fake):
+    install_fake("good", "good", GOOD, entry_point="good.plugin:other")
     first, second = good_plugin().plugins
-    assert (first.distribution, first.state) == ("good", "ready")
-    assert (second.distribution, second.state) == ("other", "broken")
-    assert second.complaint == "Plugin good (other 2.0) is broken: its name is taken by good (good 1.0)."
+    assert (first.module, first.state) == ("good.plugin", "ready")
+    assert second.complaint == "Plugin good (good 1.0) is broken: its distribution has another plugin of its name."
     assert good_plugin().names(OptimizerOffer) == ["good"]
 
 

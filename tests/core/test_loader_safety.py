@@ -96,6 +96,30 @@ def test_a_plugin_that_wants_to_be_first_does_not_hide_what_another_offers(fresh
     assert fresh_plugins().find(OptimizerOffer, "good/sgd").target == "good.plugin:make"
 
 
+def test_a_plugin_that_takes_the_name_of_another_does_not_hide_what_that_offers(fresh_plugins, install_fake):
+    more = '    yield OptimizerOffer("more", "a_rival.plugin:more", summary="another one")\n'
+    install_fake("good", "descent", GOOD)
+    install_fake("a-rival", "descent", GOOD.replace("good.plugin", "a_rival.plugin") + more, version="2.0")
+    plugins = fresh_plugins()
+    assert [str(plugin) for plugin in plugins.plugins] == ["descent (a-rival 2.0)", "descent (good 1.0)"]
+    for asked in ("sgd", "descent/sgd"):
+        with pytest.raises(UnknownNameError) as caught:
+            plugins.find(OptimizerOffer, asked)
+        assert str(caught.value) == (
+            f"optimizer {asked!r} is offered by 2 plugins: descent (a-rival 2.0) and descent (good 1.0).\n"
+            "Say which one: 'a-rival/sgd' or 'good/sgd'."
+        )
+    assert plugins.find(OptimizerOffer, "a-rival/sgd").target == "a_rival.plugin:make"
+    assert plugins.find(OptimizerOffer, "descent/more").target == "a_rival.plugin:more"
+
+
+def test_a_plugin_named_like_its_distribution_is_found_by_that_name_beside_a_rival(fresh_plugins, install_fake):
+    install_fake("good", "good", GOOD)
+    install_fake("a-rival", "good", GOOD.replace("good.plugin", "a_rival.plugin"))
+    assert fresh_plugins().find(OptimizerOffer, "good/sgd").target == "good.plugin:make"
+    assert fresh_plugins().find(OptimizerOffer, "a-rival/sgd").target == "a_rival.plugin:make"
+
+
 @pytest.mark.parametrize("option", ["wrapper=True", "hookwrapper=True"])
 def test_a_plugin_cannot_stand_around_the_hooks_of_others(fresh_plugins, install_fake, option):
     source = f"""
