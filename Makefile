@@ -57,8 +57,9 @@ docs: $(STAMP) ## Build the site of the documents to build/site (with Python 3.1
 	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -c docs/site . build/site
 	@echo "Open build/site/index.html"
 
-bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop
+bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop; time mox plugins
 	@$(RUN) benchmarks/speed.py
+	@$(RUN) benchmarks/commands.py
 
 check: test lint types imports wheels ## All that CI does
 
