@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.wheels
+pytestmark = [pytest.mark.wheels, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -39,9 +39,9 @@ def documents():
 
 
 @pytest.fixture
-def environ():
+def environ(wheel_of):
     """No setting of Python, mox or an environment, and `pip install mox-core` installs the wheel of dist/."""
-    (wheel,) = ROOT.glob("dist/mox_core-*.whl")
+    wheel = wheel_of(ROOT / "pyproject.toml")
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MOX_", "VIRTUAL_ENV"))}
     programs = os.environ["PATH"].split(os.pathsep)
     # Without mox's own environment, whose `mox` and `pytest` would stand in for those that the page forgets to install.
