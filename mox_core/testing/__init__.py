@@ -1,22 +1,70 @@
-"""The kit for plugin authors: fixtures that pytest finds by itself, and contracts to inherit.
+"""The kit for plugin authors: contracts to inherit, and fixtures that pytest finds by itself.
 
-    from mox_core.testing import PluginContract
+A contract is a class of tests. Inherit it in a class whose name begins with `Test`, and say what is to be checked:
 
-    class TestMyPlugin(PluginContract):
+    from mox_core.testing import NetworkContract, PluginContract
+
+    class TestPlugin(PluginContract):
         plugin_name = "my-plugin"
 
-The fixtures `fresh_plugins` and `install_fake` need no import. pytest is imported here and nowhere else in mox.
+    class TestNetwork(NetworkContract):
+        network = "my_network"
+        parameters = 1_234_567
+
+docs/testing-plugins.md shows each of them. `mox check my-plugin` runs what can be run without such a file.
+
+The fixtures `fresh_plugins` and `install_fake` need no import. pytest is needed here and nowhere else in mox;
+TensorFlow is imported with the first contract that needs it.
 """
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 try:
     import pytest
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("mox_core.testing needs pytest: pip install pytest") from error
 
-pytest.register_assert_rewrite("mox_core.testing.contracts")
+if TYPE_CHECKING:
+    from mox_core.testing.augmentation import AugmentationContract
+    from mox_core.testing.dataset import DatasetContract
+    from mox_core.testing.exporter import ExporterContract
+    from mox_core.testing.hook import HookContract
+    from mox_core.testing.network import NetworkContract
+    from mox_core.testing.optimizer import OptimizerContract
+    from mox_core.testing.plugin import PluginContract
+    from mox_core.testing.wrapper import OptimizerWrapperContract
 
-from mox_core.testing.contracts import PluginContract  # noqa: E402  (its asserts are rewritten before)
+_HOMES: Final = {
+    "AugmentationContract": "mox_core.testing.augmentation",
+    "DatasetContract": "mox_core.testing.dataset",
+    "ExporterContract": "mox_core.testing.exporter",
+    "HookContract": "mox_core.testing.hook",
+    "NetworkContract": "mox_core.testing.network",
+    "OptimizerContract": "mox_core.testing.optimizer",
+    "OptimizerWrapperContract": "mox_core.testing.wrapper",
+    "PluginContract": "mox_core.testing.plugin",
+}
 
-__all__ = ["PluginContract"]
+__all__ = [
+    "AugmentationContract",
+    "DatasetContract",
+    "ExporterContract",
+    "HookContract",
+    "NetworkContract",
+    "OptimizerContract",
+    "OptimizerWrapperContract",
+    "PluginContract",
+]
+
+# Before they are imported: then a failing assert shows the values that it compared.
+pytest.register_assert_rewrite(*_HOMES.values())
+
+
+def __getattr__(name: str) -> Any:
+    """Import a contract when it is first asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

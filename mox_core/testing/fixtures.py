@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from mox_core.plugins.registry import PluginSet
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the mark of the contracts' long checks known: `pytest -m "not slow"` leaves them out."""
+    config.addinivalue_line("markers", "slow: takes longer than ten seconds, or a process of its own")
+
+
 class InstallFake(Protocol):
     """What the fixture `install_fake` gives."""
 

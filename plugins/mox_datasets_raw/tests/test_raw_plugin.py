@@ -1,6 +1,6 @@
 """What the distribution promises to the core."""
 
-from mox_core.testing.contracts import PluginContract
+from mox_core.testing import PluginContract
 
 
 class TestPlugin(PluginContract):

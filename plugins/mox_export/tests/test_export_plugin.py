@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.testing.contracts import PluginContract
+from mox_core.testing import PluginContract
 
 FORMATS = ["TF_SERVING", "FROZEN_PB", "TFLITE", "ONNX"]
 

@@ -3,7 +3,7 @@
 import pytest
 
 import mox_core as mox
-from mox_core.testing.contracts import PluginContract
+from mox_core.testing import PluginContract
 
 
 class TestPlugin(PluginContract):

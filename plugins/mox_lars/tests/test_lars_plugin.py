@@ -1,6 +1,6 @@
 """mox-lars as a plugin."""
 
-from mox_core.testing.contracts import PluginContract
+from mox_core.testing import PluginContract
 
 
 class TestPlugin(PluginContract):

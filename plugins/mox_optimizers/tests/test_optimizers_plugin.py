@@ -1,6 +1,6 @@
 """The distribution as a plugin of mox."""
 
-from mox_core.testing.contracts import PluginContract
+from mox_core.testing import PluginContract
 
 
 class TestPlugin(PluginContract):

@@ -1,4 +1,4 @@
-from mox_core.testing.contracts import PluginContract
+from mox_core.testing import PluginContract
 
 
 class TestPlugin(PluginContract):

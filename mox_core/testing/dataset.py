@@ -1,0 +1,215 @@
+"""What every data set must keep to."""
+
+from __future__ import annotations
+
+import collections
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+import mox_core as mox
+from mox_core.engine.sources import Order
+from mox_core.testing.once import working
+from mox_core.testing.reading import Element, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    Key = tuple[Any, ...]
+
+
+class DatasetContract:
+    """Tests for a data set, named or a class, that is read inside `input_fn` by `get([...])`.
+
+    Its samples are read by the pipeline of `mox.run`. Checked are the features; that one epoch without shuffling holds
+    each sample once, in one order; that the shares of several workers have no sample in common and are complete; that
+    shuffling depends on the seed and the epoch; and that a run goes on where another has stopped.
+
+    Example:
+        class TestBirds(DatasetContract):
+            features = ("image", "label", "name")
+            num_samples = 7
+            key = "name"
+
+            def dataset(self, folder, *, shuffle, num_epochs):
+                write_birds(folder, 7)
+                return mox.get_dataset("birds", "train", str(folder), shuffle=shuffle, num_epochs=num_epochs)
+
+    Attributes:
+        features: the names of all features that `get` knows.
+        num_samples: how many samples `dataset` makes; 5 or more, for orders to differ.
+        key: the feature that tells one sample from another: the same wherever the folder is.
+    """
+
+    features: ClassVar[Sequence[str]]
+    num_samples: ClassVar[int]
+    key: ClassVar[str]
+
+    def dataset(self, folder: Path, *, shuffle: bool, num_epochs: int | None) -> Any:
+        """Writes real files, the same whenever it is called, and returns the data set that reads them.
+
+        It is called inside `input_fn`, where TensorFlow's operations are not run but traced: write files by NumPy,
+        Pillow and the like, or by TensorFlow under `tf.init_scope()`.
+
+        Args:
+            folder: empty; another one for each call.
+            shuffle: whether each epoch is to have an order of its own.
+            num_epochs: how often the samples are gone through; None for ever.
+        """
+        raise NotImplementedError(f"{type(self).__name__} lacks the method `dataset`")
+
+    def test_it_gives_the_features_that_it_names(self, tmp_path: Path) -> None:
+        """`get` gives each feature by its name: a tensor of known type and rank, that holds what it says."""
+        specs: dict[str, tf.TensorSpec] = {}
+        elements = self._read(tmp_path, names=self.features, specs=specs, limit=1)
+        for name, found in zip(self.features, elements[0].values, strict=True):
+            spec, value = specs[name], np.asarray(found)  # a scalar string is plain bytes
+            assert spec.shape.rank is not None, (
+                f"feature {name!r} of {self._who} has no known rank: call set_shape in the function that reads a "
+                "sample, with None for what differs between samples."
+            )
+            assert spec.shape.is_compatible_with(value.shape) and _type_of(value) == spec.dtype, (  # noqa: PT018
+                f"feature {name!r} of {self._who} is said to be {spec.dtype.name} of shape {spec.shape}, and is "
+                f"{_type_of(value).name} of shape {value.shape} when it is read."
+            )
+
+    def test_it_refuses_unknown_features_by_name(self, tmp_path: Path) -> None:
+        """`get(["no_such_feature"])` is an error with the name, when the input is built."""
+        input_fn = self._input_fn(tmp_path, ["no_such_feature"], {}, shuffle=False, num_epochs=1)
+        try:
+            read(input_fn, mox.ModeKeys.EVAL, limit=1)
+        except AssertionError:
+            raise
+        except Exception as error:
+            if "no_such_feature" in str(error):
+                return
+            raise AssertionError(
+                f"{self._who} refuses the feature 'no_such_feature' without its name: {type(error).__name__}: {error}"
+            ) from error
+        raise AssertionError(f"{self._who} gives a feature 'no_such_feature': refuse what it does not know.")
+
+    def test_eval_sees_each_sample_once_in_one_order(self, tmp_path: Path) -> None:
+        """One epoch without shuffling is every sample once, in an order that depends on nothing."""
+        first = self._keys(tmp_path, names=[self.key])
+        self._check_complete(first, "one epoch without shuffling")
+        assert first == self._keys(tmp_path, order=Order(seed=2)), (
+            f"the order of {self._who} without shuffling differs between two runs: sort the files, and let nothing "
+            "depend on the order of a set or of the file system."
+        )
+
+    def test_epochs_are_counted(self, tmp_path: Path) -> None:
+        """`num_epochs=2` holds every sample twice, and `num_epochs=None` has no end."""
+        twice = self._keys(tmp_path, num_epochs=2)
+        counts = set(collections.Counter(twice).values())
+        assert (len(twice), counts) == (2 * self.num_samples, {2}), (
+            f"two epochs of {self._who} hold {len(twice)} samples, and not each of {self.num_samples} twice: hand "
+            "num_epochs on."
+        )
+        more = 2 * self.num_samples + 1
+        endless = self._keys(tmp_path, num_epochs=None, limit=more)
+        assert len(endless) == more, (
+            f"{self._who} ends after {len(endless)} samples with num_epochs=None, which means for ever: hand it on."
+        )
+
+    def test_shares_of_workers_are_disjoint_and_complete(self, tmp_path: Path) -> None:
+        """With and without shuffling, each sample of an epoch is read by one of several workers."""
+        for workers, shuffle in ((2, False), (3, True)):
+            orders = [Order(seed=1, workers=workers, worker=worker) for worker in range(workers)]
+            shares = [self._keys(tmp_path, shuffle=shuffle, order=order) for order in orders]
+            self._check_complete([key for share in shares for key in share], f"the shares of {workers} workers")
+
+    def test_shuffling_depends_on_seed_and_epoch(self, tmp_path: Path) -> None:
+        """The same seed gives the same order, another seed and another epoch another one."""
+        first = self._shuffled(tmp_path, seed=1)
+        epochs = [tuple(first[start : start + self.num_samples]) for start in range(0, len(first), self.num_samples)]
+        self._check_complete(list(epochs[0]), "one epoch with shuffling")
+        assert first == self._shuffled(tmp_path, seed=1), (
+            f"{self._who} shuffles in another order with the same seed: let SampleSource(shuffle=True) shuffle."
+        )
+        # Few samples may have one order by chance, but not again and again.
+        assert any(self._shuffled(tmp_path, seed=seed) != first for seed in (2, 3)), (
+            f"{self._who} has the same order with other seeds: hand shuffle on to SampleSource, and shuffle with no "
+            "seed of your own."
+        )
+        assert len(set(epochs)) > 1, (
+            f"{self._who} has the same order in each of {len(epochs)} epochs: shuffle each anew, as SampleSource does."
+        )
+
+    def test_a_run_goes_on_where_another_stopped(self, tmp_path: Path) -> None:
+        """From a position in the middle of the second epoch, the rest is what the first run would have seen."""
+        order = Order(seed=3)
+        whole = self._read(tmp_path, shuffle=True, num_epochs=3, order=order)
+        seen = self.num_samples + self.num_samples // 2
+        rest = self._keys(tmp_path, shuffle=True, num_epochs=3, order=order, start=whole[seen - 1].after)
+        assert rest == [self._key_of(element) for element in whole[seen:]], (
+            f"{self._who} goes on with other samples after {seen}, where a run has stopped: let the sample depend on "
+            "its index only, and keep no count."
+        )
+
+    @property
+    def _who(self) -> str:
+        return f"the data set of {type(self).__name__}"
+
+    def _check_complete(self, keys: list[Key], what: str) -> None:
+        twice = {key for key in keys if keys.count(key) > 1}
+        assert not twice, (
+            f"{what} of {self._who} hold {_listed(twice)} more than once: one index is one sample, and the feature "
+            f"{self.key!r} must tell samples apart."
+        )
+        assert len(keys) == self.num_samples, (
+            f"{what} of {self._who} hold {len(keys)} samples, and num_samples is {self.num_samples}: read each file, "
+            "and leave none out."
+        )
+
+    def _shuffled(self, folder: Path, *, seed: int) -> list[Key]:
+        return self._keys(folder, shuffle=True, num_epochs=3, order=Order(seed=seed))
+
+    def _keys(self, folder: Path, **options: Any) -> list[Key]:
+        return [self._key_of(element) for element in self._read(folder, **options)]
+
+    @staticmethod
+    def _key_of(element: Element) -> Key:
+        return tuple(np.ravel(element.values[0]).tolist())
+
+    def _read(
+        self,
+        folder: Path,
+        *,
+        names: Sequence[str] | None = None,
+        shuffle: bool = False,
+        num_epochs: int | None = 1,
+        specs: dict[str, tf.TensorSpec] | None = None,
+        **options: Any,
+    ) -> list[Element]:
+        """Reads features, the key if not given; notes what their tensors say of themselves."""
+        mode = mox.ModeKeys.TRAIN if shuffle else mox.ModeKeys.EVAL
+        noted = {} if specs is None else specs
+        input_fn = self._input_fn(folder, names or [self.key], noted, shuffle=shuffle, num_epochs=num_epochs)
+        with working(f"reading {self._who}"):
+            return read(input_fn, mode, **options)
+
+    def _input_fn(
+        self, folder: Path, names: Sequence[str], specs: dict[str, tf.TensorSpec], **options: Any
+    ) -> Callable[[str], list[tf.Tensor]]:
+        own = folder / str(len(list(folder.iterdir())))
+        own.mkdir()
+
+        def input_fn(_mode: str) -> list[tf.Tensor]:
+            tensors = list(self.dataset(own, **options).get(list(names)))
+            assert len(tensors) == len(names), (
+                f"{self._who} gives {len(tensors)} tensors for get({list(names)!r}): give one for each name, in order."
+            )
+            specs.update({n: tf.TensorSpec(t.shape, t.dtype) for n, t in zip(names, tensors, strict=True)})
+            return tensors
+
+        return input_fn
+
+
+def _type_of(value: np.ndarray[Any, Any]) -> tf.DType:
+    return tf.string if value.dtype.kind in "OSU" else tf.as_dtype(value.dtype)
+
+
+def _listed(keys: Iterable[Key]) -> str:
+    return ", ".join(sorted(map(str, keys))[:3])

@@ -1,0 +1,63 @@
+"""What `input_fn` gives, read by the pipeline that `mox.run` reads it with."""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from mox_core.engine import compat, inputs
+from mox_core.engine.sources import Order
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+
+
+@frozen
+class Element:
+    """One element of an input: a sample, or a batch.
+
+    Attributes:
+        after: the position at which a resumed run would go on behind it.
+        values: the inputs of `model_fn`.
+    """
+
+    after: list[int]
+    values: list[np.ndarray[Any, Any]]
+
+
+def read(
+    input_fn: Callable[..., Any],
+    mode: str,
+    *,
+    order: Order | None = None,
+    start: list[int] | None = None,
+    batch_size: int | None = None,
+    limit: int | None = None,
+) -> list[Element]:
+    """Returns the elements of an input.
+
+    Args:
+        input_fn: the function that `mox.run` would get.
+        mode: what it is called with.
+        order: the seed of the run, and the worker's share.
+        start: where to begin, as `Element.after` tells it.
+        batch_size: samples in a batch; None: what `input_fn` gives, one by one.
+        limit: how many at most.
+    """
+    batching = inputs.Batching(batch_size=batch_size, auto=batch_size is not None)
+    found: list[Element] = []
+    try:
+        with compat.run_scope():
+            pipeline = inputs.build(input_fn, mode, batching, order=order or Order(seed=1))
+            with pipeline.open(start) as opened:
+                while len(found) != limit and (element := opened.next()) is not None:
+                    after, values = element
+                    found.append(Element(after.numpy().tolist(), [value.numpy() for value in values]))
+    except Exception:
+        gc.collect()  # the traceback of an error may hold an iterator, and no process exits while that reads on
+        raise
+    return found
