@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import frozen
 
 from mox_core import catalog
+from mox_core.cluster import read as read_cluster
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
 from mox_core.flags import get_flag
@@ -22,6 +23,8 @@ from mox_core.plugins.offers import ExporterOffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from mox_core.cluster import Cluster
 
 NOT_GIVEN: Final[Any] = object()
 _SAVE_SECS = 600
@@ -67,6 +70,8 @@ class Job:
     save_model_steps: int | None
     exporter: Callable[..., None] | None
     max_to_keep: int
+    cluster: Cluster | None
+    session_timeout: float
     num_copies: int
     copies_on_cpu: bool
     log_first_clone: bool
@@ -108,7 +113,7 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
     mode = _run_mode(run_mode)
     if fetch_strategy_fn is not None:
         raise UsageError("fetch_strategy_fn is not supported, nothing is known of its meaning: leave it out.")
-    _check_one_process()
+    cluster = read_cluster(get_flag, os.environ)
     seconds, steps = _saving(save_model_secs, save_model_steps)
     return Job(
         run_mode=mode,
@@ -128,6 +133,8 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
         save_model_secs=seconds,
         save_model_steps=steps,
         max_to_keep=get_flag("max_to_keep"),
+        cluster=cluster,
+        session_timeout=get_flag("session_timeout"),
         num_copies=get_flag("num_gpus"),
         copies_on_cpu=get_flag("clone_on_cpu"),
         log_first_clone=get_flag("log_first_clone"),
@@ -300,17 +307,6 @@ def _patterns(flag: str) -> tuple[str, ...]:
         except re.error as error:
             raise UsageError(f"flag {flag!r} holds {part!r}, which is no regular expression: {error}.") from error
     return parts
-
-
-def _check_one_process() -> None:
-    """Refuses flags of a job of several processes, instead of training with less than was asked for."""
-    hosts = [host for host in get_flag("worker_hosts").split(",") if host]
-    if len(hosts) > 1 or get_flag("job_name") == "ps":
-        raise UsageError(
-            f"--worker_hosts={get_flag('worker_hosts')} --job_name={get_flag('job_name')}: "
-            "this version trains in one process; "
-            "start one worker, without the flags of a distributed job."
-        )
 
 
 def _named(function: Callable[..., Any]) -> str:

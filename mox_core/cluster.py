@@ -53,11 +53,6 @@ def read(get_flag: Callable[[str], Any], environ: Mapping[str, str]) -> Cluster 
         index=named.index,
         synchronous=get_flag("sync_replicas"),
     )
-    if not (cluster.synchronous or cluster.ps or cluster.num_workers == 1):
-        raise UsageError(
-            f"--sync_replicas=False with {cluster.num_workers} workers and no ps: workers that do not step together "
-            "share weights on parameter servers. Name ps processes in --ps_hosts, or leave --sync_replicas out."
-        )
     if cluster.several:
         _check_machine(cluster, named)
     return cluster
@@ -238,7 +233,8 @@ class Cluster:
         ps: 'host:port' of each parameter server.
         job: 'worker' or 'ps', of this process.
         index: its place in the hosts of its job.
-        synchronous: whether the workers step together. Then the ps have nothing to do.
+        synchronous: whether the workers step together. If not, they share weights on the ps, or, where there are none,
+            meet where their optimizer wrapper says so.
     """
 
     workers: tuple[str, ...]
@@ -279,22 +275,30 @@ class Cluster:
 
     @property
     def several(self) -> bool:
-        """Whether processes train together: more than one worker, or at least one with parameter servers."""
-        return self.num_workers > 1 or (not self.synchronous and bool(self.ps))
+        """Whether processes train together: one worker has everything for itself."""
+        return self.num_workers > 1
+
+    @property
+    def serving(self) -> bool:
+        """Whether the workers share weights on parameter servers instead of stepping together, or meeting."""
+        return self.several and not self.synchronous and bool(self.ps)
+
+    @property
+    def idle(self) -> bool:
+        """Whether this process is a parameter server with nothing to do."""
+        return self.job == "ps" and not self.serving
 
     @property
     def listens(self) -> bool:
         """Whether other processes speak to this one: to all but a ps that has nothing to do."""
-        return self.several and (self.job == "worker" or not self.synchronous)
+        return self.several and not self.idle
 
     @property
     def peers(self) -> tuple[Process, ...]:
         """Whom this process waits for: all others, but an idle ps for the chief only, and nobody for an idle ps."""
-        if self.synchronous and self.job == "ps":
+        if self.idle:
             return (self.chief,)
-        return tuple(
-            each for each in self.processes if each != self.me and (each.job == "worker" or not self.synchronous)
-        )
+        return tuple(each for each in self.processes if each != self.me and (each.job == "worker" or self.serving))
 
     def without_proxies(self) -> AbstractContextManager[None]:
         """Lets TensorFlow reach all hosts directly while the block lasts; enter it before TensorFlow makes channels."""

@@ -34,9 +34,12 @@ import logging
 import os
 import re
 import secrets
+import signal
+import sys
+import threading
 import time
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from attrs import define, frozen
 
@@ -94,13 +97,32 @@ def unreachable(processes: Iterable[Process]) -> list[Process]:
     return asyncio.run(_unreachable(list(processes)))
 
 
+def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
+    """Ends this process, a ps with nothing to do: with the chief, or at SIGTERM.
+
+    Raises:
+        SystemExit: always, with code 0.
+        ClusterError: where the chief never comes.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    why = "workers that step together share no weights" if cluster.synchronous else "the workers need none"
+    if not cluster.several:
+        why = "one worker has all weights itself"
+    _LOGGER.info("%s has nothing to do, %s: it leaves with worker 0.", cluster.me, why)
+    if cluster.several:
+        wait_for_peers(cluster, timeout)
+        wait_until_gone(cluster.chief)
+    sys.exit(0)
+
+
 def wait_until_gone(process: Process, patience: float = 30.0) -> None:
     """Returns when nobody has listened at the address of a process for so many seconds, as a ps leaves with the chief.
 
-    The patience covers the time in which the port goes from the rendezvous to TensorFlow.
+    The patience covers the time in which the port goes from the rendezvous to TensorFlow; afterwards it is short.
     """
-    last_seen = time.monotonic()
-    while time.monotonic() - last_seen < patience:
+    began = last_seen = time.monotonic()
+    while (now := time.monotonic()) - last_seen < (patience if now - began < 2 * patience else min(patience, 3.0)):
         if not unreachable([process]):
             last_seen = time.monotonic()
         time.sleep(_WATCH_SECONDS)
@@ -316,10 +338,10 @@ class _Rendezvous:
 
     def _met(self, peer: _Peer) -> bool:
         """Whether this process is done with another."""
-        if self._cluster.synchronous and self._cluster.job == "ps":
+        if self._cluster.idle:
             return bool(peer.reached or peer.running)
         if peer.running:
-            return not self._cluster.synchronous
+            return self._cluster.serving
         return peer.told is not None and peer.told == peer.ready
 
     def _together(self) -> bool:

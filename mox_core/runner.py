@@ -104,6 +104,10 @@ def _run(job: Job) -> RunResult:
     """Goes through the stages of a run."""
     # Here, not at the top: `mox.run` is looked up, and wrong arguments are refused, without TensorFlow.
     # ruff: noqa: PLC0415
+    if job.cluster and job.cluster.idle:
+        from mox_core import rendezvous
+
+        rendezvous.leave_with_chief(job.cluster, job.session_timeout)
     from mox_core.engine import (
         compat,
         export,
@@ -114,29 +118,31 @@ def _run(job: Job) -> RunResult:
         place,
         replicator,
         saving,
-        sources,
         stages,
         steps,
         summaries,
+        workers,
     )
     from mox_core.engine.state import RunState
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(compat.run_scope())
         stack.enter_context(place.of(job.log_dir))
-        found, resumed = stages.find_checkpoint(job)
+        if job.copies_on_cpu:
+            replicator.split_cpu(job.num_copies)
+        peers = stack.enter_context(workers.met(job.cluster, job.session_timeout))
+        devices = replicator.on_devices(job.num_copies, peers, on_cpu=job.copies_on_cpu)
+        log_dir = job.log_dir if peers.index == 0 else None  # the chief alone writes
+        found, resumed = stages.find_checkpoint(job, peers)
 
         batching = inputs.Batching(batch_size=job.batch_size, auto=job.auto_batch)
-        seed = stages.seed(found if resumed else None)
-        devices = replicator.on_devices(job.num_copies, on_cpu=job.copies_on_cpu)
-        order = sources.Order(seed=seed)
+        seed = stages.seed(found if resumed else None, peers)
+        order = stages.order(seed, peers)
         pipeline = inputs.build(job.input_fn, job.run_mode, batching, order=order, copies=job.num_copies)
         stack.callback(pipeline.report.close)
 
         state = RunState(seed, pipeline.num_positions, devices)
-        writer = None
-        if job.log_dir:
-            writer = stack.enter_context(summaries.open_writer(job.log_dir, training=job.training))
+        writer = stack.enter_context(summaries.open_writer(log_dir, training=job.training)) if log_dir else None
         graph = stages.build_graph(job, pipeline, state, writer)
         inter_mode = stages.build_inter_mode(job, batching, graph, state)
         if inter_mode:
@@ -144,12 +150,11 @@ def _run(job: Job) -> RunResult:
         exported = stages.build_export(job, pipeline, state)
         stages.check_end(job, pipeline, graph)
 
-        if found is not None:
-            stages.restore(job, found, state, resumed=resumed)
+        stages.begin(job, found, state, resumed=resumed)
         first_step = int(state.step)
         saver = None
-        if job.training and job.log_dir:
-            saver = saving.Saver(job.log_dir, state, job.max_to_keep, last_step=first_step if resumed else None)
+        if job.training and log_dir:
+            saver = saving.Saver(log_dir, state, job.max_to_keep, last_step=first_step if resumed else None)
             saver.save()
         best = saving.BestWeights(saver, state) if job.training else None
         if best:
@@ -157,7 +162,7 @@ def _run(job: Job) -> RunResult:
 
         watch = stack.enter_context(interrupts.watched())
         opened = stack.enter_context(pipeline.open(state.positions.numpy().tolist()))
-        stepper = steps.Steps(graph, opened)
+        stepper = steps.Steps(graph, opened, peers)
         result = loop.Loop(
             steps=stepper,
             hooks=hooks.HookRunner(
@@ -167,20 +172,26 @@ def _run(job: Job) -> RunResult:
             interrupts=watch,
             first_global_step=first_step,
             max_steps=stages.steps_to_do(job, first_step, resumed=resumed),
+            peers=peers,
+            training=job.training,
         ).run()
 
         stages.report(job, result, state, writer)
+        interrupted = bool(watch.received) or result.interrupted
         path = None
         # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
-        if exported and job.exporter and job.log_dir and not watch.received:
-            path = export.write(exported, job.exporter, job.log_dir)
+        if exported and job.exporter and log_dir and not interrupted:
+            path = export.write(exported, job.exporter, log_dir)
+        checkpoint = saver.save() if saver else found.prefix if found else None
+        # Others than the chief are told what it has written, and leave when it is there.
+        checkpoint, path = peers.from_chief([checkpoint, path])
         return RunResult(
             global_step=int(state.step),
             steps=result.steps,
             samples=result.samples,
             stopped_by=watch.received or result.stopped_by,
             metrics=result.last if job.training else result.means,
-            checkpoint=saver.save() if saver else found.prefix if found else None,
+            checkpoint=checkpoint,
             export_path=path,
             skipped_steps=state.skipped_steps() if job.training else 0,
         )

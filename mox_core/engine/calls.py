@@ -68,31 +68,47 @@ def groups(inputs: Sequence[tf.Tensor], copies: int) -> tuple[tf.Tensor, list[Se
     return present, [rest[start : start + size] for start in range(0, len(rest), size)]
 
 
+def mean_losses(calls: Sequence[Call], present: tf.Tensor | None) -> list[tf.Tensor]:
+    """The losses of a step: means over the copies, weighted by samples."""
+    if present is None:
+        return [loss.tensor for loss in calls[0].losses]
+    same = zip(*(call.losses for call in calls), strict=True)
+    return [_mean([loss.tensor for loss in losses], _samples(calls, present)) for losses in same]
+
+
 def values_of_step(
-    calls: Sequence[Call], rate: tf.Tensor | None, present: tf.Tensor | None, *, first_log: bool
+    calls: Sequence[Call],
+    losses: Sequence[tf.Tensor],
+    rate: tf.Tensor | None,
+    present: tf.Tensor | None,
+    *,
+    first_log: bool,
 ) -> dict[str, Any]:
     """What a step gives: numbers, outputs of each copy, and samples."""
     rates = [] if rate is None else [rate]
+    first = calls[0]
     if present is None:
-        (call,) = calls
-        numbers = [*(loss.tensor for loss in call.losses), *call.log.values(), *rates]
-        return {"numbers": _vector(numbers), "outputs": call.outputs, "samples": call.samples}
-    counts = tf.stack([call.samples for call in calls])
-    samples = tf.where(present, counts, tf.zeros_like(counts))
-    total = tf.reduce_sum(samples)
-
-    def mean(values: Sequence[tf.Tensor]) -> tf.Tensor:
-        dtype = tf.float64 if values[0].dtype == tf.float64 else tf.float32
-        stacked = tf.stack([tf.cast(tf.reshape(value, []), dtype) for value in values])
-        counted = tf.where(present, stacked * tf.cast(samples, dtype), tf.zeros_like(stacked))
-        return tf.reduce_sum(counted) / tf.cast(total, dtype)
-
-    losses = [mean([loss.tensor for loss in same]) for same in zip(*(call.losses for call in calls), strict=True)]
-    logs = [calls[0].log[name] if first_log else mean([call.log[name] for call in calls]) for name in calls[0].log]
+        numbers = [*losses, *first.log.values(), *rates]
+        return {"numbers": _vector(numbers), "outputs": first.outputs, "samples": first.samples}
+    samples = _samples(calls, present)
+    logs = [first.log[name] if first_log else _mean([call.log[name] for call in calls], samples) for name in first.log]
     outputs = {f"{copy}/{name}": each for copy, call in enumerate(calls) for name, each in call.outputs.items()}
     if outputs:
         outputs[_PRESENT] = present
-    return {"numbers": _vector([*losses, *logs, *rates]), "outputs": outputs, "samples": total}
+    return {"numbers": _vector([*losses, *logs, *rates]), "outputs": outputs, "samples": tf.reduce_sum(samples)}
+
+
+def _samples(calls: Sequence[Call], present: tf.Tensor) -> tf.Tensor:
+    """How many samples each copy has seen; none where it was fed those of another to do something."""
+    counts = tf.stack([call.samples for call in calls])
+    return tf.where(present, counts, tf.zeros_like(counts))
+
+
+def _mean(values: Sequence[tf.Tensor], samples: tf.Tensor) -> tf.Tensor:
+    dtype = tf.float64 if values[0].dtype == tf.float64 else tf.float32
+    stacked = tf.stack([tf.cast(tf.reshape(value, []), dtype) for value in values])
+    counted = tf.where(samples > 0, stacked * tf.cast(samples, dtype), tf.zeros_like(stacked))
+    return tf.reduce_sum(counted) / tf.cast(tf.reduce_sum(samples), dtype)
 
 
 def _vector(values: Sequence[Any]) -> tf.Tensor:

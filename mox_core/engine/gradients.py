@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tensorflow as tf
 
 from mox_core.engine.state import SKIPPED_STEPS
+from mox_core.engine.typed import map_values
 from mox_core.engine.updates import apply_if, state_variable
 from mox_core.errors import UsageError
 
@@ -87,7 +88,8 @@ def clip(pairs: Pairs, options: GradientOptions) -> Pairs:
     if options.clip_type == "norm":  # Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063, algorithm 1
         gradients, _ = tf.clip_by_global_norm(gradients, options.clip)
     elif options.clip_type == "value":
-        gradients = [_map(lambda values: tf.clip_by_value(values, -options.clip, options.clip), g) for g in gradients]
+        limited = functools.partial(map_values, lambda values: tf.clip_by_value(values, -options.clip, options.clip))
+        gradients = [limited(gradient) for gradient in gradients]
     return list(zip(gradients, variables, strict=True))
 
 
@@ -138,7 +140,7 @@ class LossScale:
 
     def unscale(self, pairs: Pairs) -> Pairs:
         """Returns the gradients divided by the scale."""
-        return [(_map(lambda values: values / tf.cast(self._scale, values.dtype), g), v) for g, v in pairs]
+        return [(map_values(lambda values: values / tf.cast(self._scale, values.dtype), g), v) for g, v in pairs]
 
     def apply(self, optimizers: Sequence[Any], updates: Sequence[Pairs]) -> None:
         """Applies all optimizers, or none where some gradient is not finite."""
@@ -166,10 +168,3 @@ class LossScale:
 
 def _values(gradient: Any) -> tf.Tensor:
     return gradient.values if isinstance(gradient, tf.IndexedSlices) else gradient
-
-
-def _map(function: Callable[[tf.Tensor], tf.Tensor], gradient: Any) -> Any:
-    """Applies a function to a gradient, or to the rows of one that has only some."""
-    if isinstance(gradient, tf.IndexedSlices):
-        return tf.IndexedSlices(function(gradient.values), gradient.indices, gradient.dense_shape)
-    return function(gradient)

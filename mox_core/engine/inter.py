@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mox_core.engine.inputs import InputPipeline, OpenInput
     from mox_core.engine.modelgraph import ModelGraph
+    from mox_core.engine.workers import Peers
     from mox_core.session_hooks import AggregativeSessionRunHook
     from mox_core.specs import ModelSpec
 
@@ -48,12 +49,14 @@ class InterMode:
         pipeline: its input; every evaluation starts at its beginning.
         training_hooks: the hooks of TRAIN, of which some ask.
         log_dir: means are written as summaries beside those of the training, None for nowhere.
+        peers: the workers, of which each evaluates its share of the input.
     """
 
     graph: ModelGraph
     pipeline: InputPipeline
     training_hooks: Sequence[AggregativeSessionRunHook]
     log_dir: Path | None
+    peers: Peers
     _stack: contextlib.ExitStack = field(factory=contextlib.ExitStack, init=False)
     _runner: HookRunner | None = field(default=None, init=False)
     _steps: Steps | None = field(default=None, init=False)
@@ -98,7 +101,8 @@ class InterMode:
                 done, samples = done + outcome.steps, samples + outcome.samples
                 ended = outcome.ended or runner.coordinator.should_stop()
                 sums = {name: total + outcome.sums.get(name, 0.0) for name, total in sums.items()}
-        return {name: total / max(samples, 1) for name, total in sums.items()}
+        samples, *totals = self.peers.gather([samples, *sums.values()]).sum(axis=0)
+        return {name: float(total) / max(samples, 1) for name, total in zip(sums, totals, strict=True)}
 
     def _begun(self, opened: OpenInput) -> tuple[Steps, HookRunner]:
         """Gives the steps of an evaluation their input; its hooks begin with the first one."""

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from attrs import define, field, frozen
 
+from mox_core.engine.workers import Alone
 from mox_core.errors import NanLossError
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from mox_core.engine.hooks import HookRunner
     from mox_core.engine.interrupts import Interrupts
     from mox_core.engine.steps import Outcome, Steps
+    from mox_core.engine.workers import Peers
 
 # A call lasts about this long at most, so that signals are answered and checkpoints saved in time.
 _SECONDS_A_CALL = 1.0
@@ -69,6 +71,7 @@ class Result:
         steps: how many steps it ran.
         samples: how many samples they saw.
         stopped_by: 'max_number_of_steps', 'end of input', the name of a hook, or the name of a signal.
+        interrupted: whether a signal has ended it, to this process or to another worker.
         last: the values of `log_info` at the last step.
         means: the means of `log_info`, weighted by samples.
     """
@@ -76,8 +79,18 @@ class Result:
     steps: int
     samples: int
     stopped_by: str
+    interrupted: bool
     last: dict[str, float]
     means: dict[str, float]
+
+
+@frozen(kw_only=True)
+class _Call:
+    """What is done next: the end, one step alone, in which something special happens, or several in one call."""
+
+    stop: bool = False
+    alone: bool = False
+    steps: int = 1
 
 
 @define(kw_only=True)
@@ -91,6 +104,8 @@ class Loop:
         interrupts: whether the process was asked to end.
         first_global_step: the global step of local step 0.
         max_steps: how many steps at most, None for no limit.
+        peers: the workers, which all call as many steps at a time, and stop at the same step, where they train.
+        training: whether the loop trains.
     """
 
     steps: Steps
@@ -99,29 +114,48 @@ class Loop:
     interrupts: Interrupts
     first_global_step: int
     max_steps: int | None
+    peers: Peers = field(factory=Alone)
+    training: bool
     _done: int = field(default=0, init=False)
     _samples: int = field(default=0, init=False)
-    _sums: dict[str, float] = field(factory=dict, init=False)
+    _sums: dict[str, float] = field(init=False)
+    _nan: str | None = field(default=None, init=False)
     _last: dict[str, Any] | None = field(default=None, init=False)
     _seconds_a_step: float | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._sums = dict.fromkeys(self.steps.graph.watched, 0.0)
 
     def run(self) -> Result:
         """Runs until the limit, the end of the input, a hook or a signal, and says which."""
         with self.hooks.running():
-            stopped_by = self._stopped()
-            while stopped_by is None:
+            stopped_by, interrupted, ended = None, False, False
+            while True:
+                stopped_by = self._stopped() or ("end of input" if ended else None)
+                call = self._agreed(stopped_by)
+                if call.stop:
+                    break
                 began = time.perf_counter()
-                outcome = self._call()
+                outcome = self._run(call)
                 self._account(outcome, time.perf_counter() - began)
+                ended = outcome.ended
                 if outcome.values is not None:
                     self._report(outcome.values)
-                stopped_by = self._stopped() or ("end of input" if outcome.ended else None)
-            self.hooks.session.complete = not self.interrupts.received
+            stopped_by, interrupted = self._reason(stopped_by)
+            self.hooks.session.complete = not interrupted
         for observer in self.observers:
             observer.finish()
         last = {name: float(value) for name, value in (self._last or {}).get("log", {}).items()}
-        means = {name: total / self._samples for name, total in self._sums.items()} if self._samples else {}
-        return Result(steps=self._done, samples=self._samples, stopped_by=stopped_by, last=last, means=means)
+        samples, *sums = self.peers.gather([self._samples, *self._sums.values()]).sum(axis=0)
+        means = {name: float(total / samples) for name, total in zip(self._sums, sums, strict=True)} if samples else {}
+        return Result(
+            steps=self._done,
+            samples=int(samples),
+            stopped_by=stopped_by,
+            interrupted=interrupted,
+            last=last,
+            means=means,
+        )
 
     def _stopped(self) -> str | None:
         if self.interrupts.received:
@@ -132,21 +166,54 @@ class Loop:
             return "max_number_of_steps"
         return None
 
-    def _call(self) -> Outcome:
-        """Runs the steps up to the next one that somebody wants to see, that one included."""
+    def _agreed(self, stopped_by: str | None) -> _Call:
+        """Returns what all workers do next, where they train: the least that one of them wants.
+
+        Raises:
+            NanLossError: where a loss of one of them is not finite any more.
+        """
+        own = _Call(stop=True) if stopped_by else self._wanted()
+        if not self.training:
+            return own
+        rows = self.peers.gather([own.stop, own.alone, own.steps, self._nan is not None])
+        stop, alone, steps, nan = rows.T
+        if nan.any():
+            raise NanLossError(self._nan or f"a loss of worker {int(nan.argmax())} is not finite: see its log.")
+        return _Call(stop=bool(stop.any()), alone=bool(alone.any()), steps=int(steps.min()))
+
+    def _reason(self, stopped_by: str | None) -> tuple[str, bool]:
+        """Returns why the loop has stopped, and whether by a signal: what stopped the first worker that was stopped."""
+        if not self.training or self.peers.number == 1:
+            return str(stopped_by), bool(self.interrupts.received)
+        told = self.peers.tell([stopped_by, bool(self.interrupts.received)])
+        worker, (reason, interrupted) = next((n, each) for n, each in enumerate(told) if each[0])
+        if not stopped_by:
+            tf.get_logger().warning("worker %d ends the run: %s.", worker, reason)
+        return str(reason), bool(interrupted)
+
+    def _wanted(self) -> _Call:
+        """Returns the steps up to the next one that somebody wants to see, that one included."""
         step = self._done
         wanted = [observer.next_step(step) for observer in self.observers]
-        recorded = min(
-            (w for w, o in zip(wanted, self.observers, strict=True) if o.records and w is not None), default=None
-        )
-        hooked = self.hooks.next_step(step)
+        recorded, hooked = self._recorded(step), self.hooks.next_step(step)
         if step in {recorded, hooked}:
-            return self.hooks.run(step, self.first_global_step + step, record=step == recorded)
+            return _Call(alone=True)
         # The special step itself is run alone, by a later call: this one stops before it.
         stops = [each + 1 for each in wanted if each is not None and each != recorded]
         stops += [each for each in (recorded, hooked, self.max_steps) if each is not None]
         count = min(stops, default=step + 1 + self._affordable()) - step
-        return self.steps.many(max(1, min(count, self._affordable())))
+        return _Call(steps=max(1, min(count, self._affordable())))
+
+    def _recorded(self, step: int) -> int | None:
+        """Returns the next step that is to record summaries."""
+        wanted = [observer.next_step(step) for observer in self.observers if observer.records]
+        return min((each for each in wanted if each is not None), default=None)
+
+    def _run(self, call: _Call) -> Outcome:
+        if not call.alone:
+            return self.steps.many(call.steps)
+        step = self._done
+        return self.hooks.run(step, self.first_global_step + step, record=step == self._recorded(step))
 
     def _affordable(self) -> int:
         return 1 if self._seconds_a_step is None else max(1, int(_SECONDS_A_CALL / self._seconds_a_step))
@@ -163,7 +230,10 @@ class Loop:
         self._last = values
         step = self._done - 1
         if not np.isfinite(values["losses"]).all():
-            raise NanLossError(self._nan_message(values["losses"], self.first_global_step + step))
+            self._nan = self._nan_message(values["losses"], self.first_global_step + step)
+            if self.peers.number == 1 or not self.training:
+                raise NanLossError(self._nan)
+            return  # all workers are told before one of them ends
         seen = Seen(
             step=step,
             global_step=self.first_global_step + step,

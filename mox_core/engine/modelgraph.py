@@ -18,7 +18,7 @@ from attrs import define, field
 from tensorflow.python.framework.auto_control_deps import AutomaticControlDependencies
 
 from mox_core.engine import adopted, copies, keras_names, randomness
-from mox_core.engine.calls import Call, Loss, apart, groups, hooks_of, num_samples, values_of_step
+from mox_core.engine.calls import Call, Loss, apart, groups, hooks_of, mean_losses, num_samples, values_of_step
 from mox_core.engine.variables import Names
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
@@ -135,11 +135,23 @@ class ModelGraph:
         specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in taken]
         compiled = tf.function(lambda *args: pruned(*args)[: len(flat)], autograph=False).get_concrete_function(*specs)
 
-        def call(*args: Any) -> Any:
-            values = compiled(*args, *tf.nest.flatten([value() for _, value in late]))
+        def call(*args: Any, late: Sequence[tf.Tensor] | None = None) -> Any:
+            values = compiled(*args, *(self.late_values() if late is None else late))
             return tf.nest.pack_sequence_as(fetches, values)
 
         return call
+
+    def step(self) -> Callable[..., dict[str, Any]]:
+        """Returns `traced` as a function of (positions, record, *inputs, late=late_values()), for loops of a graph."""
+        if self._late_captures():
+            return self.function([], self.graph.structured_outputs, effects=True)
+        traced = self.traced
+        return lambda *inputs, late: traced(*inputs, *late)  # nothing is late
+
+    def late_values(self) -> list[tf.Tensor]:
+        """Returns what TensorFlow puts in at each call: to be asked for outside of loops and branches."""
+        values: list[tf.Tensor] = tf.nest.flatten([value() for _, value in self._late_captures()])
+        return values
 
     def _late_captures(self) -> list[tuple[tf.Tensor, Callable[[], tf.Tensor]]]:
         """Values that TensorFlow puts in at each call, as the keys of collectives: it forgets them in pruning."""
@@ -181,6 +193,7 @@ def build(  # noqa: PLR0913  (all that a trace depends on)
     made: dict[str, Any] = {}
     start = state.positions.numpy()
     several = len(replicator.devices) > 1
+    keys = _random_keys(f"{state.seed}/{mode}/model", replicator)
 
     def body(positions: tf.Tensor, record: tf.Tensor, *inputs: tf.Tensor) -> dict[str, Any]:
         graph = tf.compat.v1.get_default_graph()
@@ -195,8 +208,7 @@ def build(  # noqa: PLR0913  (all that a trace depends on)
                 if several:
                     stack.enter_context(copies.own_names_and_collections())
                 if mode != ModeKeys.EXPORT:  # an exported model knows no position, and draws anew in each call
-                    key = f"{state.seed}/{mode}/model" + (f"/{copy}" if copy else "")
-                    stack.enter_context(randomness.seeded(key, positions[0], graph=graph))
+                    stack.enter_context(randomness.seeded(keys[copy], positions[0], graph=graph))
                 stack.enter_context(state.store.scope(graph, constants, names if copy == 0 else None))
                 stack.enter_context(_current(graph))
                 spec = model_fn(list(parts[copy]), mode)
@@ -221,12 +233,14 @@ def build(  # noqa: PLR0913  (all that a trace depends on)
                 with stored():
                     train.begin()
             calls = replicator.call(call)
-            with _current(graph):
-                rate = train.apply([each.gradients for each in calls], stored) if train else None
+            losses, rate = mean_losses(calls, present), None
+            if train:
+                with _current(graph):
+                    losses, rate = train.apply([each.gradients for each in calls], losses, stored)
             if mode == ModeKeys.TRAIN:
                 state.step.assign_add(1)
                 state.positions.assign(positions)
-            values = values_of_step(calls, rate, present, first_log=mode == ModeKeys.TRAIN and first_log)
+            values = values_of_step(calls, losses, rate, present, first_log=mode == ModeKeys.TRAIN and first_log)
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
         samples = tf.get_static_value(values["samples"])
         made.update(
@@ -252,6 +266,12 @@ def build(  # noqa: PLR0913  (all that a trace depends on)
     if train:
         adopted.check_none_left(traced.graph, state.store, [loss.tensor for loss in made["losses"]])
     return ModelGraph(mode=mode, traced=traced, **made)
+
+
+def _random_keys(key: str, replicator: Replicator) -> list[str]:
+    """Returns what the random numbers of each copy depend on: no two of all workers draw the same."""
+    first = replicator.peers.index * len(replicator.devices)
+    return [f"{key}/{first + copy}" if first + copy else key for copy in range(len(replicator.devices))]
 
 
 def _read(values: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:

@@ -11,7 +11,15 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.engine import copies, gradients
-from mox_core.engine.updates import OptimizerWrapper, learning_rate_of, scale_learning_rate
+from mox_core.engine.updates import (
+    OptimizerWrapper,
+    averages_workers,
+    independent_workers,
+    learning_rate_of,
+    meeting,
+    scale_learning_rate,
+)
+from mox_core.engine.workers import mean_of_all
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,20 +78,27 @@ class Training:
     def apply(
         self,
         computed: Sequence[Sequence[gradients.Pairs]],
+        losses: list[tf.Tensor],
         scope: Callable[[], contextlib.AbstractContextManager[None]],
-    ) -> tf.Tensor | None:
-        """Moves the variables of every copy by the means of the gradients, and gives the learning rate.
+    ) -> tuple[list[tf.Tensor], tf.Tensor | None]:
+        """Moves the variables of every copy by the means of the gradients.
 
         Args:
             computed: for each copy what `gradients_of` returned.
+            losses: the means of each loss over the copies.
             scope: in which variables come from the store.
+
+        Returns:
+            The losses, as their means over all workers where these step together, and the learning rate.
         """
         replicator, store = self.state.replicator, self.state.store
         means = [replicator.mean(of_loss) for of_loss in zip(*computed, strict=True)]
+        means, losses = self._over_workers(means, losses)
         learning_rate = None
         for copy, device in enumerate(replicator.devices):
             updates = [gradients.clip(self._scaling.unscale(mean[copy]), self.options) for mean in means]
-            with tf.device(device) if device else contextlib.nullcontext(), store.optimizers_of(copy, scope):
+            place = tf.device(device) if device else contextlib.nullcontext()
+            with place, store.optimizers_of(copy, scope), meeting(replicator.peers):
                 optimizers = self._optimizers(len(updates))
                 if copy == 0:
                     # Before the updates: they move the counter of a Keras optimizer, and a schedule would give the
@@ -91,17 +106,55 @@ class Training:
                     learning_rate = learning_rate_of(optimizers[0])
                 self._scaling.apply(optimizers, updates)
         self._scaling.end()
-        return learning_rate
+        return losses, learning_rate
+
+    def _over_workers(
+        self, means: list[list[gradients.Pairs]], losses: list[tf.Tensor]
+    ) -> tuple[list[list[gradients.Pairs]], list[tf.Tensor]]:
+        """Returns gradients and losses as means over all workers, where these step together.
+
+        Moving averages that `model_fn` has moved become those of all workers too: it all goes in one sum.
+        """
+        peers = self.state.replicator.peers
+        if peers.number == 1 or not peers.together:
+            return means, losses
+        moved = self.state.store.moved(tf.compat.v1.get_default_graph())
+        gradients_ = [gradient for of_loss in means for gradient, _ in of_loss[0]]
+        shared = iter(mean_of_all(peers, [*gradients_, *losses, *(variable.read_value() for variable in moved)]))
+        of_losses = [[next(shared) for _ in of_loss[0]] for of_loss in means]
+        losses = [next(shared) for _ in losses]
+        for variable in moved:
+            variable.assign(next(shared))
+        return [
+            [[(mean, variable) for mean, (_, variable) in zip(of_loss, copy, strict=True)] for copy in copies_]
+            for of_loss, copies_ in zip(of_losses, means, strict=True)
+        ], losses
 
     def _optimizers(self, count: int) -> list[Any]:
         """Makes an optimizer for each loss, with the learning rate that hooks want."""
         functions = self.optimizer_fns if len(self.optimizer_fns) == count else [*self.optimizer_fns] * count
         optimizers = [_make(optimizer_fn, self.state.store) for optimizer_fn in functions]
+        if independent_workers() > 1:
+            self._check_meeting(optimizers)
         if self._factors:
             factor = functools.reduce(operator.mul, map(tf.convert_to_tensor, self._factors))
             for optimizer in optimizers:
                 scale_learning_rate(optimizer, factor)
         return optimizers
+
+    def _check_meeting(self, optimizers: Sequence[Any]) -> None:
+        """Refuses what workers on their own cannot do."""
+        if not all(map(averages_workers, optimizers)):
+            raise UsageError(
+                "--sync_replicas=False without --ps_hosts: the workers step on their own, and nothing in optimizer_fn "
+                "brings them together. Put mox.get_optimizer_wrapper_fn('batch_gradients', ...) or 'easgd' around the "
+                "optimizer, name parameter servers in --ps_hosts, or leave --sync_replicas out."
+            )
+        if self.options.loss_scale != 1:
+            raise UsageError(
+                f"--loss_scale={self.options.loss_scale} skips steps, and workers that step on their own would skip "
+                "others and wait for each other for ever: leave it out, or leave --sync_replicas out."
+            )
 
 
 def _make(optimizer_fn: Callable[[], Any], store: VariableStore) -> Any:

@@ -1,9 +1,9 @@
 """Where a model runs: on one device, or on several that each hold a copy of it.
 
-`model_fn` is called once for each device of this process, in one graph. The gradients of all devices are averaged, and
-then each device applies optimizers of its own to its copy of the variables: as all copies get the same gradients, they
-stay the same. So optimizers and their wrappers know nothing of other devices, and may stand in a branch, which those
-that average for themselves may not.
+`model_fn` is called once for each device of this process, in one graph. The gradients of all devices are averaged, with
+those of other workers where these step together, and then each device applies optimizers of its own to its copy of the
+variables: as all copies get the same gradients, they stay the same. So optimizers and their wrappers know nothing of
+other devices, and may stand in a branch, which those that average for themselves may not.
 """
 
 from __future__ import annotations
@@ -13,24 +13,30 @@ import contextvars
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tensorflow as tf
-from attrs import frozen
+from attrs import field, frozen
 
+from mox_core.engine.workers import Alone
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from mox_core.engine.workers import Peers
+
     Pairs = list[tuple[Any, tf.Variable]]
     T = TypeVar("T")
 
 
+@frozen
 class OneDevice:
     """A model on the device that TensorFlow chooses.
 
     Attributes:
+        peers: the other workers.
         devices: the device of each copy; one that is not named.
     """
 
+    peers: Peers = field(factory=Alone)
     devices: tuple[str | None, ...] = (None,)
 
     def call(self, function: Callable[[int], T]) -> list[T]:
@@ -49,10 +55,12 @@ class Mirrored:
     Attributes:
         strategy: a `MirroredStrategy`.
         devices: the devices of this process.
+        peers: the other workers.
     """
 
     strategy: Any
     devices: tuple[str, ...]
+    peers: Peers = field(factory=Alone)
 
     def call(self, function: Callable[[int], T]) -> list[T]:
         """Calls a function with the number of each copy, on its device, in the graph that is being traced."""
@@ -92,18 +100,19 @@ def _chosen(values: Sequence[Any]) -> Callable[[Any], Any]:
     return lambda _context: values[next(numbers)]
 
 
-def on_devices(count: int, *, on_cpu: bool) -> Replicator:
+def on_devices(count: int, peers: Peers, *, on_cpu: bool) -> Replicator:
     """Returns what runs a model on so many devices.
 
     Args:
         count: how many copies of the model there are.
+        peers: the other workers.
         on_cpu: whether the devices are logical ones of the CPU instead of GPUs.
 
     Raises:
         UsageError: where there are not so many.
     """
     if count == 1:
-        return OneDevice()
+        return OneDevice(peers)
     devices = _logical_cpus(count) if on_cpu else [gpu.name for gpu in tf.config.list_logical_devices("GPU")]
     if len(devices) < count:
         raise UsageError(
@@ -111,14 +120,21 @@ def on_devices(count: int, *, on_cpu: bool) -> Replicator:
             "flag out; to try the job with parts of the CPU instead, add --clone_on_cpu=True."
         )
     devices = devices[:count]
-    return Mirrored(tf.distribute.MirroredStrategy(devices), tuple(devices))
+    if peers.number == 1:
+        return Mirrored(tf.distribute.MirroredStrategy(devices), tuple(devices), peers)
+    # Sums over workers are collectives, and those of two strategies in one process take each other for their own.
+    within = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
+    return Mirrored(within, tuple(devices), peers)
 
 
-def _logical_cpus(count: int) -> list[str]:
-    """Returns parts of the CPU as devices; they have to be made before TensorFlow computes anything."""
+def split_cpu(count: int) -> None:
+    """Makes parts of the CPU devices: before TensorFlow computes anything, or knows other workers."""
     with contextlib.suppress(RuntimeError):
         (cpu, *_) = tf.config.list_physical_devices("CPU")
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
+
+
+def _logical_cpus(count: int) -> list[str]:
     devices = [device.name for device in tf.config.list_logical_devices("CPU")]
     if len(devices) < count:
         raise UsageError(

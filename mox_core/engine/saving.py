@@ -142,6 +142,10 @@ class BestWeights:
 
     def save(self) -> str:
         """Writes the present weights, removes those kept before, and returns the prefix."""
+        peers = self.state.replicator.peers
+        return str(peers.from_chief(self._save() if peers.index == 0 else None))
+
+    def _save(self) -> str:
         saver = self._opened()
         prefix = saver.save()
         for old in own_prefixes(saver.log_dir):
@@ -155,6 +159,12 @@ class BestWeights:
         Raises:
             CheckpointError: where there are none.
         """
+        peers = self.state.replicator.peers
+        prefix = peers.from_chief(self._restore() if peers.index == 0 else None)
+        self.state.share_chiefs_values()
+        return str(prefix)
+
+    def _restore(self) -> str:
         folder = self._opened().log_dir
         found = checkpoint.newest(folder)
         if found is None:
@@ -162,7 +172,6 @@ class BestWeights:
             raise CheckpointError(msg)
         weights = {name: each for name, each in self.state.store.by_name.items() if not name.startswith(OF_A_RUN)}
         checkpoint.restore(found, weights, partial=False)
-        self.state.store.spread()
         if self.saver:
             self.saver.last_step = None  # what it has written of this step are other weights
         return found.prefix

@@ -30,10 +30,20 @@ if TYPE_CHECKING:
 
     from mox_core.arguments import Job
     from mox_core.engine.state import RunState
+    from mox_core.engine.workers import Peers
 
 
-def find_checkpoint(job: Job) -> tuple[checkpoint.Checkpoint | None, bool]:
-    """Returns the checkpoint to start from, and whether it is of this log_dir: the manual's chapter 6."""
+def find_checkpoint(job: Job, peers: Peers) -> tuple[checkpoint.Checkpoint | None, bool]:
+    """Returns the checkpoint to start from, and whether it is of this log_dir: the manual's chapter 6.
+
+    Only the chief reads it: others need not see its disk.
+    """
+    found, resumed = _own_checkpoint(job) if peers.index == 0 else (None, False)
+    prefix, resumed = peers.from_chief([found and found.prefix, resumed])
+    return found or (prefix and checkpoint.Checkpoint(prefix, {})), resumed
+
+
+def _own_checkpoint(job: Job) -> tuple[checkpoint.Checkpoint | None, bool]:
     found = checkpoint.newest(job.log_dir) if job.log_dir else None
     if found is not None:
         if job.checkpoint_path:
@@ -56,9 +66,15 @@ def find_checkpoint(job: Job) -> tuple[checkpoint.Checkpoint | None, bool]:
     return None, False
 
 
-def seed(resumed: checkpoint.Checkpoint | None) -> int:
+def seed(resumed: checkpoint.Checkpoint | None, peers: Peers) -> int:
     """Returns the seed of the run; one that goes on keeps that of its beginning, and so its order of samples."""
-    return randomness.run_seed() if resumed is None or resumed.seed is None else resumed.seed
+    own = randomness.run_seed() if resumed is None or resumed.seed is None else resumed.seed
+    return int(peers.from_chief(own))
+
+
+def order(seed: int, peers: Peers) -> sources.Order:
+    """Returns the order of samples, and this worker's share of it."""
+    return sources.Order(seed=seed, workers=peers.number, worker=peers.index)
 
 
 def build_graph(
@@ -90,10 +106,10 @@ def build_inter_mode(
                 f"{asking[0]} runs the inter mode, and there is none: pass inter_mode=mox.ModeKeys.EVAL to mox.run."
             )
         return None
-    order, copies = sources.Order(seed=state.seed), len(state.replicator.devices)
-    pipeline = inputs.build(job.input_fn, job.inter_mode, batching, order=order, copies=copies)
+    peers, copies = state.replicator.peers, len(state.replicator.devices)
+    pipeline = inputs.build(job.input_fn, job.inter_mode, batching, order=order(state.seed, peers), copies=copies)
     twin = modelgraph.build(job.model_fn, job.inter_mode, state, pipeline.fed, watch=inter.monitored)
-    return inter.InterMode(twin, pipeline, graph.hooks, job.log_dir)
+    return inter.InterMode(twin, pipeline, graph.hooks, job.log_dir if peers.index == 0 else None, peers)
 
 
 def build_export(job: Job, pipeline: inputs.InputPipeline, state: RunState) -> modelgraph.ModelGraph | None:
@@ -106,7 +122,13 @@ def build_export(job: Job, pipeline: inputs.InputPipeline, state: RunState) -> m
 
 
 def check_end(job: Job, pipeline: inputs.InputPipeline, graph: modelgraph.ModelGraph) -> None:
-    """Refuses a run that nothing would end."""
+    """Refuses a run that nothing would end, and one of workers that might not end together."""
+    if job.training and job.cluster and job.cluster.several and not (job.cluster.synchronous or pipeline.endless):
+        raise UsageError(
+            "--sync_replicas=False without --ps_hosts: workers on their own meet only where their optimizer wrapper "
+            "says so, and one whose input ends would leave the others waiting. Let the input of TRAIN go on "
+            "(num_epochs=None, dataset.repeat()), and pass max_number_of_steps."
+        )
     if job.max_number_of_steps or not pipeline.endless or graph.hooks:
         return
     raise UsageError(
@@ -115,11 +137,18 @@ def check_end(job: Job, pipeline: inputs.InputPipeline, graph: modelgraph.ModelG
     )
 
 
-def restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed: bool) -> None:
+def begin(job: Job, found: checkpoint.Checkpoint | None, state: RunState, *, resumed: bool) -> None:
+    """Gives the model of every worker the values with which it begins, and the input its position."""
+    peers = state.replicator.peers
+    if found is not None and peers.index == 0:
+        _restore(job, found, state, resumed=resumed)
+    state.share_chiefs_values()
+
+
+def _restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed: bool) -> None:
     """Gives the model what the checkpoint has, and lets a resumed run go on in its input."""
     chosen = None if resumed else job.restored
     checkpoint.restore(found, state.model_variables(), partial=job.training and not resumed, chosen=chosen)
-    state.store.spread()
     if job.training and resumed:
         found.restore_positions(state)
 

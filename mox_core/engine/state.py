@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from mox_core.did_you_mean import listed
 from mox_core.engine.replicator import OneDevice, Replicator
 from mox_core.engine.variables import VariableStore
+from mox_core.errors import UsageError
 
 GLOBAL_STEP = "global_step"
 POSITIONS = "mox/input_positions"
@@ -40,6 +42,25 @@ class RunState:
     def model_variables(self) -> dict[str, tf.Variable]:
         """The variables that every checkpoint of this model has, by name."""
         return {**self.store.by_name, GLOBAL_STEP: self.step}
+
+    def share_chiefs_values(self) -> None:
+        """Gives the variables of all workers, on all their devices, the values of the chief's first device.
+
+        Raises:
+            UsageError: where this worker has made other variables.
+        """
+        peers = self.replicator.peers
+        variables = {**self.model_variables(), POSITIONS: self.positions}
+        own = {name: [*variable.shape.as_list(), variable.dtype.name] for name, variable in variables.items()}
+        chiefs = peers.from_chief(own)
+        if others := sorted(name for name in {**own, **chiefs} if own.get(name) != chiefs.get(name)):
+            raise UsageError(
+                f"model_fn makes other variables on worker {peers.index} than on worker 0: {listed(others, 'and')}. "
+                "All workers run the same script with the same flags."
+            )
+        numbers = [variables[name] for name in sorted(variables) if variables[name].dtype != tf.string]
+        peers.assign_chiefs(numbers)
+        self.store.spread()
 
     def skipped_steps(self) -> int:
         """How many steps of the training were skipped because a gradient was not finite."""

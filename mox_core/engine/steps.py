@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import tensorflow as tf
 from attrs import define, field, frozen
 
 from mox_core.engine import compiled
 from mox_core.engine.typed import blank
+from mox_core.engine.workers import Alone
+from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from mox_core.engine.inputs import OpenInput
     from mox_core.engine.modelgraph import ModelGraph
+    from mox_core.engine.workers import Peers
 
 
 @frozen(kw_only=True)
@@ -47,10 +50,12 @@ class Steps:
     Attributes:
         graph: the graph of the mode.
         input: gives (positions, inputs).
+        peers: the workers of the run.
     """
 
     graph: ModelGraph
     input: OpenInput
+    peers: Peers = field(factory=Alone)
     _many: Callable[..., Any] | None = field(default=None, init=False)
     _special: dict[Any, tuple[Any, Callable[..., Any]]] = field(factory=dict, init=False)
     last_inputs: tuple[Any, ...] | None = field(default=None, init=False)
@@ -58,7 +63,7 @@ class Steps:
     def many(self, count: int) -> Outcome:
         """Runs up to `count` steps in one compiled call."""
         if self._many is None:
-            self._many = compiled.compile_loop(self.graph, self.input)
+            self._many = compiled.compile_loop(self.graph, self.input, self.peers)
         result = self._many(self.input.iterator, self.input.positions(), tf.constant(count, tf.int64))
         result = tf.nest.map_structure(_array, result)
         steps = int(result["done"])
@@ -73,7 +78,7 @@ class Steps:
     ) -> Outcome:
         """Runs one step that records summaries, is fed, or gives further tensors."""
         element = self.input.next()
-        if element is None:
+        if not self._all_have(element):
             return Outcome(steps=0, samples=0, values=None, sums={}, ended=True)
         positions, inputs = element
         self.last_inputs = (positions, tf.constant(record), *inputs)
@@ -87,6 +92,12 @@ class Steps:
             sums={name: float(value) * samples for name, value in values["log"].items()},
             fetched=tf.nest.map_structure(_array, fetched),
         )
+
+    def _all_have(self, element: Any) -> TypeGuard[tuple[Any, ...]]:
+        """Whether there is an element; with workers that step together, whether each of them has one."""
+        if self.input.endless or self.graph.mode != ModeKeys.TRAIN:
+            return element is not None
+        return bool(self.peers.gather([element is not None]).all())
 
     def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Computes tensors on the inputs of the last single step, without running the step's effects."""

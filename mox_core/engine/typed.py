@@ -27,3 +27,10 @@ def features_of(dataset: Dataset) -> Any:
 def blank(spec: tf.Tensor | tf.TensorSpec) -> tf.Tensor:
     """Returns zeros of a dtype, of a shape that fits: for what is never used."""
     return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)
+
+
+def map_values(function: Callable[[tf.Tensor], tf.Tensor], value: Any) -> Any:
+    """Applies a function to a tensor, or to the rows of one that has only some."""
+    if isinstance(value, tf.IndexedSlices):
+        return tf.IndexedSlices(function(value.values), value.indices, value.dense_shape)
+    return function(value)

@@ -7,6 +7,8 @@ optimizers.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -14,7 +16,9 @@ import tensorflow as tf
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from mox_core.engine.workers import Peers
 
     Pairs = Iterable[tuple[tf.Tensor, tf.Variable]]
     """Gradients with their variables, as `apply_gradients` takes them."""
@@ -25,10 +29,13 @@ class OptimizerWrapper:
 
     Attributes:
         optimizer: what is inside: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
+        averages_workers: whether it brings workers together that step on their own, by `sum_over_workers`.
 
     Raises:
         UsageError: if that is no optimizer.
     """
+
+    averages_workers = False
 
     def __init__(self, optimizer: Any) -> None:
         if isinstance(optimizer, type) or not hasattr(optimizer, "apply_gradients"):
@@ -55,6 +62,55 @@ class OptimizerWrapper:
             grads_and_vars: the gradients of a loss with their variables, summed over what one step sees.
         """
         self.optimizer.apply_gradients(grads_and_vars)
+
+
+def number_of_workers() -> int:
+    """Returns how many workers the run has, in `optimizer_fn` and in what it calls."""
+    peers = _peers.get()
+    return peers.number if peers else 1
+
+
+def independent_workers() -> int:
+    """Returns how many workers step on their own, without parameter servers; 1 where there are no others.
+
+    Each of them gives its optimizers the gradients of its own samples.
+    """
+    peers = _peers.get()
+    return 1 if peers is None or peers.together else peers.number
+
+
+def sum_over_workers(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
+    """Returns the sums of tensors over all workers that step on their own; the tensors where there are no others.
+
+    The workers wait for each other here. In a branch, all have to take it in the same step.
+
+    Args:
+        tensors: of the graph, dense; the same shapes and types on every worker.
+    """
+    peers = _peers.get()
+    return list(tensors) if peers is None or peers.together else peers.sum(tensors)
+
+
+@contextlib.contextmanager
+def meeting(peers: Peers) -> Iterator[None]:
+    """Lets the optimizers of the block know of the workers of the run."""
+    token = _peers.set(peers)
+    try:
+        yield
+    finally:
+        _peers.reset(token)
+
+
+_peers: contextvars.ContextVar[Peers | None] = contextvars.ContextVar("mox_workers", default=None)
+
+
+def averages_workers(optimizer: Any) -> bool:
+    """Whether an optimizer, or a wrapper inside it, brings workers together that step on their own."""
+    while isinstance(optimizer, OptimizerWrapper):
+        if optimizer.averages_workers:
+            return True
+        optimizer = optimizer.optimizer
+    return False
 
 
 def slot(variable: tf.Variable, name: str, initial_value: Callable[[], Any]) -> tf.Variable:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _RANDOM_STATE = "/seed_generator_state"
 """How Keras names what it draws random numbers from."""
 
+_READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
+"""Operations that leave a variable as it is."""
+
 _IDENTITY = "_mox_name"
 """The attribute of a variable under which its name is kept: a later run that adopts it goes on with that."""
 
@@ -133,6 +136,14 @@ class VariableStore:
         """The ids of all variables that this store keeps, and of their parts on several devices."""
         whole = [*self.by_name.values(), *(copy for _, copy in self._copies)]
         return {id(each) for variable in whole for each in (variable, *_parts(variable))}
+
+    def moved(self, graph: Any) -> list[tf.Variable]:
+        """Returns the variables that are not trained, and that the graph changes: moving averages, of each copy."""
+        inner = {id(outer): placeholder for outer, placeholder in graph.captures}
+        known = [each for each in self.by_name.values() if not each.trainable and each.dtype.is_floating]
+        users = {handle: placeholder.consumers() for handle, placeholder in inner.items()}
+        changed = {handle for handle, operations in users.items() if any(op.type not in _READS for op in operations)}
+        return [part for variable in known if _handles(variable) & changed for part in _parts(variable) or (variable,)]
 
     def settle(self, graph: Any) -> None:
         """Gives a name that two layers of a trace have asked for to the one that is used; forgets unused random states.

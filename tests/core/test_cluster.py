@@ -84,10 +84,17 @@ def test_the_flags_of_a_ps(hosts):
     assert [each.name for each in ps.peers] == ["worker 0", "worker 1", "ps 0"]
 
 
-def test_one_worker_with_a_ps_trains_with_it_only_if_it_does_not_step_in_time(hosts):
-    job = read_flags(job_name="worker", worker_hosts=hosts[:1], ps_hosts=hosts[1:2])
-    assert (job.several, job.is_chief, job.listens) == (False, True, False)
-    assert read_flags(sync_replicas=False).several
+@pytest.mark.parametrize("synchronous", [True, False])
+def test_one_worker_trains_alone_and_its_ps_have_nothing_to_do(hosts, synchronous):
+    job = read_flags(job_name="worker", worker_hosts=hosts[:1], ps_hosts=hosts[1:2], sync_replicas=synchronous)
+    assert (job.several, job.is_chief, job.listens, job.serving) == (False, True, False, False)
+    assert read_flags(job_name="ps", sync_replicas=synchronous).idle
+
+
+def test_workers_on_their_own_without_ps_need_each_other_only(hosts):
+    job = read_flags(job_name="worker", worker_hosts=hosts[:2], sync_replicas=False)
+    assert (job.several, job.serving, job.listens) == (True, False, True)
+    assert [each.name for each in job.peers] == ["worker 1"]
 
 
 @pytest.mark.parametrize(("kind", "index", "job", "place"), [
@@ -140,9 +147,6 @@ def test_flags_win_over_tf_config_and_it_is_said_once(hosts, caplog):
      "'a:1' is the address of worker 0 and of worker 2 in --worker_hosts: each process needs a port of its own."),
     ({"worker_hosts": "a:1,b:2", "ps_hosts": "B:2", "job_name": "worker"},
      "'B:2' is the address of worker 1 and of ps 0 in --ps_hosts: each process needs a port of its own."),
-    ({"worker_hosts": "a:1,b:2", "job_name": "worker", "sync_replicas": False},
-     ("--sync_replicas=False with 2 workers and no ps: workers that do not step together share weights on parameter "
-     "servers. Name ps processes in --ps_hosts, or leave --sync_replicas out.")),
 ])  # fmt: skip
 def test_flags_that_contradict_themselves_are_refused(flags, error):
     assert refused(read_flags, **flags) == error

@@ -95,7 +95,7 @@ def dial(process, line):
         return connection.makefile("rb").readline().decode().split()
 
 
-@pytest.mark.parametrize(("workers", "ps", "synchronous"), [(2, 0, True), (5, 0, True), (2, 2, False), (1, 1, False)])
+@pytest.mark.parametrize(("workers", "ps", "synchronous"), [(2, 0, True), (5, 0, True), (2, 2, False), (2, 0, False)])
 def test_processes_of_a_job_find_each_other(pool, workers, ps, synchronous):
     waits = [pool.submit(wait_for_peers, each, LONG) for each in members(workers, ps, synchronous=synchronous)]
     for wait in waits:

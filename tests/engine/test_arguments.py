@@ -232,8 +232,8 @@ def test_an_exporter_that_nobody_offers_is_refused_with_the_nearest_name():
             "worker_hosts",
             "a:1,b:1",
             (
-                "--worker_hosts=a:1,b:1 --job_name=: this version trains in one process; "
-                "start one worker, without the flags of a distributed job."
+                "--job_name is missing, and the flags name 2 worker_hosts and 0 ps_hosts: start a process for each of "
+                "them, with --job_name=worker or --job_name=ps and its --task_index."
             ),
         ),
         (

@@ -1,6 +1,7 @@
 """`batch_gradients`: steps of small batches that train as one of a large batch does."""
 
 import logging
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 import mox_core as mox
 from mox_core.engine.optimize import LEARNING_RATE_FACTORS
+from mox_core.engine.updates import meeting
 
 NUMBERS = np.random.default_rng(5)
 FEATURES = NUMBERS.normal(size=(64, 3)).astype(np.float32)
@@ -249,18 +251,16 @@ def test_options_that_cannot_be_are_refused_by_name(options, words):
 
 
 @pytest.mark.parametrize(
-    ("workers", "sync", "warned"),
-    [("", True, False), ("a:1", True, False), ("a:1,b:1", True, True), ("a:1,b:1", False, False)],
+    ("workers", "together", "warned"),
+    [(1, True, False), (1, False, False), (2, True, True), (2, False, False)],
 )
-def test_only_workers_that_step_together_are_warned_and_once(workers, sync, warned):
+def test_only_workers_that_step_together_are_warned_and_once(workers, together, warned):
     said = []
     handler = logging.Handler()
     handler.emit = lambda record: said.append(f"{record.levelname}:{record.name}:{record.getMessage()}")
-    mox.set_flag("worker_hosts", workers)
-    mox.set_flag("sync_replicas", sync)
     tf.get_logger().addHandler(handler)
     try:
-        with tf.Graph().as_default():
+        with tf.Graph().as_default(), meeting(SimpleNamespace(number=workers, together=together)):
             for name in ("batch_gradients", "easgd", "batch_gradients"):
                 mox.get_optimizer_wrapper_fn(name, tf.compat.v1.train.GradientDescentOptimizer(0.1))()
     finally:

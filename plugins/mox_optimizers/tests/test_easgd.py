@@ -1,11 +1,14 @@
 """`easgd`: elastic averaging, against algorithm 1 of its paper (arXiv 1412.6651) in NumPy."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from mox_core.engine.updates import meeting
 
 TARGETS = np.random.default_rng(2).normal(size=(16, 3)).astype(np.float32)
 START = np.array([1.5, -0.7, 2.0])
@@ -88,9 +91,8 @@ def test_the_paper_gives_what_is_not_given(tmp_path):
 
 
 def test_on_p_workers_the_moving_rate_is_a_pth_of_that_on_one():
-    mox.set_flag("worker_hosts", "a:1,b:1,c:1")
-    mox.set_flag("sync_replicas", value=False)
-    optimizer = easgd(mox.get_optimizer_fn("sgd", 0.2))()
+    with meeting(SimpleNamespace(number=3, together=False)):
+        optimizer = easgd(mox.get_optimizer_fn("sgd", 0.2))()
     assert optimizer.moving_rate == pytest.approx(0.3)
 
 

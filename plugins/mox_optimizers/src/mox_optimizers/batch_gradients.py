@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
-from mox_core.engine.updates import OptimizerWrapper, apply_if, slot, state_variable
+from mox_core.engine.updates import (
+    OptimizerWrapper,
+    apply_if,
+    independent_workers,
+    slot,
+    state_variable,
+    sum_over_workers,
+)
 from mox_core.errors import UsageError
 from mox_optimizers import checks
 from mox_optimizers.asynchronous import warn_if_synchronous
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     Gradient = tf.Tensor | tf.IndexedSlices
     Pairs = Iterable[tuple[tf.Tensor, tf.Variable]]
@@ -31,8 +38,8 @@ def batch_gradients(optimizer: Any, *, num_batches: int = 8, sync_on_apply: bool
     Args:
         optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
         num_batches: steps in a period; 1 gives the optimizer itself.
-        sync_on_apply: whether workers that step on their own (`--sync_replicas=False`) wait for each other where they
-            apply their gradients. A single worker has none to wait for.
+        sync_on_apply: whether workers that step on their own (`--sync_replicas=False` without `--ps_hosts`) wait for
+            each other where they apply their gradients, and apply the mean of all: the only time they communicate.
 
     Raises:
         UsageError: if an option is none that is allowed.
@@ -43,15 +50,16 @@ def batch_gradients(optimizer: Any, *, num_batches: int = 8, sync_on_apply: bool
     if num_batches == 1:
         return optimizer
     warn_if_synchronous()
-    return BatchGradients(optimizer, num_batches)
+    return BatchGradients(optimizer, num_batches, sync_on_apply=sync_on_apply)
 
 
 class BatchGradients(OptimizerWrapper):
     """An optimizer that waits until it has the gradients of a period."""
 
-    def __init__(self, optimizer: Any, num_batches: int) -> None:
+    def __init__(self, optimizer: Any, num_batches: int, *, sync_on_apply: bool) -> None:
         super().__init__(optimizer)
         self._num_batches = num_batches
+        self.averages_workers = sync_on_apply
 
     def apply_gradients(self, grads_and_vars: Pairs) -> None:
         """Adds the gradients of one step to the others, and applies them where they are enough."""
@@ -77,7 +85,10 @@ class _ApplyMeans(OptimizerWrapper):
 
     def apply_gradients(self, grads_and_vars: Pairs) -> None:
         del grads_and_vars  # those of the last step, which are in the sums
-        self.optimizer.apply_gradients([(each.mean(self._count), each.variable) for each in self._sums])
+        totals = sum_over_workers([tensor for each in self._sums for tensor in each.tensors()])
+        count, remaining = self._count * independent_workers(), iter(totals)
+        means = [(each.mean(remaining, count), each.variable) for each in self._sums]
+        self.optimizer.apply_gradients(means)
         for each in self._sums:
             each.empty()
 
@@ -113,12 +124,19 @@ class _Sum:
         self._total.scatter_add(tf.IndexedSlices(tf.cast(gradient.values, self._dtype), indices))
         self._rows.scatter_update(tf.IndexedSlices(tf.ones_like(indices, tf.bool), indices))
 
-    def mean(self, count: tf.Tensor) -> Gradient:
-        gradient, count = self.gradient, tf.cast(count, self._dtype)
+    def tensors(self) -> list[tf.Tensor]:
+        """The sum, and of sparse gradients how often each row had one."""
+        rows = [tf.cast(self._rows, self._dtype)] if isinstance(self.gradient, tf.IndexedSlices) else []
+        return [self._total.read_value(), *rows]
+
+    def mean(self, totals: Iterator[tf.Tensor], count: tf.Tensor) -> Gradient:
+        """The mean gradient, of `tensors` added up over workers."""
+        gradient, total = self.gradient, next(totals)
+        count = tf.cast(count, self._dtype)
         if not isinstance(gradient, tf.IndexedSlices):
-            return tf.cast(self._total / count, gradient.dtype)
-        indices = tf.cast(tf.where(self._rows)[:, 0], gradient.indices.dtype)
-        means = tf.cast(tf.gather(self._total, indices) / count, gradient.dtype)
+            return tf.cast(total / count, gradient.dtype)
+        indices = tf.cast(tf.where(next(totals) > 0)[:, 0], gradient.indices.dtype)
+        means = tf.cast(tf.gather(total, indices) / count, gradient.dtype)
         return tf.IndexedSlices(means, indices, dense_shape=gradient.dense_shape)
 
     def empty(self) -> None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
-from mox_core.engine.updates import OptimizerWrapper, slot, state_variable
+from mox_core.engine.updates import OptimizerWrapper, independent_workers, slot, state_variable, sum_over_workers
 from mox_core.errors import UsageError
 from mox_optimizers import checks
-from mox_optimizers.asynchronous import num_workers, warn_if_synchronous
+from mox_optimizers.asynchronous import warn_if_synchronous
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,9 +25,11 @@ def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_per
 
         x, c = x - moving_rate * (x - c), c + moving_rate * (x - c)
 
-    It is meant for several workers that step on their own (`--sync_replicas=False`): the center then holds what they
-    have in common. On one worker it is the same algorithm with p = 1, in which the center is an average over time. The
-    center of a variable is the slot `<variable>/easgd_center`, and begins at the variable's value.
+    On p workers that step on their own (`--sync_replicas=False` without `--ps_hosts`) the center moves by the sum of
+    what it takes from each, and that is the only time they communicate: the center holds what they have in common, and
+    every worker keeps a copy of it. On one worker it is the same algorithm with p = 1, in which the center is an
+    average over time. The center of a variable is the slot `<variable>/easgd_center`, and begins at the variable's
+    value.
 
     Args:
         optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
@@ -37,7 +39,7 @@ def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_per
     Raises:
         UsageError: if an option is none that is allowed.
     """
-    rate = _BETA / num_workers() if moving_rate is None else moving_rate
+    rate = _BETA / independent_workers() if moving_rate is None else moving_rate
     if not checks.is_number(rate) or not 0 < rate < 1:
         raise UsageError(f"easgd: moving_rate is {moving_rate!r}; it must be a number above 0 and below 1.")
     period = checks.count("easgd: communication_period", communication_period)
@@ -51,6 +53,8 @@ class ElasticAveraging(OptimizerWrapper):
     Attributes:
         moving_rate: how far in one communication, as a part of the distance.
     """
+
+    averages_workers = True
 
     def __init__(self, optimizer: Any, moving_rate: float, communication_period: int) -> None:
         super().__init__(optimizer)
@@ -77,12 +81,14 @@ class ElasticAveraging(OptimizerWrapper):
         self, variables: Sequence[tf.Variable], centers: Sequence[tf.Variable], *, first: tf.Tensor
     ) -> None:
         """The one place where a worker meets the center."""
-        for variable, center in zip(variables, centers, strict=True):
-            # The first time also where the weights have come from a checkpoint that knows no center.
-            there = tf.where(first, variable, center)
-            difference = tf.cast(self.moving_rate, variable.dtype) * (variable - there)
-            variable.assign_sub(difference)
-            center.assign(there + difference)
+        # The first time also where the weights have come from a checkpoint that knows no center.
+        there = [tf.where(first, variable, center) for variable, center in zip(variables, centers, strict=True)]
+        pairs = zip(variables, there, strict=True)
+        differences = [tf.cast(self.moving_rate, variable.dtype) * (variable - place) for variable, place in pairs]
+        pulls = sum_over_workers(differences)
+        for variable, center, place, own, all_ in zip(variables, centers, there, differences, pulls, strict=True):
+            variable.assign_sub(own)
+            center.assign(place + all_)
 
 
 def _center(variable: tf.Variable) -> tf.Variable:
