@@ -25,10 +25,10 @@ def run_installed(tmp_path_factory):
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-index", "--no-deps"]
     subprocess.run([*pip, "--no-build-isolation", "--target", site, EXTENSION], check=True)
 
-    def run(*arguments):
+    def run(*arguments, cwd=site):
         environ = {**os.environ, "PYTHONPATH": str(site), "MOX_STRICT_PLUGINS": "1"}
         command = [sys.executable, *map(str, arguments)]
-        result = subprocess.run(command, env=environ, cwd=site, capture_output=True, text=True, check=False)
+        result = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 
@@ -102,6 +102,11 @@ def test_what_the_exporter_wrote_is_what_was_trained_and_is_right_by_numpy_alone
         np.testing.assert_array_equal(exported[name], checkpoint.get_tensor(name))
     # Chance is 0.33.
     assert float(re.search(r"by NumPy alone: (\d\.\d+)", printed)[1]) > 0.9
+
+
+def test_it_keeps_to_the_contracts_of_the_kit(run_installed):
+    printed = run_installed("-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "not slow", cwd=EXTENSION)
+    assert re.search(r"^\d+ passed, 2 deselected in ", printed, re.MULTILINE), printed
 
 
 def test_the_core_and_the_plugins_do_not_mention_it():
