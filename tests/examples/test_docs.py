@@ -189,7 +189,7 @@ def test_the_plugins_on_the_pages_of_the_hooks_run_together(install_fake, folder
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("documents", [[ROOT / "docs/plugins.md"]], ids=["plugins"])
+@pytest.mark.parametrize("documents", [[ROOT / "docs/plugins.md"], HOOK_PAGES], ids=["plugins", "hooks"])
 def test_the_plugins_of_a_document_pass_their_tests(documents, install_fake, tmp_path):
     files = files_of(documents)
     site = install(files, install_fake)
