@@ -26,7 +26,7 @@ copyright = "the mox authors"  # noqa: A001  (Sphinx's name)
 
 extensions = ["myst_parser"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**", "plugins/*/README.md", "benchmarks/*.md"]
+include_patterns = ["*.md", "docs/**", "plugins/*/README.md", "examples/*/README.md", "benchmarks/*.md"]
 exclude_patterns = [".*", "build", "dist"]
 myst_heading_anchors = 4
 templates_path = ["templates"]
@@ -42,7 +42,7 @@ html_additional_pages = {"index": "to_first_page.html"}
 NAVIGATION = {
     "Start": ["README", "docs/guide", "docs/manual", "docs/serving", "docs/errors"],
     "Come from elsewhere": ["docs/migrating", "docs/moxing-users"],
-    "Publish a plugin": ["docs/tutorial", "docs/plugins", "docs/hooks/index"],
+    "Publish a plugin": ["docs/tutorial", "docs/plugins", "docs/hooks/index", "examples/extension/README"],
     "Reference": ["docs/reference", "docs/architecture", "benchmarks/README", "CONTRIBUTING", "CHANGELOG"],
     "中文": ["docs/index.zh-CN", "README.zh-CN"],
 }
