@@ -210,13 +210,14 @@ def test_the_plugins_of_a_document_pass_their_tests(documents, install_fake, tmp
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_both_languages_of_the_readme_have_the_same_code_sections_and_links():
-    english, chinese = ROOT / "README.md", ROOT / "README.zh-CN.md"
+@pytest.mark.parametrize("page", ["README", "docs/index"])
+def test_both_languages_of_a_page_have_the_same_code_sections_and_links(page):
+    english, chinese = ROOT / f"{page}.md", ROOT / f"{page}.zh-CN.md"
     languages = {english.name, chinese.name}
 
     def outline(path):
         links = [target for target in re.findall(r"\]\(([^)]+)\)", prose(path)) if target not in languages]
-        return re.findall(r"^#+", prose(path), re.MULTILINE), links
+        return re.findall(r"^#+", prose(path), re.MULTILINE), [link.replace(".zh-CN.md", ".md") for link in links]
 
     code = [[(block.language, block.text, block.how) for block in blocks_of(path)] for path in (english, chinese)]
     assert code[0] == code[1]
