@@ -25,8 +25,9 @@ def main(arguments: list[str]) -> int:
         import pytest  # noqa: F401, PLC0415  (only those who write plugins have it)
     except ModuleNotFoundError as error:
         raise MoxError("mox check needs pytest, which is not installed: pip install pytest") from error
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails is told by the checks
     for plugin in loader.load_plugins(loader.find_distributions(), environ=os.environ).plugins:
-        if name in (plugin.name, plugin.module):
+        if name in (plugin.name, plugin.module, plugin.module.rpartition(".")[0]):
             for warning in plugin.warnings:
                 sys.stdout.write(f"plugin {plugin}, for its author: {warning}\n")
     from mox_core.testing.check import check  # noqa: PLC0415  (it needs pytest)
