@@ -1,8 +1,11 @@
 """What the tests of the engine share: a small problem whose training is worked out in NumPy, and what a run says."""
 
+import json
 import logging
 import subprocess
 import sys
+import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,6 +123,44 @@ def run_python():
         )
         assert done.returncode == 0, done.stderr[-3000:]
         return done
+
+    return run
+
+
+@pytest.fixture
+def run_job(tmp_path):
+    """Runs a program in each process of a job, and returns what they told, said and ended with."""
+
+    def run(program, *, workers=2, ps=0, replicas=1, folder=None, environ=None, **flags):
+        folder = folder or tmp_path / f"{workers}-{ps}-{replicas}"
+        folder.mkdir(exist_ok=True)
+        command = [
+            sys.executable,
+            Path(__file__).with_name("job.py"),
+            folder,
+            workers,
+            ps,
+            replicas,
+            textwrap.dedent(program),
+        ]
+        command += [f"{name}={value}" for name, value in flags.items()]
+        done = subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, timeout=300, check=False, env=environ
+        )
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture
+def told(run_job):
+    """Runs a job that must end well, and returns what its processes told."""
+
+    def run(program, **options):
+        result = run_job(program, **options)
+        assert set(result["codes"].values()) == {0}, "\n".join(log[-3000:] for log in result["logs"].values())
+        return result["told"]
 
     return run
 

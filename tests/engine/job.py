@@ -31,6 +31,7 @@ FEATURES = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)
 TARGETS = (FEATURES @ np.array([1.0, -2.0, 0.5]) + 0.25 + 0.1 * np.sin(np.arange(40))).astype(np.float32)
 
 folder, workers, ps, replicas = Path(sys.argv[1]), *map(int, sys.argv[2:5])
+job, index = "", 0  # of each process
 
 
 def input_fn(mode):
