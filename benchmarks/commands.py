@@ -3,7 +3,8 @@
     python benchmarks/commands.py [--plugins 10] [--rounds 20]
 
 The plugins are made for it in a folder on the path, as pip would install them, each with two dozen offers; mox-core is
-that of this Python. An empty process of Python takes turns with the command, to tell what the machine does.
+that of this Python. An empty process of Python takes turns with the command, to tell what the machine does: on a busy
+one, look at the CPU time.
 """
 
 from __future__ import annotations
@@ -45,11 +46,13 @@ def install(folder: Path, name: str) -> None:
     (info / "entry_points.txt").write_text(f"[mox]\n{name} = {name}.plugin\n", encoding="utf-8")
 
 
-def seconds(command: list[str], environ: dict[str, str]) -> float:
-    """Return how long a process takes."""
-    start = time.perf_counter()
+def seconds(command: list[str], environ: dict[str, str]) -> tuple[float, float]:
+    """Return how long a process takes, and how long a CPU works for it."""
+    start, before = time.perf_counter(), os.times()
     subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+    after = os.times()
+    worked = after.children_user - before.children_user + after.children_system - before.children_system
+    return time.perf_counter() - start, worked
 
 
 def installed() -> int:
@@ -72,13 +75,16 @@ def main() -> None:
             "python -c pass": [sys.executable, "-c", "pass"],
             f"mox plugins, {options.plugins} installed": [sys.executable, "-m", "mox_core.cli", "plugins"],
         }
-        measured: dict[str, list[float]] = {what: [] for what in commands}
+        measured: dict[str, list[tuple[float, float]]] = {what: [] for what in commands}
         for _ in range(options.rounds + 1):
             for what, command in commands.items():
                 measured[what].append(seconds(command, environ))
     for what, times in measured.items():
-        warm = times[1:]  # the first one compiles the modules
-        print(f"{what:30} median {statistics.median(warm):.3f} s, slowest {max(warm):.3f} s")
+        taken, worked = zip(*times[1:], strict=True)  # the first one compiles the modules
+        print(
+            f"{what:30} median {statistics.median(taken):.3f} s, slowest {max(taken):.3f} s, "
+            f"CPU time {statistics.median(worked):.3f} s"
+        )
 
 
 if __name__ == "__main__":
