@@ -37,14 +37,20 @@ class CsvHook(AggregativeSessionRunHook):
         self._path = Path(path)
         self._values = dict(values)
         self._every_n_steps = every_n_steps
+        self._first_step = 0  # until the session tells
 
     def begin(self) -> None:
         """Begin the file."""
         self._path.write_text(",".join(["step", *self._values]) + "\n", encoding="utf-8")
 
+    def after_create_session(self, session: Any, coord: Any) -> None:
+        """Learn at which step the run begins: one that is resumed keeps the schedule."""
+        del coord
+        self._first_step = int(session.run(tf.compat.v1.train.get_global_step(session.graph)))
+
     def next_step(self, step: int) -> int:
-        """Look at steps 0, n, 2 n, ... of the run."""
-        return -(-step // self._every_n_steps) * self._every_n_steps
+        """Look at the global steps 0, n, 2 n, ..."""
+        return step + -(self._first_step + step) % self._every_n_steps
 
     def before_run(self, run_context: Any) -> Any:
         """Ask for the values of the coming step."""
