@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 import griffe
@@ -47,9 +48,9 @@ def attributes_of(kind: type) -> Mapping[str, str]:
     return found
 
 
-def as_markdown(described: object) -> str:
-    """A whole docstring."""
-    return "\n\n".join(_section(each) for each in sections(described))
+def as_markdown(described: object, *, leave_out: str = "") -> str:
+    """A whole docstring, without the section of a title."""
+    return "\n\n".join(_section(each) for each in sections(described) if each.title != leave_out)
 
 
 def signature_of(name: str, described: Any) -> str:
@@ -81,7 +82,8 @@ def _section(section: griffe.DocstringSection) -> str:
 
 
 def _fenced(code: re.Match[str]) -> str:
-    return f"\n```python\n{inspect.cleandoc(code[0])}\n```"
+    lines = textwrap.dedent(code[0]).strip("\n")
+    return f"\n```python\n{lines}\n```"
 
 
 def _name(each: Any) -> str:

@@ -24,7 +24,6 @@ END = "\n<!-- The end of what docs/site/hook_pages.py writes. -->"
 
 def main() -> None:
     """Write all pages anew."""
-    PAGES.mkdir(exist_ok=True)
     for hook in hookspecs.OFFERS:
         path = PAGES / f"{hook}.md"
         path.write_text(page_of(hook, path.read_text("utf-8") if path.exists() else END), "utf-8")
@@ -40,7 +39,7 @@ def _generated(hook: str) -> Iterator[str]:
     spec, kinds = getattr(hookspecs, hook), [hookspecs.OFFERS[hook], *_metas(hookspecs.OFFERS[hook])]
     yield f"# {hook}"
     yield ""
-    yield docstrings.text_of(spec)
+    yield docstrings.as_markdown(spec, leave_out="Example")
     yield ""
     yield "<!-- not run: it shows the form; the plugin that it names is not there -->"
     names = sorted(["hookimpl", *(kind.__name__ for kind in kinds)])
