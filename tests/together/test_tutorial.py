@@ -39,23 +39,26 @@ def documents():
 
 
 @pytest.fixture
-def environ(wheel_of):
-    """No setting of Python, mox or an environment, and `pip install mox-core` installs the wheel of dist/."""
-    wheel = wheel_of(ROOT / "pyproject.toml")
-    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MOX_", "VIRTUAL_ENV"))}
-    programs = os.environ["PATH"].split(os.pathsep)
-    # Without mox's own environment, whose `mox` and `pytest` would stand in for those that the page forgets to install.
-    own = {str(Path(sys.executable).parent), str(Path(sys.prefix) / "bin")}
-    # Gigabytes: pytest's own tmp_path would keep those of the last three runs.
+def folder():
+    """An empty folder; it gets gigabytes, of which pytest's own tmp_path would keep those of the last three runs."""
     with tempfile.TemporaryDirectory(prefix="mox-tutorial-") as folder:
-        bin_folder = Path(folder, "bin")
-        bin_folder.mkdir()
-        (bin_folder / "python").symlink_to(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
-        constraints = Path(folder, "constraints.txt")
-        pinned = (ROOT / "constraints.txt").read_text("utf-8")
-        constraints.write_text(f"{pinned}mox-core @ {wheel.as_uri()}\n", "utf-8")
-        path = os.pathsep.join([str(bin_folder), *(each for each in programs if each not in own)])
-        yield {**environ, "PATH": path, "PIP_CONSTRAINT": str(constraints), "HOME": folder}
+        yield Path(folder)
+
+
+@pytest.fixture
+def environ(wheel_of, folder):
+    """No setting of Python, mox or an environment, and `pip install mox-core` installs the wheel of dist/."""
+    environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MOX_", "VIRTUAL_ENV"))}
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info.minor}")
+    # Without the environment of the tests, whose programs would stand in for those that the page forgets to install.
+    programs = [path for path in os.environ["PATH"].split(os.pathsep) if Path(path) != Path(sys.prefix) / "bin"]
+    constraints = folder / "constraints.txt"
+    mox = f"mox-core @ {wheel_of(ROOT / 'pyproject.toml').as_uri()}\n"
+    constraints.write_text((ROOT / "constraints.txt").read_text("utf-8") + mox, "utf-8")
+    path = os.pathsep.join([str(folder / "bin"), *programs])
+    # Most of TensorFlow is never imported: compiling it would take longer than all the rest.
+    return {**environ, "PATH": path, "PIP_CONSTRAINT": str(constraints), "PIP_NO_COMPILE": "1"}
 
 
 def script_of(blocks, out):
@@ -76,23 +79,23 @@ def script_of(blocks, out):
             yield shlex.join(["python", "-c", CHANGE, file[1], old, new])
 
 
-def test_the_tutorial_followed_to_the_letter_ends_with_a_wheel_that_trains(documents, environ, tmp_path):
+def test_the_tutorial_followed_to_the_letter_ends_with_a_wheel_that_trains(documents, environ, folder):
     blocks = documents["blocks_of"](TUTORIAL)
-    (tmp_path / "printed").mkdir()
-    script = tmp_path / "tutorial.sh"
-    script.write_text("\n".join(script_of(blocks, tmp_path / "printed")), "utf-8")
-    folder = tmp_path / "home"
-    folder.mkdir()
-    run = subprocess.run(["/bin/bash", script], cwd=folder, env=environ, capture_output=True, text=True, check=False)
-    printed = {int(path.name): path.read_text("utf-8") for path in (tmp_path / "printed").iterdir()}
+    out, home = folder / "printed", folder / "home"
+    out.mkdir()
+    home.mkdir()
+    (folder / "tutorial.sh").write_text("\n".join(script_of(blocks, out)), "utf-8")
+    shell = ["/bin/bash", folder / "tutorial.sh"]
+    run = subprocess.run(shell, cwd=home, env=environ, capture_output=True, text=True, check=False)
+    printed = {int(path.name): path.read_text("utf-8") for path in out.iterdir()}
     assert run.returncode == 0, f"{run.stdout}{run.stderr}\nline {max(printed)} printed:\n{printed[max(printed)]}"
 
     for block, behind in itertools.pairwise(blocks):
         if block.language == "sh" and block.how in {"prints", "raises"}:
             said = printed[block.line]
             assert documents["is_like"](said, behind.text), f"line {block.line} printed:\n{said}\nnot:\n{behind.text}"
-    (wheel,) = folder.glob("mox-mynet/dist/*")
+    (wheel,) = home.glob("mox-mynet/dist/*")
     assert wheel.name == "mox_mynet-0.1.0-py3-none-any.whl"
-    installed = [*folder.glob("mox-env/lib/python3.*/site-packages/mox_mynet/network.py")]
-    assert "(16, 32, 64, 128)" in installed[0].read_text("utf-8")  # the wheel is installed, with the change
-    assert (folder / "mynet_run" / "checkpoint").exists()
+    (installed,) = home.glob("mox-env/lib/python3.*/site-packages/mox_mynet/network.py")
+    assert "(16, 32, 64, 128)" in installed.read_text("utf-8")  # it is the wheel, with the change, that has trained
+    assert (home / "mynet_run" / "checkpoint").exists()
