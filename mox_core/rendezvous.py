@@ -106,6 +106,8 @@ def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.basicConfig()  # nothing else sets up a log in this process
+    _LOGGER.setLevel(logging.INFO)
     why = "workers that step together share no weights" if cluster.synchronous else "the workers need none"
     if not cluster.several:
         why = "one worker has all weights itself"
