@@ -26,11 +26,6 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
-RUN = [
-    path
-    for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
-    if re.search(r"^```python\n(?!# \S+\.py\n)", path.read_text("utf-8"), re.MULTILINE)
-]
 HOOK_PAGES = sorted(ROOT.glob("docs/hooks/mox_*.md"))
 SMALL = {"SIZE": 32, "BATCH": 4, "STEPS": 4}
 
@@ -82,6 +77,13 @@ def file_of(block):
     """The path of the file that a block is, None where it is none."""
     found = re.match(r"# (\S+\.py)\n", block.text) if block.language == "python" else None
     return found and found[1]
+
+
+def is_run(block):
+    return block.language == "python" and block.how != "not run" and not file_of(block)
+
+
+RUN = [path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))] if any(map(is_run, blocks_of(path)))]
 
 
 def files_of(documents):
@@ -164,7 +166,7 @@ def steps_of(document, folder):
     """Write each block that is run as a script: (its path, how it is run, the document, what it is to say)."""
     blocks = blocks_of(document)
     for block, behind in zip(blocks, [*blocks[1:], None], strict=True):
-        if block.language != "python" or block.how == "not run" or file_of(block):
+        if not is_run(block):
             continue
         script = folder / f"{document.stem}_line_{block.line}.py"
         script.write_text("\n" * block.line + shrunk(block.text), "utf-8")  # lines have their numbers in the document
