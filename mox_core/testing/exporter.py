@@ -106,7 +106,8 @@ class ExporterContract:
             try:
                 self._target(model, directory)
             finally:
-                place.unlink(missing_ok=True)
+                place.unlink()
+                place.mkdir()  # as mox made it
 
         self._check_interrupted(tmp_path, self._trained(tmp_path_factory), export, "an error of the disk")
 
@@ -123,9 +124,9 @@ class ExporterContract:
 
         def make() -> _Trained:
             folder = folders.mktemp("exporter")
-            run(mox.ModeKeys.TRAIN, log_dir=folder, max_number_of_steps=_STEPS, optimizer_fn=_sgd)
+            _run(mox.ModeKeys.TRAIN, log_dir=folder, max_number_of_steps=_STEPS, optimizer_fn=_sgd)
             windows: list[Arrays] = []
-            run(mox.ModeKeys.PREDICT, checkpoint_path=folder, output_fn=windows.extend, output_every_n_steps=1)
+            _run(mox.ModeKeys.PREDICT, checkpoint_path=folder, output_fn=windows.extend, output_every_n_steps=1)
             outputs = {name: np.concatenate([step[name] for step in windows]) for name in windows[0]}
             return _Trained(folder, outputs)
 
@@ -133,7 +134,7 @@ class ExporterContract:
 
     def _loaded(self, folder: Path, trained: _Trained, count: int) -> Arrays:
         with working(f"exporting by {self._who}"):
-            path = run(
+            path = _run(
                 mox.ModeKeys.EVAL, checkpoint_path=trained.log_dir, log_dir=folder, export_model=self.exporter
             ).export_path
         given = {name: values[:count] for name, values in _INPUTS.items()}
@@ -144,20 +145,24 @@ class ExporterContract:
         self, folder: Path, trained: _Trained, export: Callable[[ExportedModel, str], None], what: str
     ) -> None:
         def run_it(exporter: Any) -> mox.RunResult:
-            return run(mox.ModeKeys.EVAL, checkpoint_path=trained.log_dir, log_dir=folder, export_model=exporter)
+            return _run(mox.ModeKeys.EVAL, checkpoint_path=trained.log_dir, log_dir=folder, export_model=exporter)
 
         self._target  # noqa: B018  (where it cannot be imported, that is what has failed)
-        outside = set(folder.parent.iterdir())
+        run_it(None)  # summaries of EVAL are there from now on
+        before = set(folder.iterdir())
         try:
             run_it(export)
-        except Exception:  # noqa: BLE001  (whatever the exporter makes of it)
-            left = [path.name for path in folder.iterdir() if path.name.isdecimal()] if folder.exists() else []
-            assert not left, f"{what} leaves the folder {left[0]} of {self._who}."
+        except Exception:  # noqa: BLE001, S110  (whatever the exporter makes of it)
+            pass
         else:
             raise AssertionError(
                 f"{self._who} passes over {what}, and a half model is exported: let what is raised go through."
             )
-        assert set(folder.parent.iterdir()) == outside, f"{what} leaves something of {self._who} beside its folder."
+        left = sorted(path.name for path in set(folder.iterdir()) - before)
+        assert not left, (
+            f"{self._who} leaves {', '.join(left)} in log_dir after {what}: write into the folder that you are given, "
+            "and nowhere else."
+        )
         with working(f"exporting by {self._who} after {what}"):
             path = run_it(self.exporter).export_path
         assert any(Path(str(path)).iterdir()), f"{self._who} writes nothing into the folder that it is given."
@@ -180,7 +185,7 @@ class _InterruptedExportError(Exception):
     """What the model's function raises in the place of an answer."""
 
 
-def run(mode: str, **options: Any) -> mox.RunResult:
+def _run(mode: str, **options: Any) -> mox.RunResult:
     """Runs the model that is exported."""
     with seed(1):
         return mox.run(input_fn=_input_fn, model_fn=_model_fn, run_mode=mode, batch_size=_BATCH, **options)

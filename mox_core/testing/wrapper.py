@@ -66,6 +66,8 @@ class OptimizerWrapperContract:
 
     def test_it_refuses_bad_options_by_name(self) -> None:
         """Each value of `bad_options` is an error with the name of its option."""
+        if not self.bad_options:
+            pytest.skip("no `bad_options` are given")
         for name, value in self.bad_options.items():
             updates.check_refused(updates.with_options(self._asked("tf1"), {name: value}), self._who("tf1"), name)
 

@@ -1,0 +1,242 @@
+"""What `mox check` runs: the contracts of all that a plugin offers, with nothing written for it.
+
+A contract that needs the author's own code, the files of a data set for instance, is run as far as it goes; the rest is
+told.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+import pytest
+from attrs import define, field, frozen
+
+from mox_core import testing
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.errors import PluginError, UnknownNameError
+from mox_core.plugins import loader
+from mox_core.plugins.offers import (
+    ApiOffer,
+    AugmentationOffer,
+    DatasetOffer,
+    ExporterOffer,
+    NetworkOffer,
+    OptimizerOffer,
+    OptimizerWrapperOffer,
+    import_target,
+)
+from mox_core.session_hooks import AggregativeSessionRunHook
+from mox_core.testing import fixtures
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from mox_core.plugins.offers import Offer
+    from mox_core.plugins.registry import Plugin
+
+_BY_NAME: Final = {
+    NetworkOffer: ("NetworkContract", "network"),
+    AugmentationOffer: ("AugmentationContract", "augmentation"),
+    OptimizerOffer: ("OptimizerContract", "optimizer"),
+    OptimizerWrapperOffer: ("OptimizerWrapperContract", "wrapper"),
+    ExporterOffer: ("ExporterContract", "exporter"),
+}
+"""For each kind of offer that can be checked by its name: the contract, and the attribute that the name is for."""
+
+_MODULE: Final = "from mox_core.testing import check\n\nglobals().update(check.given)\n"
+_FRAMES: Final = 4
+
+given: dict[str, type] = {}
+"""The classes of tests that the module of the present check holds."""
+
+
+def check(plugin_name_or_module: str) -> int:
+    """Checks all that a plugin offers, and prints what holds, what does not, and what needs a test of its own.
+
+    Args:
+        plugin_name_or_module: the name of its entry point, or its module: 'mox_mynet.plugin'.
+
+    Returns:
+        0, or 1 where a check has failed.
+
+    Raises:
+        UnknownNameError: if no such plugin is installed.
+    """
+    plugin = _find(plugin_name_or_module)
+    contracts, unwritten = _contracts_of(plugin)
+    listener = _Listener(contracts)
+    _run_tests(contracts, listener)
+    for line in unwritten:
+        sys.stdout.write(f"needs a test of its own: {line}\n")
+    counts = listener.counts
+    sys.stdout.write(f"{counts['passed']} checks hold, {counts['failed']} fail, {counts['skipped']} were not run.\n")
+    return 1 if counts["failed"] else 0
+
+
+def _find(asked: str) -> Plugin:
+    """Returns a plugin, broken or not."""
+    plugins = loader.load_plugins(loader.find_distributions(), environ=os.environ).plugins
+    for plugin in plugins:
+        if asked in (plugin.name, plugin.module, plugin.module.rpartition(".")[0]):
+            return plugin
+    known = [plugin.name for plugin in plugins]
+    lines = [
+        f"no plugin is called {asked!r}, and none has such a module.",
+        did_you_mean(nearest(asked, [*known, *(plugin.module for plugin in plugins)])),
+        f"Installed: {', '.join(known) or 'none'}.",
+        "A plugin is installed by `pip install -e .` where its pyproject.toml has [project.entry-points.mox].",
+    ]
+    raise UnknownNameError("\n".join(filter(None, lines)))
+
+
+@frozen
+class _Contract:
+    """A class of tests.
+
+    Attributes:
+        label: what it is about.
+        tests: the class.
+    """
+
+    label: str
+    tests: type
+
+
+def _contracts_of(plugin: Plugin) -> tuple[list[_Contract], list[str]]:
+    """Returns the contracts that can be run, and what needs a test that somebody writes."""
+    own = type("TestPlugin", (testing.PluginContract,), {"plugin_name": plugin.name})
+    contracts, unwritten = [_Contract(f"plugin {plugin}", own)], []
+    for offer in plugin.offers:
+        try:
+            target = import_target(offer)
+        except PluginError:
+            continue  # told by the contract of the plugin
+        if why := _unwritten(offer, target):
+            unwritten.append(f"{offer.kind} {offer.name!r}: {why}")
+        elif (tests := _tests_of(offer, target, plugin)) is not None:
+            contracts.append(_Contract(f"{offer.kind} {offer.name!r}", tests))
+    return contracts, unwritten
+
+
+def _unwritten(offer: Offer, target: Any) -> str:
+    """Says what an author has to write before the offer can be checked; nothing where it can be."""
+    if isinstance(offer, DatasetOffer) or (isinstance(target, type) and hasattr(target, "get")):
+        return "it reads files, which DatasetContract.dataset makes."
+    if isinstance(target, type) and issubclass(target, AggregativeSessionRunHook):
+        needed = _required(target, ())
+        return f"HookContract.hook makes it; it needs {needed}." if needed else ""
+    standing = {OptimizerOffer: ("learning_rate",), OptimizerWrapperOffer: ("optimizer",)}
+    if type(offer) in (AugmentationOffer, *standing):
+        given_by_mox = ("run_mode", "output_height", "output_width") if isinstance(offer, AugmentationOffer) else ()
+        needed = _required(target, given_by_mox, len(standing.get(type(offer), ())))
+        return f"give `options` of its contract; it needs {needed}." if needed else ""
+    return ""
+
+
+def _required(target: Any, named: Sequence[str], positional: int = 0) -> str:
+    """Returns the arguments without a default that mox does not give."""
+    try:
+        parameters = list(inspect.signature(target).parameters.values())
+    except (TypeError, ValueError):  # what is written in C may tell nothing
+        return ""
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    lacking = [
+        each.name
+        for each in parameters[positional:]
+        if each.default is each.empty and each.kind not in variable and each.name not in named
+    ]
+    return ", ".join(lacking)
+
+
+def _tests_of(offer: Offer, target: Any, plugin: Plugin) -> type | None:
+    """Returns the contract of an offer with default attributes."""
+    if type(offer) in _BY_NAME:
+        contract, attribute = _BY_NAME[type(offer)]
+        # As `plugin/name`: another plugin may offer the name, too.
+        attributes: dict[str, Any] = {attribute: f"{plugin.name}/{offer.name}"}
+        if isinstance(offer, ExporterOffer):
+            attributes["predict"] = _skip_predict
+        return type(f"Test{contract}", (getattr(testing, contract),), attributes)
+    if isinstance(offer, ApiOffer) and isinstance(target, type) and issubclass(target, AggregativeSessionRunHook):
+        return type("TestHookContract", (testing.HookContract,), {"hook": lambda _self: target()})
+    return None
+
+
+def _skip_predict(*_arguments: Any) -> NoReturn:
+    pytest.skip("needs a test of its own: ExporterContract.predict says how the format is loaded")
+
+
+def _run_tests(contracts: Sequence[_Contract], listener: _Listener) -> None:
+    """Runs classes of tests with pytest, in this process and apart from the tests of the folder around."""
+    given.clear()
+    given.update({f"Test{number}": contract.tests for number, contract in enumerate(contracts)})
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+        module = Path(folder, f"test_{Path(folder).name}.py")  # pytest imports no name twice in a process
+        module.write_text(_MODULE, encoding="utf-8")
+        options = ["--rootdir", folder, "-c", f"{folder}/pytest.ini", f"--basetemp={folder}/runs"]
+        apart = ["-p", "no:cacheprovider", "-p", "no:terminal", "-p", "no:warnings", "--import-mode=importlib"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # some of them need a terminal
+            patch.delenv("PYTEST_ADDOPTS", raising=False)
+            status = pytest.main([str(module), *options, *apart], plugins=[listener, fixtures])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise PluginError(f"pytest ends with status {int(status)}, and not all checks were run.")
+
+
+@define
+class _Listener:
+    """Prints what becomes of each check, as soon as it is known."""
+
+    _contracts: Sequence[_Contract]
+    counts: dict[str, int] = field(factory=lambda: dict.fromkeys(("passed", "failed", "skipped"), 0))
+    _last: str = ""
+    _errors: dict[str, BaseException] = field(factory=dict)
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(self, call: Any) -> Generator[None, Any, Any]:
+        """Keeps what was raised, which a report holds as text only."""
+        report = yield
+        if report.failed:
+            self._errors[report.nodeid] = call.excinfo.value
+        return report
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Prints one check: its call, or whatever went wrong before or after."""
+        if report.when != "call" and report.outcome == "passed":
+            return
+        _, name, check_name = report.nodeid.split("::")
+        label = self._contracts[int(name.removeprefix("Test"))].label
+        if label != self._last:
+            sys.stdout.write(f"{label}\n")
+            self._last = label
+        self.counts[report.outcome] += 1
+        word = {"passed": "holds", "failed": "FAILS", "skipped": "not run"}[report.outcome]
+        sys.stdout.write(f"  {word:8} {_sentence(check_name)}\n")
+        for line in self._reasons(report):
+            sys.stdout.write(f"           {line}\n")
+        sys.stdout.flush()
+
+    def _reasons(self, report: pytest.TestReport) -> Iterator[str]:
+        if report.outcome == "skipped" and isinstance(report.longrepr, tuple):
+            yield str(report.longrepr[2]).removeprefix("Skipped: ")
+        error = self._errors.pop(report.nodeid, None)
+        if error is None:
+            return
+        text = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        yield from re.split(r"\nassert ", text, maxsplit=1)[0].splitlines()
+        if error.__cause__ is not None:
+            for part in traceback.format_tb(error.__cause__.__traceback__)[-_FRAMES:]:
+                yield from part.rstrip().splitlines()
+
+
+def _sentence(name: str) -> str:
+    words, bracket, case = name.removeprefix("test_").partition("[")
+    return words.replace("_", " ") + (f" ({case.rstrip(']')})" if bracket else "")
