@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core import rendezvous
+from mox_core import guard, rendezvous
 from mox_core.engine.typed import map_values
 from mox_core.errors import ClusterError, UsageError
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _SECONDS_TO_FIND_OUT = 20.0
 """So long is looked for the process that has gone, before an error names none."""
+
+_SECONDS_TO_CONNECT = 60.0
+"""So long may a process be unreachable after all have met, while TensorFlow starts in it."""
 
 _OF_LOST_PEERS = (
     tf.errors.UnavailableError,
@@ -209,7 +212,8 @@ def _strategy(cluster: Cluster) -> Any:
             spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc", num_accelerators={"GPU": _gpus()}
         )
         try:
-            _connected[cluster] = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+            with guard.ended_if_one_goes(cluster, _SECONDS_TO_CONNECT):
+                _connected[cluster] = tf.distribute.MultiWorkerMirroredStrategy(resolver)
         except RuntimeError as error:
             if "must be configured at program startup" not in str(error):
                 raise

@@ -161,3 +161,17 @@ def test_tensorflow_that_has_begun_to_compute_is_refused_with_the_way_out(run_jo
     result = run_job('tf.constant(1) + 1\ntrain("log")')
     for log in result["logs"].values():
         assert "UsageError: TensorFlow has begun to compute before mox.run" in log
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_before_tensorflow_has_connected_ends_the_others(run_job):
+    program = """
+        workers_ = mox_core.engine.workers
+        workers_._SECONDS_TO_CONNECT = 3
+        if index == 1:
+            workers_._strategy = lambda cluster: kill(signal.SIGKILL)
+        train("log")
+    """
+    result = run_job(program)
+    assert result["codes"] == {"worker-0": 137, "worker-1": 137}
+    assert "waits in vain for worker 1 at 127.0.0.1:" in result["logs"]["worker-0"]
