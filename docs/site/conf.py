@@ -42,7 +42,13 @@ html_additional_pages = {"index": "to_first_page.html"}
 NAVIGATION = {
     "Start": ["README", "docs/guide", "docs/manual", "docs/serving", "docs/errors"],
     "Come from elsewhere": ["docs/migrating", "docs/moxing-users"],
-    "Publish a plugin": ["docs/tutorial", "docs/plugins", "docs/hooks/index", "examples/extension/README"],
+    "Publish a plugin": [
+        "docs/tutorial",
+        "docs/plugins",
+        "docs/hooks/index",
+        "docs/testing-plugins",
+        "examples/extension/README",
+    ],
     "Reference": ["docs/reference", "docs/architecture", "benchmarks/README", "CONTRIBUTING", "CHANGELOG"],
     "中文": ["docs/index.zh-CN", "README.zh-CN"],
 }
