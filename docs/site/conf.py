@@ -52,15 +52,18 @@ NAVIGATION = {
     "Reference": ["docs/reference", "docs/architecture", "benchmarks/README", "CONTRIBUTING", "CHANGELOG"],
     "中文": ["docs/index.zh-CN", "README.zh-CN"],
 }
-"""What the side of each page lists; the plugins' READMEs come behind it."""
+"""What the side of each page lists. Other pages of docs/ and the plugins' READMEs come behind it."""
 
 
 def complete(_app: Sphinx, page: str, source: list[str]) -> None:
     """Add to a page what it lacks as a file: the tables of contents, and what docstrings say."""
     if page == root_doc:
+        named = {root_doc, *(name for names in NAVIGATION.values() for name in names)}
+        pages = [f"docs/{path.stem}" for path in sorted(ROOT.glob("docs/*.md"))]
         plugins = [f"plugins/{path.parent.name}/README" for path in sorted(ROOT.glob("plugins/*/README.md"))]
-        for caption, names in {**NAVIGATION, "Plugins": plugins}.items():
-            source[0] += _table_of_contents(caption, names)
+        more = {"More": [name for name in pages if name not in named], "Plugins": plugins}
+        for caption, names in {**NAVIGATION, **more}.items():
+            source[0] += _table_of_contents(caption, names) if names else ""
     elif page == "docs/hooks/index":
         hooks = [f"docs/hooks/{path.stem}" for path in sorted(ROOT.glob("docs/hooks/mox_*.md"))]
         source[0] += _table_of_contents("Hooks", hooks)
