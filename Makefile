@@ -16,7 +16,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports wheels docs bench check clean
+.PHONY: help venv demo test lint types imports wheels docs bench scaling check clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,9 @@ docs: $(STAMP) ## Build the site of the documents to build/site (with Python 3.1
 bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop; time mox plugins
 	@$(RUN) benchmarks/speed.py
 	@$(RUN) benchmarks/commands.py
+
+scaling: $(STAMP) ## Check the formula of docs/scaling.md with workers on this machine
+	@$(RUN) benchmarks/scaling.py
 
 check: test lint types imports wheels ## All that CI does
 
