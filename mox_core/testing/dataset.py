@@ -151,12 +151,12 @@ class DatasetContract:
     def _check_complete(self, keys: list[Key], what: str) -> None:
         twice = {key for key in keys if keys.count(key) > 1}
         assert not twice, (
-            f"{what} of {self._who} hold {_listed(twice)} more than once: one index is one sample, and the feature "
-            f"{self.key!r} must tell samples apart."
+            f"in {what} of {self._who}, {_listed(twice)} are there more than once: one index is one sample, and the "
+            f"feature {self.key!r} must tell samples apart."
         )
         assert len(keys) == self.num_samples, (
-            f"{what} of {self._who} hold {len(keys)} samples, and num_samples is {self.num_samples}: read each file, "
-            "and leave none out."
+            f"in {what} of {self._who} there are {len(keys)} samples, and num_samples is {self.num_samples}: read each "
+            "file, and leave none out."
         )
 
     def _shuffled(self, folder: Path, *, seed: int) -> list[Key]:

@@ -183,12 +183,12 @@ class Counting(Numbers):
         (
             Twice,
             ONCE,
-            "one epoch without shuffling of the data set of Contract hold (10,), (11,), (12,) more than once",
+            "in one epoch without shuffling of the data set of Contract, (10,), (11,), (12,) are there more than once",
         ),
         (InSomeOrder, ONCE, "without shuffling differs between two runs: sort the files"),
         (Once, EPOCHS, "two epochs of the data set of Contract hold 6 samples, and not each of 6 twice"),
         (Ending, EPOCHS, "ends after 12 samples with num_epochs=None, which means for ever"),
-        (Shareless, SHARES, "the shares of 2 workers of the data set of Contract hold "),
+        (Shareless, SHARES, "in the shares of 2 workers of the data set of Contract, "),
         (Unshuffled, SHUFFLING, "has the same order with other seeds: hand shuffle on to SampleSource"),
         (ShuffledByItself, SHUFFLING, "shuffles in another order with the same seed"),
         (OneOrder, SHUFFLING, "has the same order in each of 3 epochs: shuffle each anew"),
@@ -200,7 +200,7 @@ def test_what_is_wrong_is_found(caught, broken, check, words):
 
 
 def test_samples_that_are_left_out_are_found(caught):
-    caught(contract_of(Numbers, samples=7), ONCE, "hold 6 samples, and num_samples is 7: read each file")
+    caught(contract_of(Numbers, samples=7), ONCE, "there are 6 samples, and num_samples is 7: read each file")
 
 
 def test_a_contract_without_its_method_says_which(caught):

@@ -26,6 +26,8 @@ def test_the_classes_of_the_page_pass(tmp_path):
             "-p",
             "no:cacheprovider",
             "--strict-markers",
+            "-m",
+            "not slow",
             "--rootdir",
             tmp_path,
             tmp_path,

@@ -102,12 +102,6 @@ def test_a_good_optimizer_passes(install, run_check):
     run_check(Contract)
 
 
-@pytest.mark.slow
-def test_a_good_optimizer_trains_two_replicas_as_one(install, run_check):
-    install(OPTIMIZER)
-    run_check(Contract, TWO)
-
-
 @pytest.mark.parametrize(
     ("old", "new", "check", "words"),
     [
@@ -172,12 +166,6 @@ def test_options_that_no_other_process_can_be_given_are_told(install, caught):
 def test_a_good_wrapper_passes(install, run_check, inside):
     install(WRAPPER)
     run_check(WrapperContract, inside=inside)
-
-
-@pytest.mark.slow
-def test_a_good_wrapper_trains_two_replicas_as_one(install, run_check):
-    install(WRAPPER)
-    run_check(WrapperContract, TWO)
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,6 @@ class TestSmallImages(NetworkContract):
 
 
 @pytest.mark.slow
-class TestTwoLayerUnits(NetworkContract):
-    network = "resnet_v1_18"
-    num_classes = 1000
-    parameters = 11_689_512  # torchvision's resnet18
-    image_size = 33
-
-
-@pytest.mark.slow
 class TestBottleneckUnits(NetworkContract):
     network = "resnet_v1_50"
     num_classes = 1000
