@@ -92,12 +92,13 @@ class SampleSource:
     drop_remainder: bool = False
 
     def read(self) -> Features:
-        """Returns the features of one element as tensors, inside `input_fn`.
+        """Returns the features of one element as tensors, inside `input_fn`: in each call those of the same one.
 
         Raises:
             UsageError: outside `input_fn`.
         """
-        return current_trace().add_source(self)
+        trace = current_trace()
+        return trace.once(self, lambda: trace.add_source(self))
 
     @property
     def end(self) -> int | None:
@@ -213,6 +214,15 @@ class InputTrace:
     def __init__(self, graph: tf.Graph) -> None:
         self.graph = graph
         self.sources: list[tuple[Any, Features]] = []
+        self._read: list[tuple[object, Features]] = []
+
+    def once(self, owner: object, read: Callable[[], Features]) -> Features:
+        """Returns what a data set reads, which it may be asked for again and again: features of the same element."""
+        for known, features in self._read:
+            if known is owner:
+                return features
+        self._read.append((owner, read()))
+        return self._read[-1][1]
 
     def add_source(self, source: SampleSource) -> Features:
         """Returns placeholders for the features of one element of the source."""

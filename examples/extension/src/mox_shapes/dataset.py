@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from mox_core.engine.sources import SampleSource, current_trace
+from mox_core.authors import SampleSource
 from mox_core.errors import DataError, UsageError
 from mox_shapes.plugin import META
 
@@ -49,17 +49,14 @@ class Shapes:
             shuffle=shuffle,
             num_epochs=num_epochs,
         )
-        self._trace = None
-        self._features: dict[str, tf.Tensor] = {}
 
     def get(self, keys: Sequence[str]) -> list[tf.Tensor]:
         """Return features of one sample in the order of `keys`."""
-        if current_trace() is not self._trace:
-            self._trace, self._features = current_trace(), self._source.read()
+        features = self._source.read()
         for key in keys:
-            if key not in self._features:
-                raise UsageError(f"unknown key {key!r} of 'shapes'; it has {', '.join(self._features)}.")
-        return [self._features[key] for key in keys]
+            if key not in features:
+                raise UsageError(f"unknown key {key!r} of 'shapes'; it has {', '.join(features)}.")
+        return [features[key] for key in keys]
 
     def _fetch(self, index: tf.Tensor) -> dict[str, tf.Tensor]:
         return {

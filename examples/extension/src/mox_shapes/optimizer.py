@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.engine.updates import slot
+from mox_core.authors import slot
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.engine.updates import OptimizerWrapper, slot, state_variable
+from mox_core.authors import OptimizerWrapper, slot, state_variable
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from mox_datasets_raw.decoding import decode_image
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from mox_core.engine.sources import InputTrace
     from mox_datasets_raw.listing import ImageFiles
 
 Features = dict[str, tf.Tensor]
@@ -80,7 +79,6 @@ class RawImageDataset(abc.ABC):
     augmentation_fn: Callable[[tf.Tensor], Any] | None = field(default=None, validator=checks.is_function, kw_only=True)
     on_bad_image: str = field(default="skip", validator=checks.one_of("skip", "raise"), kw_only=True)
     _cache: FileCache | None = field(init=False, default=None)
-    _trace_and_features: tuple[InputTrace, Features] | None = field(init=False, default=None)
 
     @metadata.validator
     def _check_metadata(self, _attribute: object, value: object) -> None:
@@ -123,14 +121,12 @@ class RawImageDataset(abc.ABC):
                 known = f"{type(self).__name__} knows {', '.join(map(repr, _KEYS))}."
                 sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, _KEYS)), known]
                 raise UsageError(" ".join(filter(None, sentences)))
-        trace = current_trace()
-        if self._trace_and_features is None or self._trace_and_features[0] is not trace:
-            features = self.source().read()
-            self._trace_and_features = (
-                trace,
-                preprocessed(features, self.preprocess_fn) if self.preprocess_fn else features,
-            )
-        return [self._trace_and_features[1][key] for key in keys]
+        features = current_trace().once(self, self._read)
+        return [features[key] for key in keys]
+
+    def _read(self) -> Features:
+        features = self.source().read()
+        return preprocessed(features, self.preprocess_fn) if self.preprocess_fn else features
 
     def source(self) -> SampleSource:
         """Returns what the core reads: features by index, with 'image_buf' for 'image' where preprocess_fn is given."""

@@ -25,7 +25,7 @@ from mox_tfrecord.sources import Records, RecordSource, StreamSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mox_core.engine.sources import Features, InputTrace
+    from mox_core.engine.sources import Features
 
 _WHY_BAD = "damaged, or its content is not what features and handlers say"
 
@@ -151,7 +151,6 @@ class BaseTFRecordDataset(abc.ABC):
     _spec: dict[str, Any] = field(init=False)
     _found: Features = field(init=False, factory=dict)
     _lock: Any = field(init=False, factory=threading.RLock)
-    _trace_and_features: tuple[InputTrace, Features] | None = field(init=False, default=None)
 
     @metadata.validator
     def _check_metadata(self, _attribute: object, value: object) -> None:
@@ -194,10 +193,7 @@ class BaseTFRecordDataset(abc.ABC):
         name = type(self).__name__
         if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
             raise UsageError(f"{name}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
-        trace = current_trace()
-        if self._trace_and_features is None or self._trace_and_features[0] is not trace:
-            self._trace_and_features = trace, self._finished(self.source().read())
-        features = self._trace_and_features[1]
+        features = current_trace().once(self, lambda: self._finished(self.source().read()))
         for key in keys:
             if key not in features:
                 known = f"{name} knows {', '.join(map(repr, features))}."
