@@ -45,7 +45,6 @@ NAVIGATION = {
     "Publish a plugin": [
         "docs/tutorial",
         "docs/plugins",
-        "docs/testing-plugins",
         "docs/hooks/index",
         "docs/testing-plugins",
         "examples/extension/README",

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # A call lasts about this long at most, so that signals are answered and checkpoints saved in time.
 _SECONDS_A_CALL = 1.0
+# And at least so many times as long as many workers take to agree on it.
+_CALL_TO_AGREEMENT = 10
 
 
 @frozen(kw_only=True)
@@ -120,6 +122,7 @@ class Loop:
     _samples: int = field(default=0, init=False)
     _sums: dict[str, float] = field(init=False)
     _nan: str | None = field(default=None, init=False)
+    _seconds_to_agree: float = field(default=0.0, init=False)
     _last: dict[str, Any] | None = field(default=None, init=False)
     _seconds_a_step: float | None = field(default=None, init=False)
 
@@ -175,7 +178,9 @@ class Loop:
         own = _Call(stop=True) if stopped_by else self._wanted()
         if not self.training:
             return own
+        began = time.perf_counter()
         rows = self.peers.gather([own.stop, own.alone, own.steps, self._nan is not None])
+        self._seconds_to_agree = time.perf_counter() - began
         stop, alone, steps, nan = rows.T
         if nan.any():
             raise NanLossError(self._nan or f"a loss of worker {int(nan.argmax())} is not finite: see its log.")
@@ -216,7 +221,8 @@ class Loop:
         return self.hooks.run(step, self.first_global_step + step, record=step == self._recorded(step))
 
     def _affordable(self) -> int:
-        return 1 if self._seconds_a_step is None else max(1, int(_SECONDS_A_CALL / self._seconds_a_step))
+        seconds = max(_SECONDS_A_CALL, _CALL_TO_AGREEMENT * self._seconds_to_agree)
+        return 1 if self._seconds_a_step is None else max(1, int(seconds / self._seconds_a_step))
 
     def _account(self, outcome: Outcome, seconds: float) -> None:
         if self._done and outcome.steps:  # the first call also compiles

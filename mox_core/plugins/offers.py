@@ -67,6 +67,10 @@ def _check_count(meta: object, attribute: Attribute[int], value: object) -> None
         )
 
 
+def _as_dict(sizes: Mapping[str, int]) -> dict[str, int]:  # not `dict`, which type checkers cannot see through
+    return dict(sizes)
+
+
 def _check_sizes(_meta: object, attribute: Attribute[Any], sizes: Mapping[object, object]) -> None:
     for split, size in sizes.items():
         if not isinstance(split, str) or not isinstance(size, int) or isinstance(size, bool) or size < 0:
@@ -102,7 +106,7 @@ class DatasetMeta:
     """
 
     num_classes: int = field(validator=_check_count, metadata={"least": 0})
-    splits_to_sizes: Mapping[str, int] = field(converter=dict, validator=_check_sizes)
+    splits_to_sizes: Mapping[str, int] = field(converter=_as_dict, validator=_check_sizes)
 
 
 @frozen

@@ -30,6 +30,7 @@ def wheel_of():
 def run_clean(wheel_of):
     """Run a program of an environment outside the tree that holds the wheels of mox-core and mox-resnet only."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MOX_", "VIRTUAL_ENV"))}
+    environ["PIP_NO_COMPILE"] = "1"  # TensorFlow's modules are compiled when they are first imported
     wheels = [wheel_of(ROOT / "pyproject.toml"), wheel_of(ROOT / "plugins/mox_resnet/pyproject.toml")]
     # Gigabytes: pytest's own tmp_path would keep those of the last three runs.
     with tempfile.TemporaryDirectory(prefix="mox-wheels-") as folder:
