@@ -114,12 +114,11 @@ def _run(job: Job) -> RunResult:
         hooks,
         inputs,
         interrupts,
-        loop,
+        parameter_servers,
         place,
         replicator,
         saving,
         stages,
-        steps,
         summaries,
         workers,
     )
@@ -130,14 +129,15 @@ def _run(job: Job) -> RunResult:
         stack.enter_context(place.of(job.log_dir))
         if job.copies_on_cpu:
             replicator.split_cpu(job.num_copies)
+        servers = stack.enter_context(parameter_servers.of(job))
         peers = stack.enter_context(workers.met(job.cluster, job.session_timeout))
-        devices = replicator.on_devices(job.num_copies, peers, on_cpu=job.copies_on_cpu)
+        devices = servers or replicator.on_devices(job.num_copies, peers, on_cpu=job.copies_on_cpu)
         log_dir = job.log_dir if peers.index == 0 else None  # the chief alone writes
         found, resumed = stages.find_checkpoint(job, peers)
 
         batching = inputs.Batching(batch_size=job.batch_size, auto=job.auto_batch)
         seed = stages.seed(found if resumed else None, peers)
-        order = stages.order(seed, peers)
+        order = servers.order(seed) if servers else stages.order(seed, peers)
         pipeline = inputs.build(job.input_fn, job.run_mode, batching, order=order, copies=job.num_copies)
         stack.callback(pipeline.report.close)
 
@@ -161,9 +161,10 @@ def _run(job: Job) -> RunResult:
             stack.callback(best.close)
 
         watch = stack.enter_context(interrupts.watched())
-        opened = stack.enter_context(pipeline.open(state.positions.numpy().tolist()))
-        stepper = steps.Steps(graph, opened, peers)
-        result = loop.Loop(
+        opened = stack.enter_context(pipeline.open(state.own_positions()))
+        max_steps = stages.steps_to_do(job, first_step, resumed=resumed)
+        stepper, make_loop = stages.way_to_run(graph, pipeline, order, opened, state, max_steps)
+        result = make_loop(
             steps=stepper,
             hooks=hooks.HookRunner(
                 stages.hooks_of(job, graph), stepper, inter_mode.evaluate if inter_mode else None, best
@@ -171,7 +172,7 @@ def _run(job: Job) -> RunResult:
             observers=stages.observers(job, graph, writer, saver, first_step),
             interrupts=watch,
             first_global_step=first_step,
-            max_steps=stages.steps_to_do(job, first_step, resumed=resumed),
+            max_steps=max_steps,
             peers=peers,
             training=job.training,
         ).run()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core.engine.state import GLOBAL_STEP, OF_A_RUN, POSITIONS, SEED, RunState
+from mox_core.engine.state import GLOBAL_STEP, OF_A_RUN, POSITIONS, PROGRESS, SEED, RunState
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -159,7 +159,9 @@ def restore(
     # The step is no weight: what other programs wrote may do without it.
     missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
     unused = [
-        name for name in checkpoint.values if name not in wanted and name not in (POSITIONS, SEED, "save_counter")
+        name
+        for name in checkpoint.values
+        if name not in wanted and name not in (POSITIONS, PROGRESS, SEED, "save_counter")
     ]
     if other_shape:
         msg = (

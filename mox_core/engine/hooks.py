@@ -229,11 +229,22 @@ class HookRunner:
         wanted = [hook.next_step(step) for hook in self.hooks]
         return min((each for each in wanted if each is not None), default=None)
 
-    def run(self, step: int, global_step: int, *, record: bool) -> Outcome:
-        """Runs one step with the hooks that want it around it."""
-        present = [hook for hook in self.hooks if hook.next_step(step) == step]
+    def run(self, step: int, global_step: int, *, record: bool, since: int | None = None) -> Outcome:
+        """Runs one step with the hooks that want it around it.
+
+        Args:
+            step: the local step.
+            global_step: the global step with which it is run.
+            record: whether the step records summaries.
+            since: the first local step that hooks have not seen, where some were passed by; `step` if not given. A hook
+                is told the last one of these that it wants.
+        """
+        first = step if since is None else since
+        asking = [(hook, at) for hook in self.hooks if (at := _last_wanted(hook, first, step)) is not None]
+        present = [hook for hook, _ in asking]
         contexts = [
-            RunContext(self.session, step, global_step, hook, self.coordinator, self._inter_mode) for hook in present
+            RunContext(self.session, at, global_step + at - step, hook, self.coordinator, self._inter_mode)
+            for hook, at in asking
         ]
         graph = self._steps.graph
         feeds: dict[tf.Tensor, Any] = {}
@@ -260,6 +271,14 @@ class HookRunner:
         fed = {tensor.op.name for tensor in feeds}
         if names := [name for name in self._placeholders if name not in fed]:
             raise _nobody_feeds(names, self._steps.graph)
+
+
+def _last_wanted(hook: AggregativeSessionRunHook, first: int, last: int) -> int | None:
+    """Returns the last of some local steps that a hook wants to see, None where there is none."""
+    found = None
+    while (step := hook.next_step(first)) is not None and step <= last:
+        found, first = step, step + 1
+    return found
 
 
 def check_fed(graph: ModelGraph, hooks: Sequence[AggregativeSessionRunHook]) -> None:

@@ -100,6 +100,10 @@ class InputPipeline:
         by_mox: whether mox made the batches.
         stride: see `OpenInput`.
         report: the account of bad samples.
+        open_share: opens what another worker reads, where the start may be tensors, with an account of its own.
+        sources: what the positions are of.
+        graph: that of `input_fn`.
+        samples_in_element: how many samples of a source mox puts into an element.
     """
 
     mode: str
@@ -110,6 +114,10 @@ class InputPipeline:
     by_mox: bool
     stride: int | None
     report: SkipReport
+    open_share: Callable[[tuple[Any, ...], sources.Order, SkipReport], Dataset]
+    sources: tuple[Any, ...]
+    graph: tf.Graph
+    samples_in_element: int
     _open: Callable[[tuple[int, ...]], Dataset] = field(alias="open")
 
     @contextlib.contextmanager
@@ -161,8 +169,7 @@ def build(
         num_positions, stride = max(1, len(traced.sources)), None
         endless = all(source.end is None for source, _ in traced.sources)
 
-    @functools.lru_cache(maxsize=1)  # validation opens its input again and again, at the same place
-    def open_batches(start: tuple[int, ...]) -> Dataset:
+    def open_share(start: tuple[Any, ...], order: sources.Order, report: SkipReport) -> Dataset:
         # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
         whole = endless or mode == ModeKeys.TRAIN
         size = batching.batch_size if batching.by_mox else None
@@ -184,6 +191,10 @@ def build(
             batches = groups.grouped(batches, copies, counted=traced.is_dataset, whole=whole)
         return batches.prefetch(tf.data.AUTOTUNE)
 
+    @functools.lru_cache(maxsize=1)  # validation opens its input again and again, at the same place
+    def open_batches(start: tuple[int, ...]) -> Dataset:
+        return open_share(start, order, report)
+
     batches = open_batches((0,) * num_positions)
     fed = tuple(cast("Any", batches.element_spec) if traced.is_dataset else features_of(batches))
     return InputPipeline(
@@ -196,6 +207,10 @@ def build(
         stride=None if stride is None else stride * copies * order.workers,
         report=report,
         open=open_batches,
+        open_share=open_share,
+        sources=tuple(source for source, _ in traced.sources),
+        graph=traced.function.graph,
+        samples_in_element=(batching.batch_size or 1) if batching.by_mox else 1,
     )
 
 

@@ -238,8 +238,7 @@ def build(  # noqa: PLR0913  (all that a trace depends on)
                 with _current(graph):
                     losses, rate = train.apply([each.gradients for each in calls], losses, stored)
             if mode == ModeKeys.TRAIN:
-                state.step.assign_add(1)
-                state.positions.assign(positions)
+                state.advance(positions)
             values = values_of_step(calls, losses, rate, present, first_log=mode == ModeKeys.TRAIN and first_log)
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
         samples = tf.get_static_value(values["samples"])

@@ -134,6 +134,8 @@ class Training:
         """Makes an optimizer for each loss, with the learning rate that hooks want."""
         functions = self.optimizer_fns if len(self.optimizer_fns) == count else [*self.optimizer_fns] * count
         optimizers = [_make(optimizer_fn, self.state.store) for optimizer_fn in functions]
+        for optimizer in optimizers:
+            self.state.replicator.prepare(optimizer)
         if independent_workers() > 1:
             self._check_meeting(optimizers)
         if self._factors:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import tensorflow as tf
 from attrs import field, frozen
@@ -19,16 +19,38 @@ from mox_core.engine.workers import Alone
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    from mox_core.engine.checkpoint import Checkpoint
+    from mox_core.engine.parameter_servers import ParameterServers
+    from mox_core.engine.state import RunState
     from mox_core.engine.workers import Peers
 
     Pairs = list[tuple[Any, tf.Variable]]
     T = TypeVar("T")
+    Replicator: TypeAlias = "OneDevice | Mirrored | ParameterServers"
+
+
+class _OwnVariables:
+    """A model whose variables are where it is."""
+
+    notes_positions = True
+    """Whether a step of the model takes note of where the input stands."""
+
+    def place(self, name: str, known: Mapping[str, tf.Variable]) -> contextlib.AbstractContextManager[None]:
+        """Leaves it to TensorFlow where a variable is."""
+        del name, known
+        return contextlib.nullcontext()
+
+    def prepare(self, optimizer: Any) -> None:
+        """Leaves an optimizer as it is."""
+
+    def begin(self, state: RunState, resumed: Checkpoint | None) -> None:
+        """Has nothing more to make when a run begins."""
 
 
 @frozen
-class OneDevice:
+class OneDevice(_OwnVariables):
     """A model on the device that TensorFlow chooses.
 
     Attributes:
@@ -49,7 +71,7 @@ class OneDevice:
 
 
 @frozen
-class Mirrored:
+class Mirrored(_OwnVariables):
     """A model on several devices of this process, by a strategy of `tf.distribute`.
 
     Attributes:
@@ -90,9 +112,6 @@ class Mirrored:
         parts = self.strategy.experimental_local_results
         own = [(parts(gradient), parts(variable)) for gradient, variable in zip(reduced, variables, strict=True)]
         return [[(gradients[copy], copies[copy]) for gradients, copies in own] for copy in range(len(self.devices))]
-
-
-Replicator = OneDevice | Mirrored
 
 
 def _chosen(values: Sequence[Any]) -> Callable[[Any], Any]:

@@ -19,7 +19,7 @@ from attrs import define, field
 
 from mox_core.engine import checkpoint
 from mox_core.engine.checkpoint import BASENAME, exists, own_prefixes
-from mox_core.engine.state import OF_A_RUN, POSITIONS, SEED, RunState
+from mox_core.engine.state import GLOBAL_STEP, OF_A_RUN, SEED, RunState
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -56,14 +56,16 @@ class Saver:
         prefix = str(self.log_dir / f"{BASENAME}-{step}")
         if self.last_step != step or not exists(prefix):
             tf.get_logger().info("Saving checkpoints for %d into %s.", step, self.log_dir / BASENAME)
-            self._write(prefix)
+            self._write(prefix, step)
             self.last_step, self.last_time = step, time.monotonic()
         self._keep_newest(step)
         return prefix
 
-    def _write(self, prefix: str) -> None:
-        tensors = {name: variable.read_value() for name, variable in self.state.model_variables().items()}
-        tensors[POSITIONS] = self.state.positions.read_value()
+    def _write(self, prefix: str, step: int) -> None:
+        # The positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
+        tensors = self.state.input_positions()
+        tensors |= {name: variable.read_value() for name, variable in self.state.model_variables().items()}
+        tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
         names = sorted(tensors)
         place = self.log_dir / f"{_UNFINISHED}{os.getpid()}"

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
-import itertools
+import functools
 import threading
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from mox_core.engine.typed import no_autograph
 from mox_core.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
 
     from mox_core.engine.sources import Order, SampleSource
+    from mox_core.engine.typed import Dataset
+
+
+def _readable(source: SampleSource, order: Order, positions: range) -> Iterator[int]:
+    """Gives those of some positions whose samples can be read, one after another."""
+
+    @no_autograph
+    def read(position: tf.Tensor) -> tf.Tensor:
+        # In a graph, as in a run: Python code in the ops of a source is given other types outside of one.
+        with tf.control_dependencies(tf.nest.flatten(source.sample_at(position, order))):
+            return tf.identity(position)
+
+    with tf.init_scope():
+        places = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
+        for position in places.map(read).ignore_errors():
+            yield int(position)
 
 
 class SkipReport:
@@ -30,7 +49,19 @@ class SkipReport:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.names: dict[str, None] = {}
+        self._warned: set[str] = set()
         self.error: DataError | None = None
+
+    def tell(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
+        """Returns an op of the input that calls one of the methods below."""
+        return tf.numpy_function(function, values, tf.bool)
+
+    def tell_tail(
+        self, source: SampleSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Dataset
+    ) -> tf.Tensor:
+        """Returns an op that calls `tail`; `samples` are those of the positions, read anew."""
+        del samples
+        return self.tell(functools.partial(self.tail, source, order), [first, stop])
 
     def gaps(
         self, source: SampleSource, order: Order, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]
@@ -46,12 +77,27 @@ class SkipReport:
         """Takes note of what cannot be read at the end of the positions [first, stop), of which the last cannot."""
         self.raise_error()  # tf.data reads on behind an error, and may find nothing but errors
         positions = range(int(first), int(stop), order.workers)
-        missing = list(itertools.takewhile(lambda each: not self._can_be_read(source, order, each), positions[::-1]))
+        last_read = next(_readable(source, order, positions[::-1]), int(first) - 1)
+        missing = [position for position in positions if position > last_read]
         if len(missing) * order.workers >= source.num_samples:
-            self.nothing_read(source, order, missing[-1])
-        for each in reversed(missing):
+            self.nothing_read(source, order, missing[0])
+        for each in missing:
             self._note(source, source.name_at(each, order))
         return False
+
+    def look(self, source: SampleSource, order: Order, before: int, stop: int) -> int:
+        """Takes note of which samples of the positions [before, stop) cannot be read, and returns how many."""
+        positions = range(before, stop, order.workers)
+        missing = sorted({*positions} - {*_readable(source, order, positions)})
+        for each in missing:
+            self._note(source, source.name_at(each, order))
+        return len(missing)
+
+    def warn_once(self, about: str, text: str) -> None:
+        """Logs the first of several warnings about the same."""
+        if about not in self._warned:
+            self._warned.add(about)
+            tf.get_logger().warning(text)
 
     def nothing_read(self, source: SampleSource, order: Order, position: int) -> None:
         """Ends the run: of a whole epoch from a position on, no sample can be read."""
@@ -63,7 +109,7 @@ class SkipReport:
     def raise_error(self) -> None:
         """Raises the error that ended the input, if one did."""
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # not with all that has raised it before
 
     def close(self) -> None:
         """Says how many samples were left out."""
@@ -81,13 +127,4 @@ class SkipReport:
 
     def _fail(self, message: str) -> None:
         self.error = self.error or DataError(message)  # reading ahead goes on behind the first error
-        raise self.error
-
-    @staticmethod
-    def _can_be_read(source: SampleSource, order: Order, position: int) -> bool:
-        with tf.init_scope():
-            try:
-                source.fetch(source.index_at(tf.constant(position, tf.int64), order))
-            except Exception:  # noqa: BLE001 (Python code in the ops of a source raises what it likes)
-                return False
-        return True
+        raise self.error.with_traceback(None)

@@ -116,6 +116,10 @@ class SampleSource:
         last = tf.constant(self.num_samples - 1, tf.int64)
         return tf.random.experimental.index_shuffle(offset, key, last)  # type: ignore[attr-defined]  # not in the stubs
 
+    def sample_at(self, position: tf.Tensor, order: Order) -> Features:
+        """Returns the features of the sample that this worker reads at a position (int64 scalar)."""
+        return self.fetch(self.index_at(position, order))
+
     def name_at(self, position: int, order: Order) -> str:
         """Returns the name of the sample that this worker reads at a position, for messages."""
         with tf.init_scope():
@@ -189,7 +193,7 @@ class SampleSource:
             @no_autograph
             def look(is_read: Any) -> Any:
                 def tell() -> tf.Tensor:
-                    return tf.numpy_function(functools.partial(report.tail, self, order), [first, stop], tf.bool)
+                    return report.tell_tail(self, order, first, stop, samples)
 
                 return tf.cond(is_read, lambda: False, tell)  # never True: it adds no element
 
@@ -306,20 +310,18 @@ def watched(
         told = []
         for number, (source, after) in enumerate(zip(sources, afters, strict=False)):
             before = tf.concat([expected[number : number + 1], after[:-1]], 0)
-            tell = functools.partial(
-                tf.numpy_function, functools.partial(report.gaps, source, order), [before, after], tf.bool
-            )
+            tell = functools.partial(report.tell, functools.partial(report.gaps, source, order), [before, after])
             told.append(tf.cond(tf.reduce_all(after - order.workers == before), lambda: True, tell))
         with tf.control_dependencies(told):
             lasts = tf.stack([after[-1] for after in afters])
         return lasts, (lasts, rest)
 
-    return elements.scan(tf.constant(start, tf.int64), watch)
+    return elements.scan(tf.convert_to_tensor(start, tf.int64), watch)
 
 
 def share(dataset: Dataset, order: Order, start: int) -> Dataset:
     """Returns the elements of a dataset that this worker reads, from a position on."""
-    if order.workers > 1 and _reads_generator(dataset):
+    if order.workers > 1 and tf.executing_eagerly() and _reads_generator(dataset):
         tf.get_logger().warning(
             "the input comes from a Python generator (tf.data.Dataset.from_generator), which cannot be divided among "
             "%d workers: each of them reads all that its own generator gives. Let it give each worker other samples, "
@@ -327,7 +329,7 @@ def share(dataset: Dataset, order: Order, start: int) -> Dataset:
             order.workers,
         )
         return dataset.skip(start // order.workers) if start else dataset
-    rest = dataset.skip(start) if start else dataset
+    rest = dataset.skip(start) if tf.is_tensor(start) or start else dataset
     return rest.shard(order.workers, order.worker) if order.workers > 1 else rest
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mox_core.engine import (
+    asynchronous,
     checkpoint,
     export,
+    far_input,
     hooks,
     inputs,
     inter,
@@ -14,9 +16,11 @@ from mox_core.engine import (
     loop,
     modelgraph,
     optimize,
+    parameter_servers,
     randomness,
     saving,
     sources,
+    steps,
     summaries,
 )
 from mox_core.engine.replicator import OneDevice
@@ -123,7 +127,10 @@ def build_export(job: Job, pipeline: inputs.InputPipeline, state: RunState) -> m
 
 def check_end(job: Job, pipeline: inputs.InputPipeline, graph: modelgraph.ModelGraph) -> None:
     """Refuses a run that nothing would end, and one of workers that might not end together."""
-    if job.training and job.cluster and job.cluster.several and not (job.cluster.synchronous or pipeline.endless):
+    cluster = job.cluster if job.training else None
+    if cluster and cluster.serving:
+        far_input.check(pipeline, graph)
+    elif cluster and cluster.several and not (cluster.synchronous or pipeline.endless):
         raise UsageError(
             "--sync_replicas=False without --ps_hosts: workers on their own meet only where their optimizer wrapper "
             "says so, and one whose input ends would leave the others waiting. Let the input of TRAIN go on "
@@ -143,6 +150,7 @@ def begin(job: Job, found: checkpoint.Checkpoint | None, state: RunState, *, res
     if found is not None and peers.index == 0:
         _restore(job, found, state, resumed=resumed)
     state.share_chiefs_values()
+    state.replicator.begin(state, found if resumed else None)
 
 
 def _restore(job: Job, found: checkpoint.Checkpoint, state: RunState, *, resumed: bool) -> None:
@@ -186,6 +194,22 @@ def observers(
     if saver is not None:
         wanted.append(saving.PeriodicSaver(saver, job.save_model_steps, job.save_model_secs, first_step))
     return wanted
+
+
+def way_to_run(
+    graph: modelgraph.ModelGraph,
+    pipeline: inputs.InputPipeline,
+    order: sources.Order,
+    opened: inputs.OpenInput,
+    state: RunState,
+    limit: int | None,
+) -> tuple[steps.Steps, type[loop.Loop]]:
+    """Returns what runs steps, and the loop around it: of one process, and of those beside it that keep step."""
+    servers = state.replicator
+    if state.progress is None or not isinstance(servers, parameter_servers.ParameterServers):
+        return steps.Steps(graph, opened, servers.peers), loop.Loop
+    far = servers.workers(graph, pipeline, order, state, limit)
+    return asynchronous.ChiefSteps(graph, opened, servers.peers, workers=far), asynchronous.Loop
 
 
 def report(job: Job, result: loop.Result, state: RunState, writer: tf.summary.SummaryWriter | None) -> None:

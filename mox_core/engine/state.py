@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import tensorflow as tf
 
 from mox_core.did_you_mean import listed
-from mox_core.engine.replicator import OneDevice, Replicator
+from mox_core.engine.replicator import OneDevice
 from mox_core.engine.variables import VariableStore
 from mox_core.errors import UsageError
 
+if TYPE_CHECKING:
+    from mox_core.engine.replicator import Replicator
+
 GLOBAL_STEP = "global_step"
 POSITIONS = "mox/input_positions"
+PROGRESS = "mox/worker_positions"
 SEED = "mox/seed"
 SKIPPED_STEPS = "mox/skipped_steps"
 HOOKS = "hooks/"
@@ -28,16 +34,38 @@ class RunState:
         replicator: on which devices the model is.
         step: the global step, int64: how many steps the model has been trained.
         positions: where the input stands, int64, one number for each source.
+        progress: the same of each worker, [workers, sources], where they do not step together; else None.
     """
 
     def __init__(self, seed: int, num_positions: int, replicator: Replicator | None = None) -> None:
         self.seed = seed
         self.replicator = replicator or OneDevice()
-        self.store = VariableStore(seed)
-        self.step = tf.Variable(tf.constant(0, tf.int64), dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
+        self.progress: tf.Variable | None = None
+        self.store = VariableStore(seed, self.replicator)
+        with self.replicator.place(GLOBAL_STEP, {}):
+            self.step = tf.Variable(tf.constant(0, tf.int64), dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
         self.positions = tf.Variable(
             tf.zeros([num_positions], tf.int64), dtype=tf.int64, trainable=False, name=POSITIONS
         )
+
+    def advance(self, positions: tf.Tensor) -> None:
+        """Adds the ops that count a step to the graph that is being traced."""
+        self.step.assign_add(1)
+        if self.replicator.notes_positions:
+            self.positions.assign(positions)
+
+    def own_positions(self) -> list[int]:
+        """Where this worker begins to read."""
+        positions: list[int] = (self.positions if self.progress is None else self.progress[0]).numpy().tolist()
+        return positions
+
+    def input_positions(self) -> dict[str, tf.Tensor]:
+        """Where a run that goes on begins to read, by the names in a checkpoint."""
+        if self.progress is None:
+            return {POSITIONS: self.positions.read_value()}
+        # Where the slowest worker is, for as many workers as there will be; each its own place, for as many as now.
+        progress = self.progress.read_value()
+        return {POSITIONS: tf.reduce_min(progress, 0), PROGRESS: progress}
 
     def model_variables(self) -> dict[str, tf.Variable]:
         """The variables that every checkpoint of this model has, by name."""

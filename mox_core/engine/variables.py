@@ -18,6 +18,8 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from mox_core.engine.replicator import Replicator
+
 _RANDOM_STATE = "/seed_generator_state"
 """How Keras names what it draws random numbers from."""
 
@@ -44,8 +46,9 @@ class VariableStore:
         of_keras: whether Keras has asked for any.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, replicator: Replicator) -> None:
         self._seed = seed
+        self._replicator = replicator
         self.by_name: dict[str, tf.Variable] = {}
         self.of_keras = False
         self._copies: list[tuple[tf.Variable, tf.Variable]] = []
@@ -201,7 +204,12 @@ class VariableStore:
         if tf.is_tensor(value) and not isinstance(value, tf.Variable) and hasattr(value, "graph"):
             kwargs["initial_value"] = _evaluate(value, name, graph, constants)
         # Outside the trace, and with a seed made of the name: the value does not depend on what was created before.
-        with tf.init_scope(), tf.compat.v1.name_scope(None), randomness.seeded(f"{self._seed}/{name}"):
+        with (
+            tf.init_scope(),
+            tf.compat.v1.name_scope(None),
+            randomness.seeded(f"{self._seed}/{name}"),
+            self._replicator.place(name, self.by_name),
+        ):
             variable = next_creator(**{**kwargs, "name": name})
         setattr(variable, _IDENTITY, name)
         return variable

@@ -203,7 +203,7 @@ def met(cluster: Cluster | None, timeout: float) -> Iterator[Peers]:
     Raises:
         ClusterError: where a process is missing, or is lost.
     """
-    if cluster is None or not cluster.several:
+    if cluster is None or not cluster.several or cluster.serving:
         yield Alone()
         return
     with cluster.without_proxies():

@@ -160,6 +160,13 @@ class StreamSource(SampleSource):
     records: Records
     buffer_size: int
 
+    def sample_at(self, position: tf.Tensor, order: Order) -> Features:
+        """Returns the features of the record at a position, which is looked up by reading up to it."""
+        place = position + order.worker
+        epoch, offset = tf.math.floordiv(place, self.num_samples), tf.math.floormod(place, self.num_samples)
+        number, content = self._contents(epoch, order).skip(offset).take(1).get_single_element()
+        return self.fetch(number, content)
+
     def name_at(self, position: int, order: Order) -> str:
         """Returns the name of the record at a position, which is looked up by reading up to it."""
         epoch, offset = divmod(position + order.worker, self.num_samples)
@@ -195,7 +202,7 @@ class StreamSource(SampleSource):
                 told = tf.cond(
                     after - order.workers == expected,
                     lambda: True,
-                    lambda: tf.numpy_function(tell, [expected, after], tf.bool),
+                    lambda: report.tell(tell, [expected, after]),
                 )
                 with tf.control_dependencies([told]):
                     return tf.identity(after), (after, features)

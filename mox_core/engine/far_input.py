@@ -1,0 +1,150 @@
+"""The input of workers that run the chief's graphs: what cannot be sent to them, and samples that they cannot read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import tensorflow as tf
+
+from mox_core.engine.skipped import SkipReport
+from mox_core.engine.sources import Order, SampleSource
+from mox_core.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from mox_core.engine.inputs import InputPipeline
+    from mox_core.engine.modelgraph import ModelGraph
+    from mox_core.engine.typed import Dataset
+
+NOTHING_READ: Final = "none of the samples of a block can be read"
+_PYTHON_OPS: Final = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+
+
+class FarReport(SkipReport):
+    """Stands in the input of another worker for the account of bad samples: a function of this process is not there.
+
+    What is missing shows in the positions that the steps of the worker give back, see `hear`.
+    """
+
+    def tell(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
+        """Returns an op that tells nobody."""
+        del function, values
+        return tf.constant(False)
+
+    def tell_tail(
+        self, source: SampleSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Dataset
+    ) -> tf.Tensor:
+        """Returns an op that fails where no sample can be read: the input would go round for ever."""
+        del source, order, first, stop
+        some = samples.ignore_errors().take(1).map(lambda *_: True).concatenate(tf.data.Dataset.from_tensors(False))
+        with tf.control_dependencies([tf.debugging.Assert(some.take(1).get_single_element(), [NOTHING_READ])]):
+            return tf.constant(False)
+
+
+def check(pipeline: InputPipeline, graph: ModelGraph) -> None:
+    """Refuses Python functions in what other workers are to run.
+
+    Raises:
+        UsageError: with what to use instead.
+    """
+    outside = _datasets_from_outside(pipeline)
+    if _calls_python(pipeline.graph) or any(map(_reads_python, outside)):
+        raise UsageError(
+            "input_fn reads a Python generator or calls a Python function (from_generator, py_function, "
+            "numpy_function): with parameter servers, the other workers run the chief's graph, and have no Python of "
+            "their own. Read files by a data set of mox or by tf.data, and work on them with TensorFlow's ops; or let "
+            "the workers step together, without --sync_replicas=False: then each of them calls input_fn itself."
+        )
+    if outside:
+        raise UsageError(
+            "input_fn reads a tf.data.Dataset that was made outside of it, in the chief's memory: with parameter "
+            "servers, the other workers cannot look there. Make the dataset inside input_fn."
+        )
+    if any(outer.dtype == tf.resource for outer, _ in pipeline.graph.captures):
+        raise UsageError(
+            "input_fn uses a lookup table or a variable, which is in the chief's memory: with parameter servers, the "
+            "other workers cannot look there. Use a constant: tf.gather(tf.constant([...]), index), for instance."
+        )
+    if _calls_python(graph.graph):
+        raise UsageError(
+            "model_fn calls a Python function (py_function, numpy_function): with parameter servers, the other "
+            "workers run the chief's graph, and have no Python of their own. Use TensorFlow's ops, or a hook, which "
+            "runs on the chief."
+        )
+    _check_made_inside(pipeline, graph)
+
+
+def _check_made_inside(pipeline: InputPipeline, graph: ModelGraph) -> None:
+    """Refuses what the chief has and the other workers do not see, or what TensorFlow made before it knew them."""
+    inner: Any = graph.graph
+    for variable in inner.variables:
+        if "/job:ps/" not in variable.device:
+            raise UsageError(
+                f"model_fn uses {variable.name!r}, which was made outside of it, in the chief's memory: with parameter "
+                "servers, make variables and Keras models inside model_fn."
+            )
+    for name, traced in (("input_fn", pipeline.graph), ("model_fn", inner)):
+        if any("/job:localhost/" in outer.device for outer, _ in traced.captures):
+            raise UsageError(
+                f"{name} uses a tensor that was made before mox.run had connected TensorFlow to the other processes: "
+                f"make it inside {name}, or leave it a NumPy array."
+            )
+
+
+def _calls_python(graph: Any) -> bool:
+    return _has_python_op(graph.as_graph_def())
+
+
+def _datasets_from_outside(pipeline: InputPipeline) -> list[tf.Tensor]:
+    """Returns the datasets that `input_fn` has not made itself, as tensors."""
+    captured = [outer for outer, _ in pipeline.graph.captures if outer.dtype == tf.variant]
+    read = [getattr(source, "variant", None) for source in pipeline.sources]
+    return captured + [variant for variant in read if variant is not None and not hasattr(variant, "graph")]
+
+
+def _reads_python(variant: tf.Tensor) -> bool:
+    ignore = tf.data.experimental.ExternalStatePolicy.IGNORE.value
+    text = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=ignore)
+    return _has_python_op(tf.compat.v1.GraphDef.FromString(text.numpy()))
+
+
+def _has_python_op(graph_def: tf.compat.v1.GraphDef) -> bool:
+    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
+    return any(node.op in _PYTHON_OPS for node in nodes)
+
+
+def hear(result: Mapping[str, Any], pipeline: InputPipeline, order: Order) -> None:
+    """Names the samples that another worker has left out: those that the chief cannot read either.
+
+    Args:
+        result: of a call of steps on the worker.
+        pipeline: the input, as the chief has it.
+        order: that of the worker.
+
+    Raises:
+        DataError: where such a sample is to end the run.
+    """
+    for number, source in enumerate(pipeline.sources):
+        if not isinstance(source, SampleSource):
+            continue
+        for before, after in result["gaps"][:, :, number].tolist():
+            _hear_gap(source, order, before, after, pipeline)
+        if not result["more"] and source.end is not None:
+            pipeline.report.look(source, order, int(result["positions"][number]), source.end - order.worker)
+
+
+def _hear_gap(source: SampleSource, order: Order, before: int, after: int, pipeline: InputPipeline) -> None:
+    width = order.workers * pipeline.samples_in_element * (source.batch_size or 1)
+    unread = (after - before - width) // order.workers
+    if pipeline.report.look(source, order, before, after) >= unread:
+        return
+    text = (
+        f"worker {order.worker} has left out {unread} samples between {source.name_at(before, order)!r} and "
+        f"{source.name_at(after - order.workers, order)!r}, and the chief can read them. Each worker needs the same "
+        "files, under the same paths, and of formats that TensorFlow decodes: JPEG and PNG, not GIF, BMP and WebP, "
+        "which Python decodes."
+    )
+    if source.on_bad_sample == "raise":
+        raise DataError(text)
+    pipeline.report.warn_once(f"worker {order.worker}", text)
