@@ -271,8 +271,8 @@ class _Rendezvous:
             if line:
                 writer.write(self._line())
                 await writer.drain()
-        except (OSError, ValueError, asyncio.TimeoutError):
-            return
+        except (OSError, ValueError, asyncio.TimeoutError, asyncio.CancelledError):
+            return  # cancelled, as all were there: asyncio would print that as an error
         finally:
             await _closed(writer)
         peer = self._peers.get((line.job, line.index)) if line else None

@@ -358,3 +358,19 @@ def test_a_process_that_is_killed_while_it_waits_and_started_again_is_found(star
     for process in processes:
         assert process.communicate(timeout=LONG)[0].endswith("all 3 processes are there.\n")
         assert process.returncode == 0
+
+
+def test_sigterm_ends_a_ps_that_has_nothing_to_do():
+    job = members(2, 1)[-1]
+    program = f"""
+from mox_core import rendezvous
+from mox_core.cluster import Cluster
+
+rendezvous.leave_with_chief(Cluster(workers={job.workers}, ps={job.ps}, job="ps", index=0, synchronous=True), 0)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(LONG) == 0
+    assert "ps 0 at" in said
+    assert "has nothing to do, workers that step together share no weights: it leaves with worker 0." in said

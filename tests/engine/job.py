@@ -127,6 +127,15 @@ def _addresses(count):
     return addresses
 
 
+def _use_tf_config(flags):
+    """Puts the hosts into TF_CONFIG, as schedulers do, in the place of flags."""
+    cluster = {"worker": flags.pop("worker_hosts").split(","), "ps": flags.pop("ps_hosts").split(",")}
+    task = {"type": flags.pop("job_name"), "index": flags.pop("task_index")}
+    os.environ["TF_CONFIG"] = json.dumps(
+        {"cluster": {key: each for key, each in cluster.items() if each[0]}, "task": task}
+    )
+
+
 def _fork(name, number, flags):
     pid = os.fork()
     if pid:
@@ -136,6 +145,8 @@ def _fork(name, number, flags):
         out = os.open(folder / f"{name}-{number}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(out, 1)
         os.dup2(out, 2)
+        if by_tf_config:
+            _use_tf_config(flags)
         for flag, value in flags.items():
             mox.set_flag(flag, value)
         sys.argv[1:] = []
@@ -173,6 +184,7 @@ def _ended(processes):
 
 program = sys.argv[5]
 given = dict(each.split("=", 1) for each in sys.argv[6:])
+by_tf_config = given.pop("tf_config", "") == "1"
 hosts = _addresses(workers + ps)
 common = {"worker_hosts": ",".join(hosts[:workers]), "ps_hosts": ",".join(hosts[workers:])} if workers > 1 or ps else {}
 common |= {"num_gpus": replicas, "clone_on_cpu": replicas > 1, "sync_replicas": given.pop("sync", "1") == "1"}

@@ -30,15 +30,16 @@ def test_whatever_stops_one_worker_stops_all_at_the_same_step(run_job):
         asks = at_step(3, lambda context: index == 1 and context.request_stop())
         ends["hook"] = train("hook", model_fn=with_hooks(asks))
         ends["early"] = train("early", steps=10_000, model_fn=stopping, inter_mode=mox.ModeKeys.EVAL)
-        terminated = at_step(7, lambda context: index == 1 and kill(signal.SIGTERM))
-        ends["signal"] = train("signal", steps=1_000_000, model_fn=with_hooks(terminated))
+        for name, asked in (("signal", 1), ("chief", 0)):
+            terminated = at_step(7, lambda context: index == asked and kill(signal.SIGTERM))
+            ends[name] = train(name, steps=1_000_000, model_fn=with_hooks(terminated))
         try:
             train("nan", model_fn=nan)
         except mox.NanLossError as error:
             ends["nan"] = str(error)
         tell(**{name: end if name == "nan" else [end.global_step, end.stopped_by] for name, end in ends.items()})
     """
-    result = run_job(program)
+    result = run_job(program, tf_config=1)
     assert set(result["codes"].values()) == {0}, result["logs"]
     chief, other = result["told"]["worker-0"], result["told"]["worker-1"]
     assert chief == other
@@ -46,7 +47,7 @@ def test_whatever_stops_one_worker_stops_all_at_the_same_step(run_job):
     assert chief["input"] == [3, "end of input"]
     assert chief["hook"] == [4, "AtStep"]
     assert chief["early"][1] == "EarlyStoppingHook"
-    assert chief["signal"][1] == "SIGTERM"
+    assert chief["signal"][1] == chief["chief"][1] == "SIGTERM"
     assert chief["nan"].startswith("loss is nan at global step 5")
     log = result["logs"]["worker-0"]
     assert "WARNING:tensorflow:worker 1 ends the run: SIGTERM." in log
