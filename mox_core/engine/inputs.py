@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
     from mox_core.engine.typed import Dataset
 
+_NOT_SHARED = (
+    "the input comes from a Python generator (tf.data.Dataset.from_generator), which cannot be divided among workers: "
+    "each of them reads all that its own generator gives. Let it give each worker other samples, by "
+    "mox.get_flag('task_index'), or read files."
+)
 _DIFFERENT_SHAPES = ("Cannot batch tensors with different shapes", "Cannot add tensor to the batch")
 
 
@@ -104,6 +109,7 @@ class InputPipeline:
         sources: what the positions are of.
         graph: that of `input_fn`.
         samples_in_element: how many samples of a source mox puts into an element.
+        generated: whether a Python generator gives elements to several workers.
     """
 
     mode: str
@@ -118,12 +124,15 @@ class InputPipeline:
     sources: tuple[Any, ...]
     graph: tf.Graph
     samples_in_element: int
+    generated: bool
     _open: Callable[[tuple[int, ...]], Dataset] = field(alias="open")
 
     @contextlib.contextmanager
     def open(self, start: list[int] | None = None) -> Iterator[OpenInput]:
         """Opens the input at a position, its beginning by default, and closes it in whichever way the block ends."""
         positions = start or [0] * self.num_positions
+        if self.generated:
+            self.report.warn_once("generator", _NOT_SHARED)
         opened = OpenInput(iter(self._open(tuple(positions))), self.endless, self.stride, positions)
         try:
             yield opened
@@ -211,6 +220,7 @@ def build(
         sources=tuple(source for source, _ in traced.sources),
         graph=traced.function.graph,
         samples_in_element=(batching.batch_size or 1) if batching.by_mox else 1,
+        generated=order.workers > 1 and any(map(sources.reads_generator, traced.datasets())),
     )
 
 
@@ -234,6 +244,12 @@ class _Traced:
     def is_dataset(self) -> bool:
         """Whether it returned a dataset of its own."""
         return self.spec is not None
+
+    def datasets(self) -> list[Dataset]:
+        """Returns the datasets of the user's own that it reads."""
+        if self.is_dataset:
+            return [tf.data.experimental.from_variant(self.function()[0], self.spec)]
+        return [source.dataset() for source, _ in self.sources if isinstance(source, iterators.DatasetSource)]
 
 
 def _trace(input_fn: Callable[..., Any], mode: str, seed: int) -> _Traced:
@@ -312,7 +328,8 @@ def _open_samples(traced: _Traced, order: sources.Order, report: SkipReport, sta
 def _open_dataset(traced: _Traced, order: sources.Order, start: tuple[int, ...]) -> Dataset:
     """Goes on with the dataset that `input_fn` returned: a tuple of inputs."""
     spec = traced.spec
-    dataset = sources.share(tf.data.experimental.from_variant(traced.function()[0], spec), order, start[0])
+    (whole,) = traced.datasets()
+    dataset = sources.share(whole, order, start[0])
     if isinstance(spec, tuple) and not any(tf.nest.is_nested(each) for each in spec):
         return dataset
     return dataset.map(_flattened)

@@ -79,7 +79,7 @@ class DatasetSource:
     @property
     def end(self) -> int | None:
         """None where the dataset never ends."""
-        number = int(self._dataset().cardinality())
+        number = int(self.dataset().cardinality())
         return None if number == tf.data.INFINITE_CARDINALITY else number
 
     def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: SkipReport) -> Dataset:
@@ -93,14 +93,15 @@ class DatasetSource:
         # An element that is a tuple comes as several arguments.
         alone = no_autograph(lambda *element: named(element[0] if len(element) == 1 else element))
         positions = tf.data.Dataset.range(start + order.workers, tf.int64.max, order.workers)
-        return tf.data.Dataset.zip((positions, sources.share(self._dataset(), order, start).map(alone)))
+        return tf.data.Dataset.zip((positions, sources.share(self.dataset(), order, start).map(alone)))
 
     @staticmethod
     def named(element: Any) -> dict[str, Any]:
         """Returns the tensors of an element, or their specs, by their numbers."""
         return {f"{number:04}": tensor for number, tensor in enumerate(tf.nest.flatten(element))}
 
-    def _dataset(self) -> Dataset:
+    def dataset(self) -> Dataset:
+        """Returns the dataset itself."""
         variant = self.traced.prune([], self.variant)() if hasattr(self.variant, "graph") else self.variant
         return tf.data.experimental.from_variant(variant, self.spec)
 

@@ -320,20 +320,14 @@ def watched(
 
 
 def share(dataset: Dataset, order: Order, start: int) -> Dataset:
-    """Returns the elements of a dataset that this worker reads, from a position on."""
-    if order.workers > 1 and tf.executing_eagerly() and _reads_generator(dataset):
-        tf.get_logger().warning(
-            "the input comes from a Python generator (tf.data.Dataset.from_generator), which cannot be divided among "
-            "%d workers: each of them reads all that its own generator gives. Let it give each worker other samples, "
-            "by mox.get_flag('task_index'), or read files.",
-            order.workers,
-        )
+    """Returns the elements of a dataset that this worker reads, from a position on: all that a generator gives."""
+    if order.workers > 1 and tf.executing_eagerly() and reads_generator(dataset):
         return dataset.skip(start // order.workers) if start else dataset
     rest = dataset.skip(start) if tf.is_tensor(start) or start else dataset
     return rest.shard(order.workers, order.worker) if order.workers > 1 else rest
 
 
-def _reads_generator(dataset: Dataset) -> bool:
+def reads_generator(dataset: Dataset) -> bool:
     """Whether elements come from a Python generator, in any stage of a dataset."""
     variant = tf.data.experimental.to_variant(dataset)
     ignore_state = tf.data.experimental.ExternalStatePolicy.IGNORE.value
