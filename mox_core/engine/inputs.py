@@ -237,7 +237,7 @@ class _Traced:
 
     function: Any
     place: tf.Tensor
-    sources: list[tuple[sources.SampleSource, sources.Features]]
+    sources: list[tuple[Any, sources.Features]]
     spec: Any
 
     @property
