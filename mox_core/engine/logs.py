@@ -29,7 +29,7 @@ def each_line_once() -> Iterator[None]:
         own = logging.StreamHandler()
         own.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
         logger.addHandler(own)
-    logger.addFilter(_is_of_interest)
+    logger.addFilter(is_of_interest)
     passing_on = _PassingOn()
     if logger.handlers:
         # Whatever the root logger has now: any `logging.info(...)` gives it a handler in the middle of a run.
@@ -40,13 +40,13 @@ def each_line_once() -> Iterator[None]:
     finally:
         logger.setLevel(level)
         logger.propagate = propagate
-        logger.removeFilter(_is_of_interest)
+        logger.removeFilter(is_of_interest)
         logger.removeHandler(passing_on)
         if own is not None:
             logger.removeHandler(own)
 
 
-def _is_of_interest(record: logging.LogRecord) -> bool:
+def is_of_interest(record: logging.LogRecord) -> bool:
     """Leaves out what TensorFlow's strategies say of each of their collectives."""
     return record.levelno > logging.INFO or "/tensorflow/python/distribute/" not in record.pathname
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core import rendezvous
-from mox_core.engine import far_input, serving
+from mox_core.engine import far_input, logs, serving
 from mox_core.engine.ledger import Ledger
 from mox_core.engine.remote import Workers
 from mox_core.engine.sources import Order
@@ -88,6 +88,7 @@ def join(cluster: Cluster, timeout: float) -> ParameterServers:
     )
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    tf.get_logger().addFilter(logs.is_of_interest)  # the coordinator talks at the end of the process, too
     _joined.append(ParameterServers(cluster, coordinator))
     return _joined[0]
 
