@@ -88,7 +88,8 @@ def join(cluster: Cluster, timeout: float) -> ParameterServers:
     )
     strategy = tf.distribute.ParameterServerStrategy(resolver)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
-    tf.get_logger().addFilter(logs.is_of_interest)  # the coordinator talks at the end of the process, too
+    # The coordinator talks at the end of the process too: a run takes its own filter away.
+    tf.get_logger().addFilter(lambda record: logs.is_of_interest(record))  # noqa: PLW0108  (another object)
     _joined.append(ParameterServers(cluster, coordinator))
     return _joined[0]
 
