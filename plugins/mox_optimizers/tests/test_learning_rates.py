@@ -93,12 +93,12 @@ def test_a_function_that_calculates_on_whole_numbers_is_told_of_the_cast():
 @pytest.mark.parametrize(
     ("rate", "words"),
     [
-        (-0.1, "learning rate -0.1 is not allowed: it must be finite, and 0 or more."),
-        (float("nan"), "learning rate nan is not allowed: it must be finite, and 0 or more."),
-        ("0.1", "learning rate '0.1' is not allowed: give a number, a scalar tensor, a LearningRateSchedule of "),
-        (True, "learning rate True is not allowed: give a number, "),
-        (None, "learning rate None is not allowed: give a number, "),
-        (lambda: -1.0, "learning rate -1.0 is not allowed: it must be finite, and 0 or more."),
+        (-0.1, "learning_rate -0.1 is not allowed: it must be finite, and 0 or more."),
+        (float("nan"), "learning_rate nan is not allowed: it must be finite, and 0 or more."),
+        ("0.1", "learning_rate '0.1' is not allowed: give a number, a scalar tensor, a LearningRateSchedule of "),
+        (True, "learning_rate True is not allowed: give a number, "),
+        (None, "learning_rate None is not allowed: give a number, "),
+        (lambda: -1.0, "learning_rate -1.0 is not allowed: it must be finite, and 0 or more."),
         (tf.constant([0.1, 0.2]), "the learning rate must be one floating-point number, not "),
         (tf.constant(1), "the learning rate must be one floating-point number, not "),
         (lambda a, b: a * b, "must take one argument, the step, or none; it has a, b."),

@@ -6,32 +6,39 @@ from mox_core.testing import OptimizerContract, OptimizerWrapperContract
 class TestAdadelta(OptimizerContract):
     optimizer = "adadelta"
     options = {"learning_rate": 1.0, "rho": 0.9}
+    bad_options = {"learning_rate": "fast"}
 
 
 class TestAdagrad(OptimizerContract):
     optimizer = "adagrad"
+    bad_options = {"learning_rate": "fast"}
 
 
 class TestAdam(OptimizerContract):
     optimizer = "adam"
+    bad_options = {"learning_rate": "fast"}
 
 
 class TestFtrl(OptimizerContract):
     optimizer = "ftrl"
+    bad_options = {"learning_rate": "fast"}
 
 
 class TestMomentum(OptimizerContract):
     optimizer = "momentum"
     options = {"learning_rate": 0.05, "momentum": 0.9, "use_nesterov": True}
+    bad_options = {"learning_rate": "fast"}
 
 
 class TestRmsprop(OptimizerContract):
     optimizer = "rmsprop"
     options = {"learning_rate": 0.05, "momentum": 0.5, "centered": True}
+    bad_options = {"learning_rate": "fast"}
 
 
 class TestSgd(OptimizerContract):
     optimizer = "sgd"
+    bad_options = {"learning_rate": "fast"}
 
 
 class TestBatchGradients(OptimizerWrapperContract):

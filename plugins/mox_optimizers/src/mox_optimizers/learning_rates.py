@@ -40,9 +40,9 @@ def _checked(rate: Any) -> float | tf.Tensor | tf.Variable:
             raise UsageError(f"the learning rate must be one floating-point number, not {rate!r}.")
         return rate
     if isinstance(rate, bool) or not isinstance(rate, Real):
-        raise UsageError(f"learning rate {rate!r} is not allowed: give {_ALLOWED}.")
+        raise UsageError(f"learning_rate {rate!r} is not allowed: give {_ALLOWED}.")
     if not math.isfinite(rate) or rate < 0:
-        raise UsageError(f"learning rate {rate!r} is not allowed: it must be finite, and 0 or more.")
+        raise UsageError(f"learning_rate {rate!r} is not allowed: it must be finite, and 0 or more.")
     return float(rate)
 
 
