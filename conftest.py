@@ -17,3 +17,9 @@ def _leave_environment_and_flags_as_they_were():
     os.environ.update(environ)
     mox_core.flags._set_by_program.clear()
     mox_core.flags._set_by_program.update(flags)
+
+
+def pytest_collection_modifyitems(items):
+    """Puts files with slow tests first: what runs last, while other processes have nothing left to do, is short."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from mox_core.engine.sources import Order, SampleSource
+    from mox_core.engine.sources import Features, Order, SampleSource
     from mox_core.engine.typed import Dataset
 
 
@@ -24,14 +24,14 @@ def _readable(source: SampleSource, order: Order, positions: range) -> Iterator[
     """Gives those of some positions whose samples can be read, one after another."""
 
     @no_autograph
-    def read(position: tf.Tensor) -> tf.Tensor:
-        # In a graph, as in a run: Python code in the ops of a source is given other types outside of one.
-        with tf.control_dependencies(tf.nest.flatten(source.sample_at(position, order))):
-            return tf.identity(position)
+    def read(position: tf.Tensor) -> tuple[tf.Tensor, Features]:
+        # In a graph, as in a run: Python code in the ops of a source is given other types outside of one. All of it is
+        # returned: TensorFlow leaves out what only an order of operations depends on.
+        return position, source.sample_at(position, order)
 
     with tf.init_scope():
         places = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
-        for position in places.map(read).ignore_errors():
+        for position, _ in places.map(read).ignore_errors():
             yield int(position)
 
 
