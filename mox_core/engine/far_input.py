@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from mox_core.engine.skipped import SkipReport
 from mox_core.engine.sources import Order, SampleSource
+from mox_core.engine.typed import dataset_op_types, op_types
 from mox_core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mox_core.engine.typed import Dataset
 
 NOTHING_READ: Final = "none of the samples of a block can be read"
-_PYTHON_OPS: Final = ("PyFunc", "PyFuncStateless", "EagerPyFunc")
+_PYTHON_OPS: Final = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 class FarReport(SkipReport):
@@ -93,7 +94,7 @@ def _check_made_inside(pipeline: InputPipeline, graph: ModelGraph) -> None:
 
 
 def _calls_python(graph: Any) -> bool:
-    return _has_python_op(graph.as_graph_def())
+    return not _PYTHON_OPS.isdisjoint(op_types(graph.as_graph_def()))
 
 
 def _datasets_from_outside(pipeline: InputPipeline) -> list[tf.Tensor]:
@@ -104,14 +105,7 @@ def _datasets_from_outside(pipeline: InputPipeline) -> list[tf.Tensor]:
 
 
 def _reads_python(variant: tf.Tensor) -> bool:
-    ignore = tf.data.experimental.ExternalStatePolicy.IGNORE.value
-    text = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=ignore)
-    return _has_python_op(tf.compat.v1.GraphDef.FromString(text.numpy()))
-
-
-def _has_python_op(graph_def: tf.compat.v1.GraphDef) -> bool:
-    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
-    return any(node.op in _PYTHON_OPS for node in nodes)
+    return not _PYTHON_OPS.isdisjoint(dataset_op_types(variant))
 
 
 def hear(result: Mapping[str, Any], pipeline: InputPipeline, order: Order) -> None:

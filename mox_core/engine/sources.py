@@ -22,7 +22,7 @@ from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
 from mox_core.engine.skipped import SkipReport
-from mox_core.engine.typed import blank, features_of, no_autograph
+from mox_core.engine.typed import blank, dataset_op_types, features_of, no_autograph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -329,12 +329,7 @@ def share(dataset: Dataset, order: Order, start: int) -> Dataset:
 
 def reads_generator(dataset: Dataset) -> bool:
     """Whether elements come from a Python generator, in any stage of a dataset."""
-    variant = tf.data.experimental.to_variant(dataset)
-    ignore_state = tf.data.experimental.ExternalStatePolicy.IGNORE.value
-    text = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=ignore_state)
-    graph = tf.compat.v1.GraphDef.FromString(text.numpy())
-    nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-    return any(node.op == "GeneratorDataset" for node in nodes)
+    return "GeneratorDataset" in dataset_op_types(tf.data.experimental.to_variant(dataset))
 
 
 @no_autograph

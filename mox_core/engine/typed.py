@@ -34,3 +34,16 @@ def map_values(function: Callable[[tf.Tensor], tf.Tensor], value: Any) -> Any:
     if isinstance(value, tf.IndexedSlices):
         return tf.IndexedSlices(function(value.values), value.indices, value.dense_shape)
     return function(value)
+
+
+def op_types(graph_def: tf.compat.v1.GraphDef) -> set[str]:
+    """Returns the types of all operations of a graph, those of its functions included."""
+    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
+    return {node.op for node in nodes}
+
+
+def dataset_op_types(variant: tf.Tensor) -> set[str]:
+    """Returns the types of all operations of a dataset, in any of its stages."""
+    ignore_state = tf.data.experimental.ExternalStatePolicy.IGNORE.value
+    text = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=ignore_state)
+    return op_types(tf.compat.v1.GraphDef.FromString(text.numpy()))
