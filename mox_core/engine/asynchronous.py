@@ -22,7 +22,7 @@ from mox_core.errors import NanLossError
 
 if TYPE_CHECKING:
     from mox_core.engine.loop import Observer
-    from mox_core.engine.remote import Workers
+    from mox_core.engine.remote import RemoteWorkers
 
 _LOOK_SECONDS: Final = 0.2
 
@@ -35,7 +35,7 @@ class ChiefSteps(Steps):
         workers: the others.
     """
 
-    workers: Workers = field(kw_only=True)
+    workers: RemoteWorkers = field(kw_only=True)
 
     def many(self, count: int) -> Outcome:
         """Runs up to `count` steps in one compiled call."""
@@ -100,7 +100,7 @@ class Loop(loop.Loop):
     _values: dict[str, Any] | None = field(default=None, init=False)
 
     @property
-    def _workers(self) -> Workers:
+    def _workers(self) -> RemoteWorkers:
         return self.steps.workers
 
     def run(self) -> Result:

@@ -16,7 +16,7 @@ from attrs import field, frozen
 from mox_core import rendezvous
 from mox_core.engine import far_input, logs, serving
 from mox_core.engine.ledger import Ledger
-from mox_core.engine.remote import Workers
+from mox_core.engine.remote import RemoteWorkers
 from mox_core.engine.sources import Order
 from mox_core.engine.state import PROGRESS
 from mox_core.engine.workers import Alone
@@ -206,14 +206,14 @@ class ParameterServers:
 
     def workers(
         self, graph: ModelGraph, pipeline: InputPipeline, order: Order, state: RunState, limit: int | None
-    ) -> Workers:
+    ) -> RemoteWorkers:
         """Returns the other workers.
 
         Raises:
             UsageError: for what they cannot run.
         """
         far_input.check(pipeline, graph)
-        return Workers(
+        return RemoteWorkers(
             servers=self,
             graph=graph,
             pipeline=pipeline,

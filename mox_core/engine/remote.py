@@ -32,7 +32,7 @@ _PAUSE_SECONDS: Final = 0.1
 
 
 @define(eq=False, kw_only=True)
-class Workers:
+class RemoteWorkers:
     """The other workers of a job, each of which runs one call of some steps after another.
 
     Attributes:
@@ -202,7 +202,7 @@ def step_function(graph: ModelGraph) -> Callable[..., dict[str, Any]]:
 
 
 def run_steps(
-    workers: Workers, step: Callable[..., Any], iterator: Any, before: tf.Tensor, count: tf.Tensor
+    workers: RemoteWorkers, step: Callable[..., Any], iterator: Any, before: tf.Tensor, count: tf.Tensor
 ) -> dict[str, Any]:
     """Adds a loop of steps to the graph that is being traced.
 
@@ -262,7 +262,7 @@ def run_steps(
     return cast("dict[str, Any]", tf.while_loop(proceed, body, [start], shape_invariants=[shapes])[0])
 
 
-def _with_gap(workers: Workers, gaps: tf.Tensor, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
+def _with_gap(workers: RemoteWorkers, gaps: tf.Tensor, before: tf.Tensor, after: tf.Tensor) -> tf.Tensor:
     """Adds the positions before and after an element, if they are too far from each other."""
     sources = workers.pipeline.sources
     if not any(isinstance(source, SampleSource) for source in sources):
