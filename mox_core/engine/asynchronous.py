@@ -10,7 +10,6 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-import numpy as np
 import tensorflow as tf
 from attrs import define, field
 
@@ -91,7 +90,6 @@ class Loop(loop.Loop):
 
     steps: ChiefSteps
     _dues: list[_Due] = field(init=False)
-    _reached: int = field(default=0, init=False)
     _hooks_from: int = field(default=0, init=False)
     _recorded_at: int = field(default=-1, init=False)
     _ended: bool = field(default=False, init=False)
@@ -124,7 +122,7 @@ class Loop(loop.Loop):
             observer.finish()
         last = {name: float(value) for name, value in (self._values or {}).get("log", {}).items()}
         return Result(
-            steps=self._reached,
+            steps=self._done,
             samples=self._seen_samples(),
             stopped_by=stopped_by,
             interrupted=bool(self.interrupts.received),
@@ -133,20 +131,15 @@ class Loop(loop.Loop):
         )
 
     def _stopped(self) -> str | None:
-        if self.interrupts.received:
-            return self.interrupts.received
-        if self.hooks.coordinator.stopped_by:
-            return self.hooks.coordinator.stopped_by
-        if self.max_steps is not None and self._reached >= self.max_steps:
-            return "max_number_of_steps"
-        return "end of input" if len(self._workers.ledger.ended) == self._workers.order.workers else None
+        ended = len(self._workers.ledger.ended) == self._workers.order.workers
+        return super()._stopped() or ("end of input" if ended else None)
 
     def _run_own(self) -> None:
         """Runs the chief's own steps up to the next one that somebody wants to see, if there are any for it."""
         hooked = self.hooks.next_step(self._hooks_from)
         recorded = min((due.step for due in self._dues if due.observer.records and due.step is not None), default=None)
         special = min((each for each in (hooked, recorded) if each is not None), default=None)
-        is_special = special is not None and special <= self._reached
+        is_special = special is not None and special <= self._done
         call = None if self._ended else self._workers.ledger.take_own(1 if is_special else self._share(special))
         if call is None:
             if not self._workers.ledger.wait(_LOOK_SECONDS) and self._workers.all_gone():
@@ -169,7 +162,7 @@ class Loop(loop.Loop):
 
     def _outcome(self, count: int, recorded: int | None, *, alone: bool) -> Outcome:
         if alone:
-            return self._special(record=recorded is not None and recorded <= self._reached)
+            return self._special(record=recorded is not None and recorded <= self._done)
         began = time.perf_counter()
         outcome = self.steps.many(count)
         if outcome.steps and self._is_compiled:
@@ -180,12 +173,12 @@ class Loop(loop.Loop):
     def _share(self, special: int | None) -> int:
         """Returns the chief's part of the steps up to the next one that somebody wants to see."""
         stops = [due.step + 1 for due in self._dues if due.step is not None and not due.observer.records]
-        until = min(stops if special is None else [*stops, special], default=tf.int64.max) - self._reached
+        until = min(stops if special is None else [*stops, special], default=tf.int64.max) - self._done
         return max(1, min(-(-until // self._workers.order.workers), self._chunk))
 
     def _special(self, *, record: bool) -> Outcome:
         """Runs a step with the hooks around it that have wanted one since the last time."""
-        step = self._reached
+        step = self._done
         outcome = self.hooks.run(step, self.first_global_step + step, record=record, since=self._hooks_from)
         if outcome.steps:
             self._hooks_from = step + 1
@@ -198,9 +191,9 @@ class Loop(loop.Loop):
         self._hear()
         if workers.ledger.error:
             raise workers.ledger.error
-        self._reached = surviving(lambda: int(workers.global_step)) - self.first_global_step
-        workers.ledger.reconcile(self._reached)
-        self._show(self._reached - 1)
+        self._done = surviving(lambda: int(workers.global_step)) - self.first_global_step
+        workers.ledger.reconcile(self._done)
+        self._show(self._done - 1)
         self.interrupts.received = self.interrupts.received or workers.asked_to_end or None
 
     def _hear(self) -> None:
@@ -218,14 +211,9 @@ class Loop(loop.Loop):
         """Takes note of what a step gave: the chief's, or that of others when the chief has no input any more."""
         if not where or self._ended:
             self._values = values
-        bad = [
-            f"{loss.name} is {float(value)}"
-            for loss, value in zip(self.steps.graph.losses, values["losses"], strict=True)
-            if not np.isfinite(value)
-        ]
-        if bad:
+        if bad := self._not_finite(values["losses"]):
             raise NanLossError(
-                f"{' and '.join(bad)}{where}, at about global step {int(self._workers.global_step)}: training stops, "
+                f"{bad}{where}, at about global step {int(self._workers.global_step)}: training stops, "
                 "and its weights are not saved. A lower learning rate, or a look at the input, is the usual way out."
             )
 
@@ -249,7 +237,7 @@ class Loop(loop.Loop):
     def _seen_samples(self) -> int:
         """Returns how many samples were seen: with batches of one size, also those of a worker that has died."""
         size = self.steps.graph.samples
-        return self._workers.ledger.samples if size is None else size * self._reached
+        return self._workers.ledger.samples if size is None else size * self._done
 
     def _settle(self) -> None:
         """Waits until nothing is under way, so that the weights stay as they are."""

@@ -235,8 +235,11 @@ class Loop:
     def _report(self, values: dict[str, Any]) -> None:
         self._last = values
         step = self._done - 1
-        if not np.isfinite(values["losses"]).all():
-            self._nan = self._nan_message(values["losses"], self.first_global_step + step)
+        if bad := self._not_finite(values["losses"]):
+            self._nan = (
+                f"{bad} at global step {self.first_global_step + step}: training stops, and its weights are not saved. "
+                "A lower learning rate, or a look at the input of this step, is the usual way out."
+            )
             if self.peers.number == 1 or not self.training:
                 raise NanLossError(self._nan)
             return  # all workers are told before one of them ends
@@ -250,16 +253,10 @@ class Loop:
         for observer in self.observers:
             observer.see(seen)
 
-    def _nan_message(self, values: Sequence[Any], global_step: int) -> str:
-        bad = [
-            f"{loss.name} is {float(value)}"
-            for loss, value in zip(self.steps.graph.losses, values, strict=True)
-            if not np.isfinite(value)
-        ]
-        return (
-            f"{' and '.join(bad)} at global step {global_step}: training stops, and its weights are not saved. "
-            "A lower learning rate, or a look at the input of this step, is the usual way out."
-        )
+    def _not_finite(self, losses: Sequence[Any]) -> str:
+        """Returns which losses are not finite, in words; '' where all are."""
+        named = zip(self.steps.graph.losses, losses, strict=True)
+        return " and ".join(f"{loss.name} is {float(value)}" for loss, value in named if not np.isfinite(value))
 
 
 @define
