@@ -340,9 +340,7 @@ def main() -> None:
     if rounds:
         os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
         # With all that a run needs, once for all processes.
-        import mox_core.engine.compat
-        import mox_core.engine.stages
-        import mox_core.engine.workers  # noqa: F401
+        import mox_core.engine.distribute.connection  # noqa: F401
 
         if CORES < 2:
             sys.exit("Two workers that share a core tell nothing of a network: this takes two cores.")

@@ -13,18 +13,18 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from attrs import frozen
 
 from mox_core import catalog
-from mox_core.cluster import read as read_cluster
+from mox_core.cluster.cluster import read as read_cluster
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
 from mox_core.flags import get_flag
 from mox_core.modes import RUN_MODES, ModeKeys
-from mox_core.patterns import Choice
+from mox_core.name_filter import NameFilter
 from mox_core.plugins.offers import ExporterOffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mox_core.cluster import Cluster
+    from mox_core.cluster.cluster import Cluster
 
 NOT_GIVEN: Final[Any] = object()
 _SAVE_SECS = 600
@@ -42,14 +42,14 @@ class GradientOptions:
         clip: the highest norm of all gradients of a loss together, or the highest absolute value of each element.
     """
 
-    trainable: Choice
+    trainable: NameFilter
     loss_scale: float | str
     clip_type: str
     clip: float
 
 
 @frozen(kw_only=True)
-class Job:
+class RunConfig:
     """What a run is to do: the arguments of `mox.run` in one form, and the flags that it reads."""
 
     input_fn: Callable[..., Any]
@@ -72,16 +72,21 @@ class Job:
     max_to_keep: int
     cluster: Cluster | None
     session_timeout: float
-    num_copies: int
-    copies_on_cpu: bool
+    num_replicas: int
+    replicas_on_cpu: bool
     log_first_clone: bool
-    restored: Choice
+    restored: NameFilter
     gradients: GradientOptions
 
     @property
     def training(self) -> bool:
-        """Whether the run moves weights."""
+        """Whether the run trains."""
         return self.run_mode == ModeKeys.TRAIN
+
+    @property
+    def has_parameter_servers(self) -> bool:
+        """Whether the run trains workers that do not step together, with variables on parameter servers."""
+        return self.training and self.cluster is not None and self.cluster.serving
 
 
 def check(  # noqa: PLR0913 (the arguments of mox.run)
@@ -104,7 +109,7 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
     save_model_steps: object,
     export_model: object,
     fetch_strategy_fn: object,
-) -> Job:
+) -> RunConfig:
     """Returns the job that arguments describe; see `mox.run` for each of them.
 
     Raises:
@@ -115,7 +120,7 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
         raise UsageError("fetch_strategy_fn is not supported, nothing is known of its meaning: leave it out.")
     cluster = read_cluster(get_flag, os.environ)
     seconds, steps = _saving(save_model_secs, save_model_steps)
-    return Job(
+    return RunConfig(
         run_mode=mode,
         inter_mode=_inter_mode(inter_mode, mode),
         input_fn=_function(input_fn, "input_fn", "mode"),
@@ -135,8 +140,8 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
         max_to_keep=get_flag("max_to_keep"),
         cluster=cluster,
         session_timeout=get_flag("session_timeout"),
-        num_copies=get_flag("num_gpus"),
-        copies_on_cpu=get_flag("clone_on_cpu"),
+        num_replicas=get_flag("num_gpus"),
+        replicas_on_cpu=get_flag("clone_on_cpu"),
         log_first_clone=get_flag("log_first_clone"),
         restored=_choice("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
         gradients=_gradient_options(),
@@ -280,8 +285,8 @@ def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | No
     return _takes(catalog.find_target(ExporterOffer, export_model), "export_model", "model", "directory")
 
 
-def _choice(include: str, exclude: str) -> Choice:
-    return Choice(_patterns(include), _patterns(exclude))
+def _choice(include: str, exclude: str) -> NameFilter:
+    return NameFilter(_patterns(include), _patterns(exclude))
 
 
 def _gradient_options() -> GradientOptions:

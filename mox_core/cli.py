@@ -12,10 +12,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Final
 
-import mox_core
 from mox_core.errors import MoxError, UnknownNameError
 from mox_core.plugins import loader
 from mox_core.plugins.offers import CommandOffer, import_target
+from mox_core.version import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -53,9 +53,9 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "plugins": ("mox_core.commands.plugins", "list the installed plugins, what they offer, and what is broken"),
     "show": ("mox_core.commands.show", "show one thing that a plugin offers: its owner, signature and docstring"),
     "doctor": ("mox_core.commands.doctor", "describe this machine and what is wrong with it, for an issue"),
-    "new-plugin": ("mox_core.new_plugin", "write a plugin to begin with, which passes its tests"),
+    "new-plugin": ("mox_core.commands.new_plugin", "write a plugin to begin with, which passes its tests"),
     "check": ("mox_core.commands.check", "check a plugin against the contracts, without writing a test"),
-    "launch": ("mox_core.launch", "start a cluster of processes on this machine that run a script"),
+    "launch": ("mox_core.commands.launch", "start a cluster of processes on this machine that run a script"),
 }
 """The commands of the core: the module whose `main` each one is, and its summary.
 
@@ -71,7 +71,7 @@ def _parse_name(arguments: list[str]) -> str:
         description="MoXing-style training on today's TensorFlow.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--version", action="version", version=f"mox {mox_core.__version__}")
+    parser.add_argument("--version", action="version", version=f"mox {version()}")
     parser.add_argument("command", help="one of those below; `mox <command> --help` says more")
     first = arguments[:1]
     if first in (["-h"], ["--help"]):

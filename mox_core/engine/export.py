@@ -1,4 +1,4 @@
-"""Exported models: the version folder they go to, and how they appear there whole or not at all."""
+"""Exported models: whole or not at all, each in a version folder."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any, cast
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.engine.tensors import ancestors
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from mox_core.engine.inputs import InputPipeline
-    from mox_core.engine.modelgraph import ModelGraph
+    from mox_core.engine.input.pipeline import InputPipeline
+    from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.specs import ExportSpec
+
 
 _UNFINISHED = ".unfinished-export-"
 
 
 @frozen(kw_only=True)
 class ExportedModel:
-    """What an exporter gets: a function with named inputs and outputs, and the variables it reads.
+    """A function with named inputs and outputs, and the variables that it reads: what an exporter writes.
 
     Attributes:
         function: takes tensors by the names of `inputs` and returns tensors by the names of `outputs`.
@@ -40,65 +42,70 @@ class ExportedModel:
     variables: tuple[tf.Variable, ...]
 
 
-def input_specs(pipeline: InputPipeline) -> list[tf.TensorSpec]:
-    """Returns the inputs of `model_fn` in mode EXPORT: of any batch size where mox makes the batches."""
-    if not pipeline.by_mox:
+def export_input_specs(pipeline: InputPipeline) -> list[tf.TensorSpec]:
+    """Return the specs of the inputs of `model_fn` in mode EXPORT: of any batch size where mox makes the batches."""
+    if not pipeline.batching.by_mox:
         return list(pipeline.specs)
     return [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in pipeline.specs]
 
 
-def check(graph: ModelGraph, log_dir: Path, exporter: Callable[[ExportedModel, str], None]) -> None:
-    """Refuses what could not be exported, before a run.
+class NoExport:
+    """The export of a run that exports nothing."""
 
-    An exporter may have a method `check(model)`, which raises where its format cannot hold the model.
+    def write(self) -> None:
+        """Write nothing."""
 
-    Raises:
-        UsageError: where the version exists, or outputs need more than the inputs give.
+
+@frozen(kw_only=True)
+class Export:
+    """What a run exports when it ends; it is checked before, so that what cannot be exported is known at the start.
+
+    Attributes:
+        graph: the graph of mode EXPORT.
+        exporter: function of (model, directory) that writes it. An exporter may have a method `check(model)`, which
+            raises where its format cannot hold the model.
+        log_dir: the folder of the version folder.
     """
-    model = exported_model(graph)
-    _check_version(log_dir, _spec_of(graph).version)
-    if (refuse := getattr(exporter, "check", None)) is not None:
-        refuse(model)
 
+    graph: ModelGraph
+    exporter: Callable[[ExportedModel, str], None]
+    log_dir: Path
 
-def _check_version(log_dir: Path, version: int | str) -> None:
-    """Refuses a version that exists.
+    def __attrs_post_init__(self) -> None:
+        """Refuse what could not be exported.
 
-    Raises:
-        UsageError: with the folder and what to do.
-    """
-    if version != -1 and (log_dir / str(version)).exists():
-        msg = (
-            f"Export directory already exists. Please specify a different export directory: {log_dir / str(version)}. "
-            f"Pass another version to mox.ExportSpec, or version=-1 for the next number ({_next_version(log_dir)})."
-        )
-        raise UsageError(msg)
+        Raises:
+            UsageError: if the version exists, or outputs need more than the inputs give.
+        """
+        model = exported_model(self.graph)
+        _check_version(self.log_dir, _spec_of(self.graph).version)
+        if (check := getattr(self.exporter, "check", None)) is not None:
+            check(model)
 
-
-def write(graph: ModelGraph, exporter: Callable[[ExportedModel, str], None], log_dir: Path) -> str:
-    """Exports a graph of mode EXPORT with an exporter and returns the folder."""
-    spec = _spec_of(graph)
-    _check_version(log_dir, spec.version)
-    log_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in log_dir.glob(f"{_UNFINISHED}*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    place = log_dir / f"{_UNFINISHED}{os.getpid()}"
-    place.mkdir()
-    try:
-        exporter(exported_model(graph), str(place))
-        name = str(_next_version(log_dir) if spec.version == -1 else spec.version)
-        place.rename(log_dir / name)
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    tf.get_logger().info("Exported model written to: %s", log_dir / name)
-    return str(log_dir / name)
+    def write(self) -> str:
+        """Export the model with the present weights, and return its folder."""
+        version = _spec_of(self.graph).version
+        _check_version(self.log_dir, version)
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        for leftover in self.log_dir.glob(f"{_UNFINISHED}*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        folder = self.log_dir / f"{_UNFINISHED}{os.getpid()}"
+        folder.mkdir()
+        try:
+            self.exporter(exported_model(self.graph), str(folder))
+            name = str(_next_version(self.log_dir) if version == -1 else version)
+            folder.rename(self.log_dir / name)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        tf.get_logger().info("Exported model written to: %s", self.log_dir / name)
+        return str(self.log_dir / name)
 
 
 def exported_model(graph: ModelGraph) -> ExportedModel:
-    """Cuts the function from the inputs to the outputs of its export_spec out of a graph.
+    """Cut the function from the inputs to the outputs of its export_spec out of a graph.
 
     Raises:
-        UsageError: where the outputs need more than the inputs of the export_spec give.
+        UsageError: if the outputs need more than the inputs of the export_spec give.
     """
     spec = _spec_of(graph)
     inputs = {name: _tensor_of(graph, tensor, f"inputs_dict[{name!r}]") for name, tensor in spec.inputs_dict.items()}
@@ -144,27 +151,30 @@ def _check_names(inputs: dict[str, tf.Tensor]) -> None:
             raise UsageError(msg)
 
 
+def _check_version(log_dir: Path, version: int | str) -> None:
+    """Refuse a version that exists.
+
+    Raises:
+        UsageError: with the folder and the way out.
+    """
+    if version != -1 and (log_dir / str(version)).exists():
+        msg = (
+            f"Export directory already exists. Please specify a different export directory: {log_dir / str(version)}. "
+            f"Pass another version to mox.ExportSpec, or version=-1 for the next number ({_next_version(log_dir)})."
+        )
+        raise UsageError(msg)
+
+
 def _check_reachable(graph: ModelGraph, inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> None:
-    given = {tensor.name for tensor in inputs.values()}
-    given_ops = {tensor.op.name for tensor in inputs.values()}
     fed = {tensor.op.name: f"inputs[{number}] of model_fn" for number, tensor in enumerate(graph.inputs[2:])}
     fed |= {name: f"the placeholder {name!r} of model_fn" for name in graph.placeholders()}
-    waiting = [tensor.op for tensor in outputs.values() if tensor.name not in given]
-    seen: set[str] = set()
-    while waiting:
-        op = waiting.pop()
-        if op.name in seen:
-            continue
-        seen.add(op.name)
+    for op in ancestors(outputs.values(), given=inputs.values()):
         if op.name in fed:
-            msg = (
+            raise UsageError(
                 f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {fed[op.name]}, "
                 f"which is not among its inputs ({', '.join(inputs)}): add it to inputs_dict, "
                 "or export outputs without it."
             )
-            raise UsageError(msg)
-        waiting.extend(tensor.op for tensor in op.inputs if tensor.name not in given)
-        waiting.extend(before for before in op.control_inputs if before.name not in given_ops)
 
 
 def _next_version(log_dir: Path) -> int:

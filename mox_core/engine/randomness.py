@@ -9,26 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import functools
 import hashlib
 import itertools
 import random
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
-from tensorflow.python.ops import gen_image_ops, gen_random_ops  # type: ignore[attr-defined]  # not in the stubs
+
+from mox_core.engine.tf_internals import func_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-# A graph of one of these classes runs at most once for each run of the graph around it, so a seed captured from there
-# is used once. The body of a loop runs many times: there the ordinary, stateful ops stay.
-_RUN_ONCE_GRAPHS = ("CondBranchFuncGraph",)
+    from collections.abc import Iterator
 
 
-class _Scope:
-    """Where random ops take their seeds from: a key, a running number, and a tensor that tells the place."""
+class SeedScope:
+    """Where random operations take their seeds from: a key, a running number, and a tensor that tells the place.
+
+    Attributes:
+        passed_over: how many random operations were made where the scope does not reach.
+    """
 
     def __init__(self, key: str, place: tf.Tensor | int, graph: tf.Graph | None) -> None:
         self._key = key
@@ -36,50 +36,59 @@ class _Scope:
         self._graph = graph
         self._numbers = itertools.count()
         self.passed_over = 0
-        """How many random ops were made where the scope does not reach."""
 
     def covers_current_graph(self) -> bool:
+        """Whether operations that are made now take their seeds from this scope.
+
+        A seed from around the branch of a condition is used once. The body of a loop runs many times: there the
+        ordinary, stateful operations stay.
+        """
         if self._graph is None:
             return tf.executing_eagerly()
-        graph = tf.compat.v1.get_default_graph()
-        while graph is not self._graph:
-            if type(graph).__name__ not in _RUN_ONCE_GRAPHS:
-                return False
-            graph = graph.outer_graph
-        return True
+        graph: tf.Graph | None = tf.compat.v1.get_default_graph()
+        while graph is not None and graph is not self._graph:
+            graph = func_graph.enclosing_graph(graph)
+        return graph is not None
 
     def next_key(self) -> int:
+        """Return a number that no other operation of this scope gets."""
         return fold(self._key, next(self._numbers))
 
     def next_seed(self) -> tf.Tensor:
+        """Return a seed for a stateless operation, int64 [2]."""
         return tf.stack([tf.constant(self.next_key(), tf.int64), tf.cast(self._place, tf.int64)])
 
 
-_scope: contextvars.ContextVar[_Scope | None] = contextvars.ContextVar("mox_random_scope", default=None)
+_scope: contextvars.ContextVar[SeedScope | None] = contextvars.ContextVar("mox_random_scope", default=None)
+
+
+def current_scope() -> SeedScope | None:
+    """Return the scope of the `seeded` block that is running, None outside of any."""
+    return _scope.get()
 
 
 def fold(*parts: object) -> int:
-    """Returns a 63-bit number that depends on all of `parts` and is the same in every process."""
+    """Return a 63-bit number that depends on all of `parts` and is the same in every process."""
     digest = hashlib.blake2b("\0".join(map(str, parts)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1
 
 
 def run_seed() -> int:
-    """Returns what `tf.random.set_seed` or `keras.utils.set_random_seed` set, a new random seed where nothing did."""
+    """Return what `tf.random.set_seed` or `keras.utils.set_random_seed` set, a new random seed where nothing did."""
     seed, _ = tf.compat.v1.random.get_seed(None)
     return secrets.randbits(31) if seed is None else int(seed)
 
 
 @contextlib.contextmanager
 def seeded(key: str, place: tf.Tensor | int = 0, *, graph: tf.Graph | None = None) -> Iterator[None]:
-    """Makes the random ops of the block stateless, each with a seed of its own.
+    """Make the random operations of the block stateless, each with a seed of its own.
 
     Args:
         key: what tells this block from others: the seed of the run, the mode, the name of a variable.
         place: an integer scalar, evaluated with the ops: the position of the sample, or the step.
         graph: the graph in which the ops are made; None for ops that run eagerly.
     """
-    token = _scope.set(_Scope(key, place, graph))
+    token = _scope.set(SeedScope(key, place, graph))
     try:
         yield
     finally:
@@ -88,121 +97,10 @@ def seeded(key: str, place: tf.Tensor | int = 0, *, graph: tf.Graph | None = Non
 
 @contextlib.contextmanager
 def python_random(key: str) -> Iterator[None]:
-    """Seeds Python's `random` for the block: Keras draws the seeds of initializers and of dropout from it."""
+    """Seed Python's `random` for the block: Keras draws the seeds of initializers and of dropout from it."""
     state = random.getstate()
     random.seed(fold(key))
     try:
         yield
     finally:
         random.setstate(state)
-
-
-@contextlib.contextmanager
-def stateless_random_ops() -> Iterator[None]:
-    """Puts the stateless twins in place for as long as a run lasts; without an active `seeded` they change nothing."""
-    originals = [(module, name, getattr(module, name)) for module, name, _ in _TWINS]
-    for (module, name, twin), (_, _, original) in zip(_TWINS, originals, strict=True):
-        setattr(module, name, _dispatch(original, twin))
-    for dataset_class in (tf.data.Dataset, tf.compat.v1.data.Dataset):
-        originals.append((dataset_class, "map", dataset_class.map))
-        dataset_class.map = _map_with_draws(dataset_class.map)  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        for module, name, original in originals:
-            setattr(module, name, original)
-
-
-def _dispatch(original: Callable[..., Any], twin: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(original)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        scope = _scope.get()
-        if scope is None or not scope.covers_current_graph():
-            if scope is not None:
-                scope.passed_over += 1
-            return original(*args, **kwargs)
-        for unused in ("seed", "seed2", "name"):
-            kwargs.pop(unused, None)
-        return twin(scope.next_seed(), *args, **kwargs)
-
-    return call
-
-
-def _map_with_draws(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `Dataset.map` for functions with random ops: parallel calls take their seeds from numbers zipped in.
-
-    The numbers differ from epoch to epoch (`repeat`), and are the same whenever the input is gone through again.
-    """
-
-    @functools.wraps(original)
-    def call(dataset: tf.data.Dataset[Any], map_func: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        scope = _scope.get()
-        if scope is None or tf.executing_eagerly() or not scope.covers_current_graph():
-            return original(dataset, map_func, *args, **kwargs)
-        passed_over = scope.passed_over
-        mapped = original(dataset, map_func, *args, **kwargs)
-        if scope.passed_over == passed_over:
-            return mapped
-        key = scope.next_key()
-
-        def with_draw(element: Any, draw: tf.Tensor) -> Any:
-            with seeded(f"{key}/map", draw, graph=tf.compat.v1.get_default_graph()):
-                return map_func(*element) if type(element) is tuple else map_func(element)
-
-        draws = tf.data.Dataset.random(seed=key, rerandomize_each_iteration=True)
-        return original(tf.data.Dataset.zip((dataset, draws)), with_draw, *args, **kwargs)
-
-    return call
-
-
-def _uniform(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:
-    return tf.random.stateless_uniform(shape, seed, dtype=dtype)
-
-
-def _uniform_int(seed: tf.Tensor, shape: Any, minval: Any, maxval: Any) -> tf.Tensor:
-    low = tf.convert_to_tensor(minval)
-    return tf.random.stateless_uniform(shape, seed, low, maxval, dtype=low.dtype)
-
-
-def _normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:
-    return tf.random.stateless_normal(shape, seed, dtype=dtype)
-
-
-def _truncated_normal(seed: tf.Tensor, shape: Any, dtype: tf.DType) -> tf.Tensor:
-    return tf.random.stateless_truncated_normal(shape, seed, dtype=dtype)
-
-
-def _shuffle(seed: tf.Tensor, value: Any) -> tf.Tensor:
-    return tf.random.experimental.stateless_shuffle(value, seed)  # type: ignore[attr-defined]  # not in the stubs
-
-
-def _multinomial(seed: tf.Tensor, logits: Any, num_samples: Any, output_dtype: tf.DType = tf.int64) -> tf.Tensor:
-    return tf.random.stateless_categorical(logits, num_samples, seed, dtype=output_dtype)
-
-
-def _gamma(seed: tf.Tensor, shape: Any, alpha: Any) -> tf.Tensor:
-    alpha = tf.convert_to_tensor(alpha)
-    return tf.random.stateless_gamma(tf.concat([shape, tf.shape(alpha)], 0), seed, alpha, dtype=alpha.dtype)
-
-
-def _poisson(seed: tf.Tensor, shape: Any, rate: Any, dtype: tf.DType = tf.int64) -> tf.Tensor:
-    return tf.random.stateless_poisson(tf.concat([shape, tf.shape(rate)], 0), seed, rate, dtype=dtype)
-
-
-def _bounding_box(seed: tf.Tensor, image_size: Any, bounding_boxes: Any, **options: Any) -> Any:
-    return tf.raw_ops.StatelessSampleDistortedBoundingBox(
-        image_size=image_size, bounding_boxes=bounding_boxes, seed=seed, **options
-    )
-
-
-_TWINS: tuple[tuple[Any, str, Callable[..., Any]], ...] = (
-    (gen_random_ops, "random_uniform", _uniform),
-    (gen_random_ops, "random_uniform_int", _uniform_int),
-    (gen_random_ops, "random_standard_normal", _normal),
-    (gen_random_ops, "truncated_normal", _truncated_normal),
-    (gen_random_ops, "random_shuffle", _shuffle),
-    (gen_random_ops, "multinomial", _multinomial),
-    (gen_random_ops, "random_gamma", _gamma),
-    (gen_random_ops, "random_poisson_v2", _poisson),
-    (gen_image_ops, "sample_distorted_bounding_box_v2", _bounding_box),
-)

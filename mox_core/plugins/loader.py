@@ -30,13 +30,14 @@ from attrs import evolve, frozen
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-import mox_core
 from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.errors import MoxError, PluginError
 from mox_core.plugins import hookspecs
 from mox_core.plugins.hookspecs import OFFERS, PROJECT
 from mox_core.plugins.offers import ApiOffer
 from mox_core.plugins.registry import BROKEN, OFF, Plugin, PluginSet
+from mox_core.public_names import HOMES
+from mox_core.version import version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -172,7 +173,7 @@ def _load(found: _Found) -> Plugin:
     token = _being_loaded.set(found.plugin.name)
     start = time.perf_counter()
     try:
-        _check_core(found.requires, mox_core.__version__)
+        _check_core(found.requires, version())
         with _unchanged_environment():
             offers, notes = _collect_offers(found.load(), found.plugin.name)
         plugin = evolve(found.plugin, offers=offers, warnings=notes)
@@ -267,7 +268,7 @@ def _check_hook_names(entry: object, manager: pluggy.PluginManager) -> None:
 
 
 def _is_own_name(name: str) -> bool:
-    return name in mox_core.__all__ or importlib.util.find_spec(f"mox_core.{name}") is not None
+    return name in HOMES or importlib.util.find_spec(f"mox_core.{name}") is not None
 
 
 def _ask(hook: str, implementation: pluggy.HookImpl) -> list[Offer]:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.sources import Order
+from mox_core.engine.input.order import Order
 from mox_core.testing.once import working
 from mox_core.testing.reading import read
 

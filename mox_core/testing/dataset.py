@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 import mox_core as mox
-from mox_core.engine.sources import Order
+from mox_core.engine.input.order import Order
 from mox_core.testing.once import working
 from mox_core.testing.reading import Element, read
 

@@ -161,7 +161,7 @@ class HookContract:
 
 
 _REMEMBER = (
-    "remember by mox_core.engine.hooks.hook_variable, not in attributes, and count from the global step, not from the "
+    "remember by mox_core.sdk.hook_variable, not in attributes, and count from the global step, not from the "
     "first step of the run."
 )
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from attrs import define, field
 
 import mox_core as mox
-from mox_core.engine.updates import OptimizerWrapper
+from mox_core.engine.optimizer.wrappers import OptimizerWrapper
 from mox_core.testing.once import once, seed, variables_of, working
 
 if TYPE_CHECKING:

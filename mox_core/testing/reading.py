@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from mox_core.engine import compat, inputs
-from mox_core.engine.sources import Order
+from mox_core.engine.input.batching import Batching
+from mox_core.engine.input.order import Order
+from mox_core.engine.input.pipeline import build_pipeline
+from mox_core.engine.tf_patches.run_scope import run_scope
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,11 +50,11 @@ def read(
         batch_size: samples in a batch; None: what `input_fn` gives, one by one.
         limit: how many at most.
     """
-    batching = inputs.Batching(batch_size=batch_size, auto=batch_size is not None)
+    batching = Batching(batch_size=batch_size, auto=batch_size is not None)
     found: list[Element] = []
     try:
-        with compat.run_scope():
-            pipeline = inputs.build(input_fn, mode, batching, order=order or Order(seed=1))
+        with run_scope():
+            pipeline = build_pipeline(input_fn, mode, batching, order=order or Order(seed=1))
             with pipeline.open(start) as opened:
                 while len(found) != limit and (element := opened.next()) is not None:
                     after, values = element

@@ -40,7 +40,7 @@ def check_resume(asked: Asked, who: str, steps: int, folder: Path) -> None:
     assert not names, (
         f"{who} forgets something over a resume: {steps} steps differ from {steps // 2} steps, a checkpoint and the "
         f"rest in {', '.join(names)}. Keep state in variables that are made in apply_gradients (slots, or "
-        "mox_core.engine.updates.slot and state_variable), not in attributes and not outside of the graph."
+        "mox_core.sdk.slot and state_variable), not in attributes and not outside of the graph."
     )
 
 

@@ -11,8 +11,8 @@ import textwrap
 import pytest
 
 import mox_core as mox
-from mox_core import addresses, cluster
-from mox_core.cluster import Cluster, read
+from mox_core.cluster import addresses
+from mox_core.cluster.cluster import Cluster, _tell_once, read
 
 FOREIGN = "203.0.113.9"
 """An address that RFC 5737 keeps for documents: no machine has it."""
@@ -21,7 +21,7 @@ FOREIGN = "203.0.113.9"
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch):
     monkeypatch.setattr(addresses, "_handed_over", set())
-    cluster._tell_once.cache_clear()
+    _tell_once.cache_clear()
 
 
 @pytest.fixture
@@ -288,9 +288,9 @@ def test_grpc_is_told_to_reach_the_hosts_without_a_proxy_while_a_run_lasts(monke
 
 TWO_WORKERS = """
     import os, sys
-    from mox_core.cluster import read
+    from mox_core.cluster.cluster import read
     from mox_core.flags import get_flag
-    from mox_core.rendezvous import wait_for_peers
+    from mox_core.cluster.rendezvous import wait_for_peers
     job = read(get_flag, os.environ)
     import json
     import tensorflow as tf

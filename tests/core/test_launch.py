@@ -7,7 +7,8 @@ import sys
 import pytest
 
 import mox_core as mox
-from mox_core import cli, launch
+from mox_core import cli
+from mox_core.commands import launch
 
 
 def test_each_process_gets_the_flags_of_its_place(stage):

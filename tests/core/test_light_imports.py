@@ -17,8 +17,9 @@ LIGHT_MODULES = [
     "mox_core.commands.doctor",
     "mox_core.commands.plugins",
     "mox_core.commands.show",
-    "mox_core.new_plugin",
-    "mox_core.rendezvous",
+    "mox_core.commands.launch",
+    "mox_core.commands.new_plugin",
+    "mox_core.cluster.rendezvous",
     "mox_core.specs",
     "mox_core.session_hooks",
 ]

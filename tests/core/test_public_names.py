@@ -4,6 +4,7 @@ import inspect
 import pytest
 
 import mox_core as mox
+from mox_core.public_names import HOMES
 
 API = """
 from mox_core.plugins import ApiOffer, hookimpl
@@ -25,8 +26,8 @@ def names_for_type_checkers():
 
 
 def test_type_checkers_see_the_names_of_the_table():
-    assert names_for_type_checkers() == mox._HOMES
-    assert mox.__all__ == list(mox._HOMES)
+    assert names_for_type_checkers() == HOMES
+    assert mox.__all__ == list(HOMES)
 
 
 def test_light_names_are_found_where_the_table_says():

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 import mox_core as mox
-from mox_core import addresses, cluster, rendezvous
-from mox_core.cluster import Cluster
-from mox_core.rendezvous import unreachable, wait_for_peers, wait_until_gone
+from mox_core.cluster import addresses, rendezvous
+from mox_core.cluster.cluster import Cluster, _is_local
+from mox_core.cluster.rendezvous import unreachable, wait_for_peers, wait_until_gone
 
 LONG = 60
 SETTINGS = bytes.fromhex("000006 04 00 00000000 000400400000")
@@ -215,7 +215,7 @@ def test_why_a_machine_cannot_be_reached(error, said):
 
 
 def test_processes_find_each_other_over_ipv6(pool):
-    if not cluster._is_local("::1"):
+    if not _is_local("::1"):
         pytest.skip("this machine has no IPv6")
     hosts = tuple(each.replace("127.0.0.1", "[::1]") for each in free_addresses(2))
     jobs = [Cluster(workers=hosts, ps=(), job="worker", index=index, synchronous=True) for index in range(2)]
@@ -316,8 +316,8 @@ def test_who_has_gone_is_told_from_who_has_not():
 
 WAITING = """
     import logging, sys
-    from mox_core.cluster import Cluster
-    from mox_core.rendezvous import wait_for_peers
+    from mox_core.cluster.cluster import Cluster
+    from mox_core.cluster.rendezvous import wait_for_peers
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     hosts = tuple(sys.argv[2:])
     wait_for_peers(Cluster(workers=hosts, ps=(), job="worker", index=int(sys.argv[1]), synchronous=True), 100)
@@ -363,8 +363,8 @@ def test_a_process_that_is_killed_while_it_waits_and_started_again_is_found(star
 def test_sigterm_ends_a_ps_that_has_nothing_to_do():
     job = members(2, 1)[-1]
     program = f"""
-from mox_core import rendezvous
-from mox_core.cluster import Cluster
+from mox_core.cluster import rendezvous
+from mox_core.cluster.cluster import Cluster
 
 rendezvous.leave_with_chief(Cluster(workers={job.workers}, ps={job.ps}, job="ps", index=0, synchronous=True), 0)
 """

@@ -20,9 +20,9 @@ import numpy as np
 import tensorflow as tf
 
 import mox_core as mox
-import mox_core.engine.compat
-import mox_core.engine.stages
-import mox_core.engine.workers  # with all that a run needs, once for all processes
+import mox_core.engine.distribute.connection  # with all that a run needs, once for all processes
+import mox_core.engine.run
+import mox_core.engine.tf_patches.run_scope
 
 PATIENCE = 100
 """Seconds after which a job hangs."""

@@ -21,10 +21,10 @@ import keras
 import tensorflow as tf
 
 import mox_core as mox
-import mox_core.engine.compat
-import mox_core.engine.stages  # with all that a run needs, once for all processes
-from mox_core.engine import interrupts
-from mox_core.engine.sources import SampleSource
+import mox_core.engine.run  # with all that a run needs, once for all processes
+import mox_core.engine.tf_patches.run_scope
+from mox_core.engine.loop.signals import catch_signals
+from mox_core.sdk import SampleSource
 
 STEPS = 30
 KILLS = 10
@@ -244,7 +244,7 @@ def end_in_a_long_step(folder, number, *, second=None):
 
 def end_a_child(folder):
     """A signal to a process that user code forks from a run, at any moment: what becomes of it, and of the run."""
-    with interrupts.watched() as watch:
+    with catch_signals() as watch:
         log = folder / "log.txt"
         codes = set()
         for _ in range(50):

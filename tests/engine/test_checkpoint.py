@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine import checkpoint
+from mox_core.engine.checkpoint.reader import load, load_latest, read
 from mox_core.errors import CheckpointError
 
 TRAIN, EVAL, PREDICT = mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL, mox.ModeKeys.PREDICT
@@ -300,7 +300,7 @@ DAMAGED = [
 def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(end, how, trained, said, tmp_path):
     trained(tmp_path)
     _damage(tmp_path / f"model.ckpt-3.{end}", how)
-    found = checkpoint.newest(tmp_path)
+    found = load_latest(tmp_path)
     assert (found.prefix, found.step) == (str(tmp_path / "model.ckpt-2"), 2)
     np.testing.assert_allclose(found.values["weight"], 1 - 2 * 0.1 / 3, rtol=1e-6)
     if (end, how) == ("index", "removed"):
@@ -320,7 +320,7 @@ def test_a_run_goes_on_from_before_the_damage_and_ends_as_if_there_were_none(tra
     assert result.steps == 5
     found = variables(result.checkpoint)
     assert all(np.array_equal(whole[name], found[name]) for name in whole)
-    assert checkpoint.read(str(log_dir / "model.ckpt-3")).step == 3, "written anew"
+    assert read(str(log_dir / "model.ckpt-3")).step == 3, "written anew"
 
 
 def test_a_damaged_checkpoint_of_a_later_step_does_not_displace_good_ones(trained, said, tmp_path):
@@ -334,7 +334,7 @@ def test_a_damaged_checkpoint_of_a_later_step_does_not_displace_good_ones(traine
     assert tf.train.latest_checkpoint(str(tmp_path)) == result.checkpoint == str(tmp_path / "model.ckpt-4")
     assert _steps(tmp_path) == [4, 30]
     said.clear()
-    assert checkpoint.newest(tmp_path).step == 4
+    assert load_latest(tmp_path).step == 4
     assert "model.ckpt-30' is damaged" in said.lines[0]
 
 
@@ -356,7 +356,7 @@ def test_a_damaged_checkpoint_at_a_given_prefix_is_refused(trained, tmp_path):
     trained(tmp_path)
     _damage(tmp_path / "model.ckpt-2.data-00000-of-00001", "cut off")
     with pytest.raises(CheckpointError, match=rf"^checkpoint '{tmp_path}/model\.ckpt-2' is damaged \(\w+: .+\)\.$"):
-        checkpoint.at(tmp_path / "model.ckpt-2")
+        load(tmp_path / "model.ckpt-2")
 
 
 # ---- of other programs, and of other models
@@ -382,11 +382,11 @@ def test_of_several_checkpoints_of_another_program_a_damaged_newest_is_passed_ov
             session.run(step.assign(number))
             saver.save(session, str(tmp_path / "net"), global_step=number)
     _damage(tmp_path / "net-3.index", "emptied")
-    assert checkpoint.newest(tmp_path).prefix == str(tmp_path / "net-2")
+    assert load_latest(tmp_path).prefix == str(tmp_path / "net-2")
     assert "net-3' is damaged" in said.lines[0]
     (tmp_path / "checkpoint").write_text("")
     with pytest.raises(CheckpointError, match=rf"^'{tmp_path}/checkpoint' names no checkpoint\. Remove it; to use"):
-        checkpoint.newest(tmp_path)
+        load_latest(tmp_path)
 
 
 def _wider(regression):
@@ -489,7 +489,7 @@ def test_a_pattern_that_is_no_regular_expression_is_refused(run, tmp_path):
 
 
 def test_a_run_with_other_sources_goes_on_with_their_beginning_and_says_so(run, regression, said, tmp_path):
-    from mox_core.engine.sources import SampleSource
+    from mox_core.sdk import SampleSource
 
     run(TRAIN, log_dir=tmp_path, max_number_of_steps=1)
 

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.sources import SampleSource
+from mox_core.sdk import SampleSource
 
 SAMPLES = 295
 VALUES = (np.random.default_rng(3).random(SAMPLES) * 2).astype(np.float32)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.hooks import hook_variable
+from mox_core.engine.hooks.hook_variable import hook_variable
 
 
 class Pair(typing.NamedTuple):

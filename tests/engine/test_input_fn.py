@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.sources import SampleSource
+from mox_core.sdk import SampleSource
 
 
 def _collect(input_fn, *, steps=None, run_mode=mox.ModeKeys.TRAIN, **options):
@@ -336,7 +336,7 @@ PYTHON_IN_THE_INPUT = """
 import sys
 import tensorflow as tf
 import mox_core as mox
-from mox_core.engine.sources import SampleSource
+from mox_core.sdk import SampleSource
 
 failing = None
 

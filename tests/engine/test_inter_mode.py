@@ -7,7 +7,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mox_core as mox
-from mox_core.engine.sources import SampleSource
+from mox_core.sdk import SampleSource
 
 EVERY = 4
 

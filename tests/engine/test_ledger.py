@@ -2,7 +2,7 @@
 
 import threading
 
-from mox_core.engine.ledger import Ledger
+from mox_core.engine.parameter_server.step_ledger import StepLedger
 
 
 def _result(done, *, more=True, worker=1, fresh=True):
@@ -10,7 +10,7 @@ def _result(done, *, more=True, worker=1, fresh=True):
 
 
 def test_no_more_steps_are_handed_out_than_are_to_be_done():
-    ledger = Ledger(10)
+    ledger = StepLedger(10)
     first, second = ledger.take(6), ledger.take(6)
     assert (first.steps, second.steps) == (6, 3)  # the last one is the chief's
     assert ledger.take_own(5) is None
@@ -23,12 +23,12 @@ def test_no_more_steps_are_handed_out_than_are_to_be_done():
 
 
 def test_without_a_limit_as_many_are_handed_out_as_are_wanted():
-    ledger = Ledger(None)
+    ledger = StepLedger(None)
     assert (ledger.take(1000).steps, ledger.take_own(1000).steps) == (1000, 1000)
 
 
 def test_steps_of_a_call_that_was_run_twice_count_by_the_global_step():
-    ledger = Ledger(10)
+    ledger = StepLedger(10)
     call = ledger.take(6)
     own = ledger.take_own(3)
     ledger.account(call, _result(0, fresh=False))  # its worker died, and another came to it
@@ -42,7 +42,7 @@ def test_steps_of_a_call_that_was_run_twice_count_by_the_global_step():
 
 
 def test_what_comes_back_after_it_was_given_up_does_not_count_again():
-    ledger = Ledger(10)
+    ledger = StepLedger(10)
     call = ledger.take(4)
     ledger.give_up()
     ledger.reconcile(1)
@@ -52,7 +52,7 @@ def test_what_comes_back_after_it_was_given_up_does_not_count_again():
 
 
 def test_workers_wait_for_steps_and_are_let_go():
-    ledger = Ledger(3)
+    ledger = StepLedger(3)
     own = ledger.take_own(3)
     waiting = [threading.Thread(target=lambda: taken.append(ledger.take(9))) for _ in range(2)]
     taken = []
@@ -70,7 +70,7 @@ def test_workers_wait_for_steps_and_are_let_go():
 
 
 def test_the_other_workers_have_the_last_step_when_the_chief_has_no_input():
-    ledger = Ledger(4)
+    ledger = StepLedger(4)
     ledger.account(ledger.take_own(1), _result(0, more=False, worker=0))
     ledger.keep_nothing()
     assert ledger.ended == {0}
@@ -78,7 +78,7 @@ def test_the_other_workers_have_the_last_step_when_the_chief_has_no_input():
 
 
 def test_an_error_lets_nothing_more_begin():
-    ledger = Ledger(4)
+    ledger = StepLedger(4)
     error = ValueError("no")
     ledger.fail(ledger.take(1), error)
     assert ledger.error is error

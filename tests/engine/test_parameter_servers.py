@@ -12,8 +12,12 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine import far_input, inputs, modelgraph, sources
-from mox_core.engine.state import RunState
+from mox_core.engine.input.batching import Batching
+from mox_core.engine.input.order import Order
+from mox_core.engine.input.pipeline import build_pipeline
+from mox_core.engine.model.tracing import trace_model
+from mox_core.engine.parameter_server.remote_input import check_remote_input
+from mox_core.engine.variables.run_state import RunState
 
 JOBS = Path(__file__).with_name("serving_jobs.py")
 CHIEF = "worker 0"
@@ -146,10 +150,10 @@ def _sum(inputs, mode):
 
 
 def _check(input_fn, model_fn=_sum):
-    order = sources.Order(seed=1)
-    pipeline = inputs.build(input_fn, mox.ModeKeys.EVAL, inputs.Batching(batch_size=2, auto=True), order=order)
-    graph = modelgraph.build(model_fn, mox.ModeKeys.EVAL, RunState(1, pipeline.num_positions), pipeline.fed)
-    far_input.check(pipeline, graph)
+    order = Order(seed=1)
+    pipeline = build_pipeline(input_fn, mox.ModeKeys.EVAL, Batching(batch_size=2, auto=True), order=order)
+    graph = trace_model(model_fn, mox.ModeKeys.EVAL, RunState(1, pipeline.num_positions), pipeline.fed)
+    check_remote_input(pipeline, graph)
 
 
 def _ten(_mode):

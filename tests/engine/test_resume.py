@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.sources import SampleSource
+from mox_core.sdk import SampleSource
 
 SIZE = 23  # with batches of 4, no epoch ends where a batch does
 IMAGES = np.random.default_rng(3).random((SIZE, 7, 7, 1), np.float32)

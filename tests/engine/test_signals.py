@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import mox_core as mox
-from mox_core.engine import interrupts
+from mox_core.engine.loop.signals import catch_signals
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -74,10 +74,10 @@ def test_signals_are_given_back_to_whom_they_belonged_before():
 
     before = {each: signal.signal(each, mine) for each in SIGNALS}
     try:
-        with interrupts.watched(), interrupts.watched():
+        with catch_signals(), catch_signals():
             assert all(signal.getsignal(each) is not mine for each in SIGNALS)
         assert all(signal.getsignal(each) is mine for each in SIGNALS)
-        with pytest.raises(KeyError), interrupts.watched():
+        with pytest.raises(KeyError), catch_signals():
             raise KeyError
         assert all(signal.getsignal(each) is mine for each in SIGNALS)
     finally:
@@ -87,7 +87,7 @@ def test_signals_are_given_back_to_whom_they_belonged_before():
 
 
 def test_a_signal_that_is_not_of_these_is_none():
-    with interrupts.watched() as watch:
+    with catch_signals() as watch:
         before = signal.signal(signal.SIGUSR1, lambda _number, _frame: None)
         try:
             signal.raise_signal(signal.SIGUSR1)

@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.skipped import SkipReport
-from mox_core.engine.sources import Order, SampleSource
+from mox_core.engine.input.bad_samples import BadSampleReport
+from mox_core.engine.input.order import Order
 from mox_core.errors import DataError, UsageError
+from mox_core.sdk import SampleSource
 
 
 class Fetches:
@@ -42,7 +43,7 @@ def _source(num_samples, bad=(), **options):
 def _read(source, count=None, *, seed=1, start=0, report=None, workers=1, worker=0):
     """The (next position, index) pairs of a source from a position on."""
     order = Order(seed=seed, workers=workers, worker=worker)
-    dataset = source.dataset(order=order, start=start, needed=None, report=report or SkipReport())
+    dataset = source.dataset(order=order, start=start, needed=None, report=report or BadSampleReport())
     dataset = dataset if count is None else dataset.take(count)
     return [(int(after), features["index"].numpy().tolist()) for after, features in dataset]
 
@@ -131,7 +132,7 @@ def test_batches_of_a_source_tell_where_to_go_on_behind_their_last_sample():
 
 
 def test_bad_samples_are_named_once_each_and_counted_at_the_end(said):
-    report = SkipReport()
+    report = BadSampleReport()
     assert _order(_source(6, (1, 5), num_epochs=3), report=report) == [0, 2, 3, 4] * 3
     assert list(report.names) == ["sample-1.jpg", "sample-5.jpg"]
     report.close()
@@ -143,7 +144,7 @@ def test_bad_samples_are_named_once_each_and_counted_at_the_end(said):
 
 
 def test_a_run_without_bad_samples_says_nothing_of_them(said):
-    report = SkipReport()
+    report = BadSampleReport()
     _order(_source(6, num_epochs=2), report=report)
     report.close()
     assert said.lines == []
@@ -251,7 +252,7 @@ def test_a_worker_that_goes_on_reads_what_would_have_come():
 def test_each_worker_names_the_bad_samples_of_its_share_only():
     source = _source(9, (1, 2, 8), num_epochs=2)
     for worker, bad in ((0, [2, 8, 1]), (1, [1, 2, 8])):  # the second epoch begins with the other worker
-        report = SkipReport()
+        report = BadSampleReport()
         read = _order(source, report=report, workers=2, worker=worker)
         assert read == [i for i in [*range(9), *range(9)][worker::2] if i not in bad]
         assert list(report.names) == [f"sample-{index}.jpg" for index in bad]
@@ -260,5 +261,5 @@ def test_each_worker_names_the_bad_samples_of_its_share_only():
 def test_a_share_without_one_readable_sample_ends_the_run():
     source = _source(4, (1, 3))
     with pytest.raises(tf.errors.OpError):
-        _read(source, 1, workers=2, worker=1, report=(report := SkipReport()))
+        _read(source, 1, workers=2, worker=1, report=(report := BadSampleReport()))
     assert "none of the 4 samples could be read" in str(report.error)

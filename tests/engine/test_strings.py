@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.sources import SampleSource
+from mox_core.sdk import SampleSource
 
 NAMES = ["a.jpg", "山水画.jpg", "日落_2.png", "å ö ü.jpeg", "x"]
 BYTES = [name.encode() for name in NAMES]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.updates import OptimizerWrapper
+from mox_core.engine.optimizer.wrappers import OptimizerWrapper
 
 
 @pytest.mark.parametrize("optimizer", [mox.get_optimizer_fn("sgd", 0.1), keras.optimizers.SGD, None, 0.1])

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.engine.sources import SampleSource
+from mox_core.sdk import SampleSource
 from mox_core.testing import DatasetContract
 
 FEATURES, UNKNOWN, ONCE, EPOCHS, SHARES, SHUFFLING, RESUME = (

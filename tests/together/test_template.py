@@ -10,8 +10,8 @@ import pytest
 from packaging.specifiers import SpecifierSet
 
 import mox_core
+from mox_core.commands.new_plugin import KINDS, main
 from mox_core.errors import UsageError
-from mox_core.new_plugin import KINDS, main
 
 ROOT = Path(__file__).parents[2]
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mox_core.engine.skipped import SkipReport
+from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.errors import DataError
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
 
@@ -25,7 +25,7 @@ BAD = ["daisy/daisy_1.jpg", "roses/roses_0.png", "tulips/tulips_2.png", "tulips/
 
 
 def test_bad_files_are_left_out_and_named(spoiled, flowers, elements):
-    report = SkipReport()
+    report = BadSampleReport()
     dataset = ImageClassificationRawDataset(spoiled, num_epochs=2, shuffle=False)
     names = [element["image_name"].decode() for element in elements(dataset, report=report)]
     assert names == ["daisy_0.png", "daisy_2.png", "roses_1.jpg", "tulips_0.png", "tulips_1.jpg"] * 2
@@ -41,7 +41,7 @@ def test_bad_files_are_left_out_and_named(spoiled, flowers, elements):
     ],
 )
 def test_bad_files_are_left_out_however_images_are_made(spoiled, tmp_path, elements, options):
-    report = SkipReport()
+    report = BadSampleReport()
     if "cache_dir" in options:
         options = options | {"cache_dir": tmp_path / "cache"}
     found = elements(ImageClassificationRawDataset(spoiled, num_epochs=1, **options), report=report)

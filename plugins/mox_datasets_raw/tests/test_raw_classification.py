@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mox_core.engine.skipped import SkipReport
-from mox_core.engine.sources import Order
+from mox_core.engine.input.bad_samples import BadSampleReport
+from mox_core.engine.input.order import Order
 from mox_core.errors import UsageError
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
 
@@ -38,7 +38,7 @@ def test_each_image_comes_with_its_label_its_class_and_its_file_name(meta, flowe
 
 def test_the_shapes_are_known_as_far_as_the_files_allow(meta):
     source = ImageClassificationRawDataset(meta).source()
-    spec = source.dataset(order=Order(seed=1), start=0, needed=None, report=SkipReport()).element_spec[1]
+    spec = source.dataset(order=Order(seed=1), start=0, needed=None, report=BadSampleReport()).element_spec[1]
     assert spec["image"] == tf.TensorSpec([None, None, 3], tf.uint8)
     assert spec["label"] == tf.TensorSpec([], tf.int64)
     assert spec["label_desc"] == tf.TensorSpec([], tf.string)
@@ -293,7 +293,7 @@ def test_get_outside_of_input_fn_is_refused(meta):
 def test_an_augmentation_that_leaves_the_size_open_is_refused_with_batch_size(meta):
     dataset = ImageClassificationRawDataset(meta, batch_size=4, augmentation_fn=lambda image: image)
     with pytest.raises(UsageError, match=r"gives images of shape \(None, None, 3\), and batch_size=4 needs one size\."):
-        dataset.source().dataset(order=Order(seed=1), start=0, needed=None, report=SkipReport())
+        dataset.source().dataset(order=Order(seed=1), start=0, needed=None, report=BadSampleReport())
 
 
 def test_a_preprocess_fn_that_does_not_return_four_tensors_is_refused(meta, batches):

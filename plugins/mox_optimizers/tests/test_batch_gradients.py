@@ -9,8 +9,8 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.optimize import LEARNING_RATE_FACTORS
-from mox_core.engine.updates import meeting
+from mox_core.engine.optimizer.train_step import LEARNING_RATE_FACTORS
+from mox_core.engine.optimizer.wrappers import collective_scope
 
 NUMBERS = np.random.default_rng(5)
 FEATURES = NUMBERS.normal(size=(64, 3)).astype(np.float32)
@@ -260,7 +260,7 @@ def test_only_workers_that_step_together_are_warned_and_once(workers, together, 
     handler.emit = lambda record: said.append(f"{record.levelname}:{record.name}:{record.getMessage()}")
     tf.get_logger().addHandler(handler)
     try:
-        with tf.Graph().as_default(), meeting(SimpleNamespace(number=workers, together=together)):
+        with tf.Graph().as_default(), collective_scope(SimpleNamespace(number=workers, together=together)):
             for name in ("batch_gradients", "easgd", "batch_gradients"):
                 mox.get_optimizer_wrapper_fn(name, tf.compat.v1.train.GradientDescentOptimizer(0.1))()
     finally:

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.updates import meeting
+from mox_core.engine.optimizer.wrappers import collective_scope
 
 TARGETS = np.random.default_rng(2).normal(size=(16, 3)).astype(np.float32)
 START = np.array([1.5, -0.7, 2.0])
@@ -91,7 +91,7 @@ def test_the_paper_gives_what_is_not_given(tmp_path):
 
 
 def test_on_p_workers_the_moving_rate_is_a_pth_of_that_on_one():
-    with meeting(SimpleNamespace(number=3, together=False)):
+    with collective_scope(SimpleNamespace(number=3, together=False)):
         optimizer = easgd(mox.get_optimizer_fn("sgd", 0.2))()
     assert optimizer.moving_rate == pytest.approx(0.3)
 

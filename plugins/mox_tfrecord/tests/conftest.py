@@ -58,12 +58,12 @@ def numbers():
 @pytest.fixture
 def read():
     """Calls the source of a data set and gives (next position, item 'x') of each sample."""
-    from mox_core.engine.skipped import SkipReport
-    from mox_core.engine.sources import Order
+    from mox_core.engine.input.bad_samples import BadSampleReport
+    from mox_core.engine.input.order import Order
 
     def elements(dataset, *, seed=1, start=0, limit=None, report=None, **share):
         order = Order(seed=seed, **share)
-        found = dataset.source().dataset(order=order, start=start, needed=None, report=report or SkipReport())
+        found = dataset.source().dataset(order=order, start=start, needed=None, report=report or BadSampleReport())
         taken = found if limit is None else found.take(limit)
         return [(int(position), int(features["x"])) for position, features in taken]
 
@@ -74,12 +74,13 @@ def read():
 @pytest.fixture
 def batches():
     """Calls `input_fn` as a run does and gives its batches, or its elements where it makes batches itself."""
-    from mox_core.engine.inputs import Batching, build
-    from mox_core.engine.sources import Order
+    from mox_core.engine.input.batching import Batching
+    from mox_core.engine.input.order import Order
+    from mox_core.engine.input.pipeline import build_pipeline
 
     def collect(input_fn, *, batch_size=None, limit=None, mode="EVAL"):
         batching = Batching(batch_size=batch_size, auto=batch_size is not None)
-        pipeline = build(input_fn, mode, batching, order=Order(seed=1))
+        pipeline = build_pipeline(input_fn, mode, batching, order=Order(seed=1))
         found = []
         with pipeline.open() as opened:
             while len(found) != limit and (element := next(opened.iterator, None)) is not None:

@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine import place
+from mox_core.engine.run_folder import run_folder_scope
 from mox_core.errors import DataError, UsageError
 from mox_tfrecord import index as index_module
 from mox_tfrecord.index import make_index
@@ -190,7 +190,7 @@ def test_counts_are_remembered_beside_the_run_until_a_file_changes(write, tmp_pa
     def in_another_process():
         scanned.clear()
         index_module._known.clear()
-        with place.of(log_dir):
+        with run_folder_scope(log_dir):
             return len(make_index(paths, None)), list(scanned)
 
     assert in_another_process() == (10, paths)
@@ -218,7 +218,7 @@ def test_a_damaged_file_is_not_remembered_as_whole(write, tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     for _ in range(2):
         index_module._known.clear()
-        with place.of(tmp_path / "log"):
+        with run_folder_scope(tmp_path / "log"):
             assert len(make_index([str(path)], None).losses()) == 1
 
 

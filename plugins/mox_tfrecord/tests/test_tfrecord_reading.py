@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.skipped import SkipReport
+from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.errors import DataError
 
 LENGTHS = [300, 0, 5, 200]  # more than one run of records, none, few
@@ -77,7 +77,7 @@ def test_a_record_with_a_damaged_content_is_left_out_alone(write, numbers, read,
     path = folder / "part-1.tfrecord"
     offset = offset_of(path, 30)
     spoil(path, offset + 14)
-    report = SkipReport()
+    report = BadSampleReport()
     found = read(numbers(folder, shuffle=shuffle, num_epochs=2, on_bad_record="skip"), report=report)
     assert sorted(number for _, number in found) == sorted([n for n in range(200) if n != 130] * 2)
     name = f"{path}: record 30, at byte {offset}"
@@ -187,7 +187,7 @@ def test_records_of_which_no_item_can_be_made_are_left_out_and_named(write, read
         num_epochs=2,
         on_bad_record="skip",
     )
-    report = SkipReport()
+    report = BadSampleReport()
     found = read(dataset, report=report)
     assert sorted(number for _, number in found) == sorted([*range(21)] * 2)
     of_content = " of what it holds" * bool(compression)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from mox_core.authors import SampleSource
 from mox_core.errors import DataError, UsageError
+from mox_core.sdk import SampleSource
 from mox_shapes.plugin import META
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from mox_core.authors import ExportedModel
+    from mox_core.sdk import ExportedModel
 
 FILE = "weights.npz"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.authors import slot
 from mox_core.errors import UsageError
+from mox_core.sdk import slot
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

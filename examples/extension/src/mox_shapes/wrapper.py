@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.authors import OptimizerWrapper, slot, state_variable
 from mox_core.errors import UsageError
+from mox_core.sdk import OptimizerWrapper, slot, state_variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

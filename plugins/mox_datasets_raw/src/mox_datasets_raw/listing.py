@@ -11,8 +11,8 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.datasets.folders import list_folder, some
-from mox_core.engine.logs import each_line_once
 from mox_core.errors import DataError
+from mox_core.sdk import info_logging
 from mox_datasets_raw.labels import read_labels
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def constant(values: Iterable[Any], dtype: tf.DType) -> tf.Tensor:
 def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
     """Logs what was found, with the index of each class: who serves the model needs it."""
     logger = tf.get_logger()
-    with each_line_once():  # also where the metadata are made outside of a run
+    with info_logging():  # also where the metadata are made outside of a run
         logger.info("Total %d files found in %s", num_samples, base_dir)
         logger.info("Total number of samples is %d", num_samples)
         logger.info("Labels index to name:")

@@ -12,9 +12,8 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.did_you_mean import did_you_mean, nearest
-from mox_core.engine.image_samples import augmented, preprocessed
-from mox_core.engine.sources import SampleSource, current_trace
 from mox_core.errors import UsageError
+from mox_core.sdk import SampleSource, apply_augmentation, apply_preprocessing, read_once
 from mox_datasets_raw.cache import FileCache, cache_folder
 from mox_datasets_raw.decoding import decode_image
 
@@ -121,12 +120,12 @@ class RawImageDataset(abc.ABC):
                 known = f"{type(self).__name__} knows {', '.join(map(repr, _KEYS))}."
                 sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, _KEYS)), known]
                 raise UsageError(" ".join(filter(None, sentences)))
-        features = current_trace().once(self, self._read)
+        features = read_once(self, self._read)
         return [features[key] for key in keys]
 
     def _read(self) -> Features:
         features = self.source().read()
-        return preprocessed(features, self.preprocess_fn) if self.preprocess_fn else features
+        return apply_preprocessing(features, self.preprocess_fn) if self.preprocess_fn else features
 
     def source(self) -> SampleSource:
         """Returns what the core reads: features by index, with 'image_buf' for 'image' where preprocess_fn is given."""
@@ -138,7 +137,7 @@ class RawImageDataset(abc.ABC):
             shuffle=self.shuffle,
             num_epochs=self.num_epochs,
             transform=(
-                functools.partial(augmented, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size)
+                functools.partial(apply_augmentation, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size)
                 if self.augmentation_fn
                 else None
             ),

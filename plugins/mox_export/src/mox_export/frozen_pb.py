@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mox_export.graphs import freeze
 
 if TYPE_CHECKING:
-    from mox_core.engine.export import ExportedModel
+    from mox_core.sdk import ExportedModel
 
 FILE = "frozen_graph.pb"
 

@@ -18,7 +18,7 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mox_core.engine.export import ExportedModel
+    from mox_core.sdk import ExportedModel
 
 
 _PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})

@@ -15,7 +15,7 @@ from mox_core.errors import UsageError
 from mox_export.graphs import freeze, no_such_op, quiet
 
 if TYPE_CHECKING:
-    from mox_core.engine.export import ExportedModel
+    from mox_core.sdk import ExportedModel
 
 FILE = "model.onnx"
 

@@ -12,7 +12,7 @@ from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[a
 from mox_export.graphs import Holder, clear_devices, quiet, signature
 
 if TYPE_CHECKING:
-    from mox_core.engine.export import ExportedModel
+    from mox_core.sdk import ExportedModel
 
 SIGNATURES = ("serving_default", "predict_object")
 """The name that TensorFlow Serving asks for by itself, and the one that clients of the original ask for."""

@@ -17,7 +17,7 @@ from mox_core.errors import UsageError
 from mox_export.graphs import Holder, no_such_op, quiet, signature
 
 if TYPE_CHECKING:
-    from mox_core.engine.export import ExportedModel
+    from mox_core.sdk import ExportedModel
 
 FILE = "model.tflite"
 

@@ -9,8 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mox_core import CheckpointError, UsageError
-from mox_core.engine.hooks import hook_variable
-from mox_core.engine.optimize import LEARNING_RATE_FACTORS
+from mox_core.sdk import LEARNING_RATE_FACTORS, hook_variable
 from mox_hooks.rules import EarlyStopping, Plateaus, rises
 from mox_hooks.schedule import EvaluationHook
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
-from mox_core.engine.updates import OptimizerWrapper
 from mox_core.errors import UsageError
+from mox_core.sdk import OptimizerWrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

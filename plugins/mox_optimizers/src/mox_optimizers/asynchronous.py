@@ -6,7 +6,7 @@ from typing import Final
 
 import tensorflow as tf
 
-from mox_core.engine.updates import independent_workers, number_of_workers
+from mox_core.sdk import independent_workers, number_of_workers
 
 _SAID: Final = "mox/said_that_wrappers_want_asynchrony"
 

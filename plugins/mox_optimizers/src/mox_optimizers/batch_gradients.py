@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
-from mox_core.engine.updates import (
+from mox_core.errors import UsageError
+from mox_core.sdk import (
     OptimizerWrapper,
     apply_if,
     independent_workers,
@@ -14,7 +15,6 @@ from mox_core.engine.updates import (
     state_variable,
     sum_over_workers,
 )
-from mox_core.errors import UsageError
 from mox_optimizers import checks
 from mox_optimizers.asynchronous import warn_if_synchronous
 

@@ -6,8 +6,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
-from mox_core.engine.updates import OptimizerWrapper, independent_workers, slot, state_variable, sum_over_workers
 from mox_core.errors import UsageError
+from mox_core.sdk import (
+    OptimizerWrapper,
+    independent_workers,
+    slot,
+    state_variable,
+    sum_over_workers,
+)
 from mox_optimizers import checks
 from mox_optimizers.asynchronous import warn_if_synchronous
 

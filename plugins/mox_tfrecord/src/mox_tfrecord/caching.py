@@ -11,8 +11,8 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mox_core.engine.logs import each_line_once
 from mox_core.errors import UsageError
+from mox_core.sdk import info_logging
 from mox_tfrecord.progress import progress
 
 _ENVIRONMENT_VARIABLE = "DLS_LOCAL_CACHE_PATH"
@@ -44,7 +44,7 @@ def copy_files(files: list[str], cache_dir: str, *, remove_on_finish: bool) -> l
     missing = [(original, copy) for original, copy in pairs if not _is_copy(original, copy)]
     if missing:
         with (
-            each_line_once(),
+            info_logging(),
             ThreadPoolExecutor(_COPIES_AT_A_TIME) as pool,
             progress("Copying records", total=len(missing), unit="files") as advance,
         ):

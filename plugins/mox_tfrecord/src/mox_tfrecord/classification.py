@@ -12,8 +12,8 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.datasets.labels import FILENAME, read_labels
-from mox_core.engine.image_samples import augmented, preprocessed
 from mox_core.errors import DataError, UsageError
+from mox_core.sdk import apply_augmentation, apply_preprocessing
 from mox_tfrecord.caching import copy_files
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
 from mox_tfrecord.sources import table
@@ -21,7 +21,7 @@ from mox_tfrecord.sources import table
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mox_core.engine.sources import Features
+    from mox_core.sdk import Features
 
 _SPEC = {
     "image/encoded": tf.io.FixedLenFeature([], tf.string),
@@ -190,7 +190,9 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
     def _source_options(self) -> dict[str, Any]:
         return {
-            "transform": functools.partial(augmented, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size)
+            "transform": functools.partial(
+                apply_augmentation, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size
+            )
             if self.augmentation_fn
             else None,
             "batch_size": self.batch_size,
@@ -198,7 +200,7 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         }
 
     def _finished(self, features: Features) -> Features:
-        return preprocessed(features, self.preprocess_fn) if self.preprocess_fn else features
+        return apply_preprocessing(features, self.preprocess_fn) if self.preprocess_fn else features
 
     @functools.cached_property
     def _copies(self) -> list[str]:

@@ -15,9 +15,8 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.did_you_mean import did_you_mean, nearest
-from mox_core.engine.logs import each_line_once
-from mox_core.engine.sources import SampleSource, current_trace
 from mox_core.errors import DataError, UsageError
+from mox_core.sdk import info_logging, read_once
 from mox_tfrecord import examples
 from mox_tfrecord.index import RecordIndex, make_index, remember
 from mox_tfrecord.sources import Records, RecordSource, StreamSource
@@ -25,7 +24,7 @@ from mox_tfrecord.sources import Records, RecordSource, StreamSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mox_core.engine.sources import Features
+    from mox_core.sdk import Features, SampleSource
 
 _WHY_BAD = "damaged, or its content is not what features and handlers say"
 
@@ -87,7 +86,7 @@ class BaseTFRecordMetadata:
     def index(self) -> RecordIndex:
         """Where each record is."""
         logger = tf.get_logger()
-        with each_line_once():  # also where the metadata are made outside of a run
+        with info_logging():  # also where the metadata are made outside of a run
             if self._given is None:
                 logger.info("Find tfrecord files. Using tfrecord files in this job.")
                 logger.info(
@@ -193,7 +192,7 @@ class BaseTFRecordDataset(abc.ABC):
         name = type(self).__name__
         if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
             raise UsageError(f"{name}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
-        features = current_trace().once(self, lambda: self._finished(self.source().read()))
+        features = read_once(self, lambda: self._finished(self.source().read()))
         for key in keys:
             if key not in features:
                 known = f"{name} knows {', '.join(map(repr, features))}."

@@ -20,9 +20,8 @@ import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.engine import place
-from mox_core.engine.logs import each_line_once
 from mox_core.errors import DataError
+from mox_core.sdk import info_logging, run_folder
 from mox_tfrecord.scanning import AROUND, FileScan, scan_file
 
 if TYPE_CHECKING:
@@ -83,7 +82,7 @@ def make_index(paths: Sequence[str], compression: str | None) -> RecordIndex:
     """
     try:
         keys = [_key(path) for path in paths]
-        folder = place.run_folder()
+        folder = run_folder()
         if folder is not None and any((key, compression) not in _known for key in keys):
             for key, scan in _load(folder).items():
                 _known.setdefault((key, None), scan)
@@ -102,7 +101,7 @@ def make_index(paths: Sequence[str], compression: str | None) -> RecordIndex:
 
 def remember(index: RecordIndex) -> None:
     """Writes what is known of whole files beside the run that is going on; outside of one it does nothing."""
-    folder = place.run_folder()
+    folder = run_folder()
     if folder is None:
         return
     with contextlib.suppress(OSError):
@@ -137,7 +136,7 @@ def _scan(paths: list[str], compression: str | None) -> list[FileScan]:
     """
     counts: list[int] = []  # the threads append to it
     scans: list[Future[FileScan]] = []
-    with ThreadPoolExecutor(_READERS) as pool, each_line_once():
+    with ThreadPoolExecutor(_READERS) as pool, info_logging():
         try:
             fast = True
             for path in paths:

@@ -14,16 +14,13 @@ import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.engine import randomness
-from mox_core.engine.sources import Features, Fetch, Order, SampleSource, parallel_reads
-from mox_core.engine.typed import blank, features_of, no_autograph
+from mox_core.sdk import Features, Fetch, SampleSource, features_of, fold, no_autograph, parallel_reads, zeros_of_spec
 from mox_tfrecord.scanning import AROUND
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from mox_core.engine.skipped import SkipReport
-    from mox_core.engine.typed import Dataset
+    from mox_core.sdk import BadSampleReport, Dataset, Order
     from mox_tfrecord.index import RecordIndex
 
 _RUN_BYTES = 2**20
@@ -175,7 +172,7 @@ class StreamSource(SampleSource):
                 return self.describe(int(number))
         return f"a record at the end of epoch {epoch}"
 
-    def good_samples(self, fetch: Fetch, start: int, order: Order, report: SkipReport) -> Dataset:
+    def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
         """Returns what `SampleSource.good_samples` does."""
         number, begin_own = self.num_samples, start + order.worker
 
@@ -192,7 +189,7 @@ class StreamSource(SampleSource):
             )
             alone = no_autograph(lambda position, record: fetch(position, record[1]))
             samples = contents.map(alone, num_parallel_calls=parallel_reads())
-            unused = tf.nest.map_structure(blank, features_of(samples))
+            unused = tf.nest.map_structure(zeros_of_spec, features_of(samples))
             # Behind the last sample there is one that does not count: it shows how far the epoch has come.
             behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + order.workers, unused)))
 
@@ -218,7 +215,7 @@ class StreamSource(SampleSource):
         files = tf.range(len(self.records.index.paths), dtype=tf.int64)
         if not self.shuffle:
             return tf.data.Dataset.from_tensor_slices(files).flat_map(self.records.of_file)
-        key = tf.stack([tf.constant(randomness.fold(order.seed, "files"), tf.int64), epoch])
+        key = tf.stack([tf.constant(fold(order.seed, "files"), tf.int64), epoch])
         files = tf.random.experimental.stateless_shuffle(files, key)  # type: ignore[attr-defined]  # not in the stubs
         mixed = tf.data.Dataset.from_tensor_slices(files).interleave(
             self.records.of_file, cycle_length=_FILES_AT_A_TIME, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
@@ -227,7 +224,7 @@ class StreamSource(SampleSource):
         variant = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(mixed),
             buffer_size=self.buffer_size,
-            seed=tf.constant(randomness.fold(order.seed, "records"), tf.int64),
+            seed=tf.constant(fold(order.seed, "records"), tf.int64),
             seed2=epoch,
             output_types=[tf.int64, tf.string],
             output_shapes=[[], []],
@@ -235,7 +232,7 @@ class StreamSource(SampleSource):
         )
         return tf.data.experimental.from_variant(variant, mixed.element_spec)
 
-    def _tell(self, order: Order, report: SkipReport, expected: np.int64, after: np.int64) -> bool:
+    def _tell(self, order: Order, report: BadSampleReport, expected: np.int64, after: np.int64) -> bool:
         missing = int(after) - order.workers - int(expected)
         if missing >= self.num_samples:
             report.nothing_read(self, order, int(expected))

@@ -24,8 +24,8 @@ from attrs import field, frozen
 
 from mox_core.datasets.folders import some
 from mox_core.datasets.labels import FILENAME, labels_text, read_labels
-from mox_core.engine.logs import each_line_once
 from mox_core.errors import DataError, UsageError
+from mox_core.sdk import info_logging
 from mox_tfrecord.folders import list_images
 from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
 from mox_tfrecord.progress import progress
@@ -112,7 +112,7 @@ def write_image_classification_tfrecords(
     """
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_arguments(source, target, name, on_bad_image)
-    with each_line_once():
+    with info_logging():
         classes, images = list_images(source)
         replaced = _check_target(target, name, classes, overwrite=overwrite)
         shards = _make_shards(images, num_shards, seed)

@@ -1,0 +1,329 @@
+"""The processes of a distributed job, as flags or TF_CONFIG name them, checked before anything can hang.
+
+TensorFlow says nothing, and never ends, where an address is wrong or taken (box 2-3-1 of the manual). So whatever this
+machine alone can know is known here, before TensorFlow is imported; `mox_core.rendezvous` looks for the others.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import frozen
+
+from mox_core.cluster import addresses
+from mox_core.did_you_mean import listed
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+
+_TASK_TYPES: Final = ("chief", "worker", "ps")
+
+
+def read(get_flag: Callable[[str], Any], environ: Mapping[str, str]) -> Cluster | None:
+    """Returns the cluster that mox's flags describe, or TF_CONFIG where they name no hosts; None for a process alone.
+
+    Args:
+        get_flag: `mox_core.flags.get_flag`.
+        environ: `os.environ`.
+
+    Raises:
+        UsageError: where something is missing, or contradicts itself or this machine.
+    """
+    named = _from_flags(get_flag)
+    tf_config = environ.get("TF_CONFIG", "").strip()
+    if named and tf_config:
+        _tell_once("--worker_hosts names the hosts of this job: TF_CONFIG is not used.")
+    if not named and tf_config:
+        named = _from_tf_config(tf_config)
+    if not named:
+        _check_alone(get_flag)
+        return None
+    _check_hosts(named)
+    if len(named.workers) + len(named.ps) == 1:
+        return None
+    cluster = Cluster(
+        workers=tuple(named.workers),
+        ps=tuple(named.ps),
+        job=named.job,
+        index=named.index,
+        synchronous=get_flag("sync_replicas"),
+    )
+    if cluster.several:
+        _check_machine(cluster, named)
+    return cluster
+
+
+def _from_flags(get_flag: Callable[[str], Any]) -> _Named | None:
+    job, index = get_flag("job_name"), get_flag("task_index")
+    workers, ps = _hosts(get_flag("worker_hosts")), _hosts(get_flag("ps_hosts"))
+    if not workers and not ps:
+        return None
+    if not job and len(workers) + len(ps) > 1:
+        raise UsageError(
+            f"--job_name is missing, and the flags name {len(workers)} worker_hosts and {len(ps)} ps_hosts: "
+            "start a process for each of them, with --job_name=worker or --job_name=ps and its --task_index."
+        )
+    named = _Named(job=job or "worker", index=index, workers=workers, ps=ps, flags=True)
+    _check_index(named.task(index), index, ps if job == "ps" else workers, f"--{named.job}_hosts")
+    return named
+
+
+def _from_tf_config(text: str) -> _Named | None:
+    """Reads what Keras and Estimator read; a chief stands before the workers."""
+    try:
+        config = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"TF_CONFIG is {text!r}, which is no JSON: {error}.") from error
+    cluster = config.get("cluster") if isinstance(config, dict) else text
+    if not cluster:
+        return None
+    wanted = '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
+    task = config.get("task") if isinstance(config, dict) else None
+    if not isinstance(cluster, dict) or not isinstance(task, dict) or "type" not in task or "index" not in task:
+        raise UsageError(f"TF_CONFIG is {text!r}; it must have a cluster, and a task with type and index: {wanted}")
+    kind, index = task["type"], int(task["index"]) if str(task["index"]).isdecimal() else -1
+    for each in [kind, *cluster]:
+        if each not in _TASK_TYPES:
+            raise UsageError(
+                f"TF_CONFIG has a task of type {each!r}; mox knows {listed(list(_TASK_TYPES), 'and')}. "
+                "Evaluate with run_mode or inter_mode mox.ModeKeys.EVAL."
+            )
+    for name, hosts in cluster.items():
+        if not isinstance(hosts, list) or not all(isinstance(host, str) for host in hosts):
+            raise UsageError(f"TF_CONFIG has {hosts!r} as cluster.{name}; it must be a list of 'host:port': {wanted}")
+    _check_index(f"TF_CONFIG's task {kind} {task['index']}", index, cluster.get(kind, []), f"cluster.{kind}")
+    chiefs, workers = cluster.get("chief", []), cluster.get("worker", [])
+    return _Named(
+        job="ps" if kind == "ps" else "worker",
+        index=index + len(chiefs) if kind == "worker" else index,
+        workers=[*chiefs, *workers],
+        ps=cluster.get("ps", []),
+        flags=False,
+    )
+
+
+def _check_alone(get_flag: Callable[[str], Any]) -> None:
+    """Refuses flags of a job whose hosts nobody names."""
+    job, index = get_flag("job_name"), get_flag("task_index")
+    if job == "ps" or index:
+        raise UsageError(
+            f"--job_name={job} --task_index={index}, and no hosts: name those of all processes in --worker_hosts and "
+            "--ps_hosts, or leave these flags out to train in one process."
+        )
+
+
+def _check_index(task: str, index: int, hosts: Sequence[str], words: str) -> None:
+    if not hosts:
+        raise UsageError(f"{task}, and {words} names nobody: name the 'host:port' of each such process there.")
+    if not 0 <= index < len(hosts):
+        raise UsageError(
+            f"{task}: {words} names {len(hosts)}, {','.join(hosts)!r}, so that the index must be "
+            f"{'0' if len(hosts) == 1 else f'0 to {len(hosts) - 1}'}."
+        )
+
+
+def _check_hosts(named: _Named) -> None:
+    """Refuses addresses that cannot be, and those that two processes share."""
+    if not named.workers:
+        raise UsageError(f"{named.words('worker')} names nobody: a job needs at least one worker, which is its chief.")
+    seen: dict[str, str] = {}
+    for process in named.processes:
+        words = named.words(process.job)
+        try:
+            host, port = addresses.split(process.address)
+        except ValueError as error:
+            raise UsageError(f"{words} names {process.address!r}, which {error}: write 'host:port'.") from error
+        first = seen.setdefault(f"{host.casefold()}:{port}", process.name)
+        if first != process.name:
+            raise UsageError(
+                f"{process.address!r} is the address of {first} and of {process.name} in {named.words(process.job)}: "
+                "each process needs a port of its own."
+            )
+
+
+def _check_machine(cluster: Cluster, named: _Named) -> None:
+    """Refuses an address that is not this machine's, which is box 2-3-1 of the manual, and a port that is taken."""
+    me = cluster.me
+    _check_host(me, named)
+    if cluster.listens and (why := addresses.why_not_free(me.port)):
+        raise UsageError(
+            f"{named.task(me.index)} has the address {me.address!r}, and its port cannot be had: {why}. An earlier run "
+            "that has not ended may have it, or another program: end it, or name another port for all processes."
+        )
+
+
+def _check_host(me: Process, named: _Named) -> None:
+    begin = f"{named.task(me.index)} makes this process {me.name}, whose address is {me.address!r}"
+    try:
+        if addresses.is_local(me.host):
+            return
+    except OSError as error:
+        raise UsageError(
+            f"{begin}, and nobody knows the name {me.host!r} here: {error.strerror}. Correct it, or name an IP address."
+        ) from error
+    same_job = [each for each in named.processes if each.job == me.job]
+    own = [each for each in same_job if _is_local(each.host)]
+    also = "".join(f" {each.address!r} is this machine: give it {named.task(each.index)}." for each in own[:1])
+    raise UsageError(
+        f"{begin}, and {me.host} is not this machine, whose addresses are "
+        f"{', '.join(addresses.of_this_machine([me.host]))}.{also} Or start this process on {me.host}. Where that is "
+        "the outer address of a container or a network, name one that means this machine here and elsewhere."
+    )
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return addresses.is_local(host)
+    except OSError:
+        return False
+
+
+def _hosts(text: str) -> list[str]:
+    return [host.strip() for host in text.split(",")] if text.strip() else []
+
+
+def _processes(workers: Sequence[str], ps: Sequence[str]) -> list[Process]:
+    hosts = (("worker", workers), ("ps", ps))
+    return [Process(job, index, address) for job, found in hosts for index, address in enumerate(found)]
+
+
+@cache
+def _tell_once(text: str) -> None:
+    logging.getLogger("tensorflow").warning(text)
+
+
+@frozen
+class Process:
+    """A process of a cluster."""
+
+    job: str
+    index: int
+    address: str
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.address}"
+
+    @property
+    def name(self) -> str:
+        """Like 'worker 1'."""
+        return f"{self.job} {self.index}"
+
+    @property
+    def host(self) -> str:
+        """The address without its port."""
+        return addresses.split(self.address)[0]
+
+    @property
+    def port(self) -> int:
+        """The port of the address."""
+        return addresses.split(self.address)[1]
+
+
+@frozen(kw_only=True)
+class Cluster:
+    """The processes of a job, and which of them this one is.
+
+    Attributes:
+        workers: 'host:port' of each worker; worker 0 is the chief.
+        ps: 'host:port' of each parameter server.
+        job: 'worker' or 'ps', of this process.
+        index: its place in the hosts of its job.
+        synchronous: whether the workers step together. If not, they share weights on the ps, or, where there are none,
+            meet where their optimizer wrapper says so.
+    """
+
+    workers: tuple[str, ...]
+    ps: tuple[str, ...]
+    job: str
+    index: int
+    synchronous: bool
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """All of them, workers first."""
+        return tuple(_processes(self.workers, self.ps))
+
+    @property
+    def chief(self) -> Process:
+        """Worker 0."""
+        return Process("worker", 0, self.workers[0])
+
+    @property
+    def me(self) -> Process:
+        """This process."""
+        return Process(self.job, self.index, self.address)
+
+    @property
+    def address(self) -> str:
+        """This process's 'host:port'."""
+        return (self.ps if self.job == "ps" else self.workers)[self.index]
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this process writes what only one may write."""
+        return self.job == "worker" and self.index == 0
+
+    @property
+    def num_workers(self) -> int:
+        """How many workers the job has."""
+        return len(self.workers)
+
+    @property
+    def several(self) -> bool:
+        """Whether processes train together: one worker has everything for itself."""
+        return self.num_workers > 1
+
+    @property
+    def serving(self) -> bool:
+        """Whether the workers share weights on parameter servers instead of stepping together, or meeting."""
+        return self.several and not self.synchronous and bool(self.ps)
+
+    @property
+    def idle(self) -> bool:
+        """Whether this process is a parameter server with nothing to do."""
+        return self.job == "ps" and not self.serving
+
+    @property
+    def listens(self) -> bool:
+        """Whether other processes speak to this one: to all but a ps that has nothing to do."""
+        return self.several and not self.idle
+
+    @property
+    def peers(self) -> tuple[Process, ...]:
+        """Whom this process waits for: all others, but an idle ps for the chief only, and nobody for an idle ps."""
+        if self.idle:
+            return (self.chief,)
+        return tuple(each for each in self.processes if each != self.me and (each.job == "worker" or self.serving))
+
+    def without_proxies(self) -> AbstractContextManager[None]:
+        """Lets TensorFlow reach all hosts directly while the block lasts; enter it before TensorFlow makes channels."""
+        return addresses.without_proxies(each.host for each in self.processes)
+
+
+@frozen(kw_only=True)
+class _Named:
+    """What flags or TF_CONFIG name, not checked yet."""
+
+    job: str
+    index: int
+    workers: Sequence[str]
+    ps: Sequence[str]
+    flags: bool
+
+    @property
+    def processes(self) -> list[Process]:
+        return _processes(self.workers, self.ps)
+
+    def words(self, job: str) -> str:
+        """Where the hosts of a job were named."""
+        return f"--{job}_hosts" if self.flags else f"TF_CONFIG's cluster.{job}"
+
+    def task(self, index: int) -> str:
+        """How a process of this one's job is told which one it is."""
+        return f"--job_name={self.job} --task_index={index}" if self.flags else f"TF_CONFIG's {self.job} {index}"

@@ -1,0 +1,60 @@
+"""Ends a process of a job that connects to one which has gone: TensorFlow would wait for ever.
+
+While TensorFlow connects, no thread of Python runs in its process, and no signal is heard: so the guard is a process of
+its own, which lives as long as the block.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from mox_core.cluster import rendezvous
+from mox_core.cluster.cluster import Process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from mox_core.cluster.cluster import Cluster
+
+
+_WATCH_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def watchdog(cluster: Cluster, seconds: float) -> Iterator[None]:
+    """Ends this process if another cannot be reached for so many seconds while the block lasts."""
+    peers = [(each.job, each.index, each.address) for each in cluster.peers]
+    task = json.dumps([os.getpid(), seconds, str(cluster.me), peers])
+    with subprocess.Popen([sys.executable, "-m", __name__, task], stdin=subprocess.PIPE) as guard:  # noqa: S603
+        try:
+            yield
+        finally:
+            guard.kill()
+
+
+def _watch(pid: int, seconds: float, me: str, peers: Sequence[Process]) -> None:
+    seen = dict.fromkeys(peers, time.monotonic())
+    while not select.select([sys.stdin], [], [], _WATCH_SECONDS)[0]:  # it closes with the process that is guarded
+        gone, now = rendezvous.unreachable(peers), time.monotonic()
+        seen |= {peer: now for peer in peers if peer not in gone}
+        if lost := [peer for peer, when in seen.items() if now - when > seconds]:
+            names = " and ".join(map(str, lost))
+            sys.stderr.write(
+                f"{me} waits in vain for {names}: it was there, and for {seconds:g} s nobody has listened at its "
+                "address. Ending; see what it has said, and start all processes of the job again.\n"
+            )
+            os.kill(pid, signal.SIGKILL)
+            return
+
+
+if __name__ == "__main__":
+    _pid, _seconds, _me, _peers = json.loads(sys.argv[1])
+    _watch(_pid, _seconds, _me, [Process(*each) for each in _peers])

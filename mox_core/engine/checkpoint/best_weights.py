@@ -1,0 +1,92 @@
+"""The checkpoint that a hook keeps as the best of a training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from attrs import define, field
+
+from mox_core.engine.checkpoint.files import own_prefixes, remove_checkpoint
+from mox_core.engine.checkpoint.reader import load_latest
+from mox_core.engine.checkpoint.restore import restore_variables
+from mox_core.engine.checkpoint.saver import Saver
+from mox_core.engine.variables.names import TRAINING_STATE
+from mox_core.errors import CheckpointError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mox_core.engine.checkpoint.saver import NoSaver
+    from mox_core.engine.variables.run_state import RunState
+
+
+class NoBestWeights:
+    """The best weights of a run that does not train: there are none."""
+
+    def save(self) -> NoReturn:
+        """Refuse to save.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError("the best weights are kept and restored while training, in the hooks of TRAIN only.")
+
+    restore = save
+
+
+@define
+class BestWeights:
+    """One checkpoint, which the next one replaces.
+
+    Attributes:
+        folder: where it is kept.
+        saver: the saver of the run.
+        state: what is saved.
+    """
+
+    folder: Path
+    saver: Saver | NoSaver
+    state: RunState
+    _own: Saver | None = field(default=None, init=False)
+
+    def save(self) -> str:
+        """Write the present weights, remove those kept before, and return the prefix."""
+        collective = self.state.replicator.collective
+        return str(collective.broadcast_object(self._save() if collective.rank == 0 else None))
+
+    def restore(self) -> str:
+        """Assign the values kept to the model and its optimizers, and return the prefix.
+
+        Raises:
+            CheckpointError: if there are none.
+        """
+        collective = self.state.replicator.collective
+        prefix = collective.broadcast_object(self._restore() if collective.rank == 0 else None)
+        self.state.broadcast_from_chief()
+        return str(prefix)
+
+    def _save(self) -> str:
+        saver = self._own_saver()
+        prefix = saver.save()
+        for old in own_prefixes(saver.log_dir):
+            if old != prefix:  # also one of a later step, left by a run that was killed and went on from an earlier one
+                remove_checkpoint(old)
+        return prefix
+
+    def _restore(self) -> str:
+        folder = self._own_saver().log_dir
+        found = load_latest(folder)
+        if found is None:
+            raise CheckpointError(
+                f"there are no best weights in {str(folder)!r}: a hook has to save them before it restores them."
+            )
+        by_name = self.state.store.by_name
+        weights = {name: each for name, each in by_name.items() if not name.startswith(TRAINING_STATE)}
+        restore_variables(found, weights, partial=False)
+        self.saver.forget_last_step()  # its checkpoint holds other weights
+        return found.prefix
+
+    def _own_saver(self) -> Saver:
+        if self._own is None:
+            self._own = Saver(self.folder, self.state, max_to_keep=1)  # it makes the folder
+        return self._own

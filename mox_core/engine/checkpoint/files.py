@@ -1,0 +1,72 @@
+"""The files of checkpoints in a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Final
+
+BASENAME: Final = "model.ckpt"
+UNFINISHED: Final = ".unfinished-"
+"""The prefix of what is not complete yet."""
+
+_INDEX = re.compile(rf"{re.escape(BASENAME)}-(\d+)\.index")
+
+
+def checkpoint_exists(prefix: str) -> bool:
+    """Whether there is a checkpoint: files with suffixes, or the single file that TensorFlow wrote before 1.0."""
+    return Path(prefix + ".index").is_file() or Path(prefix).is_file()
+
+
+def own_prefixes(log_dir: Path) -> list[str]:
+    """Return the prefixes of mox's checkpoints in a folder, oldest first."""
+    if not log_dir.is_dir():
+        return []
+    matches = (_INDEX.fullmatch(path.name) for path in log_dir.iterdir())
+    return [str(log_dir / f"{BASENAME}-{step}") for step in sorted(int(match[1]) for match in matches if match)]
+
+
+def step_of(prefix: str) -> int:
+    """Return the global step in the prefix of a checkpoint of mox."""
+    return int(prefix.rpartition("-")[2])
+
+
+def remove_checkpoint(prefix: str) -> None:
+    """Remove the files of a checkpoint, the index first: without it, there is no checkpoint."""
+    Path(prefix + ".index").unlink(missing_ok=True)
+    for path in Path(prefix).parent.glob(f"{Path(prefix).name}.*"):
+        path.unlink(missing_ok=True)
+
+
+def remove_unfinished(log_dir: Path) -> None:
+    """Remove what a killed process has left: unfinished files, and data whose index was never written."""
+    for leftover in log_dir.glob(f"{UNFINISHED}*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+    for data in log_dir.glob(f"{BASENAME}-*.data-*"):
+        prefix = str(data).rpartition(".data-")[0]
+        if not checkpoint_exists(prefix):
+            data.unlink(missing_ok=True)
+
+
+def write_state_file(log_dir: Path, prefixes: list[str]) -> None:
+    """Write the file `checkpoint`, by which `tf.train.latest_checkpoint` and TensorBoard find the newest checkpoint."""
+    names = [json.dumps(Path(prefix).name) for prefix in prefixes]
+    lines = [f"model_checkpoint_path: {names[-1]}", *(f"all_model_checkpoint_paths: {name}" for name in names)]
+    unfinished = log_dir / f"{UNFINISHED}state"
+    unfinished.write_text("\n".join(lines) + "\n")
+    unfinished.replace(log_dir / "checkpoint")
+
+
+def sync_to_disk(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

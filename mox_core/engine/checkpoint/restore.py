@@ -1,0 +1,118 @@
+"""Variables that get the values which a checkpoint has under their names."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import tensorflow as tf
+
+from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SEED, TRAINING_STATE, WORKER_POSITIONS
+from mox_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from mox_core.engine.checkpoint.reader import Checkpoint
+    from mox_core.name_filter import NameFilter
+
+_LISTED: Final = 10
+_NO_WEIGHTS: Final = (POSITIONS, WORKER_POSITIONS, SEED, "save_counter")
+"""What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
+
+
+def restore_variables(
+    checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool, chosen: NameFilter | None = None
+) -> None:
+    """Assign the values of a checkpoint to the variables of the same names.
+
+    Args:
+        checkpoint: where the values come from.
+        variables: the variables by name.
+        partial: whether variables that it lacks keep their initial values (fine-tuning), instead of being an error.
+        chosen: which names are restored at all; None for all.
+
+    Raises:
+        CheckpointError: with the names that are missing or of another shape.
+    """
+    variables = _without_new(checkpoint, variables, partial=partial)
+    wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen(name)}
+    _check_shapes(checkpoint, wanted, leave_out=chosen is not None)
+    # The step is no weight: what other programs wrote may do without it.
+    missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
+    _check_missing(checkpoint, wanted, missing, partial=partial)
+    tf.get_logger().info("Restoring parameters from %s", checkpoint.prefix)
+    left_out = [name for name in variables if name not in wanted]
+    unused = [name for name in checkpoint.values if name not in wanted and name not in _NO_WEIGHTS]
+    _report(missing, left_out, unused, partial=partial)
+    for name, variable in wanted.items():
+        if name in checkpoint.values:
+            variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
+
+
+def _without_new(checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool) -> dict[str, tf.Variable]:
+    """Leave out the state of hooks and flags where another training begins, or where it went on without them so far."""
+    new = [name for name in variables if name.startswith(TRAINING_STATE) and (partial or name not in checkpoint.values)]
+    if new:
+        tf.get_logger().info(
+            "%d variables of hooks and flags begin with their initial values: %s", len(new), _listed(new)
+        )
+    return {name: variable for name, variable in variables.items() if name not in new}
+
+
+def _check_shapes(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], *, leave_out: bool) -> None:
+    other_shape = [
+        f"{name} (model {tuple(variable.shape)}, checkpoint {checkpoint.values[name].shape})"
+        for name, variable in wanted.items()
+        if name in checkpoint.values and not variable.shape.is_compatible_with(checkpoint.values[name].shape)
+    ]
+    if not other_shape:
+        return
+    way_out = (
+        "Leave them out with --checkpoint_exclude_patterns=<name>,... , or build the model that wrote it."
+        if leave_out
+        else "To train a changed model, use a new log_dir, and pass the old one as checkpoint_path."
+    )
+    raise CheckpointError(
+        f"{len(other_shape)} variables have another shape in checkpoint {checkpoint.prefix!r}: "
+        f"{_listed(other_shape)}. {way_out}"
+    )
+
+
+def _check_missing(
+    checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], missing: list[str], *, partial: bool
+) -> None:
+    if missing and not partial:
+        raise CheckpointError(
+            f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {_listed(missing)}. "
+            "To train on from its values with a changed model, "
+            "use a new log_dir and pass the old one as checkpoint_path."
+        )
+    if missing and not any(name in checkpoint.values for name in wanted if name != GLOBAL_STEP):
+        raise CheckpointError(
+            f"checkpoint {checkpoint.prefix!r} has none of the model's variables. It has: {_listed(checkpoint.values)}."
+        )
+
+
+def _report(missing: list[str], left_out: list[str], unused: list[str], *, partial: bool) -> None:
+    logger = tf.get_logger()
+    if missing:
+        logger.warning(
+            "%d variables are not in the checkpoint and keep their initial values: %s", len(missing), _listed(missing)
+        )
+    if left_out:
+        # In TRAIN that is what the flags are for; elsewhere it is more likely a flag too many.
+        logger.log(
+            logging.INFO if partial else logging.WARNING,
+            "%d variables are left out by the flags and keep their initial values: %s",
+            len(left_out),
+            _listed(left_out),
+        )
+    if unused and partial:
+        logger.info("%d values of the checkpoint are not used: %s", len(unused), _listed(unused))
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

@@ -1,0 +1,98 @@
+"""The checkpoint that a run starts from: the manual's chapter 6.
+
+Only the chief reads it: other workers need not see its disk.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.engine import randomness
+from mox_core.engine.checkpoint.reader import Checkpoint, load, load_latest
+from mox_core.engine.checkpoint.restore import restore_variables
+from mox_core.engine.variables.names import POSITIONS, WORKER_POSITIONS
+from mox_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from mox_core.arguments import RunConfig
+    from mox_core.engine.distribute.collectives import Collective
+    from mox_core.engine.variables.run_state import RunState
+
+
+@frozen(kw_only=True)
+class Start:
+    """Where a run starts.
+
+    Attributes:
+        prefix: the checkpoint whose values it begins with, None for initial values.
+        resumed: whether the run goes on with one that has written it, rather than beginning another training.
+        seed: the seed of the run, the same on all workers; a resumed run keeps that of its beginning, and so its order
+            of samples.
+    """
+
+    prefix: str | None
+    resumed: bool
+    seed: int
+    _checkpoint: Checkpoint | None  # on the chief
+
+    def restore(self, config: RunConfig, state: RunState) -> None:
+        """Restore the variables of the run, and in a resumed training the positions of its input, on all workers."""
+        found = self._checkpoint
+        if found is not None:
+            chosen = None if self.resumed else config.restored
+            partial = config.training and not self.resumed
+            restore_variables(found, state.model_variables(), partial=partial, chosen=chosen)
+            if config.training and self.resumed:
+                _restore_positions(found, state)
+        state.broadcast_from_chief()
+        if config.has_parameter_servers:
+            saved = found.values.get(WORKER_POSITIONS) if found and self.resumed else None
+            state.track_workers(state.replicator.num_readers, saved)
+
+
+def find_start(config: RunConfig, collective: Collective) -> Start:
+    """Return where a run starts: at the newest checkpoint of log_dir, else at checkpoint_path.
+
+    Raises:
+        CheckpointError: if a checkpoint is needed, or named, and there is none.
+    """
+    found, resumed = _find(config) if collective.rank == 0 else (None, False)
+    seed = found.seed if found and resumed and found.seed is not None else randomness.run_seed()
+    prefix, resumed, seed = collective.broadcast_object([found and found.prefix, resumed, seed])
+    return Start(prefix=prefix, resumed=resumed, seed=int(seed), checkpoint=found)
+
+
+def _find(config: RunConfig) -> tuple[Checkpoint | None, bool]:
+    found = load_latest(config.log_dir) if config.log_dir else None
+    if found is not None:
+        if config.checkpoint_path:
+            tf.get_logger().info("Ignoring --checkpoint_path because a checkpoint already exists in %s", config.log_dir)
+        return found, True
+    if config.checkpoint_path:
+        try:
+            return load(config.checkpoint_path), False
+        except CheckpointError as error:
+            if not config.log_dir:
+                raise
+            raise CheckpointError(f"{error} There is none in log_dir {str(config.log_dir)!r} either.") from error
+    if not config.training:
+        looked_in = f"log_dir {str(config.log_dir)!r}" if config.log_dir else "no folder at all"
+        raise CheckpointError(
+            f"{config.run_mode} needs a checkpoint and found none: looked in {looked_in}, "
+            "and checkpoint_path is not given. Train first, or pass log_dir or checkpoint_path."
+        )
+    return None, False
+
+
+def _restore_positions(checkpoint: Checkpoint, state: RunState) -> None:
+    """Let the input go on where the run stopped."""
+    positions = checkpoint.values.get(POSITIONS)
+    if positions is not None and positions.shape == tuple(state.positions.shape):
+        state.positions.assign(positions)
+    else:
+        tf.get_logger().warning(
+            "the input of this run has other sources than that of %s: it starts from its beginning.", checkpoint.prefix
+        )

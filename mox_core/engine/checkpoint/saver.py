@@ -1,0 +1,120 @@
+"""Writing checkpoints: whole or not at all, and as many as are to be kept.
+
+`model.ckpt-<step>` is written in a hidden folder beside its place and renamed into it, the index last: a checkpoint
+with an index is complete, whenever the process was killed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+from attrs import define, field, frozen
+
+from mox_core.engine.checkpoint.files import (
+    BASENAME,
+    UNFINISHED,
+    checkpoint_exists,
+    own_prefixes,
+    remove_checkpoint,
+    remove_unfinished,
+    step_of,
+    sync_to_disk,
+    write_state_file,
+)
+from mox_core.engine.variables.names import GLOBAL_STEP, SEED
+
+if TYPE_CHECKING:
+    from mox_core.engine.variables.run_state import RunState
+
+
+@frozen
+class NoSaver:
+    """The saver of a run that writes no checkpoints.
+
+    Attributes:
+        prefix: the checkpoint that the run started from, None where there is none.
+    """
+
+    prefix: str | None
+
+    def save(self) -> str | None:
+        """Return the prefix of the checkpoint that the run started from."""
+        return self.prefix
+
+    def forget_last_step(self) -> None:
+        """Do nothing."""
+
+
+@define
+class Saver:
+    """Writes the checkpoints of a run into a folder.
+
+    Attributes:
+        log_dir: the folder.
+        state: what is saved.
+        max_to_keep: how many checkpoints stay, the newest ones; 0 for all.
+        last_step: the step of the newest checkpoint, None before the first.
+        last_time: when it was written, in seconds of `time.monotonic`.
+    """
+
+    log_dir: Path
+    state: RunState
+    max_to_keep: int
+    last_step: int | None = None
+    last_time: float = field(factory=time.monotonic)
+
+    def __attrs_post_init__(self) -> None:
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(self.log_dir)
+
+    def save(self) -> str:
+        """Write a checkpoint of the current step, unless there is one, and return its prefix."""
+        step = int(self.state.step)
+        prefix = str(self.log_dir / f"{BASENAME}-{step}")
+        if self.last_step != step or not checkpoint_exists(prefix):
+            tf.get_logger().info("Saving checkpoints for %d into %s.", step, self.log_dir / BASENAME)
+            self._write(prefix, step)
+            self.last_step, self.last_time = step, time.monotonic()
+        self._keep_newest(step)
+        return prefix
+
+    def forget_last_step(self) -> None:
+        """Write the checkpoint of the present step anew at the next save: the weights are others."""
+        self.last_step = None
+
+    def _write(self, prefix: str, step: int) -> None:
+        # Positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
+        tensors = self.state.input_positions()
+        tensors |= {name: variable.read_value() for name, variable in self.state.model_variables().items()}
+        tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
+        tensors[SEED] = tf.constant(self.state.seed, tf.int64)
+        names = sorted(tensors)
+        folder = self.log_dir / f"{UNFINISHED}{os.getpid()}"
+        folder.mkdir(exist_ok=True)
+        tf.raw_ops.SaveV2(
+            prefix=str(folder / Path(prefix).name),
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[tensors[name] for name in names],
+        )
+        files = sorted(folder.iterdir(), key=lambda path: path.name.endswith(".index"))
+        for path in files:
+            sync_to_disk(path)
+        # The run may stand at a step of which there is a damaged checkpoint: its index goes first, comes last.
+        Path(prefix + ".index").unlink(missing_ok=True)
+        for path in files:
+            path.replace(self.log_dir / path.name)
+        folder.rmdir()
+        sync_to_disk(self.log_dir)
+
+    def _keep_newest(self, step: int) -> None:
+        # One of a later step is damaged, or this run would have started there. It is in nobody's way, and stays.
+        prefixes = [prefix for prefix in own_prefixes(self.log_dir) if step_of(prefix) <= step]
+        kept = prefixes[-self.max_to_keep :]
+        write_state_file(self.log_dir, kept)  # before the old ones go: it never names one that is gone
+        for old in prefixes[: -len(kept)]:
+            remove_checkpoint(old)

@@ -1,0 +1,1 @@
+"""Where the replicas of a model run, and the collectives between workers."""

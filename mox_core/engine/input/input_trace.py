@@ -1,0 +1,94 @@
+"""What `input_fn` reads while it is traced."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mox_core.engine.tensors import Features
+
+
+class InputTrace:
+    """What `input_fn` reads while it is traced.
+
+    Attributes:
+        graph: the graph of the trace.
+        sources: each source with the placeholders of its features.
+    """
+
+    def __init__(self, graph: tf.Graph) -> None:
+        self.graph = graph
+        self.sources: list[tuple[Any, Features]] = []
+        self._read: list[tuple[object, Features]] = []
+
+    def once(self, owner: object, read: Callable[[], Features]) -> Features:
+        """Return what a data set reads; asked again, the features of the same element."""
+        for known, features in self._read:
+            if known is owner:
+                return features
+        self._read.append((owner, read()))
+        return self._read[-1][1]
+
+    def add_placeholders(self, source: Any, specs: dict[str, tf.TensorSpec]) -> Features:
+        """Return placeholders for the features of an element of a source."""
+        features = {
+            name: tf.compat.v1.placeholder(spec.dtype, spec.shape, name=f"source/{name}")
+            for name, spec in specs.items()
+        }
+        self.sources.append((source, features))
+        return features
+
+
+@contextlib.contextmanager
+def tracing(graph: tf.Graph) -> Iterator[InputTrace]:
+    """Collect what the block reads in a graph."""
+    trace = InputTrace(graph)
+    token = _trace.set(trace)
+    try:
+        yield trace
+    finally:
+        _trace.reset(token)
+
+
+def current_trace() -> InputTrace:
+    """Return the trace of the `input_fn` that is being called.
+
+    Raises:
+        UsageError: outside `input_fn`.
+    """
+    trace = _trace.get()
+    if trace is None:
+        raise UsageError(
+            "a data set is read inside input_fn: call dataset.get([...]) in the function that you give to mox.run."
+        )
+    return trace
+
+
+def read_once(owner: object, read: Callable[[], Features]) -> Features:
+    """Return what a data set reads in `input_fn`; asked again, the features of the same element.
+
+    Args:
+        owner: the data set.
+        read: reads it: called the first time.
+
+    Raises:
+        UsageError: outside `input_fn`.
+    """
+    return current_trace().once(owner, read)
+
+
+def trace_of(graph: tf.Graph) -> InputTrace | None:
+    """Return the trace of the `input_fn` that is being called in a graph, None where it is another graph."""
+    trace = _trace.get()
+    return trace if trace is not None and trace.graph is graph and not tf.executing_eagerly() else None
+
+
+_trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)

@@ -1,0 +1,227 @@
+"""From `input_fn(mode)`, written for one sample, to a parallel tf.data pipeline of batches.
+
+`input_fn` is called once, in a graph. What it reads (`dataset.get`) becomes placeholders there, and the operations
+between them and what it returns become the function of a parallel map. Each batch carries its position, see `order`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import traceback
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import tensorflow as tf
+from attrs import define, field, frozen
+
+from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
+from mox_core.engine.input.batching import Batching, last_positions, make_batches
+from mox_core.engine.input.dataset_source import reads_generator
+from mox_core.engine.input.order import Order
+from mox_core.engine.input.replica_batches import batches_for_replicas
+from mox_core.engine.input.traced_input import TracedInput, open_dataset, open_samples, trace_input_fn
+from mox_core.engine.tensors import features_of
+from mox_core.engine.tf_internals.error_messages import has_different_shapes
+from mox_core.errors import DataError
+from mox_core.modes import ModeKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mox_core.engine.tensors import Dataset
+
+_NOT_SHARED: Final = (
+    "the input comes from a Python generator (tf.data.Dataset.from_generator), which cannot be divided among workers: "
+    "each of them reads all that its own generator gives. Let it give each worker other samples, by "
+    "mox.get_flag('task_index'), or read files."
+)
+
+
+@define
+class OpenInput:
+    """An input that is being read: the only owner of its iterator.
+
+    A process does not exit while an iterator with a Python operation still prefetches, so the iterator must go when the
+    run ends: others hold this object, never the iterator.
+
+    Attributes:
+        iterator: gives (next positions, inputs), or only inputs where positions are counted; None when closed.
+        endless: whether it never ends.
+        stride: how far each element moves the position, where it is always the same and is counted here.
+    """
+
+    iterator: Any
+    endless: bool
+    stride: int | None
+    _positions: list[int]
+
+    def positions(self) -> tf.Tensor:
+        """Return the positions before the next element, int64 [sources]."""
+        return tf.constant(self._positions, tf.int64)
+
+    def advance(self, elements: int) -> None:
+        """Count elements that were read by a compiled loop."""
+        if self.stride is not None:
+            self._positions = [position + elements * self.stride for position in self._positions]
+
+    def next(self) -> tuple[tf.Tensor, tuple[Any, ...]] | None:
+        """Return the next positions and inputs, None at the end."""
+        element = next(self.iterator, None)
+        if element is None or self.stride is None:
+            return element
+        self.advance(1)
+        return self.positions(), element
+
+    def close(self) -> None:
+        """Release the iterator."""
+        self.iterator = None
+
+
+@frozen(kw_only=True)
+class InputPipeline:
+    """The batches of one mode.
+
+    Attributes:
+        mode: the mode for which `input_fn` was called.
+        batching: how single elements become batches.
+        order: the order of the samples, on which their augmentation depends too, and this worker's share of it.
+        replicas: how many replicas of the model get a batch of their own in each step.
+        report: the report of bad samples.
+    """
+
+    mode: str
+    batching: Batching
+    order: Order
+    replicas: int
+    report: BadSampleReport = field(factory=BadSampleReport)
+    _traced: TracedInput
+    # Validation opens its input again and again, at the same place.
+    _opened: dict[tuple[int, ...], Dataset] = field(factory=dict, init=False)
+
+    @property
+    def graph(self) -> Any:
+        """The graph of `input_fn`."""
+        return self._traced.function.graph
+
+    @property
+    def sources(self) -> tuple[Any, ...]:
+        """What `input_fn` reads; none where it returned a dataset."""
+        return tuple(source for source, _ in self._traced.sources)
+
+    @property
+    def num_positions(self) -> int:
+        """How many numbers a position has: one for each source."""
+        return 1 if self._traced.is_dataset else max(1, len(self.sources))
+
+    @functools.cached_property
+    def endless(self) -> bool:
+        """Whether the input never ends."""
+        if self._traced.is_dataset:
+            dataset = open_dataset(self._traced, Order(seed=0), (0,))
+            return int(dataset.cardinality()) == tf.data.INFINITE_CARDINALITY
+        return all(source.end is None for source in self.sources)
+
+    @property
+    def stride(self) -> int | None:
+        """How far each element moves the position, where it is always the same; else None."""
+        if not self._traced.is_dataset:
+            return None
+        return self.samples_in_element * self.replicas * self.order.workers
+
+    @property
+    def samples_in_element(self) -> int:
+        """How many samples of a source mox puts into a batch."""
+        return (self.batching.batch_size or 1) if self.batching.by_mox else 1
+
+    @functools.cached_property
+    def fed(self) -> tuple[tf.TensorSpec, ...]:
+        """Specs of all that a step is fed: of several replicas, see `replica_batches`."""
+        batches = self._open((0,) * self.num_positions)
+        return tuple(cast("Any", batches.element_spec) if self._traced.is_dataset else features_of(batches))
+
+    @property
+    def specs(self) -> tuple[tf.TensorSpec, ...]:
+        """Specs of the inputs of `model_fn`."""
+        if self.replicas == 1:
+            return self.fed
+        return self.fed[1 : 1 + (len(self.fed) - 1) // self.replicas]
+
+    @contextlib.contextmanager
+    def open(self, start: list[int] | None = None) -> Iterator[OpenInput]:
+        """Open the input at a position, its beginning by default, and close it however the block ends."""
+        positions = start or [0] * self.num_positions
+        if self.order.workers > 1 and any(map(reads_generator, self._traced.datasets())):
+            self.report.warn_once("generator", _NOT_SHARED)
+        opened = OpenInput(iter(self._open(tuple(positions))), self.endless, self.stride, positions)
+        try:
+            yield opened
+        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+            # TensorFlow's frames hold the iterator, and whoever keeps the error keeps the frames.
+            traceback.clear_frames(error.__traceback__)
+            self.report.raise_error()
+            if not has_different_shapes(error):
+                raise
+            raise DataError(
+                f"the samples of input_fn in mode {self.mode} are not all of one shape "
+                f"({error.message.splitlines()[0]}). "
+                "Samples of a batch must agree: resize them (dataset argument image_size, or "
+                "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False. Only sequences of "
+                "integers are filled up with zeros: those of rank 1 and unknown length, set_shape([None])."
+            ) from error
+        finally:
+            opened.close()
+
+    def open_share(self, start: tuple[Any, ...], order: Order, report: BadSampleReport) -> Dataset:
+        """Return the batches of a worker.
+
+        Args:
+            start: the positions at which it begins, which may be tensors.
+            order: its share of the samples.
+            report: its report of bad samples.
+        """
+        # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
+        whole = self.endless or self.mode == ModeKeys.TRAIN
+        size = self.batching.batch_size if self.batching.by_mox else None
+        if self._traced.is_dataset:
+            batches = open_dataset(self._traced, order, start)
+            batches = batches if size is None else make_batches(batches, size, whole=whole)
+        else:
+            watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
+            elements = open_samples(self._traced, order, report, start)
+            if size is None:
+                batches = watch(elements)
+            elif whole and not self.endless:
+                # Before the last samples are dropped: bad ones among them are reported too.
+                batches = make_batches(watch(elements), size, whole=True).map(last_positions)
+            else:
+                batches = watch(make_batches(elements, size, whole=whole))
+        if self.replicas > 1:
+            batches = batches_for_replicas(batches, self.replicas, counted=self._traced.is_dataset, whole=whole)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _open(self, start: tuple[int, ...]) -> Dataset:
+        if start not in self._opened:
+            self._opened.clear()
+            self._opened[start] = self.open_share(start, self.order, self.report)
+        return self._opened[start]
+
+
+def build_pipeline(
+    input_fn: Callable[..., Any], mode: str, batching: Batching, *, order: Order, replicas: int = 1
+) -> InputPipeline:
+    """Call `input_fn` once and build the pipeline of its batches.
+
+    Args:
+        input_fn: the user's function of the mode.
+        mode: one of `ModeKeys`.
+        batching: how single elements become batches.
+        order: the order of the samples, and this worker's share of it.
+        replicas: how many replicas of the model get a batch of their own in each step.
+
+    Raises:
+        UsageError: if `input_fn` returns what cannot be an input.
+    """
+    traced = trace_input_fn(input_fn, mode, order.seed)
+    pipeline = InputPipeline(mode=mode, batching=batching, order=order, replicas=replicas, traced=traced)
+    _ = pipeline.fed  # it refuses, before anything else is done, samples that no batch can hold
+    return pipeline

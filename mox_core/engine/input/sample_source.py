@@ -1,0 +1,208 @@
+"""Samples by index: what a dataset plugin hands to the core, which decides their order (`order`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import field, frozen, validators
+
+from mox_core.engine import randomness
+from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
+from mox_core.engine.input.input_trace import current_trace, read_once
+from mox_core.engine.input.order import Order
+from mox_core.engine.tensors import Features, features_of, no_autograph, zeros_of_spec
+
+if TYPE_CHECKING:
+    from mox_core.engine.tensors import Dataset
+
+Fetch = Callable[..., tuple[tf.Tensor, Features]]
+
+# A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited
+# for.
+_SMALLEST_BLOCK = 1024
+
+
+@frozen(kw_only=True)
+class SampleSource:
+    """Samples that are read by their index, in an order that the core decides.
+
+    Attributes:
+        num_samples: how many there are; indices run from 0 to num_samples - 1.
+        fetch: TensorFlow ops that read the sample of an index (int64 scalar) and give its features by name. They run in
+            parallel. An op that fails marks the sample as bad.
+        describe: the name of the sample with an index (a file name, say), for messages.
+        on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
+        why_bad: what may be wrong with a sample that cannot be read, for messages.
+        shuffle: whether each epoch has an order of its own.
+        num_epochs: how often the set is gone through; None for ever.
+        transform: TensorFlow ops on the features of one good sample; an error in them ends the run.
+        batch_size: how many samples one element holds; None for single samples.
+        drop_remainder: whether a last batch of fewer samples is left out.
+    """
+
+    num_samples: int = field(validator=validators.ge(1))
+    fetch: Callable[..., Features]
+    describe: Callable[[int], str]
+    on_bad_sample: str = field(default="skip", validator=validators.in_(("skip", "raise")))
+    why_bad: str = "cut off, empty, or of no known format"
+    shuffle: bool = False
+    num_epochs: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    transform: Callable[[Features], Features] | None = None
+    batch_size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
+    drop_remainder: bool = False
+
+    def read(self) -> Features:
+        """Returns the features of one element as tensors, inside `input_fn`: in each call those of the same one.
+
+        Raises:
+            UsageError: outside `input_fn`.
+        """
+        return read_once(self, lambda: current_trace().add_placeholders(self, self._specs()))
+
+    def _specs(self) -> dict[str, tf.TensorSpec]:
+        with tf.init_scope():
+            elements = self.elements(order=Order(seed=0), start=0, needed=None, report=BadSampleReport())
+            specs: dict[str, tf.TensorSpec] = features_of(elements)
+            return specs
+
+    @property
+    def end(self) -> int | None:
+        """The position after the last one; None where there is no last one."""
+        return None if self.num_epochs is None else self.num_epochs * self.num_samples
+
+    def index_at(self, position: tf.Tensor, order: Order) -> tf.Tensor:
+        """Returns the index of the sample that this worker reads at a position (int64 scalar)."""
+        position += order.worker
+        offset = tf.math.floormod(position, self.num_samples)
+        if not self.shuffle:
+            return offset
+        epoch = tf.math.floordiv(position, self.num_samples)
+        key = tf.stack([tf.constant(randomness.fold(order.seed, "order"), tf.int64), epoch])
+        last = tf.constant(self.num_samples - 1, tf.int64)
+        return tf.random.experimental.index_shuffle(offset, key, last)  # type: ignore[attr-defined]  # not in the stubs
+
+    def sample_at(self, position: tf.Tensor, order: Order) -> Features:
+        """Returns the features of the sample that this worker reads at a position (int64 scalar)."""
+        return self.fetch(self.index_at(position, order))
+
+    def name_at(self, position: int, order: Order) -> str:
+        """Returns the name of the sample that this worker reads at a position, for messages."""
+        with tf.init_scope():
+            return self.describe(int(self.index_at(tf.constant(position, tf.int64), order)))
+
+    def dataset(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
+        """Returns (next position, features) from a position on; the next position is where a resumed run would start.
+
+        Args:
+            order: what this worker reads.
+            start: the first position.
+            needed: the names of the features that are used; None for all.
+            report: is told of the samples that are left out.
+        """
+        elements = self.elements(order=order, start=start, needed=needed, report=report).map(_alone)
+        return report_gaps(elements, (self,), order=order, start=(start,), report=report).map(_not_alone)
+
+    def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
+        """Returns what `dataset` does, for sources that are zipped: `watched` then looks for gaps in the positions.
+
+        With a batch_size, it gives the next position of each sample of the batch.
+        """
+        keep = None if self.transform is not None else needed
+
+        @no_autograph
+        def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
+            key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
+            with randomness.seeded(key, position + order.worker, graph=graph):
+                features = self.fetch(self.index_at(position, order), *content)
+            kept = {name: value for name, value in features.items() if keep is None or name in keep}
+            return position + order.workers, kept
+
+        samples = self.good_samples(fetch, start, order, report)
+        if self.transform is not None:
+            samples = samples.map(_transformed(self.transform, order, needed), num_parallel_calls=tf.data.AUTOTUNE)
+        if self.batch_size is None:
+            return samples
+        return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
+
+    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order) -> Dataset:
+        """Returns (next position, features) from a position on; a bad sample gives an error.
+
+        A subclass may know a faster way than one by one. It gives the same as `fetch` does.
+
+        Args:
+            first: the first position.
+            stop: the end of the positions, which may lie between two of this worker.
+            fetch: gives the sample at a position (int64 scalar); what else it is given goes on to the source's `fetch`.
+            order: what this worker reads.
+        """
+        return tf.data.Dataset.range(first, stop, order.workers).map(fetch, num_parallel_calls=parallel_reads())
+
+    def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
+        """Reads on from a position and leaves out what cannot be read: (next position, features).
+
+        A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
+        would not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in
+        blocks, and the last one of each block is looked at.
+        """
+        length = -(-max(self.num_samples, _SMALLEST_BLOCK) // order.workers) * order.workers
+        last = tf.int64.max if self.end is None else self.end - order.worker
+        shift = start % order.workers
+
+        @no_autograph
+        def block(number: tf.Tensor) -> Dataset:
+            begin = number * length + shift
+            first, stop = tf.maximum(begin, start), tf.minimum(begin + length, last)
+            samples = self.samples(first, stop, fetch, order)
+            unused = tf.nest.map_structure(zeros_of_spec, samples.element_spec)
+
+            @no_autograph
+            def look(is_read: Any) -> Any:
+                def tell() -> tf.Tensor:
+                    return report.tell_tail(self, order, first, stop, samples)
+
+                return tf.cond(is_read, lambda: False, tell)  # never True: it adds no element
+
+            ending_at = stop - 1 - tf.math.floormod(stop - 1 - first, order.workers)
+            read = tf.data.Dataset.from_tensors(ending_at).map(fetch).ignore_errors().map(_true)
+            ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(look)
+            return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: unused)))
+
+        end = tf.int64.max if self.end is None else -(-self.end // length)
+        blocks = tf.data.Dataset.range(start // length, end)
+        return blocks.flat_map(block)
+
+
+def _transformed(
+    transform: Callable[[Features], Features], order: Order, needed: frozenset[str] | None
+) -> Callable[..., Any]:
+    @no_autograph
+    def call(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+        key, graph = f"{order.seed}/transform", tf.compat.v1.get_default_graph()
+        with randomness.seeded(key, order.seed_at(after), graph=graph):
+            result = transform(features)
+        return after, {name: value for name, value in result.items() if needed is None or name in needed}
+
+    return call
+
+
+@no_autograph
+def _alone(after: tf.Tensor, features: Features) -> tuple[tuple[tf.Tensor], Features]:
+    return (after,), features
+
+
+@no_autograph
+def _not_alone(after: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+    return after[0], features
+
+
+@no_autograph
+def _true(_after: tf.Tensor, _features: Features) -> bool:
+    return True
+
+
+def parallel_reads() -> int:
+    """Returns how many samples are fetched at a time: waiting for files and decoding overlap."""
+    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)

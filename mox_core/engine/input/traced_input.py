@@ -1,0 +1,147 @@
+"""`input_fn` as a graph, and the elements that it makes of its sources."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.engine import randomness
+from mox_core.engine.input.dataset_source import DatasetSource, worker_share
+from mox_core.engine.input.input_trace import tracing
+from mox_core.engine.tensors import Features, no_autograph
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mox_core.engine.input.bad_samples import BadSampleReport
+    from mox_core.engine.input.order import Order
+    from mox_core.engine.tensors import Dataset
+
+
+@frozen(kw_only=True)
+class TracedInput:
+    """`input_fn` as a graph.
+
+    Attributes:
+        function: gives what it returned; `prune` cuts functions of the placeholders out of it.
+        place: the placeholder of the position from which random ops take their seeds.
+        sources: what it reads, each with the placeholders of its features.
+        spec: the elements of the dataset that it returned; None where it returned tensors.
+    """
+
+    function: Any
+    place: tf.Tensor
+    sources: list[tuple[Any, Features]]
+    spec: Any
+
+    @property
+    def is_dataset(self) -> bool:
+        """Whether it returned a dataset of its own."""
+        return self.spec is not None
+
+    def datasets(self) -> list[Dataset]:
+        """Returns the datasets of the user's own that it reads."""
+        if self.is_dataset:
+            return [tf.data.experimental.from_variant(self.function()[0], self.spec)]
+        return [source.dataset() for source, _ in self.sources if isinstance(source, DatasetSource)]
+
+
+def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> TracedInput:
+    """Calls `input_fn` in a graph."""
+    made: dict[str, Any] = {"spec": None}
+
+    def body() -> list[tf.Tensor]:
+        graph = tf.compat.v1.get_default_graph()
+        made["place"] = tf.compat.v1.placeholder(tf.int64, [], name="position")
+        tf.compat.v1.set_random_seed(seed)  # of this graph: what `Dataset.shuffle` in it goes by
+        with tracing(graph) as trace, randomness.seeded(f"{seed}/{mode}/input", made["place"], graph=graph):
+            result = input_fn(mode)
+        made["sources"] = trace.sources
+        if isinstance(result, tf.data.Dataset):
+            made["spec"] = result.element_spec
+            return [tf.data.experimental.to_variant(result)]
+        return _as_tensors(result, mode)
+
+    with randomness.python_random(f"{seed}/{mode}/input"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Seed .* from outer graph")  # it is meant to be used
+        function = tf.compat.v1.wrap_function(body, [])
+    _check_no_iterator(function.graph)
+    for source, _ in made["sources"]:
+        if isinstance(source, DatasetSource):
+            source.traced = function
+    return TracedInput(function=function, **made)
+
+
+def _check_no_iterator(graph: tf.Graph) -> None:
+    """Refuses an iterator of elsewhere: samples are made in parallel, which would read it in any order."""
+    if any(op.type.startswith("IteratorGetNext") for op in graph.get_operations()):
+        raise UsageError(
+            "input_fn reads an iterator that was made outside of it: its elements would be in no order, and a resumed "
+            "run would not find its place. Read the dataset itself: mox.get_next(dataset), or return dataset."
+        )
+
+
+def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:
+    """Returns what `input_fn` returned as a list of tensors: one, a tuple or a list of them."""
+    values = list(result) if isinstance(result, (list, tuple)) else [result]
+    if not values or any(value is None or isinstance(value, (dict, list, tuple, set)) for value in values):
+        msg = (
+            f"input_fn returned {result!r} in mode {mode}. It returns one tensor, a tuple or list of tensors, "
+            "or a tf.data.Dataset."
+        )
+        raise UsageError(msg)
+    return [tf.convert_to_tensor(value) for value in values]
+
+
+def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...]) -> Dataset:
+    """Maps the ops of `input_fn` over its sources: (positions, inputs)."""
+    fed = [traced.place]
+    datasets = []
+    outputs = traced.function.outputs
+    for (source, features), position in zip(traced.sources, start, strict=False):
+        needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
+        datasets.append(source.elements(order=order, start=position, needed=frozenset(needed), report=report))
+        fed += [features[name] for name in sorted(needed)]
+    if not datasets:
+        positions = tf.data.Dataset.range(start[0] + order.workers, tf.int64.max, order.workers)
+        datasets.append(positions.map(_without_features))
+    function = traced.function.prune(fed, outputs)
+
+    @no_autograph
+    def apply(*elements: tuple[tf.Tensor, Features]) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+        positions = tuple(after for after, _ in elements)
+        values = [features[name] for _, features in elements for name in sorted(features)]
+        inputs = tuple(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))
+        for tensor, original in zip(inputs, outputs, strict=True):
+            tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
+        return positions, inputs
+
+    return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def open_dataset(traced: TracedInput, order: Order, start: tuple[int, ...]) -> Dataset:
+    """Goes on with the dataset that `input_fn` returned: a tuple of inputs."""
+    spec = traced.spec
+    (whole,) = traced.datasets()
+    dataset = worker_share(whole, order, start[0])
+    if isinstance(spec, tuple) and not any(tf.nest.is_nested(each) for each in spec):
+        return dataset
+    return dataset.map(_flattened)
+
+
+@no_autograph
+def _flattened(*element: Any) -> tuple[Any, ...]:
+    return tuple(tf.nest.flatten(element))
+
+
+@no_autograph
+def _without_features(after: tf.Tensor) -> tuple[tf.Tensor, Features]:
+    return after, {}
+
+
+def _is_used(tensor: tf.Tensor, outputs: list[tf.Tensor]) -> bool:
+    return bool(tensor.consumers()) or any(tensor is output for output in outputs)

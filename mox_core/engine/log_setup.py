@@ -1,0 +1,59 @@
+"""TensorFlow's logger, set up so that the lines of a run are seen, and each once."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+from absl import logging as absl_logging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def info_logging() -> Iterator[None]:
+    """Shows lines of level INFO, unless the user has chosen a level, and only once."""
+    logger = tf.get_logger()
+    level, propagate = logger.level, logger.propagate
+    if level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    own = None
+    if not logger.handlers and absl_logging.get_absl_handler() in logging.getLogger().handlers:
+        # TensorFlow was imported after absl.app.run: its lines would come in absl's format.
+        own = logging.StreamHandler()
+        own.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+        logger.addHandler(own)
+    logger.addFilter(is_of_interest)
+    passing_on = _PassingOn()
+    if logger.handlers:
+        # Whatever the root logger has now: any `logging.info(...)` gives it a handler in the middle of a run.
+        logger.propagate = False
+        logger.addHandler(passing_on)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.removeFilter(is_of_interest)
+        logger.removeHandler(passing_on)
+        if own is not None:
+            logger.removeHandler(own)
+
+
+def is_of_interest(record: logging.LogRecord) -> bool:
+    """Leaves out what TensorFlow's strategies say of each of their collectives."""
+    return record.levelno > logging.INFO or "/tensorflow/python/distribute/" not in record.pathname
+
+
+class _PassingOn(logging.Handler):
+    """Gives the lines to what the user has attached to the root logger, a file for instance, but not to its console."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for handler in logging.getLogger().handlers:
+            console = getattr(handler, "stream", None) in {sys.stderr, sys.stdout}
+            if not console and handler is not absl_logging.get_absl_handler() and record.levelno >= handler.level:
+                handler.handle(record)

@@ -1,0 +1,1 @@
+"""The loop of steps, what is done between them, and why it stops."""

@@ -1,0 +1,140 @@
+"""The inter mode: evaluation between two steps of training, with the weights of the training."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
+
+from attrs import define, field
+
+from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
+from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
+from mox_core.engine.model.step_runner import StepRunner
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from mox_core.engine.distribute.collectives import Collective
+    from mox_core.engine.input.pipeline import InputPipeline, OpenInput
+    from mox_core.engine.model.model_graph import ModelGraph
+    from mox_core.session_hooks import AggregativeSessionRunHook
+    from mox_core.specs import ModelSpec
+
+_STEPS_A_CALL: Final = 50
+"""Steps in one compiled call, which cannot be interrupted."""
+
+
+def monitored_tensors(spec: ModelSpec) -> dict[str, Any]:
+    """Return the tensors of which the hooks of the inter mode want means: `<number of the hook>/<name>` to tensor."""
+    return {
+        f"{number}/{name}": tensor
+        for number, hook in enumerate(spec.hooks)
+        if hook.run_inter_mode()
+        for name, tensor in (getattr(hook, "monitor_info", None) or {}).items()
+    }
+
+
+@define
+class InterMode:
+    """Runs the inter mode when a hook of the training asks for it.
+
+    Where its graph has placeholders, the hooks of that graph feed them: those that do not run the inter mode.
+
+    Attributes:
+        graph: the graph of the inter mode, with `monitored_tensors` as its log values.
+        pipeline: its input; every evaluation starts at its beginning.
+        training_hooks: the hooks of TRAIN, of which some ask.
+        log_dir: where means are written as summaries beside those of the training, None for nowhere.
+        collective: the workers, of which each evaluates its share of the input.
+    """
+
+    graph: ModelGraph
+    pipeline: InputPipeline
+    training_hooks: Sequence[AggregativeSessionRunHook]
+    log_dir: Path | None
+    collective: Collective
+    _stack: contextlib.ExitStack = field(factory=contextlib.ExitStack, init=False)
+    _runner: HookRunner | None = field(default=None, init=False)
+    _steps: StepRunner | None = field(default=None, init=False)
+    _writer: SummaryWriter | NoSummaryWriter | None = field(default=None, init=False)
+    _written: dict[str, int] = field(factory=dict, init=False)
+    _latest: tuple[tuple[int, int], dict[str, float]] | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse, before training, what could not be evaluated in its middle."""
+        for hook in self.training_hooks:
+            if hook.run_inter_mode():
+                self._twin(hook)
+        check_fed(self.graph, self._feeding_hooks())
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[InterMode]:
+        """Evaluate in the block; its hooks and its summaries end with it."""
+        with self._stack:
+            self._stack.callback(self.pipeline.report.close)
+            yield self
+
+    def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, float]:
+        """Return the means, weighted by samples, of the `monitor_info` of the hook's twin."""
+        asked = (global_step, max_steps)
+        if self._latest is None or self._latest[0] != asked:
+            self._latest = asked, self._means(max_steps, global_step)
+        prefix = f"{self._twin(hook)}/"
+        means = {name.removeprefix(prefix): mean for name, mean in self._latest[1].items() if name.startswith(prefix)}
+        self._write(means, global_step)
+        return means
+
+    def _means(self, max_steps: int, global_step: int) -> dict[str, float]:
+        """Go through the input once, and return the means of all that is monitored."""
+        samples, sums = 0, dict.fromkeys(self.graph.log_names, 0.0)
+        with self.pipeline.open() as opened:
+            steps, runner = self._begin(opened)
+            done, ended = 0, False
+            while done < max_steps and not ended:
+                if runner.hooks:
+                    outcome = runner.run(done, global_step, record=False)
+                else:
+                    outcome = steps.run_loop(min(_STEPS_A_CALL, max_steps - done))
+                done, samples = done + outcome.steps, samples + outcome.samples
+                ended = outcome.ended or runner.coordinator.should_stop()
+                sums = {name: total + outcome.sums.get(name, 0.0) for name, total in sums.items()}
+        samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
+        return {name: float(total) / max(samples, 1) for name, total in zip(sums, totals, strict=True)}
+
+    def _begin(self, opened: OpenInput) -> tuple[StepRunner, HookRunner]:
+        """Give the steps of an evaluation their input; its hooks begin with the first one."""
+        if self._steps is None or self._runner is None:
+            self._steps = StepRunner(self.graph, opened)
+            self._runner = HookRunner(self._feeding_hooks(), self._steps)
+            self._stack.enter_context(self._runner.running())
+        self._steps.input = opened
+        self._runner.coordinator.stopped_by = None
+        return self._steps, self._runner
+
+    def _feeding_hooks(self) -> list[AggregativeSessionRunHook]:
+        hooks = self.graph.spec.hooks if self.graph.placeholders() else ()
+        return [hook for hook in hooks if not hook.run_inter_mode()]
+
+    def _write(self, means: dict[str, float], step: int) -> None:
+        """Write means where EVAL writes too: another run of TensorBoard, with the tags of the training."""
+        new = {name: mean for name, mean in means.items() if self._written.get(name) != step}
+        if not new:
+            return
+        if self._writer is None:
+            self._writer = self._stack.enter_context(open_writer(self.log_dir, training=False))
+        self._writer.write(new, step)
+        self._written |= dict.fromkeys(new, step)
+
+    def _twin(self, hook: AggregativeSessionRunHook) -> int:
+        """Return the number of the hook that `model_fn` made in the inter mode in place of one of the training."""
+        same = [each for each in self.training_hooks if type(each) is type(hook)]
+        nth = next(number for number, each in enumerate(same) if each is hook)
+        twins = [number for number, each in enumerate(self.graph.spec.hooks) if type(each) is type(hook)]
+        if nth >= len(twins):
+            raise UsageError(
+                f"model_fn returns {type(hook).__name__} in TRAIN and not in {self.graph.mode}: "
+                "return it in both modes, its values come from the second."
+            )
+        return twins[nth]

@@ -1,0 +1,215 @@
+"""The loop: as many steps in one compiled call as lie before the next thing that the host has to do.
+
+What is done between calls are observers: each says which local step it wants to see next, and is then given a report of
+that step. The order of the observers is the order in which a step is reported: log, summaries, outputs, checkpoint.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import tensorflow as tf
+from attrs import define, field, frozen
+
+from mox_core.engine.loop.observers import Observer, StepReport
+from mox_core.engine.loop.stop import not_finite
+from mox_core.errors import NanLossError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mox_core.engine.hooks.hook_runner import HookRunner
+    from mox_core.engine.loop.stop import StopRule
+    from mox_core.engine.model.step_runner import Outcome, StepRunner
+
+_SECONDS_A_CALL: Final = 1.0
+"""A call lasts about this long at most, so that signals are answered and checkpoints saved in time."""
+
+_CALL_TO_AGREEMENT: Final = 10
+"""And at least so many times as long as many workers take to agree on it."""
+
+
+@frozen(kw_only=True)
+class LoopResult:
+    """How a loop ended.
+
+    Attributes:
+        steps: how many steps it ran.
+        samples: how many samples they saw.
+        stopped_by: 'max_number_of_steps', 'end of input', the name of a hook, or the name of a signal.
+        interrupted: whether a signal has ended it, sent to this process or to another worker.
+        last: the values of `log_info` at the last step.
+        means: the means of `log_info`, weighted by samples.
+    """
+
+    steps: int
+    samples: int
+    stopped_by: str
+    interrupted: bool
+    last: dict[str, float]
+    means: dict[str, float]
+
+
+@frozen(kw_only=True)
+class _NextCall:
+    """What is done next: the end, one step alone, in which something special happens, or several in one call."""
+
+    stop: bool = False
+    alone: bool = False
+    steps: int = 1
+
+
+@define(kw_only=True)
+class Loop:
+    """Runs steps until something stops it.
+
+    Attributes:
+        steps: runs them.
+        hooks: the session hooks.
+        observers: what is done after steps, in this order.
+        stop_rule: what stops the loop beside the end of its input.
+        first_global_step: the global step of local step 0.
+        training: whether the loop trains: then all workers run as many steps at a time, and stop at the same step.
+    """
+
+    steps: StepRunner
+    hooks: HookRunner
+    observers: Sequence[Observer]
+    stop_rule: StopRule
+    first_global_step: int
+    training: bool
+    _done: int = field(default=0, init=False)
+    _samples: int = field(default=0, init=False)
+    _sums: dict[str, float] = field(init=False)
+    _nan: str | None = field(default=None, init=False)
+    _seconds_to_agree: float = field(default=0.0, init=False)
+    _last: dict[str, Any] | None = field(default=None, init=False)
+    _seconds_a_step: float | None = field(default=None, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._sums = dict.fromkeys(self.steps.graph.log_names, 0.0)
+
+    def run(self) -> LoopResult:
+        """Run until the limit, the end of the input, a hook or a signal, and return which it was."""
+        with self.hooks.running():
+            ended = False
+            while True:
+                stopped_by = self.stop_rule.reason(self._done) or ("end of input" if ended else None)
+                call = self._agree(stopped_by)
+                if call.stop:
+                    break
+                began = time.perf_counter()
+                outcome = self._run(call)
+                self._count(outcome, time.perf_counter() - began)
+                ended = outcome.ended
+                if outcome.values is not None:
+                    self._report(outcome.values)
+            reason, interrupted = self._stop_reason(stopped_by)
+            self.hooks.session.complete = not interrupted
+        for observer in self.observers:
+            observer.finish()
+        return self._result(reason, interrupted=interrupted)
+
+    def _result(self, stopped_by: str, *, interrupted: bool) -> LoopResult:
+        samples, *sums = self.steps.collective.all_gather([self._samples, *self._sums.values()]).sum(axis=0)
+        means = {name: float(total / samples) for name, total in zip(self._sums, sums, strict=True)} if samples else {}
+        return LoopResult(
+            steps=self._done,
+            samples=int(samples),
+            stopped_by=stopped_by,
+            interrupted=interrupted,
+            last=last_log(self._last),
+            means=means,
+        )
+
+    def _agree(self, stopped_by: str | None) -> _NextCall:
+        """Return what all workers do next, where they train: the least that one of them wants.
+
+        Raises:
+            NanLossError: if a loss of one of them is not finite any more.
+        """
+        own = _NextCall(stop=True) if stopped_by else self._wanted()
+        if not self.training:
+            return own
+        began = time.perf_counter()
+        rows = self.steps.collective.all_gather([own.stop, own.alone, own.steps, self._nan is not None])
+        self._seconds_to_agree = time.perf_counter() - began
+        stop, alone, steps, nan = rows.T
+        if nan.any():
+            raise NanLossError(self._nan or f"a loss of worker {int(nan.argmax())} is not finite: see its log.")
+        return _NextCall(stop=bool(stop.any()), alone=bool(alone.any()), steps=int(steps.min()))
+
+    def _stop_reason(self, stopped_by: str | None) -> tuple[str, bool]:
+        """Return what stopped the first worker that was stopped, and whether it was a signal."""
+        interrupted = bool(self.stop_rule.signal.name)
+        if not self.training or self.steps.collective.world_size == 1:
+            return str(stopped_by), interrupted
+        gathered = self.steps.collective.all_gather_object([stopped_by, interrupted])
+        worker, (reason, interrupted) = next((n, each) for n, each in enumerate(gathered) if each[0])
+        if not stopped_by:
+            tf.get_logger().warning("worker %d ends the run: %s.", worker, reason)
+        return str(reason), bool(interrupted)
+
+    def _wanted(self) -> _NextCall:
+        """Return the steps up to the next one that somebody wants to see, that one included."""
+        step = self._done
+        wanted = [observer.next_step(step) for observer in self.observers]
+        recorded, hooked = self._recorded(step), self.hooks.next_step(step)
+        if step in {recorded, hooked}:
+            return _NextCall(alone=True)
+        # The special step itself is run alone, by a later call: this one stops before it.
+        stops = [each + 1 for each in wanted if each is not None and each != recorded]
+        stops += [each for each in (recorded, hooked, self.stop_rule.max_steps) if each is not None]
+        count = min(stops, default=step + 1 + self._affordable()) - step
+        return _NextCall(steps=max(1, min(count, self._affordable())))
+
+    def _recorded(self, step: int) -> int | None:
+        """Return the next step that is to record summaries."""
+        wanted = [observer.next_step(step) for observer in self.observers if observer.records]
+        return min((each for each in wanted if each is not None), default=None)
+
+    def _run(self, call: _NextCall) -> Outcome:
+        if not call.alone:
+            return self.steps.run_loop(call.steps)
+        step = self._done
+        return self.hooks.run(step, self.first_global_step + step, record=step == self._recorded(step))
+
+    def _affordable(self) -> int:
+        """Return how many steps a call may have."""
+        seconds = max(_SECONDS_A_CALL, _CALL_TO_AGREEMENT * self._seconds_to_agree)
+        return 1 if self._seconds_a_step is None else max(1, int(seconds / self._seconds_a_step))
+
+    def _count(self, outcome: Outcome, seconds: float) -> None:
+        if self._done and outcome.steps:  # the first call also compiles
+            self._seconds_a_step = max(seconds / outcome.steps, 1e-6)
+        self._done += outcome.steps
+        self._samples += outcome.samples
+        for name, total in outcome.sums.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float(total)
+
+    def _report(self, values: dict[str, Any]) -> None:
+        self._last = values
+        step = self._done - 1
+        if bad := not_finite(self.steps.graph.losses, values["losses"]):
+            self._nan = (
+                f"{bad} at global step {self.first_global_step + step}: training stops, and its weights are not saved. "
+                "A lower learning rate, or a look at the input of this step, is the usual way out."
+            )
+            if self.steps.collective.world_size == 1 or not self.training:
+                raise NanLossError(self._nan)
+            return  # all workers agree before one of them ends
+        report = StepReport(
+            step=step,
+            global_step=self.first_global_step + step,
+            values=values,
+            samples=self._samples,
+            now=time.perf_counter(),
+        )
+        for observer in self.observers:
+            observer.after_step(report)
+
+
+def last_log(values: dict[str, Any] | None) -> dict[str, float]:
+    """Return the log values of the last step; none where no step ran."""
+    return {name: float(value) for name, value in (values or {}).get("log", {}).items()}

@@ -1,0 +1,170 @@
+"""Observers of the loop: what is done between calls of steps."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+import tensorflow as tf
+from attrs import define, field, frozen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mox_core.engine.checkpoint.saver import Saver
+    from mox_core.engine.loop.schedule import EverySteps
+
+
+@frozen(kw_only=True)
+class StepReport:
+    """A step that has run, as observers see it.
+
+    Attributes:
+        step: the local step, 0 for the first of the run.
+        global_step: the global step with which it ran.
+        values: its results: 'losses', 'log', 'outputs', 'learning_rate'.
+        samples: samples of the run so far, this step's included.
+        now: seconds of `time.perf_counter`.
+    """
+
+    step: int
+    global_step: int
+    values: dict[str, Any]
+    samples: int
+    now: float
+
+
+class Observer(Protocol):
+    """Something that is done after some steps."""
+
+    records: bool
+    """Whether the steps that it wants to see are to record summaries."""
+
+    def next_step(self, step: int) -> int | None:
+        """Return the next local step, `step` or later, that it wants to see; None for none."""
+
+    def after_step(self, report: StepReport) -> None:
+        """Handle the last step of a call; called after every call, also for steps that it does not want to see."""
+
+    def finish(self) -> None:
+        """Finish, when the loop has ended without an error."""
+
+
+@define
+class LogLines:
+    """The manual's log line, at some steps.
+
+    Attributes:
+        schedule: at which steps.
+        training: whether the line is that of TRAIN, with the global step.
+    """
+
+    schedule: EverySteps
+    training: bool
+    records: bool = field(default=False, init=False)
+    _last_time: float = field(factory=time.perf_counter, init=False)
+    _last_samples: int = field(default=0, init=False)
+
+    def next_step(self, step: int) -> int | None:
+        """Return the next step with a line."""
+        return self.schedule.next_step(step)
+
+    def after_step(self, report: StepReport) -> None:
+        """Log the line of a step that has one."""
+        if not self.schedule.is_due(report.step):
+            return
+        rate = (report.samples - self._last_samples) / max(report.now - self._last_time, 1e-9)
+        self._last_time, self._last_samples = report.now, report.samples
+        where = f"step: {report.step}(global step: {report.global_step})" if self.training else f"step: {report.step}"
+        values = [f"{name}: {float(value):.3f}" for name, value in report.values["log"].items()]
+        tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *values]))
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+@define
+class OutputWindows:
+    """Windows of `output_info` for `output_fn`.
+
+    Attributes:
+        output_fn: the user's function of a list of dicts of arrays.
+        every: how many steps a window holds; the last one may hold fewer.
+    """
+
+    output_fn: Callable[[list[dict[str, Any]]], Any]
+    every: int
+    records: bool = field(default=False, init=False)
+    _window: list[dict[str, Any]] = field(factory=list, init=False)
+    _steps: int = field(default=0, init=False)
+
+    def next_step(self, step: int) -> int | None:
+        """Return the step: it wants to see every step."""
+        return step
+
+    def after_step(self, report: StepReport) -> None:
+        """Add the outputs of the step to the window, and hand a full window over."""
+        self._window.extend(dict(outputs) for outputs in report.values["outputs"])
+        self._steps += 1
+        if self._steps == self.every:
+            self.finish()
+
+    def finish(self) -> None:
+        """Hand over what is left."""
+        if self._window:
+            window, self._window, self._steps = self._window, [], 0
+            self.output_fn(window)
+
+
+@define
+class SaveEverySteps:
+    """Saves checkpoints at some steps.
+
+    Attributes:
+        saver: writes them.
+        schedule: at which steps.
+    """
+
+    saver: Saver
+    schedule: EverySteps
+    records: bool = field(default=False, init=False)
+
+    def next_step(self, step: int) -> int | None:
+        """Return the next step after which it saves."""
+        return self.schedule.next_step(step)
+
+    def after_step(self, report: StepReport) -> None:
+        """Save if it is such a step."""
+        if self.schedule.is_due(report.step):
+            self.saver.save()
+
+    def finish(self) -> None:
+        """Save the last step."""
+        self.saver.save()
+
+
+@define
+class SaveEverySeconds:
+    """Saves checkpoints when some time has passed.
+
+    Attributes:
+        saver: writes them.
+        seconds: from one checkpoint to the next; looked at after each call of steps.
+    """
+
+    saver: Saver
+    seconds: float | None
+    records: bool = field(default=False, init=False)
+
+    def next_step(self, step: int) -> None:
+        """Return None: it waits for no step."""
+
+    def after_step(self, report: StepReport) -> None:
+        """Save if the time has passed."""
+        del report
+        if self.seconds is not None and time.monotonic() - self.saver.last_time >= self.seconds:
+            self.saver.save()
+
+    def finish(self) -> None:
+        """Save the last step."""
+        self.saver.save()

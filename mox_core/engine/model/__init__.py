@@ -1,0 +1,1 @@
+"""From `model_fn` to a graph, and what runs its steps."""

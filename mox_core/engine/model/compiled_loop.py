@@ -1,0 +1,162 @@
+"""The loop on the device: many steps in one compiled call.
+
+Each variable of a TensorFlow loop costs several operations a step, which small models notice: numbers are carried as
+one vector, and what is the same in every step is not carried at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+from attrs import field, frozen
+
+from mox_core.engine.distribute.collectives import Collective, SingleProcess
+from mox_core.engine.tensors import zeros_of_spec
+from mox_core.modes import ModeKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from mox_core.engine.model.model_graph import ModelGraph
+
+    State = dict[str, Any]
+
+
+@frozen(kw_only=True)
+class CompiledLoop:
+    """A loop of steps, to be built into a graph.
+
+    Attributes:
+        graph: the graph of the mode.
+        endless: whether the input never ends.
+        stride: how far each element moves the positions; None where elements are (positions, inputs).
+        collective: the workers. Those that step together all stop at the end of the input of the first.
+        step: function of (positions, record, *inputs, deferred=...) that runs a step.
+        outputs: specs of the outputs that `step` gives.
+        gap_widths: for loops whose positions the host needs: how far apart the positions of two elements are where no
+            sample is left out, int64 [sources]. None for other loops.
+    """
+
+    graph: ModelGraph
+    endless: bool
+    stride: int | None
+    collective: Collective = field(factory=SingleProcess)
+    step: Callable[..., dict[str, Any]]
+    outputs: Mapping[str, tf.TensorSpec]
+    gap_widths: Sequence[int] | None = None
+
+    def compile(self, iterator: Any) -> Callable[..., dict[str, tf.Tensor]]:
+        """Return a function of (iterator, positions before, count) that runs up to `count` steps, see `build`."""
+        before, count = tf.TensorSpec(self.graph.inputs[0].shape, tf.int64), tf.TensorSpec([], tf.int64)
+        # Concrete at once: a tf.function would count each run of the process as one more retracing, and warn.
+        return tf.function(self.build, autograph=False).get_concrete_function(iterator, before, count)
+
+    def build(self, iterator: Any, before: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Add the loop to the graph that is being traced. It stops early where a loss is not finite.
+
+        Args:
+            iterator: gives the input.
+            before: the positions before its next element, int64 [sources].
+            count: how many steps at most, int64 scalar.
+
+        Returns:
+            done: how many steps ran.
+            numbers, outputs: those of the last step.
+            sums: the sum over the steps of numbers times samples, float64, where the mode is not TRAIN.
+            samples: how many samples the steps saw.
+            more: whether the input goes on.
+            positions: those behind the last element, with gap_widths.
+            gaps: pairs of positions between which samples are missing, int64 [gaps, 2, sources], with gap_widths.
+        """
+        deferred = self.graph.deferred_captures()
+
+        def body(state: State) -> list[State]:
+            if self.endless:
+                return [self._step(state, next(iterator), before, deferred)]
+            # An input that ends with an error would leave the step before half done.
+            element = iterator.get_next_as_optional()
+            ended = {**state, "more": tf.constant(False)}
+            run = lambda: self._step(state, element.get_value(), before, deferred)  # noqa: E731  (two branches)
+            return [tf.cond(self._on_all_workers(element.has_value()), run, lambda: ended)]
+
+        def proceed(state: State) -> tf.Tensor:
+            return self._proceeds(state, count)
+
+        start = self._start(before)
+        shapes = tf.nest.map_structure(lambda tensor: tensor.shape, start)
+        shapes["outputs"] = {name: spec.shape for name, spec in self.outputs.items()}
+        if "gaps" in start:
+            shapes["gaps"] = tf.TensorShape([None, *start["gaps"].shape[1:]])
+        result = tf.while_loop(proceed, body, [start], shape_invariants=[shapes])[0]
+        size = self.graph.samples
+        fixed = {} if size is None else {"samples": result["done"] * size}
+        return {"more": tf.constant(True), **fixed, **result}
+
+    def _start(self, before: tf.Tensor) -> State:
+        numbers = self.graph.traced.structured_outputs["numbers"]
+        state: State = {
+            "done": tf.constant(0, tf.int64),
+            "numbers": zeros_of_spec(numbers),
+            "outputs": {name: zeros_of_spec(spec) for name, spec in self.outputs.items()},
+        }
+        if not self.endless:
+            state["more"] = tf.constant(True)
+        if self.graph.mode != ModeKeys.TRAIN:
+            state["sums"] = tf.zeros(numbers.shape, tf.float64)
+        if self.graph.samples is None:
+            state["samples"] = tf.constant(0, tf.int64)
+        if self.gap_widths is not None:
+            state |= {"positions": before, "gaps": tf.zeros([0, 2, before.shape[0]], tf.int64)}
+        return state
+
+    def _proceeds(self, state: State, count: tf.Tensor) -> tf.Tensor:
+        proceeds = state["done"] < count
+        if self.graph.losses and self.collective.synchronous:
+            proceeds &= tf.reduce_all(tf.math.is_finite(state["numbers"][: len(self.graph.losses)]))
+        return proceeds if self.endless else proceeds & state["more"]
+
+    def _step(self, state: State, element: Any, before: tf.Tensor, deferred: Sequence[tf.Tensor]) -> State:
+        if self.stride is None:
+            positions, inputs = element
+        else:
+            positions, inputs = before + self.stride * (state["done"] + 1), element
+        values = self.step(positions, tf.constant(False), *inputs, deferred=deferred)
+        after = {**state, "done": state["done"] + 1, "numbers": values["numbers"]}
+        after["outputs"] = {name: values["outputs"][name] for name in self.outputs}
+        if "sums" in state:
+            after["sums"] += tf.cast(values["numbers"], tf.float64) * tf.cast(values["samples"], tf.float64)
+        if "samples" in state:
+            after["samples"] += values["samples"]
+        if self.gap_widths is not None:
+            gaps = _with_gap(state["gaps"], state["positions"], positions, self.gap_widths)
+            after |= {"positions": positions, "gaps": gaps}
+        return after
+
+    def _on_all_workers(self, condition: tf.Tensor) -> tf.Tensor:
+        """Whether a condition holds on all workers, where they train in step."""
+        if self.collective.world_size == 1 or self.graph.mode != ModeKeys.TRAIN:
+            return condition
+        (count,) = self.collective.all_reduce_sum([tf.cast(condition, tf.float32)])
+        return tf.equal(count, self.collective.world_size)
+
+
+def _with_gap(gaps: tf.Tensor, before: tf.Tensor, after: tf.Tensor, widths: Sequence[int]) -> tf.Tensor:
+    """Append the positions before and after an element if they are too far from each other."""
+    if not widths:
+        return gaps
+    missing = tf.reduce_any(after - before > tf.constant(widths, tf.int64))
+    pair = tf.stack([before, after])[tf.newaxis]
+    return tf.cond(missing, lambda: tf.concat([gaps, pair], 0), lambda: gaps)
+
+
+def graph_loop(graph: ModelGraph, *, endless: bool, stride: int | None, collective: Collective) -> CompiledLoop:
+    """Return the loop of a graph in this process; for its arguments see `CompiledLoop`."""
+    return CompiledLoop(
+        graph=graph,
+        endless=endless,
+        stride=stride,
+        collective=collective,
+        step=graph.step(),
+        outputs=graph.traced.structured_outputs["outputs"],
+    )

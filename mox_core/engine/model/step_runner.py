@@ -1,0 +1,156 @@
+"""Runs the steps of a graph: many in one compiled call, or one with something special about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
+
+import tensorflow as tf
+from attrs import define, field, frozen
+
+from mox_core.engine.distribute.collectives import Collective, SingleProcess
+from mox_core.engine.model.compiled_loop import CompiledLoop, graph_loop
+from mox_core.engine.tensors import zeros_of_spec
+from mox_core.modes import ModeKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+    from mox_core.engine.input.pipeline import OpenInput
+    from mox_core.engine.model.model_graph import ModelGraph
+
+
+@frozen(kw_only=True)
+class Outcome:
+    """What a call of one or more steps has done.
+
+    Attributes:
+        steps: how many steps ran; fewer than asked for where the input ended or a loss was not finite.
+        samples: how many samples they saw.
+        values: results of the last step: 'losses', 'log', 'outputs', 'learning_rate'; None where no step ran.
+        sums: for each name of `log_info`, the sum of value times samples over the steps.
+        ended: whether the input has no further batch.
+        fetched: the values of further tensors, from `StepRunner.run_one`.
+    """
+
+    steps: int
+    samples: int
+    values: dict[str, Any] | None
+    sums: dict[str, float]
+    ended: bool = False
+    fetched: Any = None
+
+
+class Positions(Protocol):
+    """Where the position of the input is kept."""
+
+    def before(self, source: OpenInput) -> tf.Tensor:
+        """Return the positions before the next element of the input, int64 [sources]."""
+
+    def note(self, positions: tf.Tensor) -> None:
+        """Keep the positions behind the last element."""
+
+
+class InGraph:
+    """Positions that the graph of a step assigns to a variable of the run."""
+
+    def before(self, source: OpenInput) -> tf.Tensor:
+        """Return what the input has counted."""
+        return source.positions()
+
+    def note(self, positions: tf.Tensor) -> None:
+        """Do nothing: the step has assigned them."""
+
+
+@define
+class StepRunner:
+    """Runs the steps of a graph on an input.
+
+    Attributes:
+        graph: the graph of the mode.
+        input: gives (positions, inputs).
+        collective: the workers of the run.
+        loop: the loop of the compiled calls; that of the graph in this process, if not given.
+        positions: where the position of the input is kept.
+    """
+
+    graph: ModelGraph
+    input: OpenInput
+    collective: Collective = field(factory=SingleProcess)
+    loop: CompiledLoop | None = None
+    positions: Positions = field(factory=InGraph)
+    last_inputs: tuple[Any, ...] | None = field(default=None, init=False)
+    _compiled: Callable[..., Any] | None = field(default=None, init=False)
+    _special: dict[Any, tuple[Any, Callable[..., Any]]] = field(factory=dict, init=False)
+
+    def run_loop(self, count: int) -> Outcome:
+        """Run up to `count` steps in one compiled call."""
+        if self._compiled is None:
+            source = self.input
+            loop = self.loop or graph_loop(
+                self.graph, endless=source.endless, stride=source.stride, collective=self.collective
+            )
+            self._compiled = loop.compile(source.iterator)
+        result = self._compiled(self.input.iterator, self.positions.before(self.input), tf.constant(count, tf.int64))
+        if "positions" in result:
+            self.positions.note(result["positions"])
+        result = tf.nest.map_structure(_to_array, result)
+        steps = int(result["done"])
+        self.input.advance(steps)
+        values = self.graph.values_of(result["numbers"], result["outputs"]) if steps else None
+        sums = self.graph.values_of(result["sums"], {})["log"] if "sums" in result else {}
+        ended = not result["more"]
+        return Outcome(steps=steps, samples=int(result["samples"]), values=values, sums=sums, ended=ended)
+
+    def run_one(
+        self, *, record: bool = False, feeds: Mapping[tf.Tensor, Any] | None = None, fetches: Any = None
+    ) -> Outcome:
+        """Run one step that records summaries, is fed, or gives further tensors."""
+        element = self.input.next()
+        if not self._all_have(element):
+            return Outcome(steps=0, samples=0, values=None, sums={}, ended=True)
+        positions, inputs = element
+        self.last_inputs = (positions, tf.constant(record), *inputs)
+        result, fetched = self._special_function(feeds or {}, fetches)(*self.last_inputs, *(feeds or {}).values())
+        self.positions.note(positions)
+        result = tf.nest.map_structure(_to_array, result)
+        values, samples = self.graph.values_of(result["numbers"], result["outputs"]), int(result["samples"])
+        return Outcome(
+            steps=1,
+            samples=samples,
+            values=values,
+            sums={name: float(value) * samples for name, value in values["log"].items()},
+            fetched=tf.nest.map_structure(_to_array, fetched),
+        )
+
+    def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:
+        """Compute tensors on the inputs of the last single step, without the operations that have an effect."""
+        inputs = self.last_inputs or tuple(zeros_of_spec(tensor) for tensor in self.graph.inputs)
+        function = self._function(feeds or {}, fetches, effects=False)
+        return tf.nest.map_structure(_to_array, function(*inputs, *(feeds or {}).values()))
+
+    def _all_have(self, element: Any) -> TypeGuard[tuple[Any, ...]]:
+        """Whether there is an element; with workers that step together, whether each of them has one."""
+        if self.input.endless or self.graph.mode != ModeKeys.TRAIN:
+            return element is not None
+        return bool(self.collective.all_gather([element is not None]).all())
+
+    def _special_function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any) -> Callable[..., Any]:
+        if not feeds and fetches is None:
+            return lambda *inputs: (self.graph.traced(*inputs), None)
+        wanted = (self.graph.traced.graph.structured_outputs, [] if fetches is None else fetches)
+        return self._function(feeds, wanted, effects=True)
+
+    def _function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any, *, effects: bool) -> Callable[..., Any]:
+        """Return a function of the graph that is made once: a hook may ask for the same tensors in every step."""
+        asked = (*feeds, *tf.nest.flatten(fetches))
+        key = (effects, len(feeds), *map(id, asked), str(tf.nest.map_structure(lambda _: 0, fetches)))
+        if key not in self._special:
+            # With what was asked for: an id is no name once its object is gone.
+            self._special[key] = asked, self.graph.function(list(feeds), fetches, effects=effects)
+        return self._special[key][1]
+
+
+def _to_array(value: Any) -> np.ndarray[Any, Any]:
+    return value.numpy() if tf.is_tensor(value) else value

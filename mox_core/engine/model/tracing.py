@@ -1,0 +1,247 @@
+"""`model_fn` traced for one mode, in a graph of its own with its own collections."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.engine import randomness
+from mox_core.engine.model.model_graph import ModelGraph
+from mox_core.engine.model.replica_outputs import (
+    ReplicaOutput,
+    hooks_of_replicas,
+    mean_losses,
+    num_samples,
+    split_inputs,
+    step_values,
+)
+from mox_core.engine.model.spec_checks import REQUIRED_FIELDS, check_spec
+from mox_core.engine.optimizer.gradients import Loss
+from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
+from mox_core.engine.tf_internals import func_graph, keras_names, replica_collections
+from mox_core.engine.variables.keras_variables import adopt_keras_variables, check_all_known
+from mox_core.engine.variables.names import TraceNames
+from mox_core.errors import UsageError
+from mox_core.modes import ModeKeys
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mox_core.engine.distribute.replicator import Replicator
+    from mox_core.engine.variables.run_state import RunState
+    from mox_core.specs import ModelSpec
+
+SummaryScope: TypeAlias = Callable[[tf.Tensor, tf.Variable], contextlib.AbstractContextManager[None]]
+"""A context of (whether the step records summaries, the global step) in which summary operations are made."""
+
+_graph: contextvars.ContextVar[tf.Graph | None] = contextvars.ContextVar("mox_model_graph", default=None)
+
+
+def get_collection(key: str) -> list[Any]:
+    """Return what this call of `model_fn` has put into a collection, as `tf.compat.v1.get_collection` would.
+
+    Args:
+        key: the name of the collection, one of `tf.compat.v1.GraphKeys` for instance.
+
+    Raises:
+        UsageError: outside `model_fn` and `optimizer_fn`.
+    """
+    graph = _graph.get()
+    if graph is None:
+        raise UsageError("mox.get_collection gives what model_fn has made: call it inside model_fn or optimizer_fn.")
+    return replica_collections.collection_of_replica(graph, key)
+
+
+@contextlib.contextmanager
+def no_summaries(record: tf.Tensor, step: tf.Variable) -> Iterator[None]:
+    """Make summary operations of the block write nothing."""
+    del record, step
+    with warnings.catch_warnings(), tf.summary.record_if(False):
+        warnings.filterwarnings("ignore", message="Cannot activate TF2 compatibility")  # TF1's find no writer
+        yield
+
+
+def trace_model(  # noqa: PLR0913  (all that a trace depends on)
+    model_fn: Callable[..., Any],
+    mode: str,
+    state: RunState,
+    input_specs: Sequence[tf.TensorSpec],
+    *,
+    replicator: Replicator | None = None,
+    first_log: bool = True,
+    train_step: TrainStep | NoTrainStep | None = None,
+    log_values: Callable[[ModelSpec], dict[str, Any]] | None = None,
+    outputs: bool = False,
+    summary_scope: SummaryScope = no_summaries,
+) -> ModelGraph:
+    """Call `model_fn` once for each replica, in a graph of its own.
+
+    Args:
+        model_fn: the user's function of inputs and mode.
+        mode: one of `ModeKeys`.
+        state: the variables of the run.
+        input_specs: what the input gives.
+        replicator: where the replicas are; that of the run, if not given.
+        first_log: whether the values that TRAIN logs are those of the first replica, or the means over all.
+        train_step: adds the operations that train; none, if not given.
+        log_values: returns the scalars that stand under 'log'; those of `log_info` by default, which EVAL then needs.
+        outputs: whether the values of `output_info` are wanted.
+        summary_scope: where `tf.summary` operations write.
+
+    Raises:
+        UsageError: if `model_fn` returns what the mode cannot use.
+    """
+    trace = _ModelTrace(
+        model_fn=model_fn,
+        mode=mode,
+        state=state,
+        replicator=replicator or state.replicator,
+        first_log=first_log,
+        train_step=train_step or NoTrainStep(),
+        log_values=log_values,
+        outputs=outputs,
+        summary_scope=summary_scope,
+        start=state.positions.numpy(),
+    )
+    signature = [tf.TensorSpec(state.positions.shape, tf.int64), tf.TensorSpec([], tf.bool), *input_specs]
+    with keras_names.fresh_layer_names(), randomness.python_random(f"{state.seed}/model"):
+        traced = tf.compat.v1.wrap_function(trace.body, signature)
+    if trace.train_step.trains:
+        check_all_known(traced.graph, state.store, [loss.tensor for loss in trace.made["losses"]])
+    return ModelGraph(mode=mode, traced=traced, **trace.made)
+
+
+@define(kw_only=True)
+class _ModelTrace:
+    """One trace, with the arguments of `trace_model`.
+
+    Attributes:
+        start: the positions of the input, from which initial values may be computed.
+        made: what is known of the graph when the trace is over.
+    """
+
+    model_fn: Callable[..., Any]
+    mode: str
+    state: RunState
+    replicator: Replicator
+    first_log: bool
+    train_step: TrainStep | NoTrainStep
+    log_values: Callable[[ModelSpec], dict[str, Any]] | None
+    outputs: bool
+    summary_scope: SummaryScope
+    start: Any
+    made: dict[str, Any] = field(factory=dict, init=False)
+    _graph: tf.Graph = field(init=False)
+    _constants: dict[str, Any] = field(init=False)
+    _names: TraceNames = field(factory=TraceNames, init=False)
+
+    def body(self, positions: tf.Tensor, record: tf.Tensor, *inputs: tf.Tensor) -> dict[str, Any]:
+        """Build the graph of a step, and return its results."""
+        self._graph = tf.compat.v1.get_default_graph()
+        self._constants = {positions.op.name: self.start}
+        several = len(self.replicator.devices) > 1
+        if several:
+            replica_collections.prepare_graph(self._graph)
+        present, inputs_of = split_inputs(inputs, len(self.replicator.devices)) if several else (None, [inputs])
+        with func_graph.automatic_control_dependencies() as dependencies:
+            replicas, losses, rate = self._step(positions, record, inputs_of, present)
+            first_log = self.mode == ModeKeys.TRAIN and self.first_log
+            values = step_values(replicas, losses, rate, present, first_log=first_log)
+            result = tf.nest.map_structure(dependencies.mark_as_return, values)
+        samples = tf.get_static_value(values["samples"])
+        self.made = {
+            "spec": replicas[0].spec,
+            "hooks": hooks_of_replicas(replicas),
+            "num_replicas": len(replicas),
+            "losses": replicas[0].losses,
+            "log_names": tuple(replicas[0].log),
+            "learning_rate": rate,
+            "samples": samples if samples is None else int(samples),
+            "inputs": (positions, record, *inputs),
+            # Summary operations are conditional on `record`, and nothing else is.
+            "has_summaries": bool(record.consumers()),
+            "effects": tuple(dependencies.ops_which_must_run),
+        }
+        # Without these, the function would run only what its results need, and updates would vanish.
+        self._graph.control_outputs.extend(dependencies.ops_which_must_run)
+        return result
+
+    def _step(
+        self,
+        positions: tf.Tensor,
+        record: tf.Tensor,
+        inputs_of: Sequence[Sequence[tf.Tensor]],
+        present: tf.Tensor | None,
+    ) -> tuple[list[ReplicaOutput], list[tf.Tensor], tf.Tensor | None]:
+        """Return what each replica gave, the losses and the learning rate."""
+        with self.summary_scope(record, self.state.step):
+            self._graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, self.state.step)
+            with self._variables():
+                self.train_step.begin()
+            replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
+            losses = mean_losses(replicas, present)
+            with self._current():
+                gradients = [each.gradients for each in replicas]
+                losses, rate = self.train_step.apply(gradients, losses, self._variables)
+            if self.mode == ModeKeys.TRAIN:
+                self.state.advance(positions)
+        return replicas, losses, rate
+
+    def _call_model_fn(self, replica: int, positions: tf.Tensor, inputs: Sequence[tf.Tensor]) -> ReplicaOutput:
+        with contextlib.ExitStack() as stack:
+            if len(self.replicator.devices) > 1:
+                stack.enter_context(replica_collections.replica_scope())
+            if self.mode != ModeKeys.EXPORT:  # an exported model knows no position, and draws anew in each call
+                stack.enter_context(randomness.seeded(self._random_key(replica), positions[0], graph=self._graph))
+            names = self._names if replica == 0 else None
+            stack.enter_context(self.state.store.scope(self._graph, self._constants, names))
+            stack.enter_context(self._current())
+            spec = self.model_fn(list(inputs), self.mode)
+            own = (self.state.step, self.state.positions)
+            adopt_keras_variables(self._graph, self.state.store, own, training=self.train_step.trains)
+            check_spec(spec, None if self.log_values else REQUIRED_FIELDS[self.mode], self.mode)
+            losses = tuple(_losses(spec))
+            return ReplicaOutput(
+                spec=spec,
+                losses=losses,
+                # Before the updates: the value of a variable is that with which the step began.
+                log=_read(self.log_values(spec) if self.log_values else spec.log_info),
+                outputs=_read(spec.output_info) if self.outputs else {},
+                gradients=self.train_step.gradients_of(spec, losses),
+                samples=num_samples(inputs),
+            )
+
+    def _variables(self) -> contextlib.AbstractContextManager[None]:
+        return self.state.store.scope(self._graph, self._constants, self._names)
+
+    def _random_key(self, replica: int) -> str:
+        """Return what the random numbers of a replica depend on: no two of all workers draw the same."""
+        key = f"{self.state.seed}/{self.mode}/model"
+        number = self.replicator.collective.rank * len(self.replicator.devices) + replica
+        return f"{key}/{number}" if number else key
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Make `get_collection` read this graph."""
+        token = _graph.set(self._graph)
+        try:
+            yield
+        finally:
+            _graph.reset(token)
+
+
+def _read(values: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:
+    return {name: tf.convert_to_tensor(value) for name, value in (values or {}).items()}
+
+
+def _losses(spec: ModelSpec) -> list[Loss]:
+    tensors = spec.loss if isinstance(spec.loss, (list, tuple)) else [] if spec.loss is None else [spec.loss]
+    names = {id(tensor): name for name, tensor in (spec.log_info or {}).items()}
+    plain = ["loss"] if len(tensors) == 1 else [f"loss[{number}]" for number in range(len(tensors))]
+    return [Loss(names.get(id(tensor), name), tensor) for tensor, name in zip(tensors, plain, strict=True)]

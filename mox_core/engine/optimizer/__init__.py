@@ -1,0 +1,1 @@
+"""One step of training: gradients, loss scale, optimizers and their wrappers."""

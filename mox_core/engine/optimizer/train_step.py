@@ -1,0 +1,211 @@
+"""One step of training: gradients of each loss for each replica, then an update by each optimizer."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+from typing import TYPE_CHECKING, Any, Final
+
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.engine.distribute.collectives import all_reduce_mean
+from mox_core.engine.optimizer import gradients
+from mox_core.engine.optimizer.loss_scale import LossScale, NoLossScale
+from mox_core.engine.optimizer.wrappers import (
+    OptimizerWrapper,
+    averages_workers,
+    collective_scope,
+    independent_workers,
+    scale_learning_rate,
+)
+from mox_core.engine.tf_internals import replica_collections
+from mox_core.engine.tf_internals.optimizers import learning_rate_of
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from mox_core.arguments import GradientOptions
+    from mox_core.engine.optimizer.gradients import Loss
+    from mox_core.engine.tensors import GradsAndVars
+    from mox_core.engine.variables.run_state import RunState
+    from mox_core.engine.variables.store import VariableStore
+    from mox_core.specs import ModelSpec
+
+LEARNING_RATE_FACTORS: Final = "mox/learning_rate_factors"
+"""The collection of scalars by which the learning rate of every optimizer is multiplied, in each step anew."""
+
+
+class NoTrainStep:
+    """The step of a graph that is not trained."""
+
+    trains = False
+
+    def begin(self) -> None:
+        """Make nothing."""
+
+    def gradients_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[GradsAndVars]:
+        """Return no gradients."""
+        del spec, losses
+        return []
+
+    def apply(
+        self,
+        computed: Sequence[Sequence[GradsAndVars]],
+        losses: list[tf.Tensor],
+        scope: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> tuple[list[tf.Tensor], tf.Tensor | None]:
+        """Update nothing."""
+        del computed, scope
+        return losses, None
+
+
+@define
+class TrainStep:
+    """Adds the operations of one training step to a graph.
+
+    Attributes:
+        optimizer_fns: one function for each loss, or one that is called for each of them.
+        state: where the variables of the optimizers belong, and on which devices the replicas are.
+        options: what the flags say about gradients.
+    """
+
+    trains = True
+
+    optimizer_fns: Sequence[Callable[[], Any]]
+    state: RunState
+    options: GradientOptions
+    _loss_scale: NoLossScale | LossScale = field(init=False)
+    _factors: list[Any] | None = field(default=None, init=False)
+
+    def begin(self) -> None:
+        """Make what all replicas share, before the first of them is traced."""
+        scale = self.options.loss_scale
+        self._loss_scale = NoLossScale() if scale == 1 else LossScale(scale)
+        self._factors = None
+
+    def gradients_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[GradsAndVars]:
+        """Return the gradients of each loss of one replica, with their variables."""
+        if len(self.optimizer_fns) not in (1, len(losses)):
+            raise UsageError(
+                f"there are {len(losses)} losses and {len(self.optimizer_fns)} functions in optimizer_fn: give one, "
+                "or one for each loss."
+            )
+        if self._factors is None:  # those of one replica: each has made them
+            graph = tf.compat.v1.get_default_graph()
+            self._factors = replica_collections.collection_of_replica(graph, LEARNING_RATE_FACTORS)
+        scopes = gradients.scopes_of(spec, len(losses))
+        variables = [
+            gradients.variables_of(loss, scope, self.options.trainable)
+            for loss, scope in zip(losses, scopes, strict=True)
+        ]
+        # All gradients come before any update: the losses of a GAN see the same weights.
+        scale = self._loss_scale.scale
+        return [gradients.compute(loss, own, scale) for loss, own in zip(losses, variables, strict=True)]
+
+    def apply(
+        self,
+        computed: Sequence[Sequence[GradsAndVars]],
+        losses: list[tf.Tensor],
+        scope: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> tuple[list[tf.Tensor], tf.Tensor | None]:
+        """Update the variables of every replica by the mean gradients.
+
+        Args:
+            computed: for each replica what `gradients_of` returned.
+            losses: the mean of each loss over the replicas.
+            scope: returns the scope in which variables come from the store.
+
+        Returns:
+            The losses, averaged over all workers where these step together, and the learning rate.
+        """
+        replicator, store = self.state.replicator, self.state.store
+        means = [replicator.reduce_mean(of_loss) for of_loss in zip(*computed, strict=True)]
+        means, losses = self._average_workers(means, losses)
+        learning_rate = None
+        for replica, device in enumerate(replicator.devices):
+            updates = [gradients.clip(self._loss_scale.unscale(mean[replica]), self.options) for mean in means]
+            device_scope = tf.device(device) if device else contextlib.nullcontext()
+            with device_scope, store.optimizers_of(replica, scope), collective_scope(replicator.collective):
+                optimizers = self._optimizers(len(updates))
+                if replica == 0:
+                    # Before the updates: they advance the counter of a Keras optimizer, and a schedule would give the
+                    # rate of the next step.
+                    learning_rate = learning_rate_of(optimizers[0])
+                self._loss_scale.apply(optimizers, updates)
+        self._loss_scale.end()
+        return losses, learning_rate
+
+    def _average_workers(
+        self, means: list[list[GradsAndVars]], losses: list[tf.Tensor]
+    ) -> tuple[list[list[GradsAndVars]], list[tf.Tensor]]:
+        """Return gradients and losses averaged over all workers, where these step together.
+
+        Moving averages that `model_fn` has updated are averaged too: all of it in one all-reduce.
+        """
+        collective = self.state.replicator.collective
+        if collective.world_size == 1 or not collective.synchronous:
+            return means, losses
+        moved = self.state.store.moved(tf.compat.v1.get_default_graph())
+        own = [gradient for of_loss in means for gradient, _ in of_loss[0]]
+        averages = [variable.read_value() for variable in moved]
+        shared = iter(all_reduce_mean(collective, [*own, *losses, *averages]))
+        of_losses = [[next(shared) for _ in of_loss[0]] for of_loss in means]
+        losses = [next(shared) for _ in losses]
+        for variable in moved:
+            variable.assign(next(shared))
+        return [
+            [[(mean, variable) for mean, (_, variable) in zip(of_loss, own, strict=True)] for own in replicas]
+            for of_loss, replicas in zip(of_losses, means, strict=True)
+        ], losses
+
+    def _optimizers(self, count: int) -> list[Any]:
+        """Make an optimizer for each loss, with the learning rate that hooks want."""
+        functions = self.optimizer_fns if len(self.optimizer_fns) == count else [*self.optimizer_fns] * count
+        optimizers = [_make(optimizer_fn, self.state.store) for optimizer_fn in functions]
+        for optimizer in optimizers:
+            self.state.replicator.prepare_optimizer(optimizer)
+        if independent_workers() > 1:
+            self._check_averaging(optimizers)
+        if self._factors:
+            factor = functools.reduce(operator.mul, map(tf.convert_to_tensor, self._factors))
+            for optimizer in optimizers:
+                scale_learning_rate(optimizer, factor)
+        return optimizers
+
+    def _check_averaging(self, optimizers: Sequence[Any]) -> None:
+        """Refuse what workers that step on their own cannot do."""
+        if not all(map(averages_workers, optimizers)):
+            raise UsageError(
+                "--sync_replicas=False without --ps_hosts: the workers step on their own, and nothing in optimizer_fn "
+                "brings them together. Put mox.get_optimizer_wrapper_fn('batch_gradients', ...) or 'easgd' around the "
+                "optimizer, name parameter servers in --ps_hosts, or leave --sync_replicas out."
+            )
+        if self.options.loss_scale != 1:
+            raise UsageError(
+                f"--loss_scale={self.options.loss_scale} skips steps, and workers that step on their own would skip "
+                "others and wait for each other for ever: leave it out, or leave --sync_replicas out."
+            )
+
+
+def _make(optimizer_fn: Callable[[], Any], store: VariableStore) -> Any:
+    optimizer = optimizer_fn()
+    if isinstance(optimizer, type) or not hasattr(optimizer, "apply_gradients"):
+        raise UsageError(
+            f"optimizer_fn returned {optimizer!r}. It returns an optimizer: mox.get_optimizer_fn(...)(), "
+            "a tf.compat.v1.train optimizer, or a Keras optimizer."
+        )
+    # Optimizers of Keras make variables when they are made; TF1's do so when they are applied.
+    variables = getattr(optimizer, "variables", ())
+    own = store.known()
+    if not callable(variables) and any(id(getattr(each, "value", each)) not in own for each in variables):
+        while isinstance(optimizer, OptimizerWrapper):
+            optimizer = optimizer.optimizer
+        kind = type(optimizer).__name__
+        raise UsageError(
+            f"optimizer_fn returned an optimizer that was made outside of it ({kind}): its state would not be saved, "
+            f"and another run would go on with it. Make it inside: optimizer_fn=lambda: {kind}(...)."
+        )
+    return optimizer

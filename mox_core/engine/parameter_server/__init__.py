@@ -1,0 +1,1 @@
+"""Workers that do not step together, with variables on parameter servers."""

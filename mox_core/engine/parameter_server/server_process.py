@@ -1,0 +1,75 @@
+"""The process of a parameter server, or of a worker that is not the chief: it serves the chief until that has gone."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final, NoReturn
+
+import tensorflow as tf
+
+from mox_core.cluster.rendezvous import unreachable, wait_until_gone
+from mox_core.engine.loop.signals import catch_signals
+from mox_core.engine.tf_internals.remote_functions import call_remote_function, remote_function
+
+if TYPE_CHECKING:
+    from mox_core.cluster.cluster import Cluster, Process
+
+_RECEIVED_SIGNAL: Final = "mox/received_signal"
+_SECONDS_WITHOUT_CHIEF: Final = 3.0
+
+
+def cluster_spec(cluster: Cluster) -> tf.train.ClusterSpec:
+    """Return TensorFlow's names of the processes: the chief is not one of its workers."""
+    return tf.train.ClusterSpec(
+        {"chief": [cluster.workers[0]], "worker": list(cluster.workers[1:]), "ps": list(cluster.ps)}
+    )
+
+
+def let_calls_fail_fast() -> None:
+    """Make calls to a process that has gone fail instead of wait; call this before TensorFlow's server starts."""
+    os.environ.setdefault("GRPC_FAIL_FAST", "use_caller")
+
+
+def serve(cluster: Cluster, timeout: float) -> NoReturn:
+    """Serve the chief until it has gone, and end the process.
+
+    Args:
+        cluster: the job.
+        timeout: seconds to wait for the chief to come, 0 for no limit.
+    """
+    let_calls_fail_fast()
+    config = tf.compat.v1.ConfigProto()
+    # Each worker may wait in a call to a parameter server: with fewer threads than workers they would all wait.
+    config.inter_op_parallelism_threads = max(cluster.num_workers + 1, os.cpu_count() or 1)
+    job, index = ("ps", cluster.index) if cluster.job == "ps" else ("worker", cluster.index - 1)
+    with (
+        catch_signals(
+            first=f"{cluster.me} serves on until the chief has saved. A second one ends it.",
+            second="the second signal, the process ends at once.",
+        ) as received,
+        remote_function(_RECEIVED_SIGNAL, lambda: (received.name or "").encode()),  # noqa: PLW0108  (it is read later)
+    ):
+        server = tf.distribute.Server(cluster_spec(cluster), job_name=job, task_index=index, config=config)
+        tf.get_logger().info("%s serves the chief, %s.", cluster.me, cluster.chief)
+        _wait_for(cluster.chief, timeout)
+        wait_until_gone(cluster.chief, _SECONDS_WITHOUT_CHIEF)
+        del server
+    tf.get_logger().info("%s: the chief has gone, this process leaves too.", cluster.me)
+    raise SystemExit(0)
+
+
+def received_signal(device: str) -> str:
+    """Return the name of the signal that was sent to the process with a device, '' for none; for the chief.
+
+    Raises:
+        tf.errors.OpError: if the process cannot be reached.
+    """
+    return call_remote_function(_RECEIVED_SIGNAL, device).decode()
+
+
+def _wait_for(chief: Process, timeout: float) -> None:
+    """Return when TensorFlow's server of the chief listens, or the time is over."""
+    end = time.monotonic() + (timeout or float("inf"))
+    while unreachable([chief]) and time.monotonic() < end:
+        time.sleep(0.2)

@@ -1,0 +1,304 @@
+"""The story of a run, read top to bottom, and the decisions on its way.
+
+Input, model with optimizer, checkpoint, loop with its observers, export: each is a package beside this module.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from mox_core.engine.checkpoint.best_weights import BestWeights, NoBestWeights
+from mox_core.engine.checkpoint.resume import Start, find_start
+from mox_core.engine.checkpoint.saver import NoSaver, Saver
+from mox_core.engine.distribute.connection import connect_workers
+from mox_core.engine.distribute.mirrored import replicate, split_cpu
+from mox_core.engine.distribute.replicator import OneDevice, Replicator
+from mox_core.engine.export import Export, NoExport, export_input_specs
+from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
+from mox_core.engine.hooks.session import Evaluation, NoEvaluation
+from mox_core.engine.input.batching import Batching
+from mox_core.engine.input.order import Order
+from mox_core.engine.input.pipeline import InputPipeline, build_pipeline
+from mox_core.engine.loop.inter_mode import InterMode, monitored_tensors
+from mox_core.engine.loop.loop import Loop, LoopResult
+from mox_core.engine.loop.observers import LogLines, Observer, OutputWindows, SaveEverySeconds, SaveEverySteps
+from mox_core.engine.loop.reports import report_evaluation, report_nothing_to_train, report_stop
+from mox_core.engine.loop.schedule import EverySteps
+from mox_core.engine.loop.signals import catch_signals
+from mox_core.engine.loop.stop import StopRule
+from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
+from mox_core.engine.model.step_runner import StepRunner
+from mox_core.engine.model.tracing import trace_model
+from mox_core.engine.optimizer.train_step import TrainStep
+from mox_core.engine.parameter_server.async_loop import AsyncLoop
+from mox_core.engine.parameter_server.remote_input import check_remote_input
+from mox_core.engine.parameter_server.remote_workers import RemoteWorkers
+from mox_core.engine.parameter_server.replicator import connect_parameter_servers
+from mox_core.engine.parameter_server.step_ledger import StepLedger
+from mox_core.engine.run_folder import run_folder_scope
+from mox_core.engine.tf_patches.run_scope import run_scope
+from mox_core.engine.variables.run_state import RunState
+from mox_core.errors import UsageError
+from mox_core.modes import ModeKeys
+from mox_core.run_result import RunResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mox_core.arguments import RunConfig
+    from mox_core.engine.input.pipeline import OpenInput
+    from mox_core.engine.loop.signals import ReceivedSignal
+    from mox_core.engine.model.model_graph import ModelGraph
+    from mox_core.engine.parameter_server.replicator import ParameterServers
+    from mox_core.session_hooks import AggregativeSessionRunHook
+
+
+def run(config: RunConfig) -> RunResult:
+    """Train, evaluate or predict as a configuration says, and export."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run_scope())
+        stack.enter_context(run_folder_scope(config.log_dir))
+        replicator = stack.enter_context(_replicator(config))
+        log_dir = config.log_dir if replicator.collective.rank == 0 else None  # the chief alone writes
+        start = find_start(config, replicator.collective)
+
+        order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
+        pipeline = _pipeline(config, config.run_mode, order)
+        stack.callback(pipeline.report.close)
+        state = RunState(start.seed, pipeline.num_positions, replicator)
+        writer = stack.enter_context(open_writer(log_dir, training=config.training))
+        graph = _trace(config, pipeline, state, writer)
+        evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir))
+        export = _export(config, pipeline, state)
+        _check_end(config, pipeline, graph)
+
+        start.restore(config, state)
+        first_step = int(state.step)
+        saver = _saver(config, log_dir, state, start)
+        saver.save()
+        best = stack.enter_context(_best_weights(config, log_dir, saver, state))
+
+        signal = stack.enter_context(catch_signals())
+        opened = stack.enter_context(pipeline.open(state.own_positions()))
+        max_steps = _max_steps(config, first_step, start)
+        steps, make_loop = _stepping(config, graph, pipeline, order, opened, state, max_steps)
+        hooks = HookRunner(_hooks_of(config, graph), steps, evaluation, best)
+        result = make_loop(
+            steps=steps,
+            hooks=hooks,
+            observers=_observers(config, graph, writer, saver, first_step),
+            stop_rule=StopRule(signal=signal, coordinator=hooks.coordinator, max_steps=max_steps),
+            first_global_step=first_step,
+        ).run()
+        _report(config, result, state, writer)
+        return _end(config, result, signal, state, saver, export)
+
+
+@contextlib.contextmanager
+def _replicator(config: RunConfig) -> Iterator[Replicator]:
+    """Connect the processes of the job for the block, and decide where the replicas of the model are."""
+    if config.replicas_on_cpu:
+        split_cpu(config.num_replicas)
+    with (
+        connect_parameter_servers(config) as servers,
+        connect_workers(config.cluster, config.session_timeout) as collective,
+    ):
+        yield servers or replicate(config.num_replicas, collective, on_cpu=config.replicas_on_cpu)
+
+
+def _pipeline(config: RunConfig, mode: str, order: Order) -> InputPipeline:
+    """Call `input_fn` in a mode."""
+    batching = Batching(batch_size=config.batch_size, auto=config.auto_batch)
+    return build_pipeline(config.input_fn, mode, batching, order=order, replicas=config.num_replicas)
+
+
+def _trace(
+    config: RunConfig, pipeline: InputPipeline, state: RunState, writer: SummaryWriter | NoSummaryWriter
+) -> ModelGraph:
+    """Call `model_fn` in the mode of the run, with the optimizers where it trains."""
+    graph = trace_model(
+        config.model_fn,
+        config.run_mode,
+        state,
+        pipeline.fed,
+        first_log=config.log_first_clone,
+        train_step=TrainStep(config.optimizer_fns, state, config.gradients) if config.training else None,
+        outputs=config.output_fn is not None,
+        summary_scope=writer.scope,
+    )
+    check_fed(graph, _hooks_of(config, graph))
+    return graph
+
+
+@contextlib.contextmanager
+def _evaluation(config: RunConfig, graph: ModelGraph, state: RunState, log_dir: Path | None) -> Iterator[Evaluation]:
+    """Build input and graph of the inter mode, and refuse hooks that want one where there is none."""
+    if config.inter_mode is None:
+        asking = [type(hook).__name__ for hook in graph.hooks if hook.run_inter_mode()]
+        if config.training and asking:
+            raise UsageError(
+                f"{asking[0]} runs the inter mode, and there is none: pass inter_mode=mox.ModeKeys.EVAL to mox.run."
+            )
+        yield NoEvaluation()
+        return
+    collective = state.replicator.collective
+    order = Order(seed=state.seed, workers=collective.world_size, worker=collective.rank)
+    pipeline = _pipeline(config, config.inter_mode, order)
+    twin = trace_model(config.model_fn, config.inter_mode, state, pipeline.fed, log_values=monitored_tensors)
+    with InterMode(twin, pipeline, graph.hooks, log_dir, collective).open() as inter_mode:
+        yield inter_mode
+
+
+def _export(config: RunConfig, pipeline: InputPipeline, state: RunState) -> Export | NoExport:
+    """Build what is exported, before training: what cannot be exported is known before it."""
+    if config.exporter is None or config.log_dir is None:
+        return NoExport()
+    specs = export_input_specs(pipeline)
+    graph = trace_model(config.model_fn, ModeKeys.EXPORT, state, specs, replicator=OneDevice())
+    return Export(graph=graph, exporter=config.exporter, log_dir=config.log_dir)
+
+
+def _check_end(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) -> None:
+    """Refuse a run that nothing would end, and workers that might not end together."""
+    cluster = config.cluster if config.training else None
+    if config.has_parameter_servers:
+        check_remote_input(pipeline, graph)
+    elif cluster and cluster.several and not (cluster.synchronous or pipeline.endless):
+        raise UsageError(
+            "--sync_replicas=False without --ps_hosts: workers on their own meet only where their optimizer wrapper "
+            "says so, and one whose input ends would leave the others waiting. Let the input of TRAIN go on "
+            "(num_epochs=None, dataset.repeat()), and pass max_number_of_steps."
+        )
+    if config.max_number_of_steps or not pipeline.endless or graph.hooks:
+        return
+    raise UsageError(
+        f"max_number_of_steps is 0 and the input of {config.run_mode} never ends: nothing would end the run. "
+        "Pass max_number_of_steps, or num_epochs to the data set."
+    )
+
+
+def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start) -> Saver | NoSaver:
+    if not config.training or log_dir is None:
+        return NoSaver(start.prefix)
+    return Saver(log_dir, state, config.max_to_keep, last_step=int(state.step) if start.resumed else None)
+
+
+@contextlib.contextmanager
+def _best_weights(
+    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState
+) -> Iterator[BestWeights | NoBestWeights]:
+    """Keep the best weights of a training in log_dir, or in a temporary folder for the block."""
+    if not config.training:
+        yield NoBestWeights()
+    elif log_dir is not None:
+        yield BestWeights(log_dir / "best", saver, state)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
+            yield BestWeights(Path(folder), saver, state)
+
+
+def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:
+    """Return how many steps this run may do, None for any number."""
+    if not config.max_number_of_steps:
+        return None
+    if not config.training:
+        return config.max_number_of_steps
+    if first_step >= config.max_number_of_steps:
+        folder = config.log_dir if start.resumed else config.checkpoint_path
+        report_nothing_to_train(first_step, config.max_number_of_steps, folder, resumed=start.resumed)
+    return max(0, config.max_number_of_steps - first_step)
+
+
+def _hooks_of(config: RunConfig, graph: ModelGraph) -> Sequence[AggregativeSessionRunHook]:
+    """Return the hooks of the graph; those that run the inter mode have nothing to do where there is no training."""
+    return [hook for hook in graph.hooks if config.training or not hook.run_inter_mode()]
+
+
+def _observers(
+    config: RunConfig,
+    graph: ModelGraph,
+    writer: SummaryWriter | NoSummaryWriter,
+    saver: Saver | NoSaver,
+    first_step: int,
+) -> list[Observer]:
+    """Return what is done after steps, in this order: log, summaries, outputs, checkpoint."""
+    # TRAIN logs the steps 0, n, 2n; other modes each n-th step.
+    log_steps = EverySteps(config.log_every_n_steps, offset=0 if config.training else 1)
+    observers: list[Observer] = [LogLines(log_steps, training=config.training)]
+    if config.training:
+        observers += writer.observers(config.save_summary_steps, records=graph.has_summaries)
+    if config.output_fn is not None:
+        observers.append(OutputWindows(config.output_fn, config.output_every_n_steps))
+    if isinstance(saver, NoSaver):
+        return observers
+    if config.save_model_steps is None:
+        return [*observers, SaveEverySeconds(saver, config.save_model_secs)]
+    # After steps at whose end the global step is a multiple of n.
+    return [*observers, SaveEverySteps(saver, EverySteps(config.save_model_steps, offset=first_step + 1))]
+
+
+def _stepping(
+    config: RunConfig,
+    graph: ModelGraph,
+    pipeline: InputPipeline,
+    order: Order,
+    opened: OpenInput,
+    state: RunState,
+    max_steps: int | None,
+) -> tuple[StepRunner, Callable[..., Loop | AsyncLoop]]:
+    """Return what runs steps, and the loop around it: of workers that step together, or beside parameter servers."""
+    if not config.has_parameter_servers:
+        steps = StepRunner(graph, opened, state.replicator.collective)
+        return steps, functools.partial(Loop, training=config.training)
+    workers = RemoteWorkers(
+        servers=cast("ParameterServers", state.replicator),
+        graph=graph,
+        pipeline=pipeline,
+        order=order,
+        ledger=StepLedger(max_steps),
+        worker_positions=state.worker_positions,
+        global_step=state.step,
+    )
+    return workers.chief_steps(opened), functools.partial(AsyncLoop, workers=workers)
+
+
+def _report(config: RunConfig, result: LoopResult, state: RunState, writer: SummaryWriter | NoSummaryWriter) -> None:
+    """Log how the run ended, and write the means of EVAL where TensorBoard finds them."""
+    global_step = int(state.step)
+    if config.training:
+        report_stop(result, global_step, state.skipped_steps())
+        return
+    report_evaluation(result)
+    if config.run_mode == ModeKeys.EVAL:
+        writer.write(result.means, global_step)
+
+
+def _end(
+    config: RunConfig,
+    result: LoopResult,
+    signal: ReceivedSignal,
+    state: RunState,
+    saver: Saver | NoSaver,
+    export: Export | NoExport,
+) -> RunResult:
+    """Export and save, and return how the run ended."""
+    collective = state.replicator.collective
+    # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
+    interrupted = result.interrupted or signal.name
+    path = None if interrupted or collective.rank else export.write()
+    # Broadcast the paths: only the chief writes, and every worker returns after the files exist.
+    checkpoint, path = collective.broadcast_object([saver.save(), path])
+    return RunResult(
+        global_step=int(state.step),
+        steps=result.steps,
+        samples=result.samples,
+        stopped_by=signal.name or result.stopped_by,
+        metrics=result.last if config.training else result.means,
+        checkpoint=checkpoint,
+        export_path=path,
+        skipped_steps=state.skipped_steps() if config.training else 0,
+    )

@@ -1,0 +1,32 @@
+"""Where a run keeps its files, for those who are called in it and have something to remember beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+_folder: contextvars.ContextVar[Path | None] = contextvars.ContextVar("mox_run_folder", default=None)
+
+
+def run_folder() -> Path | None:
+    """Returns the log_dir of the run that is going on; None where there is none, or outside of a run.
+
+    The folder may not exist yet. What is kept there for mox itself, not for users, goes into its folder `.mox`.
+    """
+    return _folder.get()
+
+
+@contextlib.contextmanager
+def run_folder_scope(log_dir: Path | None) -> Iterator[None]:
+    """Lets `run_folder` tell the folder of a run for as long as the block lasts."""
+    token = _folder.set(log_dir)
+    try:
+        yield
+    finally:
+        _folder.reset(token)

@@ -1,0 +1,81 @@
+"""TensorFlow types that its stubs leave out, and helpers for specs, tensors, graphs and datasets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias, TypeVar, cast
+
+import tensorflow as tf
+
+Dataset: TypeAlias = "tf.data.Dataset[Any]"
+Features: TypeAlias = dict[str, tf.Tensor]
+GradsAndVars: TypeAlias = list[tuple[Any, tf.Variable]]
+"""Gradients, dense or sparse, with their variables."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+PYTHON_OPS: Final = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
+"""Types of the operations that call a Python function of this process."""
+
+
+def no_autograph(function: Function) -> Function:
+    """Keep AutoGraph away from a function of tf.data: graph code needs none, and it warns where it cannot parse."""
+    return cast("Function", tf.autograph.experimental.do_not_convert(function))
+
+
+def features_of(dataset: Dataset) -> Any:
+    """Return the specs of the last component of a dataset's elements, behind the position."""
+    return cast("Any", dataset.element_spec)[-1]
+
+
+def zeros_of_spec(spec: tf.Tensor | tf.TensorSpec) -> tf.Tensor:
+    """Return zeros of a spec's dtype and shape; unknown dimensions are 0."""
+    return tf.zeros([] if spec.shape.rank is None else [size or 0 for size in spec.shape], spec.dtype)
+
+
+def map_values(function: Callable[[tf.Tensor], tf.Tensor], value: Any) -> Any:
+    """Apply a function to a tensor, or to the values of IndexedSlices."""
+    if isinstance(value, tf.IndexedSlices):
+        return tf.IndexedSlices(function(value.values), value.indices, value.dense_shape)
+    return function(value)
+
+
+def ancestors(
+    of: Iterable[tf.Tensor | tf.Operation], *, given: Iterable[tf.Tensor | tf.Operation] = ()
+) -> list[tf.Operation]:
+    """Return the operations that tensors and operations are computed by, control dependencies included.
+
+    Args:
+        of: tensors and operations of one graph.
+        given: tensors and operations whose values are there already: what only they depend on is left out.
+    """
+    given = list(given)
+    names = {each.name for each in given if not isinstance(each, tf.Operation)}
+    given_ops = {getattr(each, "op", each).name for each in given}
+
+    def makers(each: Any) -> list[tf.Operation]:
+        if isinstance(each, tf.Operation):
+            return [] if each.name in given_ops else [each]
+        return [] if each.name in names else [each.op]
+
+    waiting = [op for each in of for op in makers(each)]
+    found: dict[str, tf.Operation] = {}
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found[op.name] = op
+            waiting += [before for each in (*op.inputs, *op.control_inputs) for before in makers(each)]
+    return list(found.values())
+
+
+def op_types(graph_def: tf.compat.v1.GraphDef) -> set[str]:
+    """Return the types of all operations of a graph and of its functions."""
+    nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
+    return {node.op for node in nodes}
+
+
+def dataset_op_types(variant: tf.Tensor) -> set[str]:
+    """Return the types of all operations of a dataset, in any of its stages."""
+    ignore_state = tf.data.experimental.ExternalStatePolicy.IGNORE.value
+    text = tf.raw_ops.DatasetToGraphV2(input_dataset=variant, external_state_policy=ignore_state)
+    return op_types(tf.compat.v1.GraphDef.FromString(text.numpy()))

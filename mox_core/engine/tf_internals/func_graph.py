@@ -1,0 +1,42 @@
+"""What mox needs to know of TensorFlow's `FuncGraph`, and no public name tells."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+# What tf.function does to order the operations of its body; `wrap_function` leaves it out.
+from tensorflow.python.framework.auto_control_deps import AutomaticControlDependencies
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import tensorflow as tf
+
+_RUN_ONCE_GRAPHS: Final = ("CondBranchFuncGraph",)
+
+
+def automatic_control_dependencies() -> Any:
+    """Return a context that orders the stateful operations of the block as eager execution would.
+
+    Its attribute `ops_which_must_run` holds the operations with an effect, its method `mark_as_return` takes each
+    result.
+    """
+    return AutomaticControlDependencies()  # type: ignore[no-untyped-call]
+
+
+def deferred_captures(graph: Any) -> list[tuple[tf.Tensor, Callable[[], tf.Tensor]]]:
+    """Return the placeholders whose values TensorFlow computes at each call, with the functions that compute them.
+
+    Keys of collectives are such values. Pruning forgets them.
+    """
+    return list(zip(graph.deferred_internal_captures, graph.deferred_external_captures, strict=True))
+
+
+def watched_variables(graph: Any) -> list[tf.Variable]:
+    """Return the variables that a graph has used; its captures do not tell which resources are variables."""
+    return list(graph._watched_variables)  # noqa: SLF001  (see above)
+
+
+def enclosing_graph(graph: Any) -> tf.Graph | None:
+    """Return the graph around a graph that runs at most once for each run of it: a branch, not the body of a loop."""
+    return graph.outer_graph if type(graph).__name__ in _RUN_ONCE_GRAPHS else None

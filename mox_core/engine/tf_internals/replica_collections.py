@@ -1,0 +1,68 @@
+"""What the copies of a model that are traced in one graph do not share: collections, and the variables of TF1's scopes.
+
+Each copy is traced in a thread and a context of its own. TensorFlow keeps both for the graph as a whole: in the second
+copy `get_variable` would find every variable there already, and add no regularization loss.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+# No public name tells what `get_variable` has made.
+from tensorflow.python.ops import variable_scope  # type: ignore[attr-defined]  # not in the stubs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+_collections: contextvars.ContextVar[dict[str, list[Any]] | None] = contextvars.ContextVar(
+    "mox_collections_of_copy", default=None
+)
+
+_variables: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_variables_of_copy", default=None)
+
+
+class _VariablesOfCopies:
+    """Stands for the graph's store of TF1's variables, and is that of the copy that asks."""
+
+    def __init__(self, outside: Any) -> None:
+        self._outside = outside
+
+    def __getattr__(self, name: str) -> Any:
+        own = _variables.get()
+        return getattr(self._outside if own is None else own, name)
+
+
+def prepare_graph(graph: Any) -> None:
+    """Lets copies be told apart in a graph, before the first of them is traced."""
+    add = graph.add_to_collection
+
+    def add_and_note(name: str, value: Any) -> None:
+        add(name, value)
+        own = _collections.get()
+        if own is not None:
+            own.setdefault(name, []).append(value)
+
+    graph.add_to_collection = add_and_note
+    kept = graph.get_collection_ref(variable_scope._VARSTORE_KEY)  # noqa: SLF001  (see above)
+    kept[:] = [_VariablesOfCopies(variable_scope._VariableStore())]  # noqa: SLF001
+
+
+@contextlib.contextmanager
+def replica_scope() -> Iterator[None]:
+    """Begins a copy, in its context: with the names that the first copy has, and nothing in its collections."""
+    _collections.set({})
+    _variables.set(variable_scope._VariableStore())  # noqa: SLF001  (see above)
+    root = tf.compat.v1.VariableScope(reuse=False, name="")
+    with tf.compat.v1.name_scope(None), tf.compat.v1.variable_scope(root, auxiliary_name_scope=False):
+        yield
+
+
+def collection_of_replica(graph: tf.Graph, key: str) -> list[Any]:
+    """Returns what the copy that asks has added to a collection; where none asks, all of it."""
+    own = _collections.get()
+    return list(graph.get_collection(key) if own is None else own.get(key, []))

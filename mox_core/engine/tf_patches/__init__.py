@@ -1,0 +1,1 @@
+"""What a run replaces in TensorFlow, and puts back when it ends."""

@@ -1,0 +1,82 @@
+"""Iterators made in `input_fn`, which read their dataset as a source of samples."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core.engine.input.input_trace import InputTrace, trace_of
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mox_core.engine.tensors import Dataset
+from mox_core.engine.input.dataset_source import READ_TWICE, read_dataset
+
+
+class TracedIterator:
+    """What an iterator is in `input_fn`: the tensors of the next element, once."""
+
+    def __init__(self, dataset: Dataset, trace: InputTrace) -> None:
+        self._dataset = dataset
+        self._trace = trace
+        self._read = False
+
+    def get_next(self, name: str | None = None) -> Any:
+        """Returns the tensors of an element.
+
+        Raises:
+            UsageError: the second time: which element would it be, of a function that is called once for all samples?
+        """
+        del name
+        if self._read:
+            raise UsageError(READ_TWICE.format("an iterator"))
+        self._read = True
+        return read_dataset(self._dataset, self._trace)
+
+    __next__ = get_next
+
+    def __iter__(self) -> TracedIterator:
+        return self
+
+
+class _OneShotIterators:
+    """The method `make_one_shot_iterator`, which datasets of TF2 lack: there only while `input_fn` is traced."""
+
+    def __get__(self, dataset: Dataset | None, kind: type) -> Callable[[], TracedIterator]:
+        trace = trace_of(tf.compat.v1.get_default_graph())
+        if dataset is None or trace is None:
+            raise AttributeError(f"{kind.__name__!r} object has no attribute 'make_one_shot_iterator'")
+        return lambda: TracedIterator(dataset, trace)
+
+
+@contextlib.contextmanager
+def one_shot_iterators() -> Iterator[None]:
+    """Gives a `TracedIterator` to whoever makes an iterator in the graph of `input_fn`, for as long as a run lasts."""
+    of_tf2, of_tf1 = tf.data.Dataset, tf.compat.v1.data.Dataset
+    changes = (
+        (of_tf2, "__iter__", _dispatch(vars(of_tf2)["__iter__"])),
+        (of_tf2, "make_one_shot_iterator", _OneShotIterators()),
+        # The method also warns that what it gives may not work; the other one serves the function of this name.
+        (of_tf1, "make_one_shot_iterator", _dispatch(vars(of_tf1)["make_one_shot_iterator"])),
+        (of_tf1, "_make_one_shot_iterator", _dispatch(vars(of_tf1)["_make_one_shot_iterator"])),
+    )
+    with contextlib.ExitStack() as stack:
+        for owner, name, value in changes:
+            if name in vars(owner):
+                stack.callback(setattr, owner, name, vars(owner)[name])
+            else:
+                stack.callback(delattr, owner, name)
+            setattr(owner, name, value)
+        yield
+
+
+def _dispatch(original: Callable[..., Any]) -> Callable[..., Any]:
+    def make(dataset: Dataset) -> Any:
+        trace = trace_of(tf.compat.v1.get_default_graph())
+        return original(dataset) if trace is None else TracedIterator(dataset, trace)
+
+    return make

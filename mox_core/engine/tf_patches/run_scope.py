@@ -1,0 +1,55 @@
+"""Everything that a run changes in TensorFlow, undone when it ends."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, cast
+
+import tensorflow as tf
+
+from mox_core.engine.log_setup import info_logging
+from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
+from mox_core.engine.tf_patches.random_ops import stateless_random_ops
+from mox_core.engine.tf_patches.tf1_layers import slim_layers, tf1_layers
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def run_scope() -> Iterator[None]:
+    """Change TensorFlow for the block, as TF1-style code and exact resumes need it.
+
+    Raises:
+        UsageError: if the script has switched the behaviour of TF2 off.
+    """
+    if not tf.executing_eagerly():
+        raise UsageError(
+            "TensorFlow does not execute eagerly, and mox runs on TF2: remove tf.compat.v1.disable_v2_behavior() and "
+            "disable_eager_execution(), and call mox.run outside of graphs. TF1-style code in model_fn needs neither."
+        )
+    with (
+        info_logging(),
+        hashable_tensors(),
+        slim_layers(),
+        tf1_layers(),
+        stateless_random_ops(),
+        one_shot_iterators(),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def hashable_tensors() -> Iterator[None]:
+    """Make tensors of a graph hashable, for `feed_dict={images: array}`; `==` stays elementwise."""
+    original = tf.Tensor.__hash__
+
+    def hash_of(tensor: object) -> int:
+        return id(tensor) if hasattr(tensor, "graph") else original(cast("tf.Tensor", tensor))
+
+    tf.Tensor.__hash__ = hash_of  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        tf.Tensor.__hash__ = original  # type: ignore[method-assign]

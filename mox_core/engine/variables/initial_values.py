@@ -1,0 +1,50 @@
+"""Initial values of variables that are given as tensors of a trace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core.engine.tensors import ancestors
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def evaluate_initial_value(value: tf.Tensor, name: str, graph: tf.Graph, constants: Mapping[str, Any]) -> Any:
+    """Compute an initial value that was given as a tensor of the trace, which TensorFlow cannot lift out by itself.
+
+    Args:
+        value: tensor of the trace.
+        name: name of the variable, for the error.
+        graph: graph of the trace.
+        constants: values of inputs of the graph by the name of their operation.
+
+    Raises:
+        UsageError: if it is computed from input data.
+    """
+    static = tf.get_static_value(value)
+    if static is not None:
+        return static
+    # What the trace captures is there already: variables that were made before, for instance.
+    known = {**constants} | {inner.op.name: outer for outer, inner in getattr(graph, "captures", ())}
+    ops = ancestors([value])
+    if fed := next((op.name for op in ops if op.type == "Placeholder" and op.name not in known), None):
+        raise UsageError(
+            f"the initial value of variable {name!r} is computed from input data ({fed!r}), which is not there "
+            "when variables are made. Compute it from constants, or pass an initializer."
+        )
+    graph_def = tf.compat.v1.GraphDef()
+    graph_def.CopyFrom(graph.as_graph_def())
+    del graph_def.node[:]
+    graph_def.node.extend(op.node_def for op in ops)
+    present = {op.name for op in ops}
+
+    def body() -> tf.Tensor:
+        inputs = {f"{each}:0": tf.convert_to_tensor(there) for each, there in known.items() if each in present}
+        return tf.graph_util.import_graph_def(graph_def, inputs, [value.name], name="")[0]
+
+    with tf.init_scope():
+        return tf.compat.v1.wrap_function(body, [])().numpy()

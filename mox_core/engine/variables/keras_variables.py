@@ -1,0 +1,72 @@
+"""Variables of Keras models that were made outside of `model_fn`: a run that uses such a model takes them over.
+
+They are trained, saved and restored like those that `model_fn` makes, under the path that Keras gives them. A plain
+`tf.Variable` is not taken over: its name ('Variable', as likely as not) is no identity, and nothing tells whether it is
+a weight or a knob of the script.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from mox_core.engine.tf_internals import func_graph, keras_names
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from mox_core.engine.variables.store import VariableStore
+
+
+def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.Variable], *, training: bool) -> None:
+    """Takes over the variables of ready-made Keras models that a graph uses, and heeds what Keras does not train.
+
+    Args:
+        graph: `model_fn` has been traced in it.
+        store: the variables of the run.
+        others: variables of the run that are not in the store.
+        training: whether the graph is to be trained.
+
+    Raises:
+        UsageError: where two variables have one name.
+    """
+    store.settle(graph)
+    own = store.known() | {id(variable) for variable in others}
+    watched = [variable for variable in func_graph.watched_variables(graph) if id(variable) not in own]
+    captured = {id(outer) for outer, _ in graph.captures}
+    foreign = [variable for variable in watched if id(variable.handle) in captured]
+    if not foreign and not (training and store.of_keras):
+        return
+    if foreign and tf.distribute.in_cross_replica_context() is False and tf.distribute.has_strategy():
+        raise UsageError(
+            f"model_fn uses variables that were made outside of it ({foreign[0].name}, for one), and they are on one "
+            "device: to train on several, make the model inside model_fn."
+        )
+    known = keras_names.survey()
+    names = [(known.paths[id(variable)], variable) for variable in foreign if id(variable) in known.paths]
+    for path, variable in sorted(names, key=lambda pair: pair[0]):
+        store.adopt(variable, path, graph)
+    trainable = graph.get_collection_ref(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
+    trainable[:] = [variable for variable in trainable if id(variable) not in known.fixed]
+
+
+def check_all_known(graph: Any, store: VariableStore, losses: Sequence[tf.Tensor]) -> None:
+    """Refuses to train with variables that this run does not know: it would leave them as they are without a word.
+
+    Raises:
+        UsageError: with the names of those that a loss depends on.
+    """
+    own = store.known()
+    others = [variable for variable in graph.variables if variable.trainable and id(variable) not in own]
+    with graph.as_default():
+        gradients = tf.gradients(list(losses), others) if others else []
+    names = [each.name for each, gradient in zip(others, gradients, strict=True) if gradient is not None]
+    if names:
+        more = f", and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to find the layer)
+        raise UsageError(
+            f"model_fn uses variables that were made outside of it and belong to no Keras 3 layer "
+            f"({', '.join(names[:3])}{more}): this run would neither train nor save them. Make them inside model_fn: "
+            "modes and runs share them by name. What is meant to stay as it is goes through tf.stop_gradient(...)."
+        )

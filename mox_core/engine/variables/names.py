@@ -1,0 +1,72 @@
+"""Names of variables: those that mox reserves, and those that the variables of a trace get.
+
+A variable's name is its identity: the same in every mode, process and run. Checkpoints hold these names.
+"""
+
+from __future__ import annotations
+
+import collections
+from typing import Any, Final
+
+import tensorflow as tf
+from attrs import field, frozen
+
+from mox_core.engine.tf_internals import keras_names
+
+GLOBAL_STEP: Final = "global_step"
+POSITIONS: Final = "mox/input_positions"
+WORKER_POSITIONS: Final = "mox/worker_positions"
+SEED: Final = "mox/seed"
+SKIPPED_STEPS: Final = "mox/skipped_steps"
+HOOKS: Final = "hooks/"
+"""The prefix of the variables in which hooks keep their state."""
+
+TRAINING_STATE: Final = (HOOKS, "mox/")
+"""The prefixes of all variables that belong to a training and not to its model."""
+
+
+@frozen
+class TraceNames:
+    """What one replica has asked for in a trace.
+
+    Attributes:
+        used: how often each name was asked for.
+        layers: the Keras layer that asked for a name first, None where none did.
+    """
+
+    used: collections.Counter[str] = field(factory=collections.Counter)
+    layers: dict[str, Any] = field(factory=dict)
+
+
+def same_name_message(name: str) -> str:
+    """Return the text of the error for two variables of one name."""
+    return (
+        f"model_fn uses two variables {name!r}, and a variable is saved and shared by its name. "
+        "Give Keras layers names of their own, as in keras.layers.Dense(..., name='head'), or make one model under "
+        "keras.name_scope('first') outside of model_fn, under tf.compat.v1.variable_scope('first') inside."
+    )
+
+
+def full_name(name: str, asked: keras_names.NewVariable | None) -> str:
+    """Return the name of a new variable with its scopes.
+
+    Args:
+        name: what TensorFlow was asked for.
+        asked: what Keras is making, None where Keras does not ask.
+    """
+    if asked:
+        scope = tf.compat.v1.get_variable_scope().name
+        return f"{scope}/{asked.path}" if scope else asked.path
+    name = name.rstrip("/")
+    keras_path = keras_names.current_path()
+    if keras_path and tf.get_current_name_scope():
+        scope = tf.compat.v1.get_variable_scope().name
+        return "/".join(part for part in (scope, keras_path, name) if part)
+    scope = tf.get_current_name_scope()
+    return f"{scope}/{name}" if scope else name
+
+
+def numbered(name: str, used: collections.Counter[str]) -> str:
+    """Return a name that is new in a trace: `x`, then `x_1`, `x_2`, in the order of creation, as TF1 does."""
+    used[name] += 1
+    return name if used[name] == 1 else numbered(f"{name}_{used[name] - 1}", used)

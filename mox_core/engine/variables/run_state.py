@@ -1,0 +1,104 @@
+"""The variables that a run carries from step to step, and a checkpoint holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import tensorflow as tf
+
+from mox_core.did_you_mean import listed
+from mox_core.engine.distribute.replicator import OneDevice
+from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SKIPPED_STEPS, WORKER_POSITIONS
+from mox_core.engine.variables.store import VariableStore
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mox_core.engine.distribute.replicator import Replicator
+
+
+class RunState:
+    """The variables of a run.
+
+    Attributes:
+        seed: seed of the order of samples, of initial values and of random operations.
+        store: the variables of the model and of the optimizers.
+        replicator: where the replicas of the model are.
+        step: the global step, int64: how many steps the model has been trained.
+        positions: the next position of each source of the input, int64 [sources].
+        worker_positions: the same of each worker, int64 [workers, sources], after `track_workers`; else None.
+    """
+
+    def __init__(self, seed: int, num_positions: int, replicator: Replicator | None = None) -> None:
+        self.seed = seed
+        self.replicator = replicator or OneDevice()
+        self.worker_positions: tf.Variable | None = None
+        self.store = VariableStore(seed, self.replicator)
+        with self.replicator.device_scope(GLOBAL_STEP, {}):
+            self.step = tf.Variable(tf.constant(0, tf.int64), dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
+        self.positions = tf.Variable(
+            tf.zeros([num_positions], tf.int64), dtype=tf.int64, trainable=False, name=POSITIONS
+        )
+
+    def advance(self, positions: tf.Tensor) -> None:
+        """Add the operations that count a step to the graph that is being traced."""
+        self.step.assign_add(1)
+        if self.replicator.tracks_positions:
+            self.positions.assign(positions)
+
+    def track_workers(self, num_workers: int, saved: np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None) -> None:
+        """Keep a position for each worker, for workers that do not step together.
+
+        Args:
+            num_workers: how many workers read the input.
+            saved: the positions of the workers of the run that is resumed, int64 [workers, sources]; used if there were
+                as many. Otherwise every worker begins at `positions`.
+        """
+        value = tf.tile(self.positions.read_value()[tf.newaxis], [num_workers, 1])
+        if saved is not None and saved.shape == tuple(value.shape):
+            value = tf.constant(saved)
+        with self.replicator.device_scope(WORKER_POSITIONS, {}):
+            self.worker_positions = tf.Variable(value, trainable=False, name=WORKER_POSITIONS)
+
+    def own_positions(self) -> list[int]:
+        """Return the positions at which this worker begins to read."""
+        own = self.positions if self.worker_positions is None else self.worker_positions[0]
+        positions: list[int] = own.numpy().tolist()
+        return positions
+
+    def input_positions(self) -> dict[str, tf.Tensor]:
+        """Return the positions at which a resumed run begins to read, by their names in a checkpoint."""
+        if self.worker_positions is None:
+            return {POSITIONS: self.positions.read_value()}
+        # The slowest worker's for another number of workers; each worker's own for the same number.
+        positions = self.worker_positions.read_value()
+        return {POSITIONS: tf.reduce_min(positions, 0), WORKER_POSITIONS: positions}
+
+    def model_variables(self) -> dict[str, tf.Variable]:
+        """Return the variables that every checkpoint of this model has, by name."""
+        return {**self.store.by_name, GLOBAL_STEP: self.step}
+
+    def broadcast_from_chief(self) -> None:
+        """Broadcast the chief's values to the variables of every worker, and of every replica of a worker.
+
+        Raises:
+            UsageError: if this worker has made other variables.
+        """
+        collective = self.replicator.collective
+        variables = {**self.model_variables(), POSITIONS: self.positions}
+        own = {name: [*variable.shape.as_list(), variable.dtype.name] for name, variable in variables.items()}
+        chiefs = collective.broadcast_object(own)
+        if others := sorted(name for name in {**own, **chiefs} if own.get(name) != chiefs.get(name)):
+            raise UsageError(
+                f"model_fn makes other variables on worker {collective.rank} than on worker 0: "
+                f"{listed(others, 'and')}. "
+                "All workers run the same script with the same flags."
+            )
+        numbers = [variables[name] for name in sorted(variables) if variables[name].dtype != tf.string]
+        collective.broadcast_variables(numbers)
+        self.store.copy_to_replicas()
+
+    def skipped_steps(self) -> int:
+        """Return how many steps of the training were skipped because a gradient was not finite."""
+        return int(self.store.by_name.get(SKIPPED_STEPS, 0))

@@ -1,0 +1,73 @@
+"""What plugins build on beside the names on `mox.`: it stays as it is, while `mox_core.engine` may change.
+
+It imports TensorFlow: a plugin's entry module (`plugin.py`) names what uses it, and does not import it.
+"""
+
+from __future__ import annotations
+
+from mox_core.engine.export import ExportedModel
+from mox_core.engine.hooks.hook_variable import hook_variable
+from mox_core.engine.input.bad_samples import BadSampleReport
+from mox_core.engine.input.image_functions import apply_augmentation, apply_preprocessing
+from mox_core.engine.input.input_trace import read_once
+from mox_core.engine.input.order import Order
+from mox_core.engine.input.sample_source import Fetch, SampleSource, parallel_reads
+from mox_core.engine.log_setup import info_logging
+from mox_core.engine.optimizer.train_step import LEARNING_RATE_FACTORS
+from mox_core.engine.optimizer.wrappers import (
+    OptimizerWrapper,
+    apply_if,
+    independent_workers,
+    number_of_workers,
+    slot,
+    state_variable,
+    sum_over_workers,
+)
+from mox_core.engine.randomness import fold
+from mox_core.engine.run_folder import run_folder
+from mox_core.engine.tensors import (
+    PYTHON_OPS,
+    Dataset,
+    Features,
+    GradsAndVars,
+    features_of,
+    map_values,
+    no_autograph,
+    op_types,
+    zeros_of_spec,
+)
+from mox_core.engine.tf_internals.optimizers import learning_rate_of
+
+__all__ = [
+    "LEARNING_RATE_FACTORS",
+    "PYTHON_OPS",
+    "BadSampleReport",
+    "Dataset",
+    "ExportedModel",
+    "Features",
+    "Fetch",
+    "GradsAndVars",
+    "OptimizerWrapper",
+    "Order",
+    "SampleSource",
+    "apply_augmentation",
+    "apply_if",
+    "apply_preprocessing",
+    "features_of",
+    "fold",
+    "hook_variable",
+    "independent_workers",
+    "info_logging",
+    "learning_rate_of",
+    "map_values",
+    "no_autograph",
+    "number_of_workers",
+    "op_types",
+    "parallel_reads",
+    "read_once",
+    "run_folder",
+    "slot",
+    "state_variable",
+    "sum_over_workers",
+    "zeros_of_spec",
+]
