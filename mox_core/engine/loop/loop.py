@@ -62,7 +62,7 @@ class _NextCall:
 
 @define(kw_only=True)
 class Loop:
-    """Runs steps until something stops it.
+    """The loop of steps.
 
     Attributes:
         steps: runs them.

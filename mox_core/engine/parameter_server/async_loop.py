@@ -57,7 +57,7 @@ class _DueSteps:
 
 @define(kw_only=True)
 class AsyncLoop:
-    """Runs steps on all workers until something stops them.
+    """The loop of steps on all workers.
 
     Attributes:
         steps: runs the chief's own.

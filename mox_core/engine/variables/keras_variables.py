@@ -30,7 +30,7 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
         training: whether the graph is to be trained.
 
     Raises:
-        UsageError: where two variables have one name.
+        UsageError: if two variables have one name.
     """
     store.settle(graph)
     own = store.known() | {id(variable) for variable in others}
