@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.engine import keras_names
+from mox_core.engine import keras_variables
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def adopt(graph: Any, store: VariableStore, others: Iterable[tf.Variable], *, tr
             f"model_fn uses variables that were made outside of it ({foreign[0].name}, for one), and they are on one "
             "device: to train on several, make the model inside model_fn."
         )
-    known = keras_names.survey()
+    known = keras_variables.survey()
     names = [(known.paths[id(variable)], variable) for variable in foreign if id(variable) in known.paths]
     for path, variable in sorted(names, key=lambda pair: pair[0]):
         store.adopt(variable, path, graph)

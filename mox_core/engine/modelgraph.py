@@ -17,7 +17,7 @@ from attrs import define, field
 # TensorFlow has no public name for what tf.function does to order the ops of its body; `wrap_function` leaves it out.
 from tensorflow.python.framework.auto_control_deps import AutomaticControlDependencies
 
-from mox_core.engine import adopted, copies, keras_names, randomness
+from mox_core.engine import adopted, copies, keras_names, keras_variables, randomness
 from mox_core.engine.calls import Call, Loss, apart, groups, hooks_of, mean_losses, num_samples, values_of_step
 from mox_core.engine.variables import Names
 from mox_core.errors import UsageError
@@ -260,7 +260,11 @@ def build(  # noqa: PLR0913  (all that a trace depends on)
         return result
 
     signature = [tf.TensorSpec(state.positions.shape, tf.int64), tf.TensorSpec([], tf.bool), *input_specs]
-    with keras_names.fresh_layer_names(), randomness.python_random(f"{state.seed}/model"):
+    with (
+        keras_names.fresh_layer_names(),
+        keras_variables.watch(),
+        randomness.python_random(f"{state.seed}/model"),
+    ):
         traced = tf.compat.v1.wrap_function(body, signature)
     if train:
         adopted.check_none_left(traced.graph, state.store, [loss.tensor for loss in made["losses"]])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core.engine import keras_names, randomness
+from mox_core.engine import keras_names, keras_variables, randomness
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class VariableStore:
         used, layers = names.used, names.layers
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
-            asked = keras_names.new_variable()
+            asked = keras_variables.new_variable()
             plain = _full_name(kwargs.get("name") or "Variable", asked)
             self.of_keras |= asked is not None
             layer = asked.layer if asked else None
@@ -241,7 +241,7 @@ def _same_name(name: str) -> str:
     )
 
 
-def _full_name(name: str, asked: keras_names.NewVariable | None) -> str:
+def _full_name(name: str, asked: keras_variables.NewVariable | None) -> str:
     if asked:
         scope = tf.compat.v1.get_variable_scope().name
         return f"{scope}/{asked.path}" if scope else asked.path
