@@ -4,9 +4,9 @@ While a trace lasts, `watch` wraps the methods in which Keras makes variables, a
 when TensorFlow is asked for one. Two things have no such door:
 
 - The layer whose constructor, or other method of its own, makes a variable without `add_weight`: a `keras.Variable`,
-  the state of a seed generator or of a metric. Python has no hook around the constructors of subclasses, and Keras opens
-  no scope in them. For these alone, `new_variable` looks for the layer among the callers. It decides no name by itself,
-  only whether a second variable of the same name belongs to another layer.
+  the state of a seed generator or of a metric. Python has no hook around the constructors of subclasses, and Keras
+  opens no scope in them. For these alone, `new_variable` looks for the layer among the callers. It decides no name by
+  itself, only whether a second variable of the same name belongs to another layer.
 - What was made before the trace (`survey`). TensorFlow's variables do not know Keras's, those not their layers, and
   layers not what holds them, though each has a say: a layer gives its seed generators their names, and one that is not
   trained keeps from training what it holds, also where `model_fn` calls a part or another method of it. Watching which
