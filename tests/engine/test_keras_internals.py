@@ -51,13 +51,14 @@ def _late():
 
 
 def test_variable_initialize_asks_tensorflow_for_a_variable(made):
+    renamed = (
+        "Keras renamed Variable._initialize: mox_core/engine/keras_variables.py wraps it to know which variable Keras "
+        "makes, at once or later"
+    )
+    assert hasattr(keras.Variable, "_initialize"), renamed
     function, _ = _late()
     for make, paths in ((lambda: keras.Variable(1.0, name="x"), ["x"]), (function, ["late/weight", "late_sum/total"])):
-        found = [each and each.path for each in made(make)]
-        assert found == paths, (
-            f"Keras renamed Variable._initialize: of the variables {paths} mox saw {found}. "
-            "mox_core/engine/keras_variables.py wraps it to know what Keras makes, at once or later"
-        )
+        assert [each and each.path for each in made(make)] == paths, renamed
 
 
 def test_variable_value_attribute_holds_that_of_tensorflow():
@@ -69,6 +70,7 @@ def test_variable_value_attribute_holds_that_of_tensorflow():
 
 
 def test_every_weight_of_a_layer_goes_through_add_weight(made):
+    assert hasattr(LAYERS.Layer, "add_weight"), "Keras renamed Layer.add_weight: see mox_core/engine/keras_variables.py"
     layer = LAYERS.Dense(2, name="dense")
     found = made(lambda: layer.build([None, 3]))
     assert [(each.path, each.layer, each.metric) for each in found] == [
@@ -78,6 +80,8 @@ def test_every_weight_of_a_layer_goes_through_add_weight(made):
 
 
 def test_every_state_of_a_metric_goes_through_add_variable(made):
+    renamed = "Keras renamed Metric.add_variable: see mox_core/engine/keras_variables.py"
+    assert hasattr(keras.metrics.Metric, "add_variable"), renamed
     function, late = _late()
     found = made(lambda: keras.metrics.Mean(name="mean")) + made(function)
     told = [(each.path, each.metric is not None, each.layer) for each in found]
@@ -91,31 +95,35 @@ def test_every_state_of_a_metric_goes_through_add_variable(made):
 
 
 def test_layers_are_counted_in_the_global_state():
-    key = "object_name_uids"
+    LAYERS.Dense(1)
     with keras_names.fresh_layer_names():
-        names = LAYERS.Dense(1).name, LAYERS.Dense(1).name
-        counters = _global_state().get_global_attribute(key)
-    assert names == ("dense", "dense_1"), f"Keras renamed {key}: mox_core/engine/keras_names.py begins the counts anew"
-    assert counters == {"dense": 2}
+        names = [LAYERS.Dense(1).name, LAYERS.Dense(1).name]
+        counters = dict(_global_state().get_global_attribute("object_name_uids") or {})
+    assert (names, counters) == (["dense", "dense_1"], {"dense": 2}), (
+        "Keras renamed object_name_uids: mox_core/engine/keras_names.py begins the counts of layers there anew"
+    )
 
 
 def test_open_name_scopes_are_in_the_global_state():
+    changed = (
+        "Keras renamed name_scope_stack, or name, caller or override_parent of its entries: "
+        "mox_core/engine/keras_names.py reads paths there, and keras_variables.py the layer that is being built"
+    )
+
     class Seen(LAYERS.Layer):
         def build(self, shape):
             del shape
-            seen.append((keras_names.current_path(), keras_names.scopes()[-1].caller))
             with keras.name_scope("inner"):
-                seen.append((keras_names.current_path(), keras_names.scopes()[-1].caller))
+                seen.extend((keras_names.current_path(), scope.caller) for scope in keras_names.scopes())
 
     seen = []
     with keras.name_scope("outer"):
+        (entry,) = keras_names.scopes() or (None,)
+        assert all(hasattr(entry, name) for name in ("name", "caller", "override_parent")), changed
         layer = Seen(name="layer")
         layer.build([1])
-    assert _global_state().get_global_attribute("name_scope_stack") == [], "Keras renamed name_scope_stack"
-    assert seen == [("outer/layer", layer), ("outer/layer/inner", None)], (
-        "Keras changed name_scope_stack, or name, caller or override_parent of its entries: "
-        "mox_core/engine/keras_names.py reads paths there, and keras_variables.py the layer that is being built"
-    )
+    assert seen == [("outer/layer/inner", caller) for caller in (None, layer, None)], changed
+    assert not keras_names.scopes()
 
 
 def test_the_parent_of_a_layer_overrides_the_scopes_that_are_open():
