@@ -35,13 +35,15 @@ READ_LATER = {"PYTHONPATH", "TF_CONFIG"}
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def run(command, *, capture_output=False, check=False, timeout=None, **options):
+def run(command, *, input=None, capture_output=False, check=False, timeout=None, **options):  # noqa: A002 (its name there)
     """Does what `subprocess.run` does."""
+    if input is not None:
+        options["stdin"] = PIPE
     if capture_output:
         options |= {"stdout": PIPE, "stderr": PIPE}
     with Popen(command, **options) as process:
         try:
-            out, err = process.communicate(timeout=timeout)
+            out, err = process.communicate(input, timeout=timeout)
         except BaseException:
             process.kill()
             raise
