@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mox_core.engine.input.bad_samples import BadSampleReport
+from mox_core.sdk import BadSampleReport
 from mox_core.engine.input.order import Order
 from mox_core.errors import UsageError
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
