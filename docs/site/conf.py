@@ -93,11 +93,13 @@ def _entry(line: re.Match[str]) -> str:
     from mox_core import sdk  # noqa: PLC0415  (as above)
 
     module, short, summary = line.groups()
-    described, name = getattr(sdk if module == "mox_core.sdk" else mox, short), f"{module}.{short}"
-    if module == "mox_core.sdk" and not (inspect.isclass(described) or inspect.isfunction(described)):
-        return f"### {name}\n\n{summary[0].upper()}{summary[1:]}.\n\n"  # a constant or a type
+    of_sdk = module == "mox_core.sdk"
+    described, name = getattr(sdk if of_sdk else mox, short), f"{module}.{short}"
+    heading = f"{'####' if of_sdk else '###'} {name}"
+    if of_sdk and not (inspect.isclass(described) or inspect.isfunction(described)):  # a constant, or a type
+        return f"{heading}\n\n{summary[0].upper()}{summary[1:]}.\n\n"
     signature = docstrings.signature_of(name, described)
-    return f"### {name}\n\n```python\n{signature}\n```\n\n{docstrings.as_markdown(described)}\n\n"
+    return f"{heading}\n\n```python\n{signature}\n```\n\n{docstrings.as_markdown(described)}\n\n"
 
 
 def setup(app: Sphinx) -> None:
