@@ -93,7 +93,7 @@ def test_a_signal_that_is_not_of_these_is_none():
             signal.raise_signal(signal.SIGUSR1)
         finally:
             signal.signal(signal.SIGUSR1, before)
-    assert watch.received is None
+    assert watch.name is None
 
 
 def test_a_run_in_a_thread_leaves_the_signals_alone_and_works(regression, tmp_path):
