@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, SupportsInt, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from mox_core.errors import UsageError
+from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ def at_least(least: int, *, or_none: bool = False) -> Validator:
     def check(instance: object, attribute: Attribute[Any], value: object) -> None:
         if value is None and or_none:
             return
-        if not _is_integer(value) or int(value) < least:
+        if not is_whole_number(value, least=least):
             raise refuse(instance, attribute.name, value, f"{'None or ' * or_none}a whole number from {least}")
 
     return check
@@ -62,9 +62,5 @@ def is_size(instance: object, attribute: Attribute[Any], value: object) -> None:
     if value is None:
         return
     sides = value if isinstance(value, (list, tuple)) and len(value) == _HEIGHT_AND_WIDTH else [value]
-    if not all(_is_integer(side) and int(side) >= 1 for side in sides):
+    if not all(is_whole_number(side, least=1) for side in sides):
         raise refuse(instance, attribute.name, value, "None, the side of a square, or (height, width)")
-
-
-def _is_integer(value: object) -> TypeGuard[SupportsInt]:
-    return isinstance(value, Integral) and not isinstance(value, bool)
