@@ -134,7 +134,7 @@ class ModelSpec:
     """The model that `model_fn` returns. TRAIN needs loss, EVAL log_info, PREDICT output_info, EXPORT export_spec.
 
     Attributes:
-        loss: a scalar floating-point tensor, or a list of them, each with an optimizer of its own.
+        loss: a scalar tensor, or a list of them, each with an optimizer of its own.
         var_scopes: a list of names of variable scopes, whose trainable variables the loss updates; None: all trainable
             variables. With a list of losses, a list of such lists.
         log_info: a dict from names to scalar tensors, which are logged every `log_every_n_steps` steps and written as
