@@ -117,7 +117,7 @@ class RunConfig:
     @property
     def has_parameter_servers(self) -> bool:
         """Whether the run trains asynchronous workers, with variables on parameter servers."""
-        return self.training and self.cluster is not None and self.cluster.serving
+        return self.training and self.cluster is not None and self.cluster.uses_parameter_servers
 
 
 def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)

@@ -111,7 +111,7 @@ class AggregativeSessionRunHook:
         """
 
     def end(self, session: Any) -> None:
-        """Called once at the end of the run, also after an error, if `begin` was called.
+        """Called once at the end of the run, also after an error, if `begin` has succeeded.
 
         All hooks are called, in order. An exception that it raises after an error is logged, and does not hide that
         error.

@@ -87,13 +87,13 @@ def test_the_flags_of_a_ps(hosts):
 @pytest.mark.parametrize("synchronous", [True, False])
 def test_one_worker_trains_alone_and_its_ps_have_nothing_to_do(hosts, synchronous):
     job = read_flags(job_name="worker", worker_hosts=hosts[:1], ps_hosts=hosts[1:2], sync_replicas=synchronous)
-    assert (job.several, job.is_chief, job.listens, job.serving) == (False, True, False, False)
+    assert (job.several, job.is_chief, job.listens, job.uses_parameter_servers) == (False, True, False, False)
     assert read_flags(job_name="ps", sync_replicas=synchronous).idle
 
 
 def test_workers_on_their_own_without_ps_need_each_other_only(hosts):
     job = read_flags(job_name="worker", worker_hosts=hosts[:2], sync_replicas=False)
-    assert (job.several, job.serving, job.listens) == (True, False, True)
+    assert (job.several, job.uses_parameter_servers, job.listens) == (True, False, True)
     assert [each.name for each in job.peers] == ["worker 1"]
 
 
