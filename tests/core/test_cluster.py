@@ -12,7 +12,7 @@ import pytest
 
 import mox_core as mox
 from mox_core.cluster import addresses
-from mox_core.cluster.cluster import Cluster, _tell_once, read
+from mox_core.cluster.cluster import Cluster, _warn_once, read
 
 FOREIGN = "203.0.113.9"
 """An address that RFC 5737 keeps for documents: no machine has it."""
@@ -21,7 +21,7 @@ FOREIGN = "203.0.113.9"
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch):
     monkeypatch.setattr(addresses, "_handed_over", set())
-    _tell_once.cache_clear()
+    _warn_once.cache_clear()
 
 
 @pytest.fixture
