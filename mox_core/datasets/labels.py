@@ -20,7 +20,7 @@ def read_labels(path: Path, *, distinct: bool) -> list[str]:
 
     Args:
         path: the file.
-        distinct: whether a name may occur only once: folders are named by classes, but ImageNet has two classes `crane`.
+        distinct: whether a name may occur only once: folders are named by classes; ImageNet has two classes `crane`.
 
     Raises:
         DataError: if the file has another form.
