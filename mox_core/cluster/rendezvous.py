@@ -77,7 +77,7 @@ _FIRST_REPORT_SECONDS: Final = 3.0
 _REPORT_SECONDS: Final = 10.0
 
 _MAX_NAMED: Final = 8
-"""How many missing processes are named in a line."""
+"""The highest number of missing processes that a line names."""
 
 _SETTINGS_FRAME: Final = b"\x04"
 """Fourth byte, the type, of the first frame of an HTTP/2 server, such as TensorFlow's: SETTINGS."""

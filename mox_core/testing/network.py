@@ -244,7 +244,7 @@ class NetworkContract:
 
 @define
 class _Trace:
-    """What is recorded while a model is traced: end points by mode, trainable variables, and those with a gradient."""
+    """The record of a traced model: end points by mode, trainable variables, and those with a gradient."""
 
     end_points: dict[str, Any] = field(factory=dict)
     trainable: dict[str, tuple[int, ...]] = field(factory=dict)
