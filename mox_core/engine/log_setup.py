@@ -1,4 +1,4 @@
-"""TensorFlow's logger, set up so that the lines of a run are seen, and each once."""
+"""TensorFlow's logger, set up so that each line of a run is shown once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def info_logging() -> Iterator[None]:
-    """Shows lines of level INFO, unless the user has chosen a level, and only once."""
+    """Show the lines of level INFO of TensorFlow's logger, each once, unless the user has chosen another level."""
     logger = tf.get_logger()
     level, propagate = logger.level, logger.propagate
     if level == logging.NOTSET:
@@ -28,29 +28,29 @@ def info_logging() -> Iterator[None]:
         own.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
         logger.addHandler(own)
     logger.addFilter(is_of_interest)
-    passing_on = _PassingOn()
+    forwarding = _Forwarding()
     if logger.handlers:
         # Whatever the root logger has now: any `logging.info(...)` gives it a handler in the middle of a run.
         logger.propagate = False
-        logger.addHandler(passing_on)
+        logger.addHandler(forwarding)
     try:
         yield
     finally:
         logger.setLevel(level)
         logger.propagate = propagate
         logger.removeFilter(is_of_interest)
-        logger.removeHandler(passing_on)
+        logger.removeHandler(forwarding)
         if own is not None:
             logger.removeHandler(own)
 
 
 def is_of_interest(record: logging.LogRecord) -> bool:
-    """Leaves out what TensorFlow's strategies say of each of their collectives."""
+    """Whether a record is not one of the lines that TensorFlow's strategies log for each of their collectives."""
     return record.levelno > logging.INFO or "/tensorflow/python/distribute/" not in record.pathname
 
 
-class _PassingOn(logging.Handler):
-    """Gives the lines to what the user has attached to the root logger, a file for instance, but not to its console."""
+class _Forwarding(logging.Handler):
+    """Forwards records to the handlers of the root logger, a file for instance, but not to its console."""
 
     def emit(self, record: logging.LogRecord) -> None:
         for handler in logging.getLogger().handlers:

@@ -1,8 +1,8 @@
 """Random numbers as a function of (seed, place), so that a resumed run draws what the first one would have drawn.
 
-TensorFlow's ordinary random ops keep their state inside the kernel: it cannot be saved, and parallel calls of a map
-race for it. While a run lasts, the Python functions beneath `tf.random.*`, `tf.image.random_*`, `tf.nn.dropout` and
-the initializers are therefore replaced by their stateless twins, but only where a scope of this module is active.
+TensorFlow's ordinary random operations keep their state inside the kernel: it cannot be saved, and parallel calls of a
+map race for it. `tf_patches.random_ops` therefore replaces them by their stateless twins while a run lasts, but only
+where a scope of this module is active.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def seeded(key: str, place: tf.Tensor | int = 0, *, graph: tf.Graph | None = Non
 
     Args:
         key: what tells this block from others: the seed of the run, the mode, the name of a variable.
-        place: an integer scalar, evaluated with the ops: the position of the sample, or the step.
-        graph: the graph in which the ops are made; None for ops that run eagerly.
+        place: integer scalar, evaluated with the operations: the position of the sample, or the step.
+        graph: the graph in which the operations are made; None for operations that run eagerly.
     """
     token = _scope.set(SeedScope(key, place, graph))
     try:

@@ -1,4 +1,4 @@
-"""Where a run keeps its files, for those who are called in it and have something to remember beside it."""
+"""The log_dir of the run that is going on, for plugins that keep files beside it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _folder: contextvars.ContextVar[Path | None] = contextvars.ContextVar("mox_run_f
 
 
 def run_folder() -> Path | None:
-    """Returns the log_dir of the run that is going on; None where there is none, or outside of a run.
+    """Return the log_dir of the run that is going on; None where there is none, or outside of a run.
 
     The folder may not exist yet. What is kept there for mox itself, not for users, goes into its folder `.mox`.
     """
@@ -24,7 +24,7 @@ def run_folder() -> Path | None:
 
 @contextlib.contextmanager
 def run_folder_scope(log_dir: Path | None) -> Iterator[None]:
-    """Lets `run_folder` tell the folder of a run for as long as the block lasts."""
+    """Make `run_folder` return a log_dir in the block."""
     token = _folder.set(log_dir)
     try:
         yield

@@ -3,13 +3,13 @@
 import json
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+import forked
 import mox_core as mox
 from mox_core.engine.loop.signals import catch_signals
 
@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def sent(tmp_path_factory):
     """What became of processes to which signals were sent."""
     program, folder = Path(__file__).with_name("processes.py"), tmp_path_factory.mktemp("signals")
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, program, "signals", folder], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

@@ -51,7 +51,7 @@ class NoSaver:
 
 @define
 class Saver:
-    """Writes the checkpoints of a run into a folder.
+    """The checkpoints of a run in a folder.
 
     Attributes:
         log_dir: the folder.

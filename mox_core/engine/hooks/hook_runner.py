@@ -1,4 +1,4 @@
-"""Calls the session hooks of `ModelSpec.hooks`, without a session of TensorFlow."""
+"""The calls of the session hooks of `ModelSpec.hooks`, without a session of TensorFlow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @define
 class HookRunner:
-    """Calls the hooks of one graph in order.
+    """The hooks of one graph, called in order.
 
     Attributes:
         hooks: the hooks of the spec.

@@ -50,26 +50,31 @@ def report_gaps(
     start: tuple[int, ...],
     report: BadSampleReport,
 ) -> Dataset:
-    """Tells a report of the gaps in the positions, and gives (the last next position of each source, the rest).
+    """Report the gaps in the positions of elements.
 
     Args:
-        elements: gives (next positions, a tensor of any shape for each source; the rest).
-        sources: what the positions are of; where there are none, the positions are counted and have no gaps.
-        order: what this worker reads.
-        start: the first position of each.
-        report: is told of the samples that are missing.
+        elements: elements are (next positions, rest): a tensor of positions, of any shape, for each source.
+        sources: the sources; where there are none, the positions are counted and have no gaps.
+        order: the share of this worker.
+        start: the first position of each source.
+        report: the report of the samples that are missing.
+
+    Returns:
+        Elements (the last next position of each source, int64 [sources]; rest).
     """
 
     @no_autograph
     def watch(expected: tf.Tensor, element: tuple[tuple[tf.Tensor, ...], Any]) -> tuple[tf.Tensor, Any]:
         positions, rest = element
         afters = [tf.reshape(after, [-1]) for after in positions]
-        told = []
+        reported = []
         for number, (source, after) in enumerate(zip(sources, afters, strict=False)):
             before = tf.concat([expected[number : number + 1], after[:-1]], 0)
-            tell = functools.partial(report.tell, functools.partial(report.gaps, source, order), [before, after])
-            told.append(tf.cond(tf.reduce_all(after - order.workers == before), lambda: True, tell))
-        with tf.control_dependencies(told):
+            report_op = functools.partial(
+                report.call_op, functools.partial(report.gaps, source, order), [before, after]
+            )
+            reported.append(tf.cond(tf.reduce_all(after - order.workers == before), lambda: True, report_op))
+        with tf.control_dependencies(reported):
             lasts = tf.stack([after[-1] for after in afters])
         return lasts, (lasts, rest)
 
@@ -77,12 +82,12 @@ def report_gaps(
 
 
 def _readable(source: ReadSource, order: Order, positions: range) -> Iterator[int]:
-    """Gives those of some positions whose samples can be read, one after another."""
+    """Yield those of some positions whose samples can be read."""
 
     @no_autograph
     def read(position: tf.Tensor) -> tuple[tf.Tensor, Features]:
-        # In a graph, as in a run: Python code in the ops of a source is given other types outside of one. All of it is
-        # returned: TensorFlow leaves out what only an order of operations depends on.
+        # In a graph, as in a run: Python code in the operations of a source gets other types outside of one. All of it
+        # is returned: TensorFlow leaves out what only an order of operations depends on.
         return position, source.sample_at(position, order)
 
     with tf.init_scope():
@@ -92,14 +97,14 @@ def _readable(source: ReadSource, order: Order, positions: range) -> Iterator[in
 
 
 class BadSampleReport:
-    """Names each bad sample once in a warning, counts them, and keeps the error that ends the run.
+    """The bad samples of an input, each named once in a warning, and the error that ends the run.
 
     tf.data turns an exception in Python code into a TensorFlow error without its type: `error` keeps the original, to
     be raised in its place.
 
     Attributes:
-        names: the bad samples, in the order in which they were met.
-        error: what ends the run; None while it may go on.
+        names: the names of the bad samples, in the order in which they were met.
+        error: the error that ends the run; None while it may go on.
     """
 
     def __init__(self) -> None:
@@ -108,27 +113,27 @@ class BadSampleReport:
         self._warned: set[str] = set()
         self.error: DataError | None = None
 
-    def tell(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
-        """Returns an op of the input that calls one of the methods below."""
+    def call_op(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
+        """Return an operation of the input that calls a method of this report."""
         return tf.numpy_function(function, values, tf.bool)
 
-    def tell_tail(
+    def tail_op(
         self, source: ReadSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Dataset
     ) -> tf.Tensor:
-        """Returns an op that calls `tail`; `samples` are those of the positions, read anew."""
+        """Return an operation that calls `tail`; `samples` are those of the positions, read anew."""
         del samples
-        return self.tell(functools.partial(self.tail, source, order), [first, stop])
+        return self.call_op(functools.partial(self.tail, source, order), [first, stop])
 
     def gaps(self, source: ReadSource, order: Order, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> bool:
-        """Takes note of what is missing between positions that should each be one step above the one before."""
+        """Report the samples between positions that should each be one step above the one before."""
         self.raise_error()
         for expected, next_position in zip(before.tolist(), after.tolist(), strict=True):
             for position in range(expected, next_position - order.workers, order.workers):
-                self._note(source, source.name_at(position, order))
+                self._add(source, source.name_at(position, order))
         return True
 
     def tail(self, source: ReadSource, order: Order, first: np.int64, stop: np.int64) -> bool:
-        """Takes note of what cannot be read at the end of the positions [first, stop), of which the last cannot."""
+        """Report the unreadable samples at the end of the positions [first, stop), of which the last is one."""
         self.raise_error()  # tf.data reads on behind an error, and may find nothing but errors
         positions = range(int(first), int(stop), order.workers)
         last_read = next(_readable(source, order, positions[::-1]), int(first) - 1)
@@ -136,41 +141,41 @@ class BadSampleReport:
         if len(missing) * order.workers >= source.num_samples:
             self.nothing_read(source, order, missing[0])
         for each in missing:
-            self._note(source, source.name_at(each, order))
+            self._add(source, source.name_at(each, order))
         return False
 
-    def look(self, source: ReadSource, order: Order, before: int, stop: int) -> int:
-        """Takes note of which samples of the positions [before, stop) cannot be read, and returns how many."""
+    def report_between(self, source: ReadSource, order: Order, before: int, stop: int) -> int:
+        """Report the samples of the positions [before, stop) that cannot be read, and return how many there are."""
         positions = range(before, stop, order.workers)
         missing = sorted({*positions} - {*_readable(source, order, positions)})
         for each in missing:
-            self._note(source, source.name_at(each, order))
+            self._add(source, source.name_at(each, order))
         return len(missing)
 
     def warn_once(self, about: str, text: str) -> None:
-        """Logs the first of several warnings about the same."""
+        """Log the first of several warnings about the same."""
         if about not in self._warned:
             self._warned.add(about)
             tf.get_logger().warning(text)
 
     def nothing_read(self, source: ReadSource, order: Order, position: int) -> None:
-        """Ends the run: of a whole epoch from a position on, no sample can be read."""
+        """End the run: of a whole epoch from a position on, no sample can be read."""
         self._fail(
             f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} on. "
             "Check that the files are there and are what the data set expects."
         )
 
     def raise_error(self) -> None:
-        """Raises the error that ended the input, if one did."""
+        """Raise the error that ended the input, if one did."""
         if self.error is not None:
             raise self.error.with_traceback(None)  # not with all that has raised it before
 
     def close(self) -> None:
-        """Says how many samples were left out."""
+        """Log how many samples were left out."""
         if self.names:
             tf.get_logger().warning("%d bad samples were left out of this run.", len(self.names))
 
-    def _note(self, source: ReadSource, name: str) -> None:
+    def _add(self, source: ReadSource, name: str) -> None:
         if source.on_bad_sample == "raise":
             self._fail(f"{name!r} cannot be read: it is {source.why_bad}.")
         with self._lock:

@@ -34,9 +34,14 @@ class Batching:
 
 
 def make_batches(elements: Dataset, size: int, *, whole: bool) -> Dataset:
-    """Makes batches of inputs, or of (positions, inputs). Sequences of integers are filled up with zeros.
+    """Batch elements that are inputs, or (positions, inputs). Sequences of integers are padded with zeros.
 
-    They are names in numbers, or words: rank 1, of a length that nobody knows. All else must be of one shape.
+    A sequence has rank 1 and an unknown length: a name as numbers, or words. All else must be of one shape.
+
+    Args:
+        elements: the elements.
+        size: samples in a batch.
+        whole: whether a last batch of fewer samples is left out.
     """
     spec: Any = elements.element_spec
     nested = isinstance(spec[-1], tuple)

@@ -23,7 +23,7 @@ READ_TWICE: Final = (
 
 
 def get_next(dataset: Dataset) -> Any:
-    """Reads a dataset in `input_fn`, in place of an iterator.
+    """Read a dataset in `input_fn`, in place of an iterator.
 
     Args:
         dataset: a `tf.data.Dataset` of samples, or of batches with `auto_batch=False`.
@@ -32,7 +32,7 @@ def get_next(dataset: Dataset) -> Any:
         The tensors of the next element, in the structure of the dataset's elements.
 
     Raises:
-        UsageError: outside `input_fn`, the second time, and for what is no dataset.
+        UsageError: outside `input_fn`, the second time, and if it is no dataset.
     """
     if not isinstance(dataset, tf.data.Dataset):
         raise UsageError(f"mox.get_next was given {dataset!r}; it reads a tf.data.Dataset.")
@@ -49,7 +49,7 @@ def get_next(dataset: Dataset) -> Any:
 
 
 def read_dataset(dataset: Dataset, trace: InputTrace) -> Any:
-    """Makes a dataset a source, and returns what stands for the tensors of its next element."""
+    """Make a dataset a source, and return the placeholders of its next element, in the structure of its elements."""
     source = DatasetSource(dataset.element_spec, tf.data.experimental.to_variant(dataset))
     features = trace.add_placeholders(source, source.named(source.spec))
     return tf.nest.pack_sequence_as(source.spec, [features[name] for name in sorted(features)])
@@ -60,9 +60,9 @@ class DatasetSource:
     """A dataset that was made in `input_fn`, as a source: its order is its own, a position counts its elements.
 
     Attributes:
-        spec: what its elements are.
+        spec: the specs of its elements.
         variant: the dataset as a tensor: of the trace, or an eager one where it was made outside of it.
-        traced: the trace; known once it is finished.
+        traced: `input_fn` as a function; known when the trace is over.
     """
 
     spec: Any
@@ -71,12 +71,12 @@ class DatasetSource:
 
     @property
     def end(self) -> int | None:
-        """None where the dataset never ends."""
+        """The number of its elements, None where it never ends."""
         number = int(self.dataset().cardinality())
         return None if number == tf.data.INFINITE_CARDINALITY else number
 
     def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
-        """Returns (next position, features), as `SampleSource.elements` does; the features are called by numbers."""
+        """Return (next position, features), as `SampleSource.elements` does; the names of the features are numbers."""
         del report
 
         @no_autograph
@@ -90,17 +90,17 @@ class DatasetSource:
 
     @staticmethod
     def named(element: Any) -> dict[str, Any]:
-        """Returns the tensors of an element, or their specs, by their numbers."""
+        """Return the tensors of an element, or their specs, by their numbers."""
         return {f"{number:04}": tensor for number, tensor in enumerate(tf.nest.flatten(element))}
 
     def dataset(self) -> Dataset:
-        """Returns the dataset itself."""
+        """Return the dataset itself."""
         variant = self.traced.prune([], self.variant)() if hasattr(self.variant, "graph") else self.variant
         return tf.data.experimental.from_variant(variant, self.spec)
 
 
 def worker_share(dataset: Dataset, order: Order, start: int) -> Dataset:
-    """Returns the elements of a dataset that this worker reads, from a position on: all that a generator gives."""
+    """Return the elements of a dataset that this worker reads, from a position on; of a generator, all elements."""
     if order.workers > 1 and tf.executing_eagerly() and reads_generator(dataset):
         return dataset.skip(start // order.workers) if start else dataset
     rest = dataset.skip(start) if tf.is_tensor(start) or start else dataset

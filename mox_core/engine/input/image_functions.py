@@ -1,4 +1,4 @@
-"""What the data sets of labelled images do with a sample where the user gives a function for it."""
+"""The user's functions on a sample of the data sets of labelled images."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Features = dict[str, tf.Tensor]
+    from mox_core.engine.tensors import Features
 
 
 def apply_augmentation(
     features: Features, augmentation_fn: Callable[[tf.Tensor], Any], batch_size: int | None
 ) -> Features:
-    """Returns the features with the image that `augmentation_fn` makes of the 'image'.
+    """Return the features with `augmentation_fn` applied to the 'image'.
+
+    Args:
+        features: the features of a sample.
+        augmentation_fn: function of an image.
+        batch_size: samples in a batch, None for single samples.
 
     Raises:
-        UsageError: where a batch of such images has no one size.
+        UsageError: if a batch is wanted and the images have no fixed size.
     """
     image = tf.convert_to_tensor(augmentation_fn(features["image"]))
     if batch_size is not None and not image.shape.is_fully_defined():
@@ -32,10 +37,12 @@ def apply_augmentation(
 
 
 def apply_preprocessing(features: Features, preprocess_fn: Callable[..., Any]) -> Features:
-    """Returns what `preprocess_fn(image_name, image_buf, label, label_desc)` makes, with the image for its bytes.
+    """Return the features with what `preprocess_fn(image_name, image_buf, label, label_desc)` returns.
+
+    Its second tensor, the image, becomes 'image' in place of 'image_buf'.
 
     Raises:
-        UsageError: where it is not four tensors.
+        UsageError: if it does not return four tensors.
     """
     names = ("image_name", "image_buf", "label", "label_desc")
     result = preprocess_fn(*(features[name] for name in names))

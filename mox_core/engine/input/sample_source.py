@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 from attrs import field, frozen, validators
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from mox_core.engine.tensors import Dataset
 
 Fetch = Callable[..., tuple[tf.Tensor, Features]]
+"""Function of a position (int64 scalar) that returns the next position of this worker, and the sample there."""
 
-# A source that never ends is read in blocks, so that a set without one readable sample is noticed instead of waited
-# for.
-_SMALLEST_BLOCK = 1024
+_SMALLEST_BLOCK: Final = 1024
+"""A source that never ends is read in blocks, so that a set without one readable sample is noticed."""
 
 
 @frozen(kw_only=True)
@@ -31,14 +31,14 @@ class SampleSource:
 
     Attributes:
         num_samples: how many there are; indices run from 0 to num_samples - 1.
-        fetch: TensorFlow ops that read the sample of an index (int64 scalar) and give its features by name. They run in
-            parallel. An op that fails marks the sample as bad.
-        describe: the name of the sample with an index (a file name, say), for messages.
+        fetch: function of an index (int64 scalar) that returns the features of the sample by name, in TensorFlow
+            operations. They run in parallel. An operation that fails marks the sample as bad.
+        describe: function of an index that returns the name of the sample (a file name, say), for messages.
         on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
         why_bad: what may be wrong with a sample that cannot be read, for messages.
         shuffle: whether each epoch has an order of its own.
-        num_epochs: how often the set is gone through; None for ever.
-        transform: TensorFlow ops on the features of one good sample; an error in them ends the run.
+        num_epochs: how many epochs there are; None for no end.
+        transform: function of the features of one good sample; an error in its operations ends the run.
         batch_size: how many samples one element holds; None for single samples.
         drop_remainder: whether a last batch of fewer samples is left out.
     """
@@ -55,7 +55,7 @@ class SampleSource:
     drop_remainder: bool = False
 
     def read(self) -> Features:
-        """Returns the features of one element as tensors, inside `input_fn`: in each call those of the same one.
+        """Return the features of one element as tensors, inside `input_fn`: in each call those of the same element.
 
         Raises:
             UsageError: outside `input_fn`.
@@ -74,7 +74,7 @@ class SampleSource:
         return None if self.num_epochs is None else self.num_epochs * self.num_samples
 
     def index_at(self, position: tf.Tensor, order: Order) -> tf.Tensor:
-        """Returns the index of the sample that this worker reads at a position (int64 scalar)."""
+        """Return the index of the sample that this worker reads at a position (int64 scalar)."""
         position += order.worker
         offset = tf.math.floormod(position, self.num_samples)
         if not self.shuffle:
@@ -85,30 +85,30 @@ class SampleSource:
         return tf.random.experimental.index_shuffle(offset, key, last)  # type: ignore[attr-defined]  # not in the stubs
 
     def sample_at(self, position: tf.Tensor, order: Order) -> Features:
-        """Returns the features of the sample that this worker reads at a position (int64 scalar)."""
+        """Return the features of the sample that this worker reads at a position (int64 scalar)."""
         return self.fetch(self.index_at(position, order))
 
     def name_at(self, position: int, order: Order) -> str:
-        """Returns the name of the sample that this worker reads at a position, for messages."""
+        """Return the name of the sample that this worker reads at a position, for messages."""
         with tf.init_scope():
             return self.describe(int(self.index_at(tf.constant(position, tf.int64), order)))
 
     def dataset(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
-        """Returns (next position, features) from a position on; the next position is where a resumed run would start.
+        """Return (next position, features) from a position on; a resumed run would start at the next position.
 
         Args:
-            order: what this worker reads.
+            order: the share of this worker.
             start: the first position.
             needed: the names of the features that are used; None for all.
-            report: is told of the samples that are left out.
+            report: the report of the samples that are left out.
         """
         elements = self.elements(order=order, start=start, needed=needed, report=report).map(_alone)
         return report_gaps(elements, (self,), order=order, start=(start,), report=report).map(_not_alone)
 
     def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
-        """Returns what `dataset` does, for sources that are zipped: `watched` then looks for gaps in the positions.
+        """Return what `dataset` returns, without looking for gaps in the positions: for sources that are zipped.
 
-        With a batch_size, it gives the next position of each sample of the batch.
+        With a batch_size, there is a next position for each sample of the batch.
         """
         keep = None if self.transform is not None else needed
 
@@ -128,24 +128,25 @@ class SampleSource:
         return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
 
     def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order) -> Dataset:
-        """Returns (next position, features) from a position on; a bad sample gives an error.
+        """Return (next position, features) from a position on; a bad sample is an error.
 
-        A subclass may know a faster way than one by one. It gives the same as `fetch` does.
+        A subclass may know a faster way than one by one, with the same results as `fetch`.
 
         Args:
             first: the first position.
             stop: the end of the positions, which may lie between two of this worker.
-            fetch: gives the sample at a position (int64 scalar); what else it is given goes on to the source's `fetch`.
-            order: what this worker reads.
+            fetch: function of a position (int64 scalar) that returns the sample; further arguments are passed on to the
+                `fetch` of the source.
+            order: the share of this worker.
         """
         return tf.data.Dataset.range(first, stop, order.workers).map(fetch, num_parallel_calls=parallel_reads())
 
     def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
-        """Reads on from a position and leaves out what cannot be read: (next position, features).
+        """Return (next position, features) from a position on, without the samples that cannot be read.
 
         A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
-        would not be seen so, and a set of which nothing can be read would go round for ever: so the positions come in
-        blocks, and the last one of each block is looked at.
+        would not be found so, and a set of which nothing can be read would go round for ever: so the positions come in
+        blocks, and the last one of each block is checked.
         """
         length = -(-max(self.num_samples, _SMALLEST_BLOCK) // order.workers) * order.workers
         last = tf.int64.max if self.end is None else self.end - order.worker
@@ -159,15 +160,15 @@ class SampleSource:
             unused = tf.nest.map_structure(zeros_of_spec, samples.element_spec)
 
             @no_autograph
-            def look(is_read: Any) -> Any:
-                def tell() -> tf.Tensor:
-                    return report.tell_tail(self, order, first, stop, samples)
+            def check(is_read: Any) -> Any:
+                def report_tail() -> tf.Tensor:
+                    return report.tail_op(self, order, first, stop, samples)
 
-                return tf.cond(is_read, lambda: False, tell)  # never True: it adds no element
+                return tf.cond(is_read, lambda: False, report_tail)  # never True: it adds no element
 
             ending_at = stop - 1 - tf.math.floormod(stop - 1 - first, order.workers)
             read = tf.data.Dataset.from_tensors(ending_at).map(fetch).ignore_errors().map(_true)
-            ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(look)
+            ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(check)
             return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: unused)))
 
         end = tf.int64.max if self.end is None else -(-self.end // length)
@@ -204,5 +205,5 @@ def _true(_after: tf.Tensor, _features: Features) -> bool:
 
 
 def parallel_reads() -> int:
-    """Returns how many samples are fetched at a time: waiting for files and decoding overlap."""
+    """Return how many samples are fetched at a time: waiting for files and decoding overlap."""
     return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)

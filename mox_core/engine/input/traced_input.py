@@ -27,14 +27,14 @@ class TracedInput:
     """`input_fn` as a graph.
 
     Attributes:
-        function: gives what it returned; `prune` cuts functions of the placeholders out of it.
-        place: the placeholder of the position from which random ops take their seeds.
+        function: returns what it returned; `prune` cuts functions of the placeholders out of it.
+        position: the placeholder of the position from which random operations take their seeds.
         sources: what it reads, each with the placeholders of its features.
         spec: the elements of the dataset that it returned; None where it returned tensors.
     """
 
     function: Any
-    place: tf.Tensor
+    position: tf.Tensor
     sources: list[tuple[Any, Features]]
     spec: Any
 
@@ -44,21 +44,25 @@ class TracedInput:
         return self.spec is not None
 
     def datasets(self) -> list[Dataset]:
-        """Returns the datasets of the user's own that it reads."""
+        """Return the user's own datasets that it reads."""
         if self.is_dataset:
             return [tf.data.experimental.from_variant(self.function()[0], self.spec)]
         return [source.dataset() for source, _ in self.sources if isinstance(source, DatasetSource)]
 
 
 def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> TracedInput:
-    """Calls `input_fn` in a graph."""
+    """Call `input_fn` in a graph.
+
+    Raises:
+        UsageError: if it returns what cannot be an input.
+    """
     made: dict[str, Any] = {"spec": None}
 
     def body() -> list[tf.Tensor]:
         graph = tf.compat.v1.get_default_graph()
-        made["place"] = tf.compat.v1.placeholder(tf.int64, [], name="position")
+        made["position"] = tf.compat.v1.placeholder(tf.int64, [], name="position")
         tf.compat.v1.set_random_seed(seed)  # of this graph: what `Dataset.shuffle` in it goes by
-        with tracing(graph) as trace, randomness.seeded(f"{seed}/{mode}/input", made["place"], graph=graph):
+        with tracing(graph) as trace, randomness.seeded(f"{seed}/{mode}/input", made["position"], graph=graph):
             result = input_fn(mode)
         made["sources"] = trace.sources
         if isinstance(result, tf.data.Dataset):
@@ -77,7 +81,7 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
 
 
 def _check_no_iterator(graph: tf.Graph) -> None:
-    """Refuses an iterator of elsewhere: samples are made in parallel, which would read it in any order."""
+    """Refuse an iterator that was made outside: samples are made in parallel, which would read it in any order."""
     if any(op.type.startswith("IteratorGetNext") for op in graph.get_operations()):
         raise UsageError(
             "input_fn reads an iterator that was made outside of it: its elements would be in no order, and a resumed "
@@ -86,20 +90,26 @@ def _check_no_iterator(graph: tf.Graph) -> None:
 
 
 def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:
-    """Returns what `input_fn` returned as a list of tensors: one, a tuple or a list of them."""
+    """Return the result of `input_fn` as a list of tensors."""
     values = list(result) if isinstance(result, (list, tuple)) else [result]
     if not values or any(value is None or isinstance(value, (dict, list, tuple, set)) for value in values):
-        msg = (
+        raise UsageError(
             f"input_fn returned {result!r} in mode {mode}. It returns one tensor, a tuple or list of tensors, "
             "or a tf.data.Dataset."
         )
-        raise UsageError(msg)
     return [tf.convert_to_tensor(value) for value in values]
 
 
 def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...]) -> Dataset:
-    """Maps the ops of `input_fn` over its sources: (positions, inputs)."""
-    fed = [traced.place]
+    """Map the operations of `input_fn` over its sources: returns (positions, inputs).
+
+    Args:
+        traced: `input_fn`.
+        order: the share of the worker.
+        report: the report of bad samples.
+        start: the first position of each source.
+    """
+    fed = [traced.position]
     datasets = []
     outputs = traced.function.outputs
     for (source, features), position in zip(traced.sources, start, strict=False):
@@ -124,7 +134,7 @@ def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, sta
 
 
 def open_dataset(traced: TracedInput, order: Order, start: tuple[int, ...]) -> Dataset:
-    """Goes on with the dataset that `input_fn` returned: a tuple of inputs."""
+    """Return the dataset that `input_fn` returned, from a position on; its elements are tuples of inputs."""
     spec = traced.spec
     (whole,) = traced.datasets()
     dataset = worker_share(whole, order, start[0])

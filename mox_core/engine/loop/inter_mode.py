@@ -38,7 +38,7 @@ def monitored_tensors(spec: ModelSpec) -> dict[str, Any]:
 
 @define
 class InterMode:
-    """Runs the inter mode when a hook of the training asks for it.
+    """The inter mode, run when a hook of the training asks for it.
 
     Where its graph has placeholders, the hooks of that graph feed them: those that do not run the inter mode.
 

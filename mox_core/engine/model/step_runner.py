@@ -1,4 +1,4 @@
-"""Runs the steps of a graph: many in one compiled call, or one with something special about it."""
+"""The steps of a graph: many in one compiled call, or one with something special about it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class InGraph:
 
 @define
 class StepRunner:
-    """Runs the steps of a graph on an input.
+    """The runner of the steps of a graph on an input.
 
     Attributes:
         graph: the graph of the mode.

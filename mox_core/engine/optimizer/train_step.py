@@ -64,7 +64,7 @@ class NoTrainStep:
 
 @define
 class TrainStep:
-    """Adds the operations of one training step to a graph.
+    """The operations of one training step, added to a graph.
 
     Attributes:
         optimizer_fns: one function for each loss, or one that is called for each of them.

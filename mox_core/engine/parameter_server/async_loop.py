@@ -57,7 +57,7 @@ class _DueSteps:
 
 @define(kw_only=True)
 class AsyncLoop:
-    """Runs steps on all workers until something stops them.
+    """The loop of steps on all workers.
 
     Attributes:
         steps: runs the chief's own.
@@ -99,7 +99,7 @@ class AsyncLoop:
             finally:
                 self.workers.ledger.close()
                 self.workers.close()
-            interrupted = bool(self.stop_rule.signal.name)
+            interrupted = self.stop_rule.interrupted
             self.hooks.session.complete = not interrupted
         for observer in self.observers:
             observer.finish()

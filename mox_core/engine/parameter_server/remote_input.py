@@ -29,12 +29,12 @@ class RemoteReport(BadSampleReport):
     What is missing shows in the positions that the steps of the worker return, see `report_remote_gaps`.
     """
 
-    def tell(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
+    def call_op(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
         """Return an operation that reports nothing."""
         del function, values
         return tf.constant(False)
 
-    def tell_tail(
+    def tail_op(
         self, source: ReadSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Dataset
     ) -> tf.Tensor:
         """Return an operation that fails where no sample can be read: the input would go round for ever."""
@@ -126,13 +126,13 @@ def report_remote_gaps(result: Mapping[str, Any], pipeline: InputPipeline, order
         for before, after in result["gaps"][:, :, number].tolist():
             _report_gap(source, order, before, after, pipeline)
         if not result["more"] and source.end is not None:
-            pipeline.report.look(source, order, int(result["positions"][number]), source.end - order.worker)
+            pipeline.report.report_between(source, order, int(result["positions"][number]), source.end - order.worker)
 
 
 def _report_gap(source: SampleSource, order: Order, before: int, after: int, pipeline: InputPipeline) -> None:
     width = order.workers * pipeline.samples_in_element * (source.batch_size or 1)
     unread = (after - before - width) // order.workers
-    if pipeline.report.look(source, order, before, after) >= unread:
+    if pipeline.report.report_between(source, order, before, after) >= unread:
         return
     text = (
         f"worker {order.worker} has left out {unread} samples between {source.name_at(before, order)!r} and "

@@ -11,31 +11,31 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.engine import randomness
-from mox_core.engine.tf_internals import keras_names
+from mox_core.engine.tf_internals import keras_owners
+from mox_core.engine.variables.initial_values import evaluate_initial_value
+from mox_core.engine.variables.names import TraceNames, full_name, numbered, same_name_message
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from mox_core.engine.distribute.replicator import Replicator
-from mox_core.engine.variables.initial_values import evaluate_initial_value
-from mox_core.engine.variables.names import TraceNames, full_name, numbered, same_name_message
 
 _RANDOM_STATE = "/seed_generator_state"
-"""How Keras names what it draws random numbers from."""
+"""The suffix of the names of Keras's seed generators."""
 
 _READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
-"""Operations that leave a variable as it is."""
+"""Types of the operations that read a variable and do not change it."""
 
 _IDENTITY = "_mox_name"
-"""The attribute of a variable under which its name is kept: a later run that adopts it goes on with that."""
+"""The attribute of a variable that keeps its name, for a later run that adopts it."""
 
 
 class VariableStore:
     """The variables of one run by name.
 
     Attributes:
-        by_name: every variable that a trace has asked for, in the order of creation, and those that were taken over.
+        by_name: every variable that a trace has asked for, in the order of creation, and those that were adopted.
         of_keras: whether Keras has asked for any.
     """
 
@@ -44,7 +44,7 @@ class VariableStore:
         self._replicator = replicator
         self.by_name: dict[str, tf.Variable] = {}
         self.of_keras = False
-        self._copies: list[tuple[tf.Variable, tf.Variable]] = []
+        self._others: list[tuple[tf.Variable, tf.Variable]] = []
         self._adopted: set[str] = set()
         self._made_twice: set[str] = set()
         # Of the present trace:
@@ -54,18 +54,18 @@ class VariableStore:
 
     @contextlib.contextmanager
     def scope(self, graph: tf.Graph, constants: Mapping[str, Any], names: TraceNames | None = None) -> Iterator[None]:
-        """Makes variables of the block come from this store.
+        """Take the variables of the block from this store.
 
         Args:
             graph: the graph that is being traced.
             constants: values for inputs of the graph, by op name, from which an initial value may be computed.
-            names: those that the trace has asked for in other blocks; none if not given.
+            names: names that the trace has asked for in other blocks; none if not given.
         """
         names = names or TraceNames()
         used, layers = names.used, names.layers
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
-            asked = keras_names.new_variable()
+            asked = keras_owners.new_variable()
             plain = full_name(kwargs.get("name") or "Variable", asked)
             self.of_keras |= asked is not None
             layer = asked.layer if asked else None
@@ -96,45 +96,47 @@ class VariableStore:
             yield
 
     @contextlib.contextmanager
-    def optimizers_of(self, copy: int, scope: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
-        """Keeps the variables that optimizers make in the block: of the first copy in the store, of others beside it.
+    def optimizers_of(
+        self, replica: int, scope: Callable[[], contextlib.AbstractContextManager[None]]
+    ) -> Iterator[None]:
+        """Keep the variables that optimizers make in the block: the first replica's in the store, others beside it.
 
-        All copies make the same variables in the same order.
+        All replicas make the same variables in the same order.
 
         Args:
-            copy: the number of the copy.
-            scope: the store's own scope in the present trace.
+            replica: the number of the replica.
+            scope: returns the scope of the store in the present trace.
         """
-        if copy == 0:
+        if replica == 0:
             self._asked.clear()
         firsts = iter(list(self._asked))
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
-            if copy == 0:
+            if replica == 0:
                 self._asked.append(next_creator(**kwargs))
                 return self._asked[-1]
             first = next(firsts)
-            name = f"{first.name.partition(':')[0]}/copy_{copy}"
+            name = f"{first.name.partition(':')[0]}/replica_{replica}"
             with tf.init_scope(), tf.compat.v1.name_scope(None):
                 variable = next_creator(**{**kwargs, "initial_value": first.read_value(), "name": name})
-            self._copies.append((first, variable))
+            self._others.append((first, variable))
             return variable
 
-        with scope() if copy == 0 else contextlib.nullcontext(), tf.variable_creator_scope(create):
+        with scope() if replica == 0 else contextlib.nullcontext(), tf.variable_creator_scope(create):
             yield
 
     def copy_to_replicas(self) -> None:
-        """Gives the state of optimizers on other devices the values of the first, after a restore."""
-        for first, variable in self._copies:
+        """Copy the optimizer state of the first replica to the others, after a restore."""
+        for first, variable in self._others:
             variable.assign(first)
 
     def known(self) -> set[int]:
-        """The ids of all variables that this store keeps, and of their parts on several devices."""
-        whole = [*self.by_name.values(), *(copy for _, copy in self._copies)]
+        """Return the ids of all variables that this store keeps, and of their parts on several devices."""
+        whole = [*self.by_name.values(), *(other for _, other in self._others)]
         return {id(each) for variable in whole for each in (variable, *_parts(variable))}
 
     def moved(self, graph: Any) -> list[tf.Variable]:
-        """Returns the variables that are not trained, and that the graph changes: moving averages, of each copy."""
+        """Return the variables that are not trained, and that the graph updates: moving averages, of each replica."""
         inner = {id(outer): placeholder for outer, placeholder in graph.captures}
         known = [each for each in self.by_name.values() if not each.trainable and each.dtype.is_floating]
         users = {handle: placeholder.consumers() for handle, placeholder in inner.items()}
@@ -142,13 +144,13 @@ class VariableStore:
         return [part for variable in known if _handles(variable) & changed for part in _parts(variable) or (variable,)]
 
     def settle(self, graph: Any) -> None:
-        """Gives a name that two layers of a trace have asked for to the one that is used; forgets unused random states.
+        """Assign a name that two layers of a trace have asked for to the one that is used; drop unused random states.
 
         The other layer is of a model that was made only for its JSON, say. Keras makes random states by the dozen, and
         numbers them: one that nobody draws from must not be missed in a checkpoint.
 
         Raises:
-            UsageError: where both are.
+            UsageError: if both are used.
         """
         captured = {id(outer) for outer, _ in graph.captures}
         for name, second in self._doubles:
@@ -167,15 +169,15 @@ class VariableStore:
         self._new_states.clear()
 
     def adopt(self, variable: tf.Variable, path: str, graph: tf.Graph) -> None:
-        """Takes over a variable that was made outside of the run.
+        """Adopt a variable that was made outside of the run.
 
         Args:
-            variable: of a Keras model.
-            path: Keras's path of it, which becomes its name, unless an earlier run has given it one.
-            graph: uses it.
+            variable: variable of a Keras model.
+            path: its path in Keras, which becomes its name, unless an earlier run has named it.
+            graph: the graph that uses it.
 
         Raises:
-            UsageError: where another variable has this name.
+            UsageError: if another variable has this name.
         """
         name = getattr(variable, _IDENTITY, path)
         if name in self.by_name:
@@ -209,7 +211,7 @@ class VariableStore:
 
 
 def _parts(variable: tf.Variable) -> tuple[tf.Variable, ...]:
-    """The copies of a variable that is on several devices; none of one that is not."""
+    """Return the parts of a variable that is on several devices; none of one that is not."""
     return tuple(variable.values) if isinstance(variable, tf.distribute.DistributedValues) else ()
 
 
@@ -218,7 +220,7 @@ def _handles(variable: Any) -> set[int]:
 
 
 def _rename(variable: tf.Variable, name: str) -> None:
-    """Gives a variable its name also in TensorFlow's eyes: scopes and the slots of optimizers go by that.
+    """Rename a variable in TensorFlow too: scopes and the slots of optimizers go by that name.
 
     Variables inside a subclassed model of Keras are all called alike there, '<model>/kernel' for instance.
     """
@@ -227,7 +229,7 @@ def _rename(variable: tf.Variable, name: str) -> None:
 
 
 def _collect(variable: tf.Variable, collections_: list[str] | None, graph: tf.Graph) -> None:
-    """Adds a variable that exists already to the collections of the graph, as creating it would have done."""
+    """Add a variable that exists already to the collections of the graph, as creating it would have done."""
     names = list(collections_) if collections_ is not None else [tf.compat.v1.GraphKeys.GLOBAL_VARIABLES]
     if variable.trainable and tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES not in names:
         names.append(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
@@ -236,7 +238,7 @@ def _collect(variable: tf.Variable, collections_: list[str] | None, graph: tf.Gr
 
 
 def _remove(variable: tf.Variable, graph: Any) -> None:
-    """Takes a variable out of the collections of a graph."""
+    """Remove a variable from the collections of a graph."""
     for key in graph.collections:
         kept = graph.get_collection_ref(key)
         kept[:] = [each for each in kept if each is not variable]
@@ -248,8 +250,7 @@ def _check_same(variable: tf.Variable, name: str, kwargs: dict[str, Any]) -> Non
     if shape is None and not callable(value):
         shape = tf.convert_to_tensor(value).shape if not tf.is_tensor(value) else value.shape
     if shape is not None and not variable.shape.is_compatible_with(tf.TensorShape(shape)):
-        msg = (
+        raise UsageError(
             f"variable {name!r} has shape {variable.shape} in one mode and {tf.TensorShape(shape)} in another. "
             "The modes of a run share their variables by name: give both the same shape, or other names."
         )
-        raise UsageError(msg)

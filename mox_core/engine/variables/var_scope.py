@@ -1,4 +1,4 @@
-"""Variables of one type, computation in another: the manual's 4.8."""
+"""Variables of one dtype, computation in another: the manual's 4.8."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def var_scope(force_dtype: Any = None) -> Iterator[None]:
-    """Lets `tf.compat.v1.get_variable` make floating-point variables of one type in the block, whatever is asked for.
+    """Make all floating-point variables of `tf.compat.v1.get_variable` in the block of one dtype.
 
-    What it returns has the type that was asked for: where that is another one, it is a tensor, a cast of the variable.
+    `get_variable` returns the dtype that was asked for: where that is another one, a tensor, the cast of the variable.
     Regularizers, collections, checkpoints and optimizers see the variable itself. Layers of Keras do not ask
     `get_variable`: for them there is `dtype="mixed_float16"`.
 
     Args:
-        force_dtype: the type of the variables, `tf.float32` as a rule; None leaves the types as they are.
+        force_dtype: dtype of the variables, `tf.float32` as a rule; None leaves the dtypes as they are.
 
     Raises:
-        UsageError: where it is no floating-point type.
+        UsageError: if it is no floating-point type.
     """
     forced = None if force_dtype is None else _floating(force_dtype)
     scope = tf.compat.v1.get_variable_scope()

@@ -199,7 +199,7 @@ class StreamSource(SampleSource):
                 told = tf.cond(
                     after - order.workers == expected,
                     lambda: True,
-                    lambda: report.tell(tell, [expected, after]),
+                    lambda: report.call_op(tell, [expected, after]),
                 )
                 with tf.control_dependencies([told]):
                     return tf.identity(after), (after, features)
