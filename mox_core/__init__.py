@@ -1,8 +1,8 @@
 """mox: MoXing-style training on today's TensorFlow. `import mox_core as mox`, then `mox.run(...)`.
 
-Every public name is looked up on first use, so that importing mox stays fast: the names of the core in `public_names`,
-then the names that installed plugins offer through the hook `mox_api`. Only `mox_core.flags` is imported at once: absl
-must know mox's flags before a script parses its own.
+Every public name is imported on first use, so that `import mox_core` stays fast: the names of the core in
+`public_names`, then the names that installed plugins offer by the hook `mox_api`. Only `mox_core.flags` is imported at
+once: absl must know mox's flags before a script parses its own.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ __all__ = [  # literal, for type checkers; a test compares it with HOMES
 
 
 def __getattr__(name: str) -> Any:
-    """Find a public name where the table or a plugin says it lives."""
+    """Import a public name of the core or of a plugin."""
     if name in HOMES:
         value = getattr(importlib.import_module(HOMES[name]), name)
         globals()[name] = value

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import inspect
-import operator
 import os
 import re
-from numbers import Integral, Real
+from numbers import Real
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
@@ -20,6 +19,7 @@ from mox_core.flags import get_flag
 from mox_core.modes import RUN_MODES, ModeKeys
 from mox_core.name_filter import NameFilter
 from mox_core.plugins.offers import ExporterOffer
+from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,19 +27,22 @@ if TYPE_CHECKING:
     from mox_core.cluster.cluster import Cluster
 
 NOT_GIVEN: Final[Any] = object()
+"""The default of an argument for which None means something else."""
+
 _SAVE_SECS = 600
-"""What TensorFlow's monitored training saves by."""
+"""Seconds between two checkpoints, as in TensorFlow's `MonitoredTrainingSession`."""
 
 
 @frozen(kw_only=True)
 class GradientOptions:
-    """What flags say about gradients.
+    """The flags for gradients: trainable variables, loss scaling and clipping.
 
     Attributes:
-        trainable: which of the trainable variables are trained, by name.
-        loss_scale: what losses are multiplied with while gradients are computed; 'dynamic' finds it; 1: nothing.
+        trainable: chooses the trainable variables that are trained, by name.
+        loss_scale: factor of the loss while gradients are computed, 1 or more; 'dynamic' adapts it to overflows.
         clip_type: 'norm', 'value', or '' for no clipping.
-        clip: the highest norm of all gradients of a loss together, or the highest absolute value of each element.
+        clip: the highest global norm of the gradients of a loss ('norm'), or the highest absolute value of each element
+            ('value').
     """
 
     trainable: NameFilter
@@ -50,7 +53,35 @@ class GradientOptions:
 
 @frozen(kw_only=True)
 class RunConfig:
-    """What a run is to do: the arguments of `mox.run` in one form, and the flags that it reads."""
+    """The configuration of a run: the checked arguments of `mox.run`, and the flags that it reads.
+
+    Attributes:
+        input_fn: `input_fn(mode)`.
+        model_fn: `model_fn(inputs, mode)`.
+        optimizer_fns: functions that return an optimizer: one, or one for each loss; empty without optimizer_fn.
+        output_fn: `output_fn(outputs)`, or None.
+        run_mode: TRAIN, EVAL or PREDICT.
+        inter_mode: EVAL, or None.
+        batch_size: samples in a batch of each replica; None if `input_fn` returns whole batches.
+        auto_batch: whether samples are batched.
+        log_dir: folder of checkpoints, summaries and exported models, or None.
+        checkpoint_path: folder or prefix of the checkpoint to start from, or None.
+        max_number_of_steps: global step at which TRAIN ends, number of steps in other modes; 0: no limit.
+        log_every_n_steps: steps between two log lines, 1 or more.
+        output_every_n_steps: steps in a window for output_fn; 0 only without output_fn.
+        save_summary_steps: steps between two summaries, 1 or more.
+        save_model_secs: seconds between two checkpoints, or None.
+        save_model_steps: steps between two checkpoints, or None; None if save_model_secs is given.
+        exporter: `exporter(model, directory)`, or None.
+        max_to_keep: flag: checkpoints kept in log_dir; 0 keeps all.
+        cluster: the processes of a distributed job; None for a single process.
+        session_timeout: flag: seconds to wait for the other processes; 0: no limit.
+        num_replicas: flag num_gpus: replicas in this process.
+        replicas_on_cpu: flag clone_on_cpu: whether replicas are placed on logical CPU devices.
+        log_first_clone: flag: log the values of the first replica instead of the mean over all.
+        restored: chooses the variables that are restored from checkpoint_path.
+        gradients: the flags for gradients.
+    """
 
     input_fn: Callable[..., Any]
     model_fn: Callable[..., Any]
@@ -85,11 +116,11 @@ class RunConfig:
 
     @property
     def has_parameter_servers(self) -> bool:
-        """Whether the run trains workers that do not step together, with variables on parameter servers."""
-        return self.training and self.cluster is not None and self.cluster.serving
+        """Whether the run trains asynchronous workers, with variables on parameter servers."""
+        return self.training and self.cluster is not None and self.cluster.uses_parameter_servers
 
 
-def check(  # noqa: PLR0913 (the arguments of mox.run)
+def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
     *,
     input_fn: object,
     output_fn: object,
@@ -110,10 +141,11 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
     export_model: object,
     fetch_strategy_fn: object,
 ) -> RunConfig:
-    """Returns the job that arguments describe; see `mox.run` for each of them.
+    """Return the configuration of a run from the arguments of `mox.run`, which documents them, and mox's flags.
 
     Raises:
-        UsageError: with the first argument that cannot be, what it is, and what it may be.
+        UsageError: if an argument or a flag has a value that is not allowed, or contradicts another one.
+        UnknownNameError: if no plugin, or more than one, offers the name in export_model.
     """
     mode = _run_mode(run_mode)
     if fetch_strategy_fn is not None:
@@ -123,18 +155,18 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
     return RunConfig(
         run_mode=mode,
         inter_mode=_inter_mode(inter_mode, mode),
-        input_fn=_function(input_fn, "input_fn", "mode"),
-        model_fn=_function(model_fn, "model_fn", "inputs", "mode"),
+        input_fn=_check_function(input_fn, "input_fn", "mode"),
+        model_fn=_check_function(model_fn, "model_fn", "inputs", "mode"),
         optimizer_fns=_optimizer_fns(optimizer_fn, mode),
         output_fn=_output_fn(output_fn, output_every_n_steps, mode),
-        batch_size=None if batch_size is None else _count(batch_size, "batch_size", lowest=1),
+        batch_size=None if batch_size is None else _whole_number(batch_size, "batch_size", least=1),
         auto_batch=_boolean(auto_batch, "auto_batch"),
         log_dir=_path(log_dir, "log_dir"),
         checkpoint_path=_path(checkpoint_path, "checkpoint_path"),
-        max_number_of_steps=_count(max_number_of_steps, "max_number_of_steps", lowest=0),
-        log_every_n_steps=_count(log_every_n_steps, "log_every_n_steps", lowest=1),
-        output_every_n_steps=_count(output_every_n_steps, "output_every_n_steps", lowest=0),
-        save_summary_steps=_count(save_summary_steps, "save_summary_steps", lowest=1),
+        max_number_of_steps=_whole_number(max_number_of_steps, "max_number_of_steps", least=0),
+        log_every_n_steps=_whole_number(log_every_n_steps, "log_every_n_steps", least=1),
+        output_every_n_steps=_whole_number(output_every_n_steps, "output_every_n_steps", least=0),
+        save_summary_steps=_whole_number(save_summary_steps, "save_summary_steps", least=1),
         save_model_secs=seconds,
         save_model_steps=steps,
         max_to_keep=get_flag("max_to_keep"),
@@ -143,9 +175,9 @@ def check(  # noqa: PLR0913 (the arguments of mox.run)
         num_replicas=get_flag("num_gpus"),
         replicas_on_cpu=get_flag("clone_on_cpu"),
         log_first_clone=get_flag("log_first_clone"),
-        restored=_choice("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
+        restored=_name_filter("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
         gradients=_gradient_options(),
-        exporter=_exporter(export_model, log_dir),  # the last: it may import TensorFlow
+        exporter=_exporter(export_model, log_dir),  # last, as it may import TensorFlow
     )
 
 
@@ -169,24 +201,24 @@ def _inter_mode(inter_mode: object, run_mode: str) -> str | None:
     return ModeKeys.EVAL
 
 
-def _function(function: object, name: str, *parameters: str) -> Callable[..., Any]:
+def _check_function(function: object, name: str, *parameters: str) -> Callable[..., Any]:
     if not callable(function):
         wanted = f"it must be a function: def {name}({', '.join(parameters)}, **kwargs)."
         raise UsageError(
             f"{name} is {function!r}; {wanted}" if function is not None else f"{name} is missing; {wanted}"
         )
-    return _takes(function, name, *parameters)
+    return _check_signature(function, name, *parameters)
 
 
-def _takes(function: Callable[..., Any], name: str, *parameters: str) -> Callable[..., Any]:
-    """Returns the function, if it can be called with parameters."""
+def _check_signature(function: Callable[..., Any], name: str, *parameters: str) -> Callable[..., Any]:
+    """Return the function; raise a UsageError if it cannot be called with these positional arguments."""
     try:
         inspect.signature(function).bind(*parameters)
     except TypeError as error:
         raise UsageError(
-            f"{name} is called as {name}({', '.join(parameters)}), which {_named(function)} does not take: {error}."
+            f"{name} is called as {name}({', '.join(parameters)}), which {_described(function)} does not take: {error}."
         ) from error
-    except ValueError:  # a callable of C, which does not tell its signature
+    except ValueError:  # a callable written in C may have no signature
         pass
     return function
 
@@ -212,7 +244,7 @@ def _optimizer_fns(functions: Any, mode: str) -> Sequence[Callable[[], Any]]:
             raise UsageError(
                 f"optimizer_fn is {function!r}; it must be a function that returns an optimizer: {example}"
             )
-        _takes(function, "optimizer_fn")
+        _check_signature(function, "optimizer_fn")
     return several
 
 
@@ -221,23 +253,18 @@ def _output_fn(function: object, every: object, mode: str) -> Callable[..., Any]
         if mode == ModeKeys.PREDICT:
             raise UsageError("output_fn is missing; PREDICT gives its results to it: def output_fn(outputs, **kwargs).")
         return None
-    if not _is_count(every, lowest=1):
+    if not is_whole_number(every, least=1):
         raise UsageError(
             f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: "
             "how many steps are handed over at a time."
         )
-    return _function(function, "output_fn", "outputs")
+    return _check_function(function, "output_fn", "outputs")
 
 
-def _count(value: object, name: str, *, lowest: int) -> int:
-    if _is_count(value, lowest=lowest):
-        return operator.index(cast("int", value))
-    raise UsageError(f"{name} is {value!r}; it must be a whole number, {lowest} or more.")
-
-
-def _is_count(value: object, *, lowest: int) -> bool:
-    """Whether a value is a whole number, NumPy's included, and large enough."""
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= lowest
+def _whole_number(value: object, name: str, *, least: int) -> int:
+    if is_whole_number(value, least=least):
+        return int(value)
+    raise UsageError(f"{name} is {value!r}; it must be a whole number, {least} or more.")
 
 
 def _boolean(value: object, name: str) -> bool:
@@ -258,13 +285,13 @@ def _path(value: object, name: str) -> Path | None:
 
 
 def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:
-    """Returns how often to save: seconds win over steps if both are given, and 600 seconds if neither is."""
+    """Return seconds and steps between checkpoints: seconds take precedence; 600 seconds if neither is given."""
     if seconds is NOT_GIVEN and steps is NOT_GIVEN:
         return float(_SAVE_SECS), None
-    wanted = None if steps is NOT_GIVEN or steps is None else _count(steps, "save_model_steps", lowest=1)
+    wanted = None if steps is NOT_GIVEN or steps is None else _whole_number(steps, "save_model_steps", least=1)
     if seconds is NOT_GIVEN or seconds is None:
         return None, wanted
-    # Real takes NumPy's numbers, and only what is above 0 is no NaN.
+    # Real includes NumPy's numbers; the comparison is also False for NaN.
     number = 0.0 if isinstance(seconds, bool) or not isinstance(seconds, Real) else float(seconds)
     if not number > 0:
         raise UsageError(f"save_model_secs is {seconds!r}; it must be a number of seconds above 0.")
@@ -282,10 +309,10 @@ def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | No
         )
     if not log_dir:
         raise UsageError("export_model needs log_dir: the exported model is written into a version folder there.")
-    return _takes(catalog.find_target(ExporterOffer, export_model), "export_model", "model", "directory")
+    return _check_signature(catalog.find_target(ExporterOffer, export_model), "export_model", "model", "directory")
 
 
-def _choice(include: str, exclude: str) -> NameFilter:
+def _name_filter(include: str, exclude: str) -> NameFilter:
     return NameFilter(_patterns(include), _patterns(exclude))
 
 
@@ -297,7 +324,7 @@ def _gradient_options() -> GradientOptions:
             "and a number above 0, or neither."
         )
     return GradientOptions(
-        trainable=_choice("trainable_include_patterns", "trainable_exclude_patterns"),
+        trainable=_name_filter("trainable_include_patterns", "trainable_exclude_patterns"),
         loss_scale=get_flag("loss_scale"),
         clip_type=kind,
         clip=clip,
@@ -314,5 +341,5 @@ def _patterns(flag: str) -> tuple[str, ...]:
     return parts
 
 
-def _named(function: Callable[..., Any]) -> str:
+def _described(function: Callable[..., Any]) -> str:
     return f"{getattr(function, '__name__', type(function).__name__)}{inspect.signature(function)}"

@@ -1,6 +1,6 @@
-"""Names to objects, for users: `mox.get_model_fn("resnet_v1_50", ...)` and its like.
+"""Lookup of networks, augmentations, optimizers and data sets by name: `mox.get_model_fn("resnet_v1_50", ...)` etc.
 
-Wherever a name is taken, a function of the user's own is too; it is called as the target of an offer would be.
+Every argument `name` also takes a function of the user's own, which is called as the target of an offer would be.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from mox_core.plugins.registry import AnyOffer
 
     Name = str | Callable[..., Any]
-    """A name that a plugin offers, or a function of the user's own."""
+    """A name that a plugin offers, or a function in its place."""
 
 
 def default_preprocess_fn(images: Any, run_mode: str, *args: Any) -> Any:
-    """Stand for a network's own preprocessing, as the default of `get_model_fn(preprocess_fn=...)`; never called."""
+    """Placeholder for the network's own preprocessing, the default of `get_model_fn(preprocess_fn=...)`; not called."""
     raise NotImplementedError
 
 
@@ -52,26 +52,30 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
     preprocess_fn: Callable[..., Any] | None = default_preprocess_fn,
     **model_kwargs: Any,
 ) -> Callable[[Any], tuple[Any, dict[str, Any]]]:
-    """Return a function that builds a network on a batch of images and returns `(logits, end_points)`.
+    """Return a function that builds a network on a batch of images.
 
     Args:
-        name: of a network (`mox.NetworkKeys` lists them), or a function
+        name: a network (`mox.NetworkKeys` lists them), or a function
             `(*, run_mode, num_classes, **options) -> images -> (logits, end_points)`.
         run_mode: the mode that `model_fn` was called with.
-        num_classes: size of the logits.
-        weight_decay: factor of the regularization losses.
-        data_format: 'NHWC' or 'NCHW', in which the network computes; images are NHWC.
+        num_classes: number of classes, the last dimension of the logits.
+        weight_decay: factor of the regularization losses; 0: none.
+        data_format: 'NHWC' or 'NCHW', in which the network computes; images are NHWC in either case.
         batch_norm_fused: use the fused kernel of batch normalization.
         batch_renorm: use batch renormalization.
-        image_height: height of the images, where their shape does not tell it. An exported network has the network's
-            `default_image_size` then, if it is not given.
+        image_height: height of the images in pixels, if their static shape lacks it. In EXPORT the default is then the
+            network's `default_image_size`.
         image_width: like image_height.
         preprocess_fn: `preprocess_fn(images, run_mode, *args)` in place of the network's own; None: no preprocessing.
         **model_kwargs: options of this network.
 
+    Returns:
+        A function from images, a tensor of shape [batch, height, width, channels], to `(logits, end_points)`: a tensor
+        of shape [batch, num_classes], and a dict from names to tensors.
+
     Raises:
         UnknownNameError: if no plugin offers the network, or more than one does.
-        UsageError: if run_mode or data_format is none that mox knows.
+        UsageError: if run_mode or data_format has another value than those.
     """
     _check_run_mode(run_mode)
     if data_format not in ("NHWC", "NCHW"):
@@ -95,14 +99,14 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
 
 
 def _with_known_size(network: Callable[..., Any], images: Any, default: int) -> Any:
-    """Build the network of an exported model at the size of its images; at its default size where that is unknown."""
+    """Build the network of an exported model for the size of its images, or for its default size if that is unknown."""
     height, width = images.shape[1:3] if images.shape.rank else (None, None)
     known = height is not None and width is not None
     return network(image_height=None if known else default, image_width=None if known else default)
 
 
 def get_model_meta(name: str) -> NetworkMeta:
-    """Return what is known of a network: default_image_size, default_labels_offset, default_logits_pattern.
+    """Return the metadata of a network: default_image_size, default_labels_offset, default_logits_pattern.
 
     Raises:
         UnknownNameError: if no plugin offers the network, or more than one does.
@@ -113,19 +117,23 @@ def get_model_meta(name: str) -> NetworkMeta:
 def get_data_augmentation_fn(
     name: Name, run_mode: str, output_height: int | None = None, output_width: int | None = None, **kwargs: Any
 ) -> Callable[[Any], Any]:
-    """Return a function from one image `[height, width, channels]` to one augmented image.
+    """Return a function that augments one image.
 
     Args:
-        name: of a network or of a scheme (`mox.PreprocessingKeys` lists them), or a function
+        name: an augmentation, often named like its network (`mox.PreprocessingKeys` lists them), or a function
             `(*, run_mode, output_height, output_width, **options) -> image -> image`.
         run_mode: the mode that `input_fn` was called with; images are distorted in TRAIN only.
-        output_height: of the images that come out; the augmentation's own if not given.
+        output_height: height of the augmented image in pixels; the augmentation's own default if not given.
         output_width: like output_height.
         **kwargs: options of this augmentation.
 
+    Returns:
+        A function from an image of shape [height, width, channels] to one of shape
+        [output_height, output_width, channels]; the dtypes are the augmentation's.
+
     Raises:
         UnknownNameError: if no plugin offers the augmentation, or more than one does.
-        UsageError: if run_mode is no mode of mox.
+        UsageError: if run_mode is not a mode of `mox.ModeKeys`.
     """
     _check_run_mode(run_mode)
     make = find_target(AugmentationOffer, name)
@@ -137,15 +145,15 @@ def get_data_augmentation_fn(
 def get_optimizer_fn(
     name: Name, learning_rate: Any = None, scope: str | None = None, *args: Any, **kwargs: Any
 ) -> Callable[[], Any]:
-    """Return a function without arguments that makes an optimizer: what `mox.run(optimizer_fn=...)` takes.
+    """Return a function without arguments that makes an optimizer, for `mox.run(optimizer_fn=...)`.
 
-    The name is looked up at once, the optimizer's module imported when the function is called.
+    The name is looked up at once; the optimizer's module is imported when the function is called.
 
     Args:
-        name: of an optimizer (`mox.OptimizerKeys` lists them), or a function `(learning_rate, **options) -> optimizer`.
-        learning_rate: a number, a Keras schedule, a callable of the step, or a tensor made from the global step.
-        scope: TensorFlow name scope in which the optimizer is made. The original has the argument and does not say
-            what it means.
+        name: an optimizer (`mox.OptimizerKeys` lists them), or a function `(learning_rate, **options) -> optimizer`.
+        learning_rate: a number, a Keras schedule, a callable of the step, or a tensor computed from the global step.
+        scope: TensorFlow name scope in which the optimizer is made. MoXing's manual has the argument and does not
+            explain it.
         *args: passed to the optimizer after the learning rate.
         **kwargs: options of this optimizer.
 
@@ -172,16 +180,16 @@ def get_optimizer_fn(
 
 
 def get_optimizer_wrapper_fn(name: Name, opt: Any, **kwargs: Any) -> Callable[[], Any]:
-    """Return a function without arguments that puts something around an optimizer; wrappers nest.
+    """Return a function without arguments that wraps an optimizer, for `mox.run(optimizer_fn=...)`.
 
     Args:
-        name: of an optimizer wrapper, or a function `(optimizer, **options) -> optimizer`.
-        opt: the optimizer, itself perhaps wrapped.
+        name: an optimizer wrapper, or a function `(optimizer, **options) -> optimizer`.
+        opt: the optimizer, or a wrapper around one: wrappers nest.
         **kwargs: options of this wrapper.
 
     Raises:
         UnknownNameError: if no plugin offers the wrapper, or more than one does.
-        UsageError: from the function that is returned, if the wrapper has no such option.
+        UsageError: from the returned function, if the wrapper has no such option.
     """
     make = _lazy_target(OptimizerWrapperOffer, name)
 
@@ -194,7 +202,7 @@ def get_optimizer_wrapper_fn(name: Name, opt: Any, **kwargs: Any) -> Callable[[]
 
 
 def _check_options(what: str, target: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
-    """Refuse options that a target does not have, by name."""
+    """Raise a UsageError that names the options which a target does not have."""
     signature = inspect.signature(target)
     try:
         signature.bind(*args, **kwargs)
@@ -206,13 +214,16 @@ def _check_options(what: str, target: Callable[..., Any], *args: Any, **kwargs: 
 
 
 def get_dataset(name: Name, split_name: str, dataset_dir: str, **kwargs: Any) -> Any:
-    """Open one split of a named data set: an object with `get([...])`.
+    """Return one split of a data set, to be read inside `input_fn`.
 
     Args:
-        name: of a data set, or a function `(*, split_name, dataset_dir, **options) -> data set`.
+        name: a data set, or a function `(*, split_name, dataset_dir, **options) -> data set`.
         split_name: one of `mox.get_dataset_meta(name).splits_to_sizes`.
-        dataset_dir: where its files are.
+        dataset_dir: the folder of its files.
         **kwargs: options of this data set.
+
+    Returns:
+        An object with a method `get(keys)`, which returns a list of tensors, the features of one sample.
 
     Raises:
         UnknownNameError: if no plugin offers the data set, or more than one does.
@@ -221,7 +232,7 @@ def get_dataset(name: Name, split_name: str, dataset_dir: str, **kwargs: Any) ->
 
 
 def get_dataset_meta(name: str) -> DatasetMeta:
-    """Return what is known of a named data set: num_classes and splits_to_sizes.
+    """Return the metadata of a data set: num_classes and splits_to_sizes.
 
     Raises:
         UnknownNameError: if no plugin offers the data set, or more than one does.
@@ -230,25 +241,25 @@ def get_dataset_meta(name: str) -> DatasetMeta:
 
 
 def find_target(kind: type[Offer], name: Name) -> Callable[..., Any]:
-    """Return what a name stands for, imported; a function stands for itself.
+    """Import and return the target of a name; return a function as it is.
 
     Raises:
         UnknownNameError: if no plugin offers the name, or more than one does.
-        PluginError: if it cannot be imported.
+        PluginError: if the target cannot be imported.
     """
     return _lazy_target(kind, name)()
 
 
 def get_public_object(name: str, *, core_names: Iterable[str]) -> Any:
-    """Return what stands on `mox.` by a plugin's offer.
+    """Import and return the object that a plugin offers as `mox.<name>`.
 
     Args:
-        name: what was written after `mox.`
-        core_names: names that the core itself has there.
+        name: the attribute of `mox`.
+        core_names: the names of the core, for suggestions.
 
     Raises:
         UnknownAttributeError: if no plugin offers the name, or more than one does.
-        PluginError: if it cannot be imported.
+        PluginError: if the target cannot be imported.
     """
     plugins = loader.installed_plugins()
     owners = plugins.owners(ApiOffer, name)
@@ -266,14 +277,14 @@ def get_public_object(name: str, *, core_names: Iterable[str]) -> Any:
 
 
 def public_names() -> list[str]:
-    """Return the names that plugins put on `mox`."""
+    """Return the names that plugins offer on `mox`, sorted."""
     return loader.installed_plugins().names(ApiOffer)
 
 
 class Keys:
     """The installed names of one kind as attributes: `NetworkKeys.RESNET_V1_50` is `'resnet_v1_50'`.
 
-    Iterating gives the names; what is not installed is an error that says what to install.
+    Iterating yields the names. The error for a name that is not installed names the distribution to install.
     """
 
     def __init__(self, label: str, kind: type[Offer]) -> None:
@@ -322,7 +333,7 @@ def _find(kind: type[AnyOffer], name: object) -> AnyOffer:
 
 
 def _lazy_target(kind: type[Offer], name: Name) -> Callable[[], Callable[..., Any]]:
-    """Look the name up now, import what it stands for later."""
+    """Look the name up now; return a function that imports its target."""
     if callable(name):
         return lambda: name
     offer = _find(kind, name)

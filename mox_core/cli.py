@@ -1,7 +1,7 @@
-"""The `mox` command. It imports no TensorFlow, so that it answers at once.
+"""The `mox` command. It does not import TensorFlow, so that it starts fast.
 
-A command is a function of the arguments behind its name that returns the exit status. There are those of the core, in
-modules that are imported when they are called, and those that plugins offer by the hook `mox_commands`.
+A command is a function of the arguments after its name that returns the exit status. Those of the core are in
+`mox_core.commands`, in modules that are imported when they are called; plugins offer more by the hook `mox_commands`.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
     Command = Callable[[list[str]], int]
 
-_REFUSED: Final = 2  # as argparse has it
-_INTERRUPTED: Final = 130  # 128 and the number of the signal, as shells have it
-_NOT_READ: Final = 141
+_USAGE_ERROR: Final = 2  # as in argparse
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as in shells
+_BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 2 after an error that mox explains, 130 after Ctrl-C.
+    """Run a command and return its exit status: 2 after a `MoxError`, 130 after Ctrl-C.
 
     Args:
-        argv: the arguments after `mox`; those of the process if not given.
+        argv: the arguments after `mox`; `sys.argv[1:]` if not given.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except MoxError as error:
         sys.stderr.write(f"mox: error: {error}\n")
-        return _REFUSED
+        return _USAGE_ERROR
     except KeyboardInterrupt:
         return _INTERRUPTED
-    except BrokenPipeError:  # who reads the output, `head` say, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
-        return _NOT_READ
+    except BrokenPipeError:  # the reader of the output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes stdout once more at exit
+        return _BROKEN_PIPE
     return status
 
 
@@ -57,14 +57,14 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "check": ("mox_core.commands.check", "check a plugin against the contracts, without writing a test"),
     "launch": ("mox_core.commands.launch", "start a cluster of processes on this machine that run a script"),
 }
-"""The commands of the core: the module whose `main` each one is, and its summary.
+"""The commands of the core by name: the module of its function `main`, and its summary.
 
-One of the same name that a plugin offers is called `plugin/name`.
+A command of the same name that a plugin offers is called as `plugin/name`.
 """
 
 
 def _parse_name(arguments: list[str]) -> str:
-    """Return the name of the command; print the help or the version and exit if that is asked for."""
+    """Return the name of the command; for --help and --version, print and exit."""
     parser = argparse.ArgumentParser(
         prog="mox",
         usage="mox [-h] [--version] <command> ...",

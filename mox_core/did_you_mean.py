@@ -1,4 +1,4 @@
-"""The nearest of some known names to one that is not among them, for the texts of errors."""
+"""Suggestions of similar names for the texts of errors."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_NEAR = 0.6  # difflib's own cutoff
-_AS_NEAR = 0.05  # names this much less near than the nearest one are told too
+_CUTOFF = 0.6  # the default of difflib.get_close_matches
+_MARGIN = 0.05  # names whose similarity is this close to the best one are suggested too
 
 
 def nearest(asked: str, known: Iterable[str]) -> list[str]:
-    """Return up to three of `known` that `asked` may stand for, the nearest first; upper and lower case are one."""
+    """Return up to three of `known` that are similar to `asked`, the most similar first; case is ignored."""
     matcher = SequenceMatcher()
     matcher.set_seq2(asked.casefold())
     ratios: dict[str, float] = {}
     for name in known:
         matcher.set_seq1(name.casefold())
         ratios[name] = matcher.ratio()
-    floor = max(_NEAR, max(ratios.values(), default=0.0) - _AS_NEAR)
+    floor = max(_CUTOFF, max(ratios.values(), default=0.0) - _MARGIN)
     near = [name for name, ratio in ratios.items() if ratio >= floor]
     return sorted(near, key=lambda name: (-ratios[name], name))[:3]
 
 
 def did_you_mean(names: list[str]) -> str:
-    """Return the sentence that proposes `names`, or an empty string where there are none."""
+    """Return the question that suggests `names`; empty if there are none."""
     return f"Did you mean {listed(names, 'or')}?" if names else ""
 
 
 def listed(names: list[str], conjunction: str) -> str:
-    """Return `'a', 'b' or 'c'`."""
+    """Return the names quoted and joined, like `'a', 'b' or 'c'`."""
     quoted = [repr(name) for name in names]
     return f" {conjunction} ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))

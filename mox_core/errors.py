@@ -1,39 +1,39 @@
-"""The errors of mox: each says what was given, what is allowed, and what to do."""
+"""The errors of mox. The text of each one states the given value, the allowed values and a way out."""
 
 from __future__ import annotations
 
 
 class MoxError(Exception):
-    """Base of every error that mox raises on purpose."""
+    """The base class of mox's errors."""
 
 
 class UsageError(MoxError, ValueError):
-    """An argument, a flag or a function of the user's that mox cannot work with."""
+    """An argument, a flag, or the result of a user's function is not allowed."""
 
 
 class UnknownNameError(MoxError, LookupError):
-    """A name that no installed plugin offers, or that more than one offers."""
+    """No installed plugin offers a name, or more than one does."""
 
 
 class UnknownAttributeError(AttributeError, UnknownNameError):
-    """A name after a dot (`mox.X`, `mox.NetworkKeys.X`) that nothing offers; `hasattr` answers False to it."""
+    """No installed plugin offers an attribute (`mox.X`, `mox.NetworkKeys.X`), or more than one; `hasattr` is False."""
 
 
 class PluginError(MoxError):
-    """A plugin that cannot be used."""
+    """A plugin is broken, or one of its offers cannot be imported."""
 
 
 class DataError(MoxError, ValueError):
-    """Input data that is missing or not what it was declared to be."""
+    """Input data is missing, damaged, or different from what was declared."""
 
 
 class CheckpointError(MoxError):
-    """A checkpoint that is missing, damaged, or of another model."""
+    """A checkpoint is missing, damaged, or of another model."""
 
 
 class NanLossError(MoxError, ArithmeticError):
-    """A loss that is not finite any more."""
+    """A loss is NaN or infinite."""
 
 
 class ClusterError(MoxError):
-    """Another process of a distributed job that is missing, or not the one that it should be."""
+    """Another process of a distributed job is missing, or has another role than expected."""

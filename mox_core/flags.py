@@ -1,7 +1,8 @@
-"""The flags that mox takes from the command line, beside those that a script defines for itself.
+"""mox's command-line flags, beside those that a script defines for itself.
 
-mox reads its own flags from `sys.argv` when they are asked for, however the script parses its own: with absl, with
-`tf.compat.v1.app.run`, with argparse, or not at all. The rule to keep: a name that a script defines is the script's.
+mox parses its own flags from `sys.argv` when they are read, whether the script parses its own with absl, with
+`tf.compat.v1.app.run`, with argparse, or not at all. The rule to keep: if a script defines a flag of the same name, the
+flag is the script's.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UnknownNameError, UsageError
 
 FlagValue = bool | int | float | str
-"""What a flag can hold."""
+"""The types of flag values."""
 
 
 def get_flag(flag_name: str) -> Any:
-    """Return the value of one of mox's flags: what `set_flag` gave, else the command line, else the default.
+    """Return the value of one of mox's flags: from `set_flag`, else from the command line, else its default.
 
     Args:
         flag_name: the name without dashes, like `num_gpus`.
 
+    Returns:
+        A bool, int, float or str, of the type of the flag's default; 'dynamic' for loss_scale is a str.
+
     Raises:
         UnknownNameError: if mox has no such flag.
-        UsageError: if the command line holds a value that the flag does not allow.
+        UsageError: if the flag does not allow the value on the command line.
     """
     flag = _known(flag_name)
     if flag_name in _set_by_program:
@@ -37,11 +41,11 @@ def get_flag(flag_name: str) -> Any:
 
 
 def set_flag(flag_name: str, value: FlagValue) -> None:
-    """Set one of mox's flags, over what the command line says. Call it before `mox.run`.
+    """Set one of mox's flags, with precedence over the command line. Call it before `mox.run`.
 
     Args:
         flag_name: the name without dashes, like `num_gpus`.
-        value: of the type of the flag's default; only a whole number may stand for a fraction.
+        value: of the type of the flag's default; an int is converted for a flag of type float.
 
     Raises:
         UnknownNameError: if mox has no such flag.
@@ -53,15 +57,15 @@ def set_flag(flag_name: str, value: FlagValue) -> None:
     _set_by_program[flag_name] = float(value) if isinstance(flag.default, float) and type(value) is int else value
 
 
-class _Flag(NamedTuple):  # attrs would be a fifth of the time that `import mox_core` takes
-    """One of mox's flags; the default also gives the type."""
+class _Flag(NamedTuple):  # importing attrs would take a fifth of the time of `import mox_core`
+    """One of mox's flags; its type is that of the default."""
 
     name: str
     default: FlagValue
     help: str
     lowest: int = 0
     choices: tuple[str, ...] = ()
-    """What a string may be; of a number, what it may be instead."""
+    """The allowed values of a string; the words that a number may be replaced by."""
 
     @property
     def rule(self) -> str:
@@ -76,7 +80,7 @@ class _Flag(NamedTuple):  # attrs would be a fifth of the time that `import mox_
 
     def allows(self, value: object) -> bool:
         if isinstance(value, bool) or isinstance(self.default, bool):
-            return type(value) is type(self.default)  # True is no number of GPUs
+            return type(value) is type(self.default)  # num_gpus=True is an error
         if isinstance(value, str) and self.choices:
             return value in self.choices
         if isinstance(self.default, float):
@@ -84,7 +88,7 @@ class _Flag(NamedTuple):  # attrs would be a fifth of the time that `import mox_
         return type(value) is type(self.default) and (isinstance(value, str) or value >= self.lowest)
 
     def define(self, values: absl_flags.FlagValues) -> None:
-        """Register the flag in `values`, to give way to a later definition of the same name."""
+        """Define the flag in `values`; a later definition of the same name may override it."""
         common: dict[str, Any] = {"flag_values": values, "allow_override": True}
         if isinstance(self.default, bool):
             absl_flags.DEFINE_boolean(self.name, self.default, self.help, **common)
@@ -100,7 +104,7 @@ class _Flag(NamedTuple):  # attrs would be a fifth of the time that `import mox_
 
 
 class _NumberParser(absl_flags.ArgumentParser[Any]):
-    """Reads the number, or the word, of a flag."""
+    """A parser of a number, or of one of the flag's choices."""
 
     def __init__(self, flag: _Flag) -> None:
         self._flag = flag
@@ -163,15 +167,15 @@ def _from_command_line(flag: _Flag, argv: tuple[str, ...]) -> Any:
                 f"{error}\n--{flag.name} is {flag.rule}. If the script means something else by --{flag.name}, "
                 f"call mox.set_flag({flag.name!r}, {flag.default!r}) before anything reads it."
             ) from error
-        return flag.default  # the script defines this name with values of its own
+        return flag.default  # the script defines a flag of this name, with other values
     return values[flag.name].value
 
 
-def _let_absl_tolerate() -> None:
-    """Define mox's names in absl's own flags, so that strict parsing there does not stop at `--num_gpus=4`."""
+def _define_in_absl() -> None:
+    """Define mox's flags in `absl.flags.FLAGS`, so that strict parsing there accepts `--num_gpus=4`."""
     for flag in _FLAGS.values():
         if flag.name not in absl_flags.FLAGS:
             flag.define(absl_flags.FLAGS)
 
 
-_let_absl_tolerate()
+_define_in_absl()

@@ -6,13 +6,13 @@ from typing import Final
 
 
 class ModeKeys:
-    """Names of the modes, as `mox.run` and the user's functions exchange them.
+    """The modes in which `mox.run` calls `input_fn(mode)` and `model_fn(inputs, mode)`; each is a str.
 
     Attributes:
-        TRAIN: variables are updated; `ModelSpec.loss` is required.
-        EVAL: means of `ModelSpec.log_info` over the input.
-        PREDICT: `ModelSpec.output_info` goes to `output_fn`.
-        EXPORT: `model_fn` is called once more after the run, to build what is exported. It cannot be given to
+        TRAIN: update the variables; `ModelSpec.loss` is required.
+        EVAL: compute the means of `ModelSpec.log_info` over the input.
+        PREDICT: pass the values of `ModelSpec.output_info` to `output_fn`.
+        EXPORT: build the model that is exported: `model_fn` is called once more for it. It is no `run_mode` of
             `mox.run`.
     """
 
@@ -23,4 +23,4 @@ class ModeKeys:
 
 
 RUN_MODES: Final = (ModeKeys.TRAIN, ModeKeys.EVAL, ModeKeys.PREDICT)
-"""The modes that `mox.run` takes as `run_mode`."""
+"""The values of `run_mode` in `mox.run`."""

@@ -1,4 +1,4 @@
-"""Names chosen by patterns: which variables are restored, which are trained."""
+"""Variables chosen by name: the flags for what is restored and what is trained."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from attrs import frozen
 
 @frozen
 class NameFilter:
-    """Which variables are meant, by two flags.
+    """A filter of variable names, made of an include flag and an exclude flag.
 
     Attributes:
-        include: regular expressions searched in a name; none means all names.
-        exclude: the same for names that are left out; it wins.
+        include: regular expressions, searched anywhere in a name; empty: every name matches.
+        exclude: regular expressions of names that are left out; it takes precedence over include.
     """
 
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
     def __call__(self, name: str) -> bool:
-        """Whether the variable of this name is meant."""
+        """Return whether the filter keeps the variable of this name."""
         if any(re.search(pattern, name) for pattern in self.exclude):
             return False
         return not self.include or any(re.search(pattern, name) for pattern in self.include)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mox_core.arguments import NOT_GIVEN, check
+from mox_core.arguments import NOT_GIVEN, check_arguments
 
 if TYPE_CHECKING:
     import os
@@ -65,7 +65,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         DataError: where the input cannot be read.
         NanLossError: where a loss is not finite any more.
     """
-    config = check(
+    config = check_arguments(
         input_fn=input_fn,
         output_fn=output_fn,
         model_fn=model_fn,

@@ -1,6 +1,6 @@
-"""The base of the hooks that `model_fn` hands to the loop in `mox.ModelSpec(hooks=[...])`.
+"""The base class of session hooks, which `model_fn` returns in `mox.ModelSpec(hooks=[...])`.
 
-It imports no TensorFlow; what its methods are given is what `tf.compat.v1.train.SessionRunHook`'s are given.
+The arguments of its methods are those of `tf.compat.v1.train.SessionRunHook`. TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -14,26 +14,25 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 REQUIRED_METHODS: Final = ("support_aggregation", "support_sync_workers", "run_inter_mode")
-"""What every hook must say of itself."""
+"""The methods that every subclass implements."""
 
 
 class AggregativeSessionRunHook:
-    """Code of the user's that the loop calls at the beginning, around steps and at the end.
+    """The base class of session hooks, whose methods are called at the beginning, around steps and at the end of a run.
 
-    A subclass implements three methods that say what it is, and overrides those of the others that it needs; they do
-    nothing here. `__init__` takes nothing.
+    A subclass implements `support_aggregation`, `support_sync_workers` and `run_inter_mode`, and overrides those of the
+    other methods that it needs; the base class's do nothing. `__init__` takes no arguments.
 
     | method | True | False |
     | --- | --- | --- |
-    | `support_aggregation` | one instance for all replicas, fed the mean of what it monitors | one for each replica |
-    | `support_sync_workers` | acts on all workers, at the same step | acts where it is, on its own |
-    | `run_inter_mode` | drives the inter mode | is a hook of its own mode only |
+    | `support_aggregation` | one instance for all replicas; it gets the mean of its fetches | one for each replica |
+    | `support_sync_workers` | runs on all workers, at the same step | runs on each worker independently |
+    | `run_inter_mode` | runs the inter mode | runs in its own mode only |
 
-    A hook that was written as a `tf.compat.v1.train.SessionRunHook` needs this class as its base, and the three
-    methods.
+    A `tf.compat.v1.train.SessionRunHook` becomes such a hook with this class as its base, and the three methods.
 
-    Between two steps for which some hook wants `before_run` and `after_run`, the engine runs many steps in one compiled
-    call, which is what makes small models fast. Say in `next_step` which steps those are, if not every one.
+    Between two steps with `before_run` and `after_run` of some hook, many steps run in one compiled call, which makes
+    small models fast. Override `next_step` if the hook does not need every step.
 
     Example:
         class PrintLoss(mox.AggregativeSessionRunHook):
@@ -60,11 +59,11 @@ class AggregativeSessionRunHook:
                 return False
 
     Raises:
-        UsageError: if a subclass that lacks one of the three methods is instantiated.
+        UsageError: if an instance is made of a subclass that lacks one of the three methods.
     """
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self:
-        """Refuse a class that lacks a required method, before its `__init__` runs."""
+        """Raise a UsageError, before `__init__` runs, if the class lacks a required method."""
         if missing := missing_methods(cls):
             raise UsageError(
                 f"hook {cls.__name__!r} lacks {' and '.join(missing)}; "
@@ -73,65 +72,65 @@ class AggregativeSessionRunHook:
         return super().__new__(cls)
 
     def __init__(self) -> None:
-        """Take nothing; without this, arguments that no subclass takes would be swallowed."""
+        """Take no arguments; otherwise `__new__` would accept any."""
 
     def begin(self) -> None:
-        """Prepare; called once, when `model_fn` has been traced and no step has run.
+        """Called once after `model_fn` has been traced, before the first step.
 
-        Ops may still be made here, in the graph of `model_fn`, which is the default one.
+        Operations can still be added to the graph of `model_fn`, which is the default graph.
         """
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Prepare what needs the variables; called once, when they are initialized or restored.
+        """Called once after the variables are initialized or restored.
 
         Args:
-            session: computes what `model_fn` has made, as `session.run(fetches, feed_dict=None)`.
-            coord: asks the loop to stop, as `coord.request_stop()`.
+            session: has `run(fetches, feed_dict=None)` and `graph`, the graph of `model_fn`.
+            coord: has `request_stop()`, which ends the run.
         """
 
     def before_run(self, run_context: Any) -> Any:
-        """Say what the coming step is to fetch and to be fed.
+        """Return the fetches and the feed_dict of the coming step.
 
         Args:
             run_context: has `request_stop()` and `session`.
 
         Returns:
-            A `tf.compat.v1.train.SessionRunArgs`, or None. Its fetches are tensors, operations and variables, or their
-            names, one of them or any nest of lists, tuples, named tuples and dicts; its feed_dict has tensors that
-            `model_fn` has made, placeholders for instance.
+            A `tf.compat.v1.train.SessionRunArgs`, or None. Its fetches are tensors, operations, variables or their
+            names: one, or nested lists, tuples, named tuples and dicts of them. The keys of its feed_dict are tensors
+            of `model_fn`, such as placeholders.
         """
 
     def after_run(self, run_context: Any, run_values: Any) -> None:
-        """Take what was fetched.
+        """Receive the values of the fetches.
 
         Args:
-            run_context: has `request_stop()`, `session`, `global_step`, `learning_rate` and, while training, what
-                evaluates: `run_inter_mode(max_steps)`.
-            run_values: has `results`, in the structure of the fetches that `before_run` asked for: arrays, and None for
-                operations.
+            run_context: has `request_stop()`, `session`, `global_step`, `learning_rate` and, in TRAIN,
+                `run_inter_mode(max_steps)`, which evaluates.
+            run_values: has `results`, in the structure of the fetches of `before_run`: a NumPy array for each tensor
+                and variable, None for each operation.
         """
 
     def end(self, session: Any) -> None:
-        """Finish; called once for each hook that has begun, in whichever way the training ends.
+        """Called once at the end of the run, also after an error, if `begin` has succeeded.
 
-        All hooks get it, in order. What it raises after an error is logged, and does not hide that error.
+        All hooks are called, in order. An exception that it raises after an error is logged, and does not hide that
+        error.
 
         Args:
-            session: as in `after_create_session`; `session.complete` tells whether the run came to its end, rather than
-                by an error or a signal.
+            session: as in `after_create_session`; `session.complete` is False if an error or a signal ended the run.
         """
 
     def next_step(self, step: int) -> int | None:
-        """Return the next step for which the hook wants `before_run` and `after_run`.
+        """Return the next step around which `before_run` and `after_run` are to be called.
 
-        Between two such steps the engine runs many steps in one compiled call. By default it is every step if the class
-        overrides one of the two methods, and none if it does not.
+        The steps between run in one compiled call. The default is every step if the class overrides one of the two
+        methods, and no step otherwise.
 
         Args:
-            step: the local step that comes next; the first of a run is 0.
+            step: the local step that comes next; the first step of a run is 0.
 
         Returns:
-            A local step, `step` itself or a later one, or None: no step from here on.
+            A local step, `step` or a later one, or None for no further step.
         """
         methods = ("before_run", "after_run")
         wants = any(getattr(type(self), name) is not getattr(AggregativeSessionRunHook, name) for name in methods)
@@ -139,19 +138,19 @@ class AggregativeSessionRunHook:
 
     @abstractmethod
     def support_aggregation(self) -> bool:
-        """Whether one instance serves all replicas, and is fed the mean of what it monitors; else each has its own."""
+        """Return True for one instance for all replicas, which receives the mean of its fetches; False for one each."""
 
     @abstractmethod
     def support_sync_workers(self) -> bool:
-        """Whether it acts on all workers of a distributed job at the same step; else each acts on its own."""
+        """Return True if it runs on all workers of a distributed job at the same step; False if independently."""
 
     @abstractmethod
     def run_inter_mode(self) -> bool:
-        """Whether it drives the inter mode of `mox.run(inter_mode=...)`, as validation while training does."""
+        """Return True if it runs the inter mode of `mox.run(inter_mode=...)`, such as validation during training."""
 
 
 def missing_methods(hook_class: type) -> list[str]:
-    """Return which of the three required methods a class lacks, or has only as the base's."""
+    """Return the names of the required methods that a class lacks, or does not override."""
 
     def lacks(name: str) -> bool:
         method = getattr(hook_class, name, None)

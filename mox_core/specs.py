@@ -1,4 +1,4 @@
-"""What `model_fn` returns. Tensors are not looked at here: these modules import no TensorFlow, the engine does that."""
+"""`ModelSpec` and `ExportSpec`, which `model_fn` returns. TensorFlow is not imported: the engine checks the tensors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from attrs import field, frozen
 
 from mox_core.errors import UsageError
 from mox_core.session_hooks import AggregativeSessionRunHook, missing_methods
+from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,7 @@ def _check_signature(spec: object, attribute: Attribute[Any], tensors: object) -
 
 
 def _check_version(_spec: object, _attribute: Attribute[Any], version: object) -> None:
-    if isinstance(version, int) and not isinstance(version, bool) and version >= -1:
+    if is_whole_number(version, least=-1):
         return
     if isinstance(version, str) and version not in ("", ".", "..") and not set(version) & set("/\\"):
         return
@@ -114,13 +115,13 @@ class ExportSpec:
     """The inputs and outputs of an exported model, under the names that its users feed and read.
 
     Attributes:
-        inputs_dict: name to tensor of `model_fn`'s `inputs`, or made from them.
-        outputs_dict: name to tensor.
-        version: the model's folder in `log_dir`: a number from 0, a name, or -1 for one more than the highest number
-            that exists (1 if none does).
+        inputs_dict: a dict from names to tensors: elements of `model_fn`'s `inputs`, or tensors computed from them.
+        outputs_dict: a dict from names to tensors that depend on the inputs and on variables only.
+        version: name of the model's folder in `log_dir`: a whole number from 0, a str without separators, or -1 for one
+            more than the highest number that exists (1 if none does).
 
     Raises:
-        UsageError: if one of them is of another form.
+        UsageError: if an attribute has another form; both dicts must have at least one entry.
     """
 
     inputs_dict: Mapping[str, Any] = field(validator=_check_signature)
@@ -130,20 +131,20 @@ class ExportSpec:
 
 @frozen(eq=False)
 class ModelSpec:
-    """What `model_fn` returns. TRAIN needs loss, EVAL log_info, PREDICT output_info, EXPORT export_spec.
+    """The model that `model_fn` returns. TRAIN needs loss, EVAL log_info, PREDICT output_info, EXPORT export_spec.
 
     Attributes:
         loss: a scalar tensor, or a list of them, each with an optimizer of its own.
-        var_scopes: names of the variable scopes whose variables the loss moves; all trainable variables if not given.
-            With a list of losses, a list of such lists.
-        log_info: name to scalar tensor, logged every `log_every_n_steps` and written as summaries. EVAL gives their
-            means.
-        output_info: name to tensor; their values go to `output_fn`.
-        export_spec: what is exported.
-        hooks: instances of subclasses of `mox.AggregativeSessionRunHook`.
+        var_scopes: a list of names of variable scopes, whose trainable variables the loss updates; None: all trainable
+            variables. With a list of losses, a list of such lists.
+        log_info: a dict from names to scalar tensors, which are logged every `log_every_n_steps` steps and written as
+            summaries. EVAL computes their means over the samples.
+        output_info: a dict from names to tensors, whose values are passed to `output_fn` as arrays.
+        export_spec: a `mox.ExportSpec`, the inputs and outputs of the exported model.
+        hooks: a list of instances of subclasses of `mox.AggregativeSessionRunHook`.
 
     Raises:
-        UsageError: if one of them is of another form.
+        UsageError: if an attribute has another form.
     """
 
     loss: Any = field(default=None, validator=_check_loss)

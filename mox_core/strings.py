@@ -1,6 +1,6 @@
-"""Strings as numbers, for devices and formats that know no strings: the manual's 4.7.
+"""Strings as sequences of integers, for devices and formats without strings (section 4.7 of the manual).
 
-No TensorFlow and no NumPy is imported here before a function is called.
+NumPy is imported when a function is called; TensorFlow is not imported.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 
 def bytes_to_sequence(bts: bytes | str) -> np.ndarray[Any, np.dtype[np.int64]]:
-    """Returns the bytes of a string as numbers, for `tf.compat.v1.py_func` in `input_fn`.
+    """Return the bytes of a string as an array of integers, for `tf.compat.v1.py_func` in `input_fn`.
 
-    Sequences of different lengths get into one batch: with `set_shape([None])` mox fills them up with zeros.
+    Sequences of different lengths can be batched: after `set_shape([None])` mox pads them with zeros.
 
     Args:
-        bts: what TensorFlow gives for a string: bytes, of UTF-8 or not. A str is taken in UTF-8.
+        bts: bytes, in UTF-8 or any other encoding, as TensorFlow passes a string. A str is encoded in UTF-8.
 
     Returns:
-        One int64 number, 0 to 255, for each byte.
+        An int64 array of shape [number of bytes], with values from 0 to 255.
 
     Raises:
-        UsageError: where it is no string.
+        UsageError: if bts is neither bytes nor a str.
     """
     import numpy as np
 
@@ -36,16 +36,16 @@ def bytes_to_sequence(bts: bytes | str) -> np.ndarray[Any, np.dtype[np.int64]]:
 
 
 def sequence_to_bytes(seq: Any) -> bytes:
-    """Returns the string whose bytes stand in a sequence, without the zeros that fill it up; for `output_fn`.
+    """Return the string of a sequence made by `bytes_to_sequence`, without its padding; for `output_fn`.
 
     Args:
-        seq: a row of what `bytes_to_sequence` and batching have made: integers, 0 to 255.
+        seq: an integer array of shape [length], with values from 0 to 255: one row of a batch.
 
     Returns:
-        The bytes that `bytes_to_sequence` was given; `.decode()` makes a str of a UTF-8 name.
+        The bytes without trailing zeros; `.decode()` returns a str if they are UTF-8.
 
     Raises:
-        UsageError: where it is no such row.
+        UsageError: if seq has another rank, dtype or range.
     """
     import numpy as np
 

@@ -25,7 +25,8 @@ HEADINGS = {
 
 def sections(described: object) -> list[griffe.DocstringSection]:
     """The parts of an object's docstring."""
-    return griffe.Docstring(inspect.getdoc(described) or "", lineno=1).parse("google", warnings=False)
+    docstring = griffe.Docstring(inspect.getdoc(described) or "", lineno=1)
+    return docstring.parse("google", warnings=False, returns_multiple_items=False)
 
 
 def text_of(described: object) -> str:

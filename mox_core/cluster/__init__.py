@@ -1,4 +1,4 @@
-"""The processes of a distributed job: who they are, how they find each other, and who has gone.
+"""The processes of a distributed job: their addresses, the rendezvous before TensorFlow starts, and lost processes.
 
-No TensorFlow is imported here.
+TensorFlow is not imported here.
 """

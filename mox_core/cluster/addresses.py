@@ -1,7 +1,7 @@
-"""Network addresses, 'host:port': whether one is of this machine, free, and reached without a proxy.
+"""Network addresses, 'host:port': parsing, local addresses, free ports, and connections without a proxy.
 
-TensorFlow's servers listen on all addresses of a machine, IPv4 and IPv6, with SO_REUSEADDR; so does `listen` here,
-which therefore fails where theirs would.
+TensorFlow's servers listen on all addresses of a machine, IPv4 and IPv6, with SO_REUSEADDR. `listen` does the same, so
+that it fails if theirs would fail.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ if TYPE_CHECKING:
 
 _HIGHEST_PORT: Final = 65535
 
-_ANY_PORT: Final = 9  # nothing is sent to it
+_ANY_PORT: Final = 9  # getaddrinfo and connect need one; nothing is sent to it
 
 _PROXY_EXCEPTIONS: Final = "no_grpc_proxy"
 
 _handed_over: set[int] = set()
+"""The ports of TensorFlow's servers in this process."""
 
 
 def split(address: str) -> tuple[str, int]:
-    """Returns host and port; the brackets of an IPv6 address are left out.
+    """Return host and port of 'host:port'; the brackets of an IPv6 address are removed.
 
     Raises:
-        ValueError: with what is wrong.
+        ValueError: if the address has another form; the text says what is wrong.
     """
     host, colon, port = address.rpartition(":")
     if not colon:
@@ -46,33 +47,33 @@ def split(address: str) -> tuple[str, int]:
 
 
 def is_local(host: str) -> bool:
-    """Whether a host is this machine: whether a socket can be bound to one of the host's addresses.
+    """Return whether a host is this machine: whether a socket can be bound to one of its addresses.
 
     Raises:
-        OSError: where nobody knows the name.
+        OSError: if the name cannot be resolved.
     """
-    return any(_can_bind(family, place[0]) for family, _, _, _, place in _look_up(host))
+    return any(_can_bind(family, address[0]) for family, _, _, _, address in _resolve(host))
 
 
 def of_this_machine(hosts: Iterable[str]) -> list[str]:
-    """Returns addresses of this machine: its name's, loopback, and those from which it would speak to hosts."""
+    """Return IP addresses of this machine: its name's, loopback, and its source addresses of connections to hosts."""
     found = {"127.0.0.1"}
     with contextlib.suppress(OSError):
-        found.update(str(place[0]) for _, _, _, _, place in _look_up(socket.gethostname()))
+        found.update(str(address[0]) for _, _, _, _, address in _resolve(socket.gethostname()))
     for host in hosts:
         with contextlib.suppress(OSError):
-            family, _, _, _, place = _look_up(host)[0]
+            family, _, _, _, address = _resolve(host)[0]
             with socket.socket(family, socket.SOCK_DGRAM) as probe:
-                probe.connect(place)  # sends nothing: it only finds the way
+                probe.connect(address)  # sends nothing: it only chooses the source address
                 found.add(str(probe.getsockname()[0]))
     return sorted(found)
 
 
 def listen(port: int) -> socket.socket:
-    """Returns a socket that listens where TensorFlow's server would.
+    """Return a socket that listens on a port of all addresses, as TensorFlow's server would.
 
     Raises:
-        OSError: where the port cannot be had.
+        OSError: if the port is not available.
     """
     if socket.has_dualstack_ipv6():
         return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -80,7 +81,7 @@ def listen(port: int) -> socket.socket:
 
 
 def why_not_free(port: int) -> str | None:
-    """Returns why this process cannot have a port; None where it can, or has it already by `hand_over`."""
+    """Return why a port is not available to this process; None if it is, or if it was handed over to TensorFlow."""
     if port in _handed_over:
         return None
     try:
@@ -91,26 +92,27 @@ def why_not_free(port: int) -> str | None:
 
 
 def reason(error: OSError) -> str:
-    """Says why a port cannot be had."""
+    """Return in words why a port is not available."""
     return "it is in use" if error.errno == errno.EADDRINUSE else str(error.strerror)
 
 
 def hand_over(port: int) -> None:
-    """Notes that a port is TensorFlow's from now on, whose server stays as long as the process."""
+    """Record that TensorFlow's server of this process has the port; it keeps it as long as the process lives."""
     _handed_over.add(port)
 
 
 def is_handed_over(port: int) -> bool:
-    """Whether TensorFlow's server of this process has a port."""
+    """Return whether TensorFlow's server of this process has the port."""
     return port in _handed_over
 
 
 @contextlib.contextmanager
 def without_proxies(hosts: Iterable[str]) -> Iterator[None]:
-    """Lets TensorFlow reach hosts directly while the block lasts, whatever http_proxy, https_proxy or grpc_proxy say.
+    """Make gRPC connect to hosts directly inside the block, in spite of http_proxy, https_proxy and grpc_proxy.
 
-    gRPC reads those variables when it makes a channel, and sends everything to the proxy; the second half of box 2-3-1.
-    Its own exceptions, which stand above no_proxy, are added to, so that what else the program does keeps its proxies.
+    gRPC reads these variables when it makes a channel, and would send everything to the proxy: the second half of
+    box 2-3-1 in the manual. The hosts are added to gRPC's own exceptions, which take precedence over no_proxy, so that
+    other traffic of the program keeps its proxies.
     """
     before = os.environ.get(_PROXY_EXCEPTIONS)
     kept = os.environ.get("no_proxy", "") if before is None else before
@@ -124,10 +126,11 @@ def without_proxies(hosts: Iterable[str]) -> Iterator[None]:
             os.environ[_PROXY_EXCEPTIONS] = before
 
 
-def _look_up(host: str) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+def _resolve(host: str) -> list[tuple[int, int, int, str, tuple[str, int]]]:
     found = socket.getaddrinfo(host, _ANY_PORT, type=socket.SOCK_STREAM)
     return [
-        (family, kind, protocol, name, (str(place[0]), int(place[1]))) for family, kind, protocol, name, place in found
+        (family, kind, protocol, name, (str(address[0]), int(address[1])))
+        for family, kind, protocol, name, address in found
     ]
 
 

@@ -1,7 +1,7 @@
-"""The processes of a distributed job, as flags or TF_CONFIG name them, checked before anything can hang.
+"""The cluster of a distributed job, from flags or TF_CONFIG, checked before anything can hang.
 
-TensorFlow says nothing, and never ends, where an address is wrong or taken (box 2-3-1 of the manual). So whatever this
-machine alone can know is known here, before TensorFlow is imported; `mox_core.rendezvous` looks for the others.
+TensorFlow hangs without a message if an address is wrong or in use (box 2-3-1 of the manual). So everything that this
+machine can check alone is checked here, before TensorFlow is imported; `rendezvous` then waits for the other processes.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ _TASK_TYPES: Final = ("chief", "worker", "ps")
 
 
 def read(get_flag: Callable[[str], Any], environ: Mapping[str, str]) -> Cluster | None:
-    """Returns the cluster that mox's flags describe, or TF_CONFIG where they name no hosts; None for a process alone.
+    """Return the cluster of mox's flags or, if they name no hosts, of TF_CONFIG; None for a single process.
 
     Args:
         get_flag: `mox_core.flags.get_flag`.
         environ: `os.environ`.
 
     Raises:
-        UsageError: where something is missing, or contradicts itself or this machine.
+        UsageError: if something is missing or contradictory, or the address of this process is not local or not free.
     """
     named = _from_flags(get_flag)
     tf_config = environ.get("TF_CONFIG", "").strip()
     if named and tf_config:
-        _tell_once("--worker_hosts names the hosts of this job: TF_CONFIG is not used.")
+        _warn_once("--worker_hosts names the hosts of this job: TF_CONFIG is not used.")
     if not named and tf_config:
         named = _from_tf_config(tf_config)
     if not named:
-        _check_alone(get_flag)
+        _check_single_process(get_flag)
         return None
     _check_hosts(named)
     if len(named.workers) + len(named.ps) == 1:
@@ -75,7 +75,7 @@ def _from_flags(get_flag: Callable[[str], Any]) -> _Named | None:
 
 
 def _from_tf_config(text: str) -> _Named | None:
-    """Reads what Keras and Estimator read; a chief stands before the workers."""
+    """Parse TF_CONFIG as Keras and Estimator do; a chief comes before the workers."""
     try:
         config = json.loads(text)
     except ValueError as error:
@@ -108,8 +108,8 @@ def _from_tf_config(text: str) -> _Named | None:
     )
 
 
-def _check_alone(get_flag: Callable[[str], Any]) -> None:
-    """Refuses flags of a job whose hosts nobody names."""
+def _check_single_process(get_flag: Callable[[str], Any]) -> None:
+    """Raise a UsageError for --job_name=ps or --task_index without hosts."""
     job, index = get_flag("job_name"), get_flag("task_index")
     if job == "ps" or index:
         raise UsageError(
@@ -129,7 +129,7 @@ def _check_index(task: str, index: int, hosts: Sequence[str], words: str) -> Non
 
 
 def _check_hosts(named: _Named) -> None:
-    """Refuses addresses that cannot be, and those that two processes share."""
+    """Raise a UsageError for a malformed address, and for one that two processes share."""
     if not named.workers:
         raise UsageError(f"{named.words('worker')} names nobody: a job needs at least one worker, which is its chief.")
     seen: dict[str, str] = {}
@@ -148,7 +148,7 @@ def _check_hosts(named: _Named) -> None:
 
 
 def _check_machine(cluster: Cluster, named: _Named) -> None:
-    """Refuses an address that is not this machine's, which is box 2-3-1 of the manual, and a port that is taken."""
+    """Raise a UsageError if this process's address is not this machine's (box 2-3-1 of the manual), or not free."""
     me = cluster.me
     _check_host(me, named)
     if cluster.listens and (why := addresses.why_not_free(me.port)):
@@ -194,13 +194,19 @@ def _processes(workers: Sequence[str], ps: Sequence[str]) -> list[Process]:
 
 
 @cache
-def _tell_once(text: str) -> None:
+def _warn_once(text: str) -> None:
     logging.getLogger("tensorflow").warning(text)
 
 
 @frozen
 class Process:
-    """A process of a cluster."""
+    """A process of a cluster.
+
+    Attributes:
+        job: 'worker' or 'ps'.
+        index: its index among the processes of its job.
+        address: 'host:port'.
+    """
 
     job: str
     index: int
@@ -211,7 +217,7 @@ class Process:
 
     @property
     def name(self) -> str:
-        """Like 'worker 1'."""
+        """Job and index, like 'worker 1'."""
         return f"{self.job} {self.index}"
 
     @property
@@ -227,15 +233,15 @@ class Process:
 
 @frozen(kw_only=True)
 class Cluster:
-    """The processes of a job, and which of them this one is.
+    """The processes of a distributed job, and the role of this one.
 
     Attributes:
         workers: 'host:port' of each worker; worker 0 is the chief.
         ps: 'host:port' of each parameter server.
-        job: 'worker' or 'ps', of this process.
-        index: its place in the hosts of its job.
-        synchronous: whether the workers step together. If not, they share weights on the ps, or, where there are none,
-            meet where their optimizer wrapper says so.
+        job: 'worker' or 'ps': the job of this process.
+        index: the index of this process among those of its job.
+        synchronous: whether the workers step together. If not, they share variables on the ps or, without any ps,
+            synchronize when their optimizer wrapper does.
     """
 
     workers: tuple[str, ...]
@@ -246,7 +252,7 @@ class Cluster:
 
     @property
     def processes(self) -> tuple[Process, ...]:
-        """All of them, workers first."""
+        """All processes, workers first."""
         return tuple(_processes(self.workers, self.ps))
 
     @property
@@ -266,49 +272,50 @@ class Cluster:
 
     @property
     def is_chief(self) -> bool:
-        """Whether this process writes what only one may write."""
+        """Whether this process is worker 0, which writes what only one process may write."""
         return self.job == "worker" and self.index == 0
 
     @property
     def num_workers(self) -> int:
-        """How many workers the job has."""
+        """Number of workers."""
         return len(self.workers)
 
     @property
     def several(self) -> bool:
-        """Whether processes train together: one worker has everything for itself."""
+        """Whether there are several workers; a single one ignores the other processes."""
         return self.num_workers > 1
 
     @property
-    def serving(self) -> bool:
-        """Whether the workers share weights on parameter servers instead of stepping together, or meeting."""
+    def uses_parameter_servers(self) -> bool:
+        """Whether the workers are asynchronous and share variables on parameter servers."""
         return self.several and not self.synchronous and bool(self.ps)
 
     @property
     def idle(self) -> bool:
-        """Whether this process is a parameter server with nothing to do."""
-        return self.job == "ps" and not self.serving
+        """Whether this process is a ps that holds no variables."""
+        return self.job == "ps" and not self.uses_parameter_servers
 
     @property
     def listens(self) -> bool:
-        """Whether other processes speak to this one: to all but a ps that has nothing to do."""
+        """Whether other processes connect to this one: not to a single worker, nor to an idle ps."""
         return self.several and not self.idle
 
     @property
     def peers(self) -> tuple[Process, ...]:
-        """Whom this process waits for: all others, but an idle ps for the chief only, and nobody for an idle ps."""
+        """The processes that this one waits for: all others but idle ps; an idle ps waits for the chief only."""
         if self.idle:
             return (self.chief,)
-        return tuple(each for each in self.processes if each != self.me and (each.job == "worker" or self.serving))
+        with_ps = self.uses_parameter_servers
+        return tuple(each for each in self.processes if each != self.me and (each.job == "worker" or with_ps))
 
     def without_proxies(self) -> AbstractContextManager[None]:
-        """Lets TensorFlow reach all hosts directly while the block lasts; enter it before TensorFlow makes channels."""
+        """Make TensorFlow connect to all hosts without a proxy; to be entered before it makes channels."""
         return addresses.without_proxies(each.host for each in self.processes)
 
 
 @frozen(kw_only=True)
 class _Named:
-    """What flags or TF_CONFIG name, not checked yet."""
+    """The processes that flags or TF_CONFIG name, not checked yet."""
 
     job: str
     index: int
@@ -321,9 +328,9 @@ class _Named:
         return _processes(self.workers, self.ps)
 
     def words(self, job: str) -> str:
-        """Where the hosts of a job were named."""
+        """Return where the hosts of a job were named, for errors."""
         return f"--{job}_hosts" if self.flags else f"TF_CONFIG's cluster.{job}"
 
     def task(self, index: int) -> str:
-        """How a process of this one's job is told which one it is."""
+        """Return what makes a process the one of an index in this one's job, for errors."""
         return f"--job_name={self.job} --task_index={index}" if self.flags else f"TF_CONFIG's {self.job} {index}"

@@ -1,26 +1,26 @@
-"""How the processes of a job find each other before TensorFlow, which would hang without a word, looks for them.
+"""The rendezvous of the processes of a job, before TensorFlow, which would hang without a message, connects them.
 
-The protocol. Each process listens at its own address, where TensorFlow's server will listen later, and dials every
-process that it needs again and again. A dial is a connection with one line in each direction,
+The protocol. Each process listens at its own address, where TensorFlow's server will listen later, and dials each of
+its peers repeatedly. A dial is a connection in which first the caller and then the answerer sends one line,
 
     mox 1 <digest of hosts and sync_replicas> <job> <index> <token of this start> <here | ready>
 
-from the one that dials, then from the one that is dialled, and its end. *Here* means "I look for the others", *ready*
-means "I have reached all of them". A process is done with another when it has said *ready* to it and got an answer, and
-has been told *ready* by it, both by the same start of that process. When it is done with all, it stops listening and
-goes on to TensorFlow. Nobody can still need it then: all have reached it, and all know that it has reached them.
+*here* means "I am waiting for the others", *ready* means "I have reached all of them". A process has met a peer when it
+has sent *ready* to it and got an answer, and has received *ready* from it, both with one token of the peer. When it has
+met all peers, it stops listening and goes on to TensorFlow. No peer needs it any more: each of them has reached it, and
+knows that it has reached all.
 
-- A process that dies before it is ready is dialled in vain, and nobody goes on. Started again it has another token, and
-  all begin anew with it. One that dies in the moment between its *ready* to one and to another leaves the first in
-  TensorFlow's hands: no protocol of messages can close that gap.
-- A process that comes when the others are in the run meets TensorFlow's servers there, which speak first, and in
-  another language. Where workers do not step together it can join them: if the chief is in the run, there is nobody to
-  wait for. Workers that step together cannot be joined: it waits until they end and are started again, and says so.
-- An answer of another job, or of another process than the one that the address was given to, will not get better by
-  waiting: that is an error at once. Silence, and what other programs say, is reported, and waited out.
-- A ps of workers that step together does not listen: it looks for the chief only, and leaves with it.
+- If a process dies before it is ready, nobody goes on. When it is started again it has another token, and all begin
+  anew with it. If it dies between its *ready* to one peer and to the next, the first one goes on and waits in
+  TensorFlow: no protocol can close that gap.
+- A process that starts while the others are in the run reaches TensorFlow's servers, which it recognizes: they send
+  first, in HTTP/2. It can join asynchronous workers: if the chief is in the run, it waits for nobody. It cannot join
+  synchronous workers: it waits until they end and are started again, and reports that.
+- An answer with the digest of another job, or from another process than the address belongs to, is an error at once:
+  waiting would not help. No answer, and answers of other programs, are reported and waited out.
+- A ps of synchronous workers does not listen: it waits for the chief only, and exits with it.
 
-All is done in one thread without blocking, with no more than a few connections at a time, each for a moment.
+Everything runs in one thread without blocking, with a limited number of short connections at a time.
 """
 
 from __future__ import annotations
@@ -61,14 +61,14 @@ _LONGEST_LINE: Final = 256
 _CONNECT_SECONDS: Final = 5.0
 
 _ANSWER_SECONDS: Final = 10.0
-"""More than a busy machine takes: who is taken for silent may have gone on already."""
+"""Longer than a busy machine takes to answer: a peer that is given up too early may have gone on already."""
 
 _PAUSE_SECONDS: Final = 0.25
 
 _DIALS_A_SECOND: Final = 200
-"""Pauses grow with the number of processes, so that a thousand of them do not spend their time on dialling."""
+"""Upper limit: pauses grow with the number of processes, so that a thousand of them do not only dial."""
 
-_AT_A_TIME: Final = 50
+_MAX_CONNECTIONS: Final = 50
 
 _WATCH_SECONDS: Final = 1.0
 
@@ -76,11 +76,11 @@ _FIRST_REPORT_SECONDS: Final = 3.0
 
 _REPORT_SECONDS: Final = 10.0
 
-_NAMED: Final = 8
-"""So many missing processes are named in a line."""
+_MAX_NAMED: Final = 8
+"""The highest number of missing processes that a line names."""
 
 _SETTINGS_FRAME: Final = b"\x04"
-"""What stands in the fourth byte of what an HTTP/2 server, as those of TensorFlow are, says first."""
+"""Fourth byte, the type, of the first frame of an HTTP/2 server, such as TensorFlow's: SETTINGS."""
 
 _SILENT: Final = "it is reached and does not answer: it is in another run, or another program has the port"
 
@@ -88,40 +88,44 @@ _LOGGER: Final = logging.getLogger("tensorflow")
 
 
 def wait_for_peers(cluster: Cluster, timeout: float) -> None:
-    """Returns when all processes that this one needs are there; call it before TensorFlow starts its server.
+    """Wait until all peers of this process are ready; to be called before TensorFlow starts its server.
 
-    In a process whose TensorFlow has its server already, from an earlier run, it returns at once.
+    If TensorFlow's server of this process runs already, from an earlier run, return at once.
 
     Args:
         cluster: the job.
-        timeout: after so many seconds it gives up; 0: never.
+        timeout: seconds to wait; 0: no limit.
 
     Raises:
-        ClusterError: where someone is missing, or another process than the one that is looked for answers.
-        UsageError: where the own port is taken.
+        ClusterError: if a peer is missing after the timeout, or another process answers at its address.
+        UsageError: if this process's port is not available.
     """
     if not cluster.several or addresses.is_handed_over(cluster.me.port):
         return
-    asyncio.run(_Rendezvous(cluster).held(timeout))
+    asyncio.run(_Rendezvous(cluster).wait(timeout))
     if cluster.listens:
         addresses.hand_over(cluster.me.port)
 
 
 def unreachable(processes: Iterable[Process]) -> list[Process]:
-    """Returns those of some processes at whose address nobody listens any more, to name who has gone from a run."""
+    """Return those of some processes at whose address nobody listens."""
     return asyncio.run(_unreachable(list(processes)))
 
 
 def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
-    """Ends this process, a ps with nothing to do: with the chief, or at SIGTERM.
+    """Exit this process, an idle ps: when the chief has gone, or at SIGTERM.
+
+    Args:
+        cluster: the job.
+        timeout: seconds to wait for the chief to start; 0: no limit.
 
     Raises:
         SystemExit: always, with code 0.
-        ClusterError: where the chief never comes.
+        ClusterError: if the chief does not start within the timeout.
     """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logging.basicConfig()  # nothing else sets up a log in this process
+    logging.basicConfig()  # nothing else configures logging in this process
     _LOGGER.setLevel(logging.INFO)
     why = "workers that step together share no weights" if cluster.synchronous else "the workers need none"
     if not cluster.several:
@@ -134,9 +138,11 @@ def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
 
 
 def wait_until_gone(process: Process, patience: float = 30.0) -> None:
-    """Returns when nobody has listened at the address of a process for so many seconds, as a ps leaves with the chief.
+    """Wait until nobody has listened at the address of a process for some seconds.
 
-    The patience covers the time in which the port goes from the rendezvous to TensorFlow; afterwards it is short.
+    Args:
+        process: the process.
+        patience: the seconds at first, while its port passes from the rendezvous to TensorFlow; later 3 at most.
     """
     began = last_seen = time.monotonic()
     while (now := time.monotonic()) - last_seen < (patience if now - began < 2 * patience else min(patience, 3.0)):
@@ -146,34 +152,34 @@ def wait_until_gone(process: Process, patience: float = 30.0) -> None:
 
 
 async def _unreachable(processes: Sequence[Process]) -> list[Process]:
-    free = asyncio.Semaphore(_AT_A_TIME)
+    free = asyncio.Semaphore(_MAX_CONNECTIONS)
 
     async def is_gone(process: Process) -> bool:
         async with free:
             try:
-                _, writer = await _connected(process)
+                _, writer = await _connect(process)
             except (OSError, asyncio.TimeoutError):
                 return True
-            await _closed(writer)
+            await _close(writer)
             return False
 
     gone = await asyncio.gather(*map(is_gone, processes))
     return [process for process, is_it in zip(processes, gone, strict=True) if is_it]
 
 
-async def _connected(process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     dial = asyncio.open_connection(process.host, process.port, limit=_LONGEST_LINE)
     return await asyncio.wait_for(dial, _CONNECT_SECONDS)
 
 
-async def _closed(writer: asyncio.StreamWriter) -> None:
+async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
 def _why_not_connected(error: Exception) -> str:
-    """Says in a few words why a process cannot be reached; asyncio puts the errors of several addresses in one text."""
+    """Return in words why a process cannot be reached; asyncio joins the errors of several addresses in one text."""
     if isinstance(error, asyncio.TimeoutError):
         return "its machine does not answer"
     numbers = {int(number) for number in re.findall(r"\[Errno (\d+)\]", str(error))}
@@ -183,15 +189,15 @@ def _why_not_connected(error: Exception) -> str:
     return ", ".join(others) or getattr(error, "strerror", None) or str(error)
 
 
-async def _heard(reader: asyncio.StreamReader) -> bytes:
-    """Returns a line, or as much as shows that it is TensorFlow's server, which says no lines."""
+async def _read_answer(reader: asyncio.StreamReader) -> bytes:
+    """Return a line, or the first four bytes of TensorFlow's server, which sends no lines."""
     head = await reader.readexactly(4)
     return head if head.endswith(_SETTINGS_FRAME) else head + await reader.readline()
 
 
 @frozen
 class _Line:
-    """What one process says to another."""
+    """The line that one process sends to another; see the protocol above."""
 
     digest: str
     job: str
@@ -199,13 +205,13 @@ class _Line:
     token: str
     ready: bool
 
-    def encoded(self) -> bytes:
+    def encode(self) -> bytes:
         state = "ready" if self.ready else "here"
         return f"{_MAGIC} {_VERSION} {self.digest} {self.job} {self.index} {self.token} {state}\n".encode()
 
 
-def _parsed(line: bytes) -> _Line | None:
-    """Returns what a line says; None for anything else."""
+def _parse(line: bytes) -> _Line | None:
+    """Parse a line; return None for anything else."""
     parts = line.decode("ascii", "replace").split()
     if len(parts) != 7 or parts[:2] != [_MAGIC, _VERSION] or not parts[4].isdecimal():  # noqa: PLR2004
         return None
@@ -214,16 +220,16 @@ def _parsed(line: bytes) -> _Line | None:
 
 @define(eq=False)
 class _Peer:
-    """What is known of another process; tokens tell its starts apart.
+    """The state of a peer; each of its starts has another token.
 
     Attributes:
-        process: which one it is.
-        found: what the last dial found, in words.
-        reached: its token at the last dial; None where that failed.
+        process: the process.
+        found: the result of the last dial, in words.
+        reached: its token at the last dial; None if that failed.
         told: its token when it last answered our *ready*.
-        ready: its token when it last said *ready*.
-        running: whether TensorFlow's server answers there.
-        caller_is_stranger: whether the last that called by its name was started with other hosts.
+        ready: its token when it last sent *ready*.
+        running: whether TensorFlow's server answers at its address.
+        caller_is_stranger: whether the last caller with its job and index was started with other hosts.
     """
 
     process: Process
@@ -234,13 +240,13 @@ class _Peer:
     running: bool = False
     caller_is_stranger: bool = False
 
-    def described(self) -> str:
-        """What to say of it while it is missing."""
+    def describe(self) -> str:
+        """Return the state in words, for reports while it is missing."""
         return self.found + ("; one that was started with other hosts has called" if self.caller_is_stranger else "")
 
 
 class _Rendezvous:
-    """One process's part in the protocol above."""
+    """This process's part in the protocol above."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -250,11 +256,11 @@ class _Rendezvous:
         self._token = secrets.token_hex(8)
         self._pause = max(_PAUSE_SECONDS, len(self._peers) / _DIALS_A_SECOND)
 
-    async def held(self, timeout: float) -> None:
-        """Takes part until all are there."""
-        server = await self._listening() if self._cluster.listens else None
+    async def wait(self, timeout: float) -> None:
+        """Answer and dial until all peers are met."""
+        server = await self._listen() if self._cluster.listens else None
         reports = asyncio.create_task(self._report(timeout))
-        free = asyncio.Semaphore(_AT_A_TIME)
+        free = asyncio.Semaphore(_MAX_CONNECTIONS)
         visits = asyncio.gather(*(self._visit(peer, free) for peer in self._peers.values()))
         try:
             await asyncio.wait_for(visits, timeout or None)
@@ -269,7 +275,7 @@ class _Rendezvous:
                 server.close()
         _LOGGER.info("%s: all %d processes are there.", self._cluster.me, len(self._peers) + 1)
 
-    async def _listening(self) -> asyncio.Server:
+    async def _listen(self) -> asyncio.Server:
         me = self._cluster.me
         try:
             return await asyncio.start_server(self._answer, sock=addresses.listen(me.port), limit=_LONGEST_LINE)
@@ -280,16 +286,16 @@ class _Rendezvous:
             ) from error
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answers whoever speaks the language, and takes note once the answer is on its way."""
+        """Answer a caller that sends a valid line, and record its state after the answer was sent."""
         try:
-            line = _parsed(await asyncio.wait_for(reader.readline(), _ANSWER_SECONDS))
+            line = _parse(await asyncio.wait_for(reader.readline(), _ANSWER_SECONDS))
             if line:
                 writer.write(self._line())
                 await writer.drain()
         except (OSError, ValueError, asyncio.TimeoutError, asyncio.CancelledError):
-            return  # cancelled, as all were there: asyncio would print that as an error
+            return  # it is cancelled when all peers are met, which asyncio would print as an error
         finally:
-            await _closed(writer)
+            await _close(writer)
         peer = self._peers.get((line.job, line.index)) if line else None
         if line and peer:
             peer.caller_is_stranger = line.digest != self._digest
@@ -297,35 +303,35 @@ class _Rendezvous:
                 peer.ready = line.token if line.ready else None
 
     async def _visit(self, peer: _Peer, free: asyncio.Semaphore) -> None:
-        """Dials a process until all are together: one that has been ready may be started again before that."""
-        while not self._together():
-            if not self._met(peer):
+        """Dial a peer until all are met: even one that was ready may be started again before that."""
+        while not self._is_complete():
+            if not self._has_met(peer):
                 async with free:
                     await self._dial(peer)
             await asyncio.sleep(self._pause)
 
     async def _dial(self, peer: _Peer) -> None:
         try:
-            reader, writer = await _connected(peer.process)
+            reader, writer = await _connect(peer.process)
         except (OSError, asyncio.TimeoutError) as error:
             peer.reached, peer.running, peer.found = None, False, _why_not_connected(error)
             return
-        ready = self._ready()
+        ready = self._is_ready()
         if not peer.reached:
             peer.found = _SILENT
         try:
             writer.write(self._line())
-            heard = await asyncio.wait_for(_heard(reader), _ANSWER_SECONDS)
+            heard = await asyncio.wait_for(_read_answer(reader), _ANSWER_SECONDS)
         except (OSError, ValueError, asyncio.TimeoutError, asyncio.IncompleteReadError):
             heard = b""
         finally:
-            await _closed(writer)
-        self._note(peer, heard, said_ready=ready)
+            await _close(writer)
+        self._record(peer, heard, said_ready=ready)
 
-    def _note(self, peer: _Peer, heard: bytes, *, said_ready: bool) -> None:
-        """Takes note of what a dial brought."""
+    def _record(self, peer: _Peer, heard: bytes, *, said_ready: bool) -> None:
+        """Record the result of a dial."""
         peer.running = heard[3:4] == _SETTINGS_FRAME
-        line = _parsed(heard)
+        line = _parse(heard)
         if line is None:
             peer.reached = None
             other = f"another program answers there, {heard!r}" if heard else _SILENT
@@ -347,28 +353,28 @@ class _Rendezvous:
 
     def _line(self) -> bytes:
         me = self._cluster.me
-        return _Line(self._digest, me.job, me.index, self._token, self._ready()).encoded()
+        return _Line(self._digest, me.job, me.index, self._token, self._is_ready()).encode()
 
-    def _ready(self) -> bool:
-        """Whether this process has reached all others."""
-        return all(peer.reached or self._met(peer) for peer in self._peers.values())
+    def _is_ready(self) -> bool:
+        """Return whether this process has reached all peers."""
+        return all(peer.reached or self._has_met(peer) for peer in self._peers.values())
 
-    def _met(self, peer: _Peer) -> bool:
-        """Whether this process is done with another."""
+    def _has_met(self, peer: _Peer) -> bool:
+        """Return whether this process needs nothing more from a peer."""
         if self._cluster.idle:
             return bool(peer.reached or peer.running)
         if peer.running:
-            return self._cluster.serving
+            return self._cluster.uses_parameter_servers
         return peer.told is not None and peer.told == peer.ready
 
-    def _together(self) -> bool:
-        """Whether there is nobody to wait for."""
+    def _is_complete(self) -> bool:
+        """Return whether there is no peer left to wait for."""
         chief = self._peers.get(("worker", 0))
-        joins = chief is not None and chief.running and self._met(chief)
-        return joins or all(map(self._met, self._peers.values()))
+        joins = chief is not None and chief.running and self._has_met(chief)
+        return joins or all(map(self._has_met, self._peers.values()))
 
     async def _report(self, timeout: float) -> None:
-        """Says, soon and then again and again, who is waited for."""
+        """Log the missing peers, soon and then repeatedly."""
         end = f" It gives up after {timeout:g} s (--session_timeout)." if timeout else ""
         began = datetime.now().astimezone()
         pause = _FIRST_REPORT_SECONDS
@@ -386,6 +392,6 @@ class _Rendezvous:
             )
 
     def _missing(self) -> str:
-        missing = [peer for peer in self._peers.values() if not self._met(peer)]
-        named = [f"{peer.process} ({peer.described()})" for peer in missing[:_NAMED]]
-        return ", ".join([*named, *([f"{len(missing) - _NAMED} more"] if len(missing) > _NAMED else [])])
+        missing = [peer for peer in self._peers.values() if not self._has_met(peer)]
+        named = [f"{peer.process} ({peer.describe()})" for peer in missing[:_MAX_NAMED]]
+        return ", ".join([*named, *([f"{len(missing) - _MAX_NAMED} more"] if len(missing) > _MAX_NAMED else [])])

@@ -1,7 +1,7 @@
-"""Ends a process of a job that connects to one which has gone: TensorFlow would wait for ever.
+"""A watchdog that kills a process while TensorFlow in it waits for ever for a lost process.
 
-While TensorFlow connects, no thread of Python runs in its process, and no signal is heard: so the guard is a process of
-its own, which lives as long as the block.
+While TensorFlow connects, neither threads of Python nor signal handlers run in its process. So the watchdog is another
+process, which lives as long as the block.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ _WATCH_SECONDS = 0.5
 
 @contextlib.contextmanager
 def watchdog(cluster: Cluster, seconds: float) -> Iterator[None]:
-    """Ends this process if another cannot be reached for so many seconds while the block lasts."""
+    """Kill this process if a peer cannot be reached for so many seconds while the block lasts."""
     peers = [(each.job, each.index, each.address) for each in cluster.peers]
     task = json.dumps([os.getpid(), seconds, str(cluster.me), peers])
-    with subprocess.Popen([sys.executable, "-m", __name__, task], stdin=subprocess.PIPE) as guard:  # noqa: S603
+    with subprocess.Popen([sys.executable, "-m", __name__, task], stdin=subprocess.PIPE) as child:  # noqa: S603
         try:
             yield
         finally:
-            guard.kill()
+            child.kill()
 
 
 def _watch(pid: int, seconds: float, me: str, peers: Sequence[Process]) -> None:
     seen = dict.fromkeys(peers, time.monotonic())
-    while not select.select([sys.stdin], [], [], _WATCH_SECONDS)[0]:  # it closes with the process that is guarded
+    while not select.select([sys.stdin], [], [], _WATCH_SECONDS)[0]:  # stdin closes when the watched process ends
         gone, now = rendezvous.unreachable(peers), time.monotonic()
         seen |= {peer: now for peer in peers if peer not in gone}
         if lost := [peer for peer, when in seen.items() if now - when > seconds]:

@@ -1,1 +1,1 @@
-"""The commands of the program `mox`, a module each, which `mox_core.cli` imports when the command is called."""
+"""The commands of the program `mox`, one module each; `mox_core.cli` imports a module when its command is called."""

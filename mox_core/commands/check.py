@@ -1,4 +1,4 @@
-"""`mox check`: a plugin against the contracts of `mox_core.testing`, without a test written for it."""
+"""`mox check`: run the contracts of `mox_core.testing` on a plugin, without test files."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from mox_core.plugins import loader
 
 
 def main(arguments: list[str]) -> int:
-    """Check one plugin, and return 0 where it keeps to the contracts.
+    """Check one plugin and return the exit status: 0 if no check fails, else 1.
 
     Raises:
         MoxError: if pytest is not installed.
+        UnknownNameError: if no such plugin is installed.
     """
     parser = argparse.ArgumentParser(
         prog="mox check", description="Check a plugin against the contracts of mox_core.testing."
@@ -22,10 +23,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("plugin", help="the plugin's name, or its entry module: mox_mynet.plugin")
     name = parser.parse_args(arguments).plugin
     try:
-        import pytest  # noqa: F401, PLC0415  (only those who write plugins have it)
+        import pytest  # noqa: F401, PLC0415  (only authors of plugins have it)
     except ModuleNotFoundError as error:
         raise MoxError("mox check needs pytest, which is not installed: pip install pytest") from error
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what fails is told by the checks
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # the checks print what fails
     for plugin in loader.load_plugins(loader.find_distributions(), environ=os.environ).plugins:
         if name in (plugin.name, plugin.module, plugin.module.rpartition(".")[0]):
             for warning in plugin.warnings:

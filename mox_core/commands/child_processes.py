@@ -1,7 +1,7 @@
-"""Processes that are started together, their output, and the signals that come for them. `mox launch` is made of these.
+"""Child processes of `mox launch`: start, output and signals.
 
-The rule to keep: one thread. Only then is it safe to run something between fork and exec, and is no signal sent to the
-number of a process that has ended and may be another's by now.
+The rule to keep: one thread. Only then is it safe to run code between fork and exec, and is no signal sent to the id of
+an ended process, which another process may have by then.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 
 
 BY_SIGNAL: Final = 128
-"""Exit statuses above are those of processes that a signal ended, as shells have it."""
+"""A process that signal n ended has the exit status 128 + n, as in shells."""
 
-_DRAIN: Final = 1.0  # seconds in which what a process left behind may still write
+_DRAIN: Final = 1.0  # seconds in which processes that an ended one started may still write
 
 _LAST_LINES: Final = 20
 
-_CHUNK: Final = 65536  # all that a pipe holds: nothing of a process that has ended stays unread
+_CHUNK: Final = 65536  # the capacity of a pipe: one read gets everything that an ended process has written
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
 def _bind_to_this_process() -> Callable[[], None] | None:
-    """Return what a new process does first, so that Linux kills it when this one dies; elsewhere None."""
+    """Return a function for the new process, after which Linux kills it when this one dies; None on other systems."""
     if sys.platform != "linux":
         return None
-    import ctypes  # noqa: PLC0415  (every `mox` command would wait for it)
+    import ctypes  # noqa: PLC0415  (it would slow down every `mox` command)
 
-    prctl = ctypes.CDLL(None).prctl  # looked up now: between fork and exec there should be as little as possible
+    prctl = ctypes.CDLL(None).prctl  # looked up now: as little as possible is to run between fork and exec
     launcher = os.getpid()
 
     def bind() -> None:
         prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
-        if os.getppid() != launcher:  # it died in between
+        if os.getppid() != launcher:  # the launcher has died in the meantime
             os._exit(BY_SIGNAL + signal.SIGKILL)
 
     return bind
@@ -55,12 +55,12 @@ def _bind_to_this_process() -> Callable[[], None] | None:
 
 @contextlib.contextmanager
 def signals_to(handler: SignalHandler) -> Iterator[socket.socket]:
-    """Send SIGINT, SIGTERM and SIGHUP to `handler`; the socket has something to read after each, and after SIGCHLD."""
+    """Call `handler` for SIGINT, SIGTERM and SIGHUP; the socket becomes readable after each, and after SIGCHLD."""
     numbers = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     handlers: dict[int, SignalHandler] = {
         number: handler
         for number in numbers
-        if signal.getsignal(number) != signal.SIG_IGN  # nohup, or a job with `&`
+        if signal.getsignal(number) != signal.SIG_IGN  # as under nohup, or in a background job
     }
     handlers[signal.SIGCHLD] = lambda _number, _frame: None
     reader, writer = socket.socketpair()
@@ -78,13 +78,13 @@ def signals_to(handler: SignalHandler) -> Iterator[socket.socket]:
 
 
 def write_all(fd: int, data: bytes) -> None:
-    """Write without a buffer, of which a part would be left when the reader has gone."""
+    """Write without a buffer, which would keep a part when the reader has closed the pipe."""
     while data:
         data = data[os.write(fd, data) :]
 
 
 class Pipe:
-    """An output of a process, on its way to the same output of the launcher."""
+    """The stdout or stderr of a child process, which is passed on to that of the launcher line by line."""
 
     def __init__(self, source: IO[bytes], target: int, process: ChildProcess) -> None:
         self.source = source
@@ -96,12 +96,12 @@ class Pipe:
         self._rest = b""
 
     def read(self) -> bytes | None:
-        """Return the lines that are whole now, each with the name in front; None at the end."""
+        """Read, and return the lines that are complete, each prefixed with the name; None at the end of the output."""
         data = os.read(self.source.fileno(), _CHUNK)
         return self._split(data) if data else None
 
     def finish(self) -> bytes:
-        """Close the pipe and return the line that had no end."""
+        """Close the pipe and return the last line if it had no newline."""
         self.source.close()
         self._process.pipes.discard(self)
         return self._split(b"\n") if self._rest else b""
@@ -113,7 +113,17 @@ class Pipe:
 
 
 class ChildProcess:
-    """A process of the cluster, from its start until nothing of it is left."""
+    """A process of the cluster, with the processes that it has started.
+
+    Attributes:
+        name: like 'worker 1'.
+        place: its position in the order of start, which chooses its color.
+        code: the return code, negative for a signal; None while it runs.
+        sweep_at: the time, of `time.monotonic`, at which the processes that it left behind are killed.
+        is_swept: whether they are.
+        last_lines: the last lines of its output.
+        pipes: its outputs that are open.
+    """
 
     def __init__(self, name: str, command: Sequence[str], *, place: int, environment: Mapping[str, str]) -> None:
         self.name = name
@@ -122,7 +132,7 @@ class ChildProcess:
         self.sweep_at = math.inf
         self.is_swept = False
         self.last_lines: deque[bytes] = deque(maxlen=_LAST_LINES)
-        # A session of its own: the terminal sends Ctrl-C to the launcher only, which passes it on.
+        # In its own session: the terminal sends Ctrl-C to the launcher only, which passes it on.
         self._popen = subprocess.Popen(  # noqa: S603  (the user's own script)
             command,
             stdin=subprocess.DEVNULL,
@@ -138,20 +148,20 @@ class ChildProcess:
 
     @property
     def status(self) -> int:
-        """The exit status as shells have it."""
+        """The exit status as in shells."""
         code = self.code or 0
         return code if code >= 0 else BY_SIGNAL - code
 
     @property
     def end(self) -> str:
-        """How it ended, in words."""
+        """The way it ended, in words."""
         code = self.code or 0
         if code >= 0:
             return f"{self.name} failed with exit code {code}"
         return f"{self.name} was ended by signal {-code} ({signal.strsignal(-code)}), exit code {self.status}"
 
     def has_just_ended(self) -> bool:
-        """Look whether it has ended, and note when what it left must be gone."""
+        """Return True at the first call after it has ended, and set `sweep_at`."""
         if self.code is not None or self._popen.poll() is None:
             return False
         self.code = self._popen.returncode
@@ -159,7 +169,7 @@ class ChildProcess:
         return True
 
     def send(self, number: int) -> None:
-        """Send a signal; SIGKILL also to all that it started."""
+        """Send a signal; SIGKILL also to the processes that it has started."""
         if self.code is not None:
             return
         if number == signal.SIGKILL:
@@ -169,8 +179,8 @@ class ChildProcess:
             self._popen.send_signal(number)
 
     def sweep(self) -> None:
-        """Kill what is left of it."""
+        """Kill the processes that are left in its session."""
         self.is_swept = True
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter for ended ones, on macOS
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # the latter if all have ended, on macOS
             os.killpg(self._popen.pid, signal.SIGKILL)
         self._popen.wait()

@@ -1,4 +1,4 @@
-"""`mox doctor`: this machine and what is known to go wrong on it, as Markdown for an issue."""
+"""`mox doctor`: a report on this machine and its known problems, as Markdown for an issue."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _DISTRIBUTIONS: Final = ("mox-core", "tensorflow", "keras", "numpy", "tensorboar
 
 
 def main(arguments: list[str]) -> int:
-    """Print the report, and return 1 where it names a problem."""
+    """Print the report and return the exit status: 1 if there is a problem, else 0."""
     parser = argparse.ArgumentParser(
         prog="mox doctor",
         description=(

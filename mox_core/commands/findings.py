@@ -1,7 +1,7 @@
-"""What is known to go wrong, looked for on one machine: the second half of the report of `mox doctor`.
+"""The checks for known problems of a machine: the second half of the report of `mox doctor`.
 
-Each function yields sentences that say what was found and the way out. None tells the value of a variable that may hold
-an address or a secret: the report is made to be shown to others.
+Each check yields sentences that name a problem and its solution. The report is meant for issues, so it never contains
+the value of a variable that may hold an address or a secret.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mox_core.commands.machine import Machine
 
 SLOW: Final = 0.1
-"""Seconds: a plugin that takes longer to load is named."""
+"""Seconds after which loading a plugin counts as slow."""
 
 _SETTINGS: Final[Mapping[str, str]] = {
     loader.DISABLE: "leaves plugins out",
@@ -35,7 +35,7 @@ _SETTINGS: Final[Mapping[str, str]] = {
     "TF_NUM_INTRAOP_THREADS": "limits the threads of TensorFlow",
     "TF_USE_LEGACY_KERAS": "makes tf.keras Keras 2",
 }
-"""Variables that reach a run, with what they do; their values are told."""
+"""Environment variables that affect runs, and their effects; the report contains their values."""
 
 _PRIVATE: Final[Mapping[str, str]] = {
     "TF_CONFIG": "makes this process one of a cluster; the flags --worker_hosts and --ps_hosts go before it",
@@ -48,17 +48,17 @@ _PRIVATE: Final[Mapping[str, str]] = {
     "grpc_proxy": "sends traffic through a proxy; mox reaches the hosts of its own job without it",
     "no_proxy": "names hosts that are reached without a proxy",
 }
-"""Those whose values may hold addresses, folders or secrets; upper case means the same for proxies."""
+"""The same, whose values may hold addresses, folders or secrets; those of proxies also exist in upper case."""
 
 
 def problems(machine: Machine) -> list[str]:
-    """Return what is wrong with a machine, a sentence or two each."""
+    """Return the problems of a machine, each in a sentence or two."""
     checks = (_broken, _wrong_tensorflow, _unmet, _without_gpu, _misspelt, _ambiguous, _slow, _for_authors)
     return [found for check in checks for found in check(machine)]
 
 
 def settings(machine: Machine) -> list[str]:
-    """Return the variables of the environment that reach a run, with what they do."""
+    """Return the environment variables of a machine that affect runs, with their effects."""
     told = [f"`{name}={machine.environ[name]}` {what}" for name, what in _SETTINGS.items() if name in machine.environ]
     private = [
         f"`{name}`, whose value is left out here, {what}"
@@ -94,7 +94,7 @@ def _unmet(machine: Machine) -> Iterator[str]:
             version = machine.versions.get(canonicalize_name(need.name))
             way_out = f"pip install '{need.name}{need.specifier}'"
             if canonicalize_name(need.name) == "mox-core":
-                continue  # such a plugin is broken, and says so
+                continue  # the plugin is broken, which is reported already
             if version is None:
                 yield f"{need.name} is not installed, and {owner} needs it: {way_out}"
             elif not need.specifier.contains(version, prereleases=True):

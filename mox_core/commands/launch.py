@@ -1,15 +1,14 @@
-"""`mox launch`: a cluster of processes on this machine, to try a distributed job before it gets machines of its own.
+"""`mox launch`: a cluster of processes on this machine, to try a distributed job before it runs on several machines.
 
-Each process is the script with the flags of a distributed job, in front of the script's own arguments: flags behind
-an argument without dashes would not be read. `TF_CONFIG` is taken away from the processes: the flags say what the
-cluster is.
+Each process runs the script with the flags of a distributed job before the script's own arguments: flags after an
+argument without dashes would not be parsed. `TF_CONFIG` is removed from their environment: the flags name the cluster.
 
-One thread waits for output, ends of processes and signals in one place. Only signals are passed on at once, so that
-a terminal that takes no output cannot hold them up.
+One thread waits for output, for ends of processes and for signals. Signals are passed on at once, in the handler, so
+that a terminal that blocks output cannot delay them.
 
-Nothing stays behind: what a process started, and left in its session, is killed a second after its end. When the
-launcher is killed with -9, Linux kills the processes with it, but not what they started; other systems leave all of
-them running.
+No process is left behind: processes that one has started, in its session, are killed a second after its end. When the
+launcher is killed with SIGKILL, Linux kills the processes with it, but not those that they started; other systems leave
+all of them running.
 """
 
 from __future__ import annotations
@@ -38,11 +37,11 @@ if TYPE_CHECKING:
 
 _HOST: Final = "127.0.0.1"
 
-_GRACE: Final = 10.0  # seconds from SIGTERM to SIGKILL: enough to save a checkpoint that is not huge
+_GRACE: Final = 10.0  # seconds between SIGTERM and SIGKILL: enough to save a checkpoint that is not huge
 
-_FAREWELL: Final = 5.0  # seconds in which ps processes may leave by themselves
+_FAREWELL: Final = 5.0  # seconds in which ps processes may exit by themselves
 
-_ECHO: Final = 0.5  # seconds in which a signal is the same as the first: `timeout` sends each one twice
+_ECHO: Final = 0.5  # seconds in which a second signal counts as the first one: `timeout` sends each twice
 
 _CLUSTER_FLAGS: Final = ("job_name", "task_index", "worker_hosts", "ps_hosts", "num_gpus")
 
@@ -51,10 +50,11 @@ def main(arguments: list[str]) -> int:
     """Run `mox launch ...` and return the exit status: 0, or that of the process that failed first.
 
     Raises:
-        UsageError: if the script is no file, a number too low, or a flag of the cluster among the script's arguments.
+        UsageError: if the script is not a file, a number is too low, or a flag of the cluster is among the script's
+            arguments.
     """
     options = _parser().parse_args(arguments)
-    _refuse_what_cannot_work(options)
+    _check_options(options)
     return _Cluster(_plan(options)).run()
 
 
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _refuse_what_cannot_work(options: argparse.Namespace) -> None:
+def _check_options(options: argparse.Namespace) -> None:
     for name, lowest in (("workers", 1), ("ps", 0), ("replicas", 1)):
         value = getattr(options, name)
         if value < lowest:
@@ -102,7 +102,7 @@ def _refuse_what_cannot_work(options: argparse.Namespace) -> None:
 
 
 def _plan(options: argparse.Namespace) -> dict[str, list[str]]:
-    """Return the command of each process by its name, in the order in which they start."""
+    """Return the command of each process by its name, in the order of start."""
     ports = _find_free_ports(options.ps + options.workers)
     hosts = {
         "ps": [f"{_HOST}:{port}" for port in ports[: options.ps]],
@@ -120,8 +120,9 @@ def _plan(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _find_free_ports(count: int) -> list[int]:
-    """Return different ports: all are held until the last is found. Another program may still take one first."""
+    """Return different free ports; another program may still take one before its process does."""
     with contextlib.ExitStack() as stack:
+        # All are open at the same time, so that none is found twice.
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
         for one in sockets:
             one.bind((_HOST, 0))
@@ -129,19 +130,19 @@ def _find_free_ports(count: int) -> list[int]:
 
 
 def _environment() -> dict[str, str]:
-    """Return the environment of the processes: no buffers, no other cluster, and no proxy between them."""
+    """Return the environment of the processes: output without buffers, no TF_CONFIG, and no proxy between them."""
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
     environment["PYTHONUNBUFFERED"] = "1"
-    # Both spellings are read, by different libraries, and the first one found hides the other.
+    # Libraries read either spelling, and the first one that they find hides the other.
     given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")).split(",")
     hosts = dict.fromkeys(filter(None, [*map(str.strip, given), _HOST]))
-    if "*" not in hosts:  # alone it means every host, in a list it means nothing
+    if "*" not in hosts:  # alone it means every host; in a list it has no meaning
         environment["no_proxy"] = environment["NO_PROXY"] = ",".join(hosts)
     return environment
 
 
 class _Cluster:
-    """All processes, and what becomes of them when one ends or a signal comes."""
+    """All processes, and the reactions to the end of one and to signals."""
 
     def __init__(self, commands: Mapping[str, list[str]]) -> None:
         self._commands = commands
@@ -153,7 +154,7 @@ class _Cluster:
         self._is_announced = False
         self._failed: ChildProcess | None = None
         self._is_dismissed = False
-        """Whether the processes that are left were told to leave, so that how they end says nothing."""
+        """Whether the remaining processes were sent a signal to end, so that their exit codes do not count."""
         self._dismiss_at = math.inf
         self._kill_at = math.inf
         self._write_error: OSError | None = None
@@ -196,7 +197,7 @@ class _Cluster:
             self._pass_on()
 
     def _pass_on(self) -> None:
-        # A closed terminal means the same as SIGTERM, which scripts handle more often.
+        # SIGHUP, of a closed terminal, is passed on as SIGTERM, which more scripts handle.
         first = signal.SIGTERM if self._received[0] == signal.SIGHUP else self._received[0]
         self._send(first if len(self._received) == 1 else signal.SIGKILL)
 
@@ -205,7 +206,7 @@ class _Cluster:
             process.send(number)
 
     def _wait(self, wakeups: socket.socket) -> None:
-        """Wait for output, for the end of a process, for a signal, or until something is due; pass output on."""
+        """Wait for output, an end of a process, a signal, or the next deadline; pass output on."""
         sweeps = [process.sweep_at for process in self._processes if not process.is_swept]
         due = min(self._dismiss_at, self._kill_at, *sweeps)
         for key, _ in self._selector.select(None if due == math.inf else max(0.0, due - time.monotonic())):
@@ -230,10 +231,10 @@ class _Cluster:
         self._write(pipe.target, pipe.finish())
 
     def _consider(self, ended: ChildProcess) -> None:
-        """Decide what the end of a process means for the others."""
+        """Record the end of a process: a failure ends the others, the last worker the ps processes."""
         if ended.code and not self._failed and not self._is_dismissed:
             self._failed = ended
-            if not self._received:  # else all have been told to end, and get the time that they need
+            if not self._received:  # else all have got the signal, and may take their time
                 if any(process.code is None for process in self._processes):
                     self._say(f"{ended.end}; ending the others.")
                 self._end_all()
@@ -248,7 +249,7 @@ class _Cluster:
             self._send(signal.SIGTERM)
 
     def _keep_time(self) -> None:
-        """Do what is due."""
+        """Act on the deadlines that have passed."""
         now = time.monotonic()
         if now >= self._dismiss_at:
             self._is_dismissed = True
@@ -270,7 +271,7 @@ class _Cluster:
             return
         try:
             write_all(target, data)
-        except OSError as error:  # who reads has gone, or the disk is full
+        except OSError as error:  # the reader has closed the pipe, or the disk is full
             self._write_error = error
             if not self._received:
                 self._is_dismissed = True
@@ -281,7 +282,7 @@ class _Cluster:
             raise self._write_error
         if not self._failed:
             return 0
-        is_obedient = self._received and self._failed.status > BY_SIGNAL  # it ended by the signal that was passed on
+        is_obedient = self._received and self._failed.status > BY_SIGNAL  # ended by the signal that was passed on
         if not is_obedient:
             lines = b"".join(b"  " + line + b"\n" for line in self._failed.last_lines)
             self._say(f"{self._failed.end}. " + ("Its last lines:" if lines else "It printed nothing."))

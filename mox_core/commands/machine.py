@@ -1,6 +1,6 @@
-"""What `mox doctor` looks at: versions, plugins, environment, and what TensorFlow says of itself and its devices.
+"""The data for `mox doctor`: versions, plugins, environment, and what TensorFlow reports of itself and its devices.
 
-TensorFlow is asked in a process of its own: where it cannot be imported, or crashes, that is what the report is for.
+TensorFlow runs in a child process, so that the report is made even if it cannot be imported, or crashes.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ answer = {"version": tf.__version__, "keras": keras.__version__, "backend": kera
 print("\\n" + json.dumps({**answer, "devices": devices, "cuda": build.get("cuda_version", "")}, default=str))
 """
 
-_PATIENCE: Final = 300.0  # seconds: a cold disk takes a minute, and a driver that hangs takes for ever
+_PATIENCE: Final = 300.0  # seconds: with a cold disk it takes a minute, and with a hanging driver it never ends
 
 
 def look() -> Machine:
-    """Return this machine as the present environment has it."""
+    """Return the data of this machine in the present environment."""
     distributions = list(loader.find_distributions())
     plugins = loader.load_plugins(distributions, environ=os.environ)
     return Machine(
@@ -60,11 +60,11 @@ def look() -> Machine:
 
 
 def ask_tensorflow(question: str = _QUESTION, *, patience: float = _PATIENCE) -> TensorFlow:
-    """Return what TensorFlow says in a process of its own, or why it says nothing.
+    """Run TensorFlow in a child process, and return what it reports, or why it fails.
 
     Args:
-        question: the program of that process.
-        patience: seconds after which it is killed.
+        question: the program of the child process; its last line is JSON with the attributes of `TensorFlow`.
+        patience: seconds after which the process is killed.
     """
     command = [sys.executable, "-c", question]
     try:
@@ -80,14 +80,14 @@ def ask_tensorflow(question: str = _QUESTION, *, patience: float = _PATIENCE) ->
 
 def _versions(distributions: Iterable[Distribution]) -> dict[str, str]:
     versions: dict[str, str] = {}
-    for distribution in distributions:  # of two of a name, the first on the path is imported
+    for distribution in distributions:  # of two with one name, Python imports the first on the path
         name, version, _ = loader.read_metadata(distribution)
         versions.setdefault(canonicalize_name(name), version)
     return versions
 
 
 def _needs(distributions: Iterable[Distribution], names: Iterable[str]) -> dict[str, tuple[Requirement, ...]]:
-    """Return what those of some names require in this environment."""
+    """Return the requirements of the distributions `names` in this environment, by name and version."""
     asked = {canonicalize_name(name) for name in names}
     needs: dict[str, tuple[Requirement, ...]] = {}
     for distribution in distributions:
@@ -109,15 +109,15 @@ def _applying(lines: Iterable[str]) -> Iterable[Requirement]:
 
 @frozen(kw_only=True)
 class TensorFlow:
-    """What TensorFlow says of itself.
+    """What TensorFlow reports of itself.
 
     Attributes:
-        failure: why it says nothing; empty where it does.
-        version: its own.
-        keras: the version of Keras that comes with `import keras`.
-        backend: on what Keras computes.
-        devices: a dict for each one, with its 'type' and what is known of it.
-        cuda: the version of CUDA that it was built for; empty without.
+        failure: why it could not be asked; empty if it could.
+        version: its version.
+        keras: the version of Keras that `import keras` imports.
+        backend: the backend of Keras.
+        devices: a dict for each device, with its 'type' and the details that TensorFlow knows.
+        cuda: the version of CUDA that it was built for; empty if it was built without.
     """
 
     failure: str = ""
@@ -130,17 +130,17 @@ class TensorFlow:
 
 @frozen(kw_only=True)
 class Machine:
-    """All that the report is made of, as a value.
+    """The data of one machine.
 
     Attributes:
-        plugins: what is installed for mox.
-        environ: environment variables.
+        plugins: the installed plugins.
+        environ: the environment variables.
         versions: the version of every distribution, by its canonical name.
-        needs: what mox-core and the distributions of plugins require, by their names with versions.
-        tensorflow: what TensorFlow says of itself.
+        needs: the requirements of mox-core and of the plugins' distributions, by name and version.
+        tensorflow: what TensorFlow reports of itself.
         has_nvidia_driver: whether the system has a driver for NVIDIA's GPUs.
-        python: version and platform.
-        num_cpus: how many there are.
+        python: version, implementation and platform.
+        num_cpus: the number of CPUs.
     """
 
     plugins: PluginSet

@@ -1,7 +1,7 @@
-"""`mox new-plugin`: writes a distribution that offers something to mox, with its tests, to begin with.
+"""`mox new-plugin`: write a new distribution that offers something to mox, with its tests.
 
-The files are those of `mox_core/template/`: `common/` and the folder of the kind, as they are to be, but that each ends
-in `.tmpl`, the folder `package` gets the package's name, and `string.Template` fills in the names of `_names`.
+The files come from `mox_core/template/`: `common/` and the folder of the kind. The suffix `.tmpl` is removed, the
+folder `package` gets the package's name, and `string.Template` substitutes the names of `_names`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ KINDS: Final[Mapping[str, str]] = {
     "hook": "a session hook",
     "exporter": "an export format",
 }
-"""What can be written, and what it is called in a sentence."""
+"""The kinds of plugins, each with its name in a sentence."""
 
 _SUFFIX: Final = ".tmpl"
 
@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
     """Run `mox new-plugin ...` and return the exit status.
 
     Raises:
-        UsageError: if the name or the kind cannot be, or the folder exists or cannot be written.
+        UsageError: if the name or the kind is not allowed, or the folder exists or cannot be written.
     """
     options = _parser().parse_args(arguments)
     names = _names(options.name, options.kind)
@@ -73,10 +73,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _names(distribution: str, kind: str) -> dict[str, str]:
-    """Return the names that stand in the files.
+    """Return the values of the placeholders in the templates.
 
     Raises:
-        UsageError: if no such kind can be written, or no such package can be.
+        UsageError: if the kind is unknown, or the name cannot be that of a distribution or of its package.
     """
     if kind not in KINDS:
         hint = did_you_mean(nearest(kind, KINDS)) or f"The kinds are {', '.join(KINDS)}."
@@ -111,7 +111,7 @@ def _names(distribution: str, kind: str) -> dict[str, str]:
 
 
 def _files(kind: str, names: Mapping[str, str]) -> dict[str, str]:
-    """Return the text of each file by its path in the distribution."""
+    """Return the content of each file by its path in the distribution."""
     root = resources.files("mox_core") / "template"
     return {
         path.replace("/package/", f"/{names['package']}/").removesuffix(_SUFFIX): Template(text).substitute(names)
@@ -129,7 +129,7 @@ def _walk(folder: Traversable, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _write(folder: Path, files: Mapping[str, str]) -> None:
-    """Write all files into a new folder, which appears whole or not at all.
+    """Write all files into a new folder, or none of them.
 
     Raises:
         UsageError: if the folder exists or cannot be written.

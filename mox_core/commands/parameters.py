@@ -1,4 +1,4 @@
-"""How many parameters a network has: it is built as in a run, with TensorFlow."""
+"""The number of parameters of a network, which is built by TensorFlow as in a run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mox_core.specs import ModelSpec
 
 
 def count(name: str, *, num_classes: int, image_size: int) -> tuple[int, int]:
-    """Return the numbers of trainable and of other parameters of a network.
+    """Return the numbers of trainable and of non-trainable parameters of a network.
 
     Args:
-        name: as `mox.get_model_fn` takes it.
-        num_classes: size of its logits.
-        image_size: height and width of the images, which may change what a dense layer holds.
+        name: the name of the network in `mox.get_model_fn`.
+        num_classes: number of classes.
+        image_size: height and width of the images in pixels, on which the size of a dense layer may depend.
     """
 
     def model_fn(inputs: list[Any], mode: str) -> ModelSpec:

@@ -1,6 +1,6 @@
-"""`mox plugins`: what is installed, what it offers, what is broken, and what its author should mend.
+"""`mox plugins`: list the installed plugins, their offers, errors, and warnings for their authors.
 
-It loads the entry modules of the plugins and nothing that they name, so that it answers in a fraction of a second.
+It imports the entry modules of the plugins, not the targets of their offers, so that it takes a fraction of a second.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    """Print every plugin; the exit status is 1 if one is broken and `MOX_STRICT_PLUGINS` is set."""
+    """Print every plugin and return the exit status: 1 if one is broken and `MOX_STRICT_PLUGINS` is set, else 0."""
     parser = argparse.ArgumentParser(prog="mox plugins", description="List the installed plugins.")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("-v", "--verbose", action="store_true", help="add summaries, targets and tracebacks")
@@ -65,6 +65,6 @@ def _as_json(plugin: Plugin) -> dict[str, Any]:
 
 
 def _by_hook(plugin: Plugin) -> dict[str, list[Offer]]:
-    """Return what a plugin offers, for each hook that offers something."""
+    """Return the offers of a plugin by hook, without hooks that offer nothing."""
     offers = {hook: [each for each in plugin.offers if isinstance(each, kind)] for hook, kind in OFFERS.items()}
     return {hook: found for hook, found in offers.items() if found}

@@ -1,6 +1,6 @@
-"""`mox show`: one thing that a plugin offers, with what its target says of itself.
+"""`mox show`: print one offer of a plugin, with the signature and the docstring of its target.
 
-The target is imported for it, and a network is built once, to count its parameters.
+The target is imported, and a network is built once, to count its parameters.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _NUM_CLASSES: Final = 1000
 
 
 def main(arguments: list[str]) -> int:
-    """Print an offer, its owner, and the signature and the docstring of its target.
+    """Print an offer, its plugin, and the signature and the docstring of its target.
 
     Raises:
         UnknownNameError: if no plugin offers the name, or more than one does.
@@ -71,8 +71,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[str]:
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU on which something may train,
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # and say that it found none
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU in use
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
     target = import_target(offer)
     facts = {
         "offered by": str(owner),
@@ -92,10 +92,10 @@ def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[str]:
 
 
 def _signature(target: Any, offer: Offer) -> str:
-    """Return how the target is called, with types and defaults as its source has them."""
+    """Return the signature of the target, with types and defaults as in its source."""
     try:
         signature = inspect.signature(target)
-    except (TypeError, ValueError):  # it is not called, or is written in C
+    except (TypeError, ValueError):  # it is not callable, or is written in C
         return "none"
     parameters = [
         each.replace(annotation=_bare_type(each.annotation), default=_bare_function(each.default))
@@ -114,7 +114,7 @@ def _bare_function(default: Any) -> Any:
 
 
 def _parameters(offer: NetworkOffer, qualified: str) -> str:
-    """Return how many numbers the network learns and holds; a network that cannot be built is shown all the same."""
+    """Return the numbers of parameters in words, or the error if the network cannot be built."""
     from mox_core.commands.parameters import count  # noqa: PLC0415  (it needs TensorFlow)
 
     size = offer.meta.default_image_size
@@ -127,7 +127,7 @@ def _parameters(offer: NetworkOffer, qualified: str) -> str:
 
 
 class _Bare(str):
-    """A string that is shown without quotes."""
+    """A string whose repr has no quotes."""
 
     __slots__ = ()
     __repr__ = str.__str__

@@ -1,11 +1,11 @@
-"""Validators of the arguments of data sets: each error names the argument, the value and the rule."""
+"""Validators of the arguments of data sets. Each raises a UsageError with the argument, its value and the rule."""
 
 from __future__ import annotations
 
-from numbers import Integral
-from typing import TYPE_CHECKING, Any, SupportsInt, TypeGuard
+from typing import TYPE_CHECKING, Any
 
 from mox_core.errors import UsageError
+from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,36 +19,36 @@ _HEIGHT_AND_WIDTH = 2
 
 
 def refuse(instance: object, name: str, value: object, rule: str) -> UsageError:
-    """Returns the error of an argument that breaks its rule."""
+    """Return the UsageError for an argument `name` of an instance whose value breaks the rule."""
     return UsageError(f"{name} of {type(instance).__name__} is {value!r}; it must be {rule}.")
 
 
 def at_least(least: int, *, or_none: bool = False) -> Validator:
-    """Returns a validator of whole numbers."""
+    """Return a validator of whole numbers of `least` or more, and of None if `or_none`."""
 
     def check(instance: object, attribute: Attribute[Any], value: object) -> None:
         if value is None and or_none:
             return
-        if not _is_integer(value) or int(value) < least:
+        if not is_whole_number(value, least=least):
             raise refuse(instance, attribute.name, value, f"{'None or ' * or_none}a whole number from {least}")
 
     return check
 
 
 def is_bool(instance: object, attribute: Attribute[Any], value: object) -> None:
-    """Accepts True and False."""
+    """Validate a bool."""
     if not isinstance(value, bool):
         raise refuse(instance, attribute.name, value, "True or False")
 
 
 def is_function(instance: object, attribute: Attribute[Any], value: object) -> None:
-    """Accepts None and functions."""
+    """Validate a function, or None."""
     if value is not None and not callable(value):
         raise refuse(instance, attribute.name, value, "None or a function")
 
 
 def one_of(*allowed: str) -> Validator:
-    """Returns a validator of some strings."""
+    """Return a validator of a string that must be one of some."""
 
     def check(instance: object, attribute: Attribute[Any], value: object) -> None:
         if value not in allowed:
@@ -58,13 +58,9 @@ def one_of(*allowed: str) -> Validator:
 
 
 def is_size(instance: object, attribute: Attribute[Any], value: object) -> None:
-    """Accepts None, the side of a square, and (height, width)."""
+    """Validate a size in pixels: the side of a square, (height, width), or None."""
     if value is None:
         return
     sides = value if isinstance(value, (list, tuple)) and len(value) == _HEIGHT_AND_WIDTH else [value]
-    if not all(_is_integer(side) and int(side) >= 1 for side in sides):
+    if not all(is_whole_number(side, least=1) for side in sides):
         raise refuse(instance, attribute.name, value, "None, the side of a square, or (height, width)")
-
-
-def _is_integer(value: object) -> TypeGuard[SupportsInt]:
-    return isinstance(value, Integral) and not isinstance(value, bool)

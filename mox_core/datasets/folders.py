@@ -1,4 +1,4 @@
-"""What lies in a folder, in the same order on every machine."""
+"""The entries of a folder, in the same order on every machine."""
 
 from __future__ import annotations
 
@@ -12,14 +12,17 @@ if TYPE_CHECKING:
 
 
 def list_folder(path: str, expected: str) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of all else in a folder, each sorted; hidden ones are left out.
+    """Return the names of the folders and of all other entries of a folder, without hidden ones.
 
     Args:
         path: the folder.
-        expected: the end of the error's text: what the folder should be.
+        expected: the end of the error's text: what the folder should contain.
+
+    Returns:
+        Two sorted lists of names.
 
     Raises:
-        DataError: if there is no such folder.
+        DataError: if the folder does not exist, or is a file.
     """
     folders: list[str] = []
     others: list[str] = []
@@ -36,5 +39,5 @@ def list_folder(path: str, expected: str) -> tuple[list[str], list[str]]:
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
-    """Return the first of some names for the text of an error."""
+    """Return up to `most` of some names, quoted and joined, for the text of an error."""
     return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")

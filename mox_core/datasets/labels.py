@@ -1,4 +1,4 @@
-"""The file labels.txt: which index stands for which class, one `index: name` a line."""
+"""The file labels.txt: the names of the classes by their indices, one `index: name` a line."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def read_labels(path: Path, *, distinct: bool) -> list[str]:
 
     Args:
         path: the file.
-        distinct: whether each name stands for one class only: folders are named so, and ImageNet has two cranes.
+        distinct: whether a name may occur only once: folders are named by classes; ImageNet has two classes `crane`.
 
     Raises:
-        DataError: if the file is not of that form.
+        DataError: if the file has another form.
     """
     names: dict[int, str] = {}
     for number, line in enumerate(_lines(path), start=1):
@@ -41,7 +41,7 @@ def read_labels(path: Path, *, distinct: bool) -> list[str]:
 
 
 def labels_text(names: Sequence[str]) -> str:
-    """Return the content of the labels.txt that gives the classes their places in `names` as indices."""
+    """Return the content of a labels.txt in which the index of each class is its position in `names`."""
     return "".join(f"{index}: {name}\n" for index, name in enumerate(names))
 
 

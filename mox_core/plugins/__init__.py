@@ -1,6 +1,7 @@
-"""The plugin system: plugins offer names, the core looks them up, and neither imports the other to do so.
+"""The plugin system: plugins offer names, and the core looks them up without importing what they stand for.
 
-For plugin authors: `hookimpl`, the offers and their meta, all importable from here; `hookspecs` documents every hook.
+For plugin authors: `hookimpl`, the offers and their metadata, all importable from here; `hookspecs` documents every
+hook.
 
     from mox_core.plugins import OptimizerOffer, hookimpl
 
@@ -8,8 +9,8 @@ For plugin authors: `hookimpl`, the offers and their meta, all importable from h
     def mox_optimizers():
         yield OptimizerOffer(name="lion", target="mox_lion.lion:Lion", summary="Lion (arXiv 2302.06675)")
 
-For the core: `loader` finds and checks what is installed, `registry` looks names up in it, `known_names` says which
-distribution of ours to install for a name.
+For the core: `loader` finds and checks the installed plugins, `registry` looks names up in them, `known_names` tells
+which first-party distribution offers a name that is not installed.
 """
 
 from __future__ import annotations

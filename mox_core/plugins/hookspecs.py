@@ -1,4 +1,4 @@
-"""The hooks of mox: the table of contents of the plugin system.
+"""The hooks of mox, by which plugins offer something.
 
 A plugin is a module with functions of these names, marked with `hookimpl`. It is found by an entry point of the group
 `mox`, whose name is the plugin's name:
@@ -8,13 +8,14 @@ A plugin is a module with functions of these names, marked with `hookimpl`. It i
 
 Each hook is called once and yields offers. The rules to keep:
 
-- The entry module holds names. It imports nothing heavy: `mox plugins` and `import mox_core` must stay fast.
-- Installing a plugin makes names available. It never changes a run until somebody names one of them.
-- A name that two plugins offer is an error only when it is asked for; `plugin/name` then picks one.
+- The entry module contains names only. It imports nothing heavy: `mox plugins` and `import mox_core` must stay fast.
+- Installing a plugin makes names available. It does not change a run that uses none of them.
+- A name that two plugins offer is an error only when it is looked up; `plugin/name` then chooses one.
 
-No hook takes an argument today. One that gains an argument still serves the plugins that do not take it: pluggy gives
-an implementation those that it names. A hook that is to go is marked `hookspec(warn_on_impl=DeprecationWarning(...))`,
-with what to use instead; its offers still count, and the plugin's author is told: see `loader`.
+No hook takes an argument today. If one gains an argument, plugins that do not take it still work: pluggy passes an
+implementation the arguments that it names. A deprecated hook is marked
+`hookspec(warn_on_impl=DeprecationWarning(...))`, with its replacement; its offers still count, and the plugin's author
+is warned: see `loader`.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ PROJECT: Final = "mox"
 
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
-"""Marks a function of a plugin as the implementation of the hook of the same name."""
+"""The decorator of a function of a plugin that implements the hook of the same name."""
 
 
 @hookspec
 def mox_networks() -> Iterable[NetworkOffer]:  # type: ignore[empty-body]
-    """Networks that `mox.get_model_fn` builds by name, and what `mox.get_model_meta` knows of them.
+    """Networks that `mox.get_model_fn` builds by name, with the metadata that `mox.get_model_meta` returns.
 
     Example:
         @hookimpl
@@ -65,7 +66,7 @@ def mox_networks() -> Iterable[NetworkOffer]:  # type: ignore[empty-body]
 
 @hookspec
 def mox_augmentations() -> Iterable[AugmentationOffer]:  # type: ignore[empty-body]
-    """Data augmentations for `mox.get_data_augmentation_fn`, under the name of a network or of a scheme.
+    """Data augmentations that `mox.get_data_augmentation_fn` makes by name, often that of a network.
 
     Example:
         @hookimpl
@@ -91,7 +92,7 @@ def mox_optimizers() -> Iterable[OptimizerOffer]:  # type: ignore[empty-body]
 
 @hookspec
 def mox_optimizer_wrappers() -> Iterable[OptimizerWrapperOffer]:  # type: ignore[empty-body]
-    """What `mox.get_optimizer_wrapper_fn` puts around an optimizer, by name.
+    """Optimizer wrappers that `mox.get_optimizer_wrapper_fn` puts around an optimizer by name.
 
     Example:
         @hookimpl
@@ -106,7 +107,7 @@ def mox_optimizer_wrappers() -> Iterable[OptimizerWrapperOffer]:  # type: ignore
 
 @hookspec
 def mox_datasets() -> Iterable[DatasetOffer]:  # type: ignore[empty-body]
-    """Data sets that `mox.get_dataset` opens by name, and what `mox.get_dataset_meta` knows of them.
+    """Data sets that `mox.get_dataset` opens by name, with the metadata that `mox.get_dataset_meta` returns.
 
     Example:
         @hookimpl
@@ -122,7 +123,7 @@ def mox_datasets() -> Iterable[DatasetOffer]:  # type: ignore[empty-body]
 
 @hookspec
 def mox_exporters() -> Iterable[ExporterOffer]:  # type: ignore[empty-body]
-    """Formats in which a trained model is exported: each name becomes `mox.ExportKeys.<NAME>`.
+    """Formats of exported models, for `export_model` of `mox.run`: each name becomes `mox.ExportKeys.<NAME>`.
 
     Example:
         @hookimpl
@@ -133,7 +134,7 @@ def mox_exporters() -> Iterable[ExporterOffer]:  # type: ignore[empty-body]
 
 @hookspec
 def mox_api() -> Iterable[ApiOffer]:  # type: ignore[empty-body]
-    """Objects that stand on `mox.` under a name of their own: classes of data sets, session hooks, helpers.
+    """Public objects that become attributes of `mox`: classes of data sets, session hooks, helper functions.
 
     Example:
         @hookimpl
@@ -158,7 +159,7 @@ def mox_commands() -> Iterable[CommandOffer]:  # type: ignore[empty-body]
 
 
 ARGUMENTS: Final[Mapping[str, object]] = MappingProxyType({})
-"""What hooks may take, by the name of the argument."""
+"""The arguments of hooks by name."""
 
 OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
     {
@@ -172,4 +173,4 @@ OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
         "mox_commands": CommandOffer,
     }
 )
-"""What each hook yields."""
+"""The type of the offers that each hook yields."""

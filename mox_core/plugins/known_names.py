@@ -1,6 +1,7 @@
-"""Which of our own distributions offers which name, so that a missing one can be told by name.
+"""The names that the first-party distributions offer, for errors that say what to install.
 
-A table, because what is not installed cannot be asked. `tests/together` compares it with what is installed.
+It is a table because a distribution that is not installed cannot be asked. A test in `tests/together` compares it with
+the installed plugins.
 """
 
 from __future__ import annotations
@@ -64,4 +65,4 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "mox_commands": ("tfrecord",),
     },
 }
-"""Distribution to hook to names."""
+"""For each distribution, the names that it offers by each hook."""

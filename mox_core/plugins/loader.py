@@ -1,10 +1,10 @@
-"""Finds, imports and checks the installed plugins, one at a time, so that a broken one breaks nothing but itself.
+"""Discovery, import and checks of the installed plugins, one at a time, so that a broken one affects no other.
 
-pluggy's own loader stops at the first entry point that raises and skips a second one of the same name without a word;
-hence this one. pluggy still marks the hooks and checks their signatures.
+pluggy's own loader stops at the first entry point that raises, and silently skips a second one of the same name; so it
+is not used. pluggy still marks the hooks and checks their signatures.
 
-What only the author of a plugin can mend, a hook that is to go, is no matter of who uses it: `mox plugins`, `mox check`
-and `mox doctor` tell it, and a Python warning where `MOX_STRICT_PLUGINS` is set.
+Warnings that only the author of a plugin can act on, such as a deprecated hook, are not shown to its users: `mox
+plugins`, `mox check` and `mox doctor` print them, and `MOX_STRICT_PLUGINS` makes them Python warnings.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ if TYPE_CHECKING:
     from mox_core.plugins.offers import Offer
 
 DISABLE: Final = "MOX_DISABLE_PLUGINS"
-"""Environment variable: names of plugins to leave out, separated by commas."""
+"""Environment variable: the names of plugins to switch off, separated by commas."""
 
 STRICT: Final = "MOX_STRICT_PLUGINS"
 """Environment variable: if set to anything but 0, a broken plugin is an error at once."""
 
 _READ_IN_RUNS: Final = ("CUDA_", "KERAS_", "MOX_", "TF_", "XLA_")
-"""What the names of environment variables begin with that change a run, whoever set them."""
+"""Prefixes of the environment variables that affect runs."""
 
 _being_loaded: ContextVar[str] = ContextVar("mox_plugin_being_loaded")
 
 
 @functools.cache
 def installed_plugins() -> PluginSet:
-    """Return the plugins of this process, loaded when first asked for; `cache_clear()` makes it look again.
+    """Return the plugins of this process, which are loaded at the first call; `cache_clear()` makes it load them again.
 
     Raises:
         PluginError: if a plugin is broken and `MOX_STRICT_PLUGINS` is set.
@@ -72,30 +72,30 @@ def installed_plugins() -> PluginSet:
     if is_strict(os.environ):
         for plugin in plugins.plugins:
             for warning in plugin.warnings:
-                # Not a DeprecationWarning, which Python does not show for modules.
+                # Not a DeprecationWarning: Python ignores those outside of __main__.
                 warnings.warn(f"plugin {plugin}: {warning}", FutureWarning, stacklevel=2)
     return plugins
 
 
 def is_strict(environ: Mapping[str, str]) -> bool:
-    """Whether a broken plugin is an error at once."""
+    """Return whether `MOX_STRICT_PLUGINS` is set: then a broken plugin is an error at once."""
     return environ.get(STRICT, "0") not in ("", "0")
 
 
 def find_distributions() -> Iterable[Distribution]:
-    """Return what is installed, in the order of `sys.path`."""
+    """Return the installed distributions in the order of `sys.path`."""
     return importlib_metadata.distributions()
 
 
 def load_plugins(distributions: Iterable[Distribution], *, environ: Mapping[str, str]) -> PluginSet:
-    """Load the plugins of some distributions; what is wrong with one of them is kept in its `Plugin`.
+    """Load the plugins of some distributions; an error of one of them is recorded in its `Plugin`.
 
     Args:
-        distributions: where to look for entry points; of two of one name, the first counts.
-        environ: where to look for `MOX_DISABLE_PLUGINS`.
+        distributions: where to look for entry points; of two with one name, the first counts.
+        environ: the environment, for `MOX_DISABLE_PLUGINS`.
 
     Raises:
-        PluginError: if a plugin asks for the names of plugins while it is being loaded.
+        PluginError: if a plugin looks up names of plugins while it is being loaded.
     """
     if busy := _being_loaded.get(""):
         raise PluginError(
@@ -119,7 +119,7 @@ def load_plugins(distributions: Iterable[Distribution], *, environ: Mapping[str,
 
 @frozen
 class _Found:
-    """A plugin that was found and not loaded yet."""
+    """A plugin that is not loaded yet, with the requirements of its distribution."""
 
     plugin: Plugin
     requires: list[str]
@@ -127,7 +127,7 @@ class _Found:
 
 
 def _find_entry_points(distributions: Iterable[Distribution]) -> list[_Found]:
-    """Return the plugins of all distributions by name; of one distribution on the path twice, those of the first."""
+    """Return the plugins of all distributions, sorted; of a distribution that is found twice, the first counts."""
     found: list[_Found] = []
     seen: set[str] = set()
     for distribution in distributions:
@@ -141,14 +141,14 @@ def _find_entry_points(distributions: Iterable[Distribution]) -> list[_Found]:
 def _read_entry_points(distribution: Distribution) -> list[_Found]:
     try:
         entry_points = [entry for entry in distribution.entry_points if entry.group == PROJECT]
-    except Exception as error:  # noqa: BLE001  (whatever other programs wrote there)
+    except Exception as error:  # noqa: BLE001  (the file may contain anything)
         if f"[{PROJECT}]" not in (distribution.read_text("entry_points.txt") or ""):
             return []
         name, version, requires = read_metadata(distribution)
         unreadable = PluginError(f"its entry_points.txt cannot be read: {type(error).__name__}: {error}")
         return [_Found(Plugin(name, name, version), requires, functools.partial(_raise, unreadable))]
     if not entry_points:
-        return []  # before its metadata are read: most of what is installed ends here
+        return []  # before the metadata are read: most distributions have no plugin
     name, version, requires = read_metadata(distribution)
     return [
         _Found(Plugin(entry.name, name, version, module=entry.module), requires, entry.load) for entry in entry_points
@@ -156,10 +156,10 @@ def _read_entry_points(distribution: Distribution) -> list[_Found]:
 
 
 def read_metadata(distribution: Distribution) -> tuple[str, str, list[str]]:
-    """Return name, version and requirements."""
+    """Return name, version and requirements of a distribution; ('?', '?', []) if its metadata cannot be read."""
     try:
         return distribution.metadata["Name"], distribution.metadata["Version"], distribution.requires or []
-    except Exception:  # noqa: BLE001  (a folder that an interrupted uninstall left)
+    except Exception:  # noqa: BLE001  (an interrupted uninstall leaves such folders)
         return "?", "?", []
 
 
@@ -168,7 +168,7 @@ def _raise(error: Exception) -> NoReturn:
 
 
 def _load(found: _Found) -> Plugin:
-    """Return the plugin with its offers, or with the reason why it has none, and with what loading it took."""
+    """Import a plugin, and return it with its offers, or as BROKEN with the reason."""
     loaded = set(sys.modules)
     token = _being_loaded.set(found.plugin.name)
     start = time.perf_counter()
@@ -177,7 +177,7 @@ def _load(found: _Found) -> Plugin:
         with _unchanged_environment():
             offers, notes = _collect_offers(found.load(), found.plugin.name)
         plugin = evolve(found.plugin, offers=offers, warnings=notes)
-    except (Exception, SystemExit) as error:  # noqa: BLE001  (this is the guard: a plugin may raise anything)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  (a plugin may raise anything)
         message = " ".join(str(error).split())
         reason = message if isinstance(error, MoxError) else f"{type(error).__name__}: {message}"
         lines = traceback.format_exception(error)
@@ -190,7 +190,7 @@ def _load(found: _Found) -> Plugin:
 
 @contextlib.contextmanager
 def _unchanged_environment() -> Iterator[None]:
-    """Refuse a plugin that sets what TensorFlow, Keras or mox read in every run, and take it back."""
+    """Raise a PluginError if the block changes environment variables that affect runs; restore them."""
     before = dict(os.environ)
     try:
         yield
@@ -209,14 +209,14 @@ def _unchanged_environment() -> Iterator[None]:
 
 
 def _packages(modules: Iterable[str], *, without: str) -> tuple[str, ...]:
-    """Return the top-level packages of some modules, largest first, but for those of Python, mox and one module."""
+    """Return the top-level packages of some modules, largest first, without those of Python, mox and `without`."""
     own = {*sys.stdlib_module_names, "mox_core", without.partition(".")[0]}
     sizes = collections.Counter(module.partition(".")[0] for module in modules)
     return tuple(name for name, _ in sizes.most_common() if name not in own and not name.startswith("_"))
 
 
 def _check_core(requires: list[str], version: str) -> None:
-    """Refuse a plugin that was made for another mox-core, before it is imported."""
+    """Raise a PluginError, before the plugin is imported, if it requires another version of mox-core."""
     for line in requires:
         if canonicalize_name(re.split(r"[^\w.-]", line.strip(), maxsplit=1)[0]) != "mox-core":
             continue
@@ -230,10 +230,10 @@ def _check_core(requires: list[str], version: str) -> None:
 
 
 def _collect_offers(entry: object, name: str) -> tuple[tuple[Offer, ...], tuple[str, ...]]:
-    """Ask one plugin for everything it offers, in a plugin manager of its own.
+    """Call the hooks of one plugin, in a plugin manager of its own.
 
     Returns:
-        The offers, and what its author is to be warned of.
+        The offers, and the warnings for its author.
     """
     manager = pluggy.PluginManager(PROJECT)
     manager.add_hookspecs(hookspecs)
@@ -247,13 +247,13 @@ def _collect_offers(entry: object, name: str) -> tuple[tuple[Offer, ...], tuple[
         for caller in manager.get_hookcallers(entry) or []
         if caller.has_spec()
         for implementation in caller.get_hookimpls()
-        for offer in _ask(caller.name, implementation)
+        for offer in _call(caller.name, implementation)
     )
     return offers, notes
 
 
 def _check_hook_names(entry: object, manager: pluggy.PluginManager) -> None:
-    """Refuse what pluggy would pass over: an unmarked function, a hook that mox does not have, no hook at all."""
+    """Raise a PluginError for what pluggy ignores: an unmarked function, an unknown hook, no hook at all."""
     marked = {attribute: manager.parse_hookimpl_opts(entry, attribute) for attribute in dir(entry)}
     for attribute, options in marked.items():
         if options is None and attribute in OFFERS and callable(getattr(entry, attribute)):
@@ -271,8 +271,8 @@ def _is_own_name(name: str) -> bool:
     return name in HOMES or importlib.util.find_spec(f"mox_core.{name}") is not None
 
 
-def _ask(hook: str, implementation: pluggy.HookImpl) -> list[Offer]:
-    """Return what one hook of one plugin yields, checked."""
+def _call(hook: str, implementation: pluggy.HookImpl) -> list[Offer]:
+    """Call one hook of one plugin, and check and return its offers."""
     wanted = OFFERS[hook]
     answer = implementation.function(*(hookspecs.ARGUMENTS[name] for name in implementation.argnames))
     if not isinstance(answer, Iterable):

@@ -1,6 +1,6 @@
-"""What a plugin can offer: values that can be listed, checked and documented without importing what they name.
+"""The offers of plugins: values that can be listed and checked without importing what they name.
 
-The one rule to keep: an offer holds names, never code. Its target is imported when the name is first used.
+The rule to keep: an offer contains names, never code. Its target is imported when the name is first used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def import_target(offer: Offer) -> Any:
-    """Import the object that an offer names.
+    """Import and return the target of an offer.
 
     Raises:
         PluginError: if the target's module cannot be imported or lacks the object.
@@ -67,7 +67,7 @@ def _check_count(meta: object, attribute: Attribute[int], value: object) -> None
         )
 
 
-def _as_dict(sizes: Mapping[str, int]) -> dict[str, int]:  # not `dict`, which type checkers cannot see through
+def _as_dict(sizes: Mapping[str, int]) -> dict[str, int]:  # type checkers do not understand `dict` as a converter
     return dict(sizes)
 
 
@@ -82,13 +82,14 @@ def _check_sizes(_meta: object, attribute: Attribute[Any], sizes: Mapping[object
 
 @frozen
 class NetworkMeta:
-    """What a network expects of those who use it.
+    """The metadata of a network, which `mox.get_model_meta` returns.
 
     Attributes:
-        default_image_size: height and width that the network was made for.
-        default_labels_offset: labels of its published checkpoints before the first class (1: a background class).
-        default_logits_pattern: part of the names of the variables that depend on the number of classes; left out when a
-            checkpoint of another number of classes is restored.
+        default_image_size: height and width in pixels of the images that the network was made for, 1 or more.
+        default_labels_offset: number of labels before the first class in its published checkpoints; 1: a background
+            class.
+        default_logits_pattern: part of the names of the variables that depend on the number of classes, which are left
+            out when a checkpoint with another number of classes is restored.
     """
 
     default_image_size: int = field(validator=_check_count, metadata={"least": 1})
@@ -98,11 +99,11 @@ class NetworkMeta:
 
 @frozen
 class DatasetMeta:
-    """What is known of a named data set before it is read.
+    """The metadata of a data set, which `mox.get_dataset_meta` returns.
 
     Attributes:
-        num_classes: number of different labels.
-        splits_to_sizes: number of samples of each split, in the order in which the splits are used: train first.
+        num_classes: number of classes, 0 or more.
+        splits_to_sizes: number of samples of each split by its name, in the order of use: the training split first.
     """
 
     num_classes: int = field(validator=_check_count, metadata={"least": 0})
@@ -111,11 +112,11 @@ class DatasetMeta:
 
 @frozen
 class Offer:
-    """A name, and where the object is that it stands for. Plugins yield its subclasses.
+    """The base class of offers: a name, and where to import the object that it stands for.
 
     Attributes:
-        name: what users write.
-        target: where the object is, as `"package.module:object"`.
+        name: the name that users write.
+        target: the object to import, as `"package.module:object"`.
         summary: one line for listings.
     """
 
@@ -128,7 +129,7 @@ class Offer:
 
     @classmethod
     def allows_name(cls, name: str) -> bool:
-        """Whether the name keeps to `name_rule`."""
+        """Return whether a name follows `name_rule`."""
         return bool(name) and not any(character == "/" or character.isspace() for character in name)
 
 
@@ -137,8 +138,9 @@ class NetworkOffer(Offer):
     """A network for `mox.get_model_fn`.
 
     The target is called as `target(*, run_mode, num_classes, **options)` and returns a function
-    `images -> (logits, end_points)`. The options are those of `mox.get_model_fn`; `preprocess_fn` is among them only if
-    the user gave one (`None`: no preprocessing), so its default is the network's own preprocessing.
+    `images -> (logits, end_points)`: from a tensor of shape [batch, height, width, channels] to a tensor of shape
+    [batch, num_classes] and a dict from names to tensors. The options are those of `mox.get_model_fn`; `preprocess_fn`
+    is passed only if the user gives it (`None`: no preprocessing), so its default is the network's own preprocessing.
 
     Attributes:
         meta: what `mox.get_model_meta` returns.
@@ -151,10 +153,10 @@ class NetworkOffer(Offer):
 
 @frozen
 class AugmentationOffer(Offer):
-    """A data augmentation for `mox.get_data_augmentation_fn`, named like the network or the scheme it belongs to.
+    """A data augmentation for `mox.get_data_augmentation_fn`, often named like the network that it belongs to.
 
-    The target is called as `target(*, run_mode, output_height, output_width, **options)` and returns a function from
-    one image to one image.
+    The target is called as `target(*, run_mode, output_height, output_width, **options)` and returns a function from an
+    image of shape [height, width, channels] to one of shape [output_height, output_width, channels].
     """
 
     kind: ClassVar[str] = "augmentation"
@@ -172,7 +174,7 @@ class OptimizerOffer(Offer):
 
 @frozen
 class OptimizerWrapperOffer(Offer):
-    """Something around an optimizer, for `mox.get_optimizer_wrapper_fn`.
+    """An optimizer wrapper for `mox.get_optimizer_wrapper_fn`.
 
     The target is called as `target(optimizer, **options)` and returns an optimizer.
     """
@@ -182,9 +184,10 @@ class OptimizerWrapperOffer(Offer):
 
 @frozen
 class DatasetOffer(Offer):
-    """A named data set for `mox.get_dataset`.
+    """A data set for `mox.get_dataset`.
 
-    The target is called as `target(*, split_name, dataset_dir, **options)` and returns an object with `get([...])`.
+    The target is called as `target(*, split_name, dataset_dir, **options)` and returns an object with a method
+    `get(keys)`, which returns a list of tensors, the features of one sample.
 
     Attributes:
         meta: what `mox.get_dataset_meta` returns.
@@ -197,11 +200,12 @@ class DatasetOffer(Offer):
 
 @frozen
 class ExporterOffer(Offer):
-    """A format for `mox.run(..., export_model=mox.ExportKeys.X)`.
+    """A format of exported models, for `mox.run(..., export_model=mox.ExportKeys.X)`.
 
-    The target is called as `target(model, directory)` and writes one exported model into `directory`, which exists and
-    is empty. The core chooses the version and makes the directory appear whole. The target may have a method
-    `check(model)`: it is called before training, and raises where the format cannot hold the model.
+    The target is called as `target(model, directory)` with a `mox_core.sdk.ExportedModel` and the path of an empty
+    folder, into which it writes the model. The core chooses the version and renames the folder when it is complete. If
+    the target has a method `check(model)`, it is called before training; it raises if the format cannot represent the
+    model.
     """
 
     kind: ClassVar[str] = "exporter"
@@ -211,8 +215,8 @@ class ExporterOffer(Offer):
 class CommandOffer(Offer):
     """A command of the program `mox`, called as `mox <name> ...`.
 
-    The target is called as `target(arguments)` with the list of strings behind the name, prints its own `--help`, and
-    returns the exit status. A `MoxError` that it raises is shown as one message, without a traceback.
+    The target is called as `target(arguments)` with the list of strings after the name, prints its own `--help`, and
+    returns the exit status. A `MoxError` that it raises is printed as a message without a traceback.
     """
 
     kind: ClassVar[str] = "command"
@@ -220,18 +224,18 @@ class CommandOffer(Offer):
 
     @classmethod
     def allows_name(cls, name: str) -> bool:
-        """Whether the name can stand behind `mox` without being taken for an option."""
+        """Return whether a name follows `name_rule`, so that it cannot be mistaken for an option."""
         return super().allows_name(name) and not name.startswith("-")
 
 
 @frozen
 class ApiOffer(Offer):
-    """A public name that then stands on `mox.`, as `mox.FeedSessionRunHook`. The target is the object itself."""
+    """A public attribute of `mox`, such as `mox.FeedSessionRunHook`. The target is the object itself."""
 
     kind: ClassVar[str] = "public name"
     name_rule: ClassVar[str] = "an identifier without a leading underscore"
 
     @classmethod
     def allows_name(cls, name: str) -> bool:
-        """Whether the name can stand after `mox` and a dot."""
+        """Return whether a name can be a public attribute of `mox`."""
         return name.isidentifier() and not name.startswith("_")

@@ -1,4 +1,4 @@
-"""The plugins of this process as one value, the looking up of names in it, and what is said of a name it lacks."""
+"""The plugins of this process as one value: lookup of names, and the help for unknown ones."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def _sorted(names: Iterable[str]) -> list[str]:
 
 @frozen
 class Plugin:
-    """One entry point of the group `mox`, and what became of it.
+    """One entry point of the group `mox`, and the result of loading it.
 
     Attributes:
-        name: the entry point's name.
-        distribution: what was installed to have it.
-        version: the distribution's.
+        name: the name of the entry point.
+        distribution: the name of its distribution.
+        version: the version of its distribution.
         state: READY, OFF (switched off by the user) or BROKEN.
         reason: why it is not ready, in one line.
-        traceback: where it broke, if code of the plugin raised.
-        offers: what it offers; nothing unless it is ready.
+        traceback: the traceback if code of the plugin raised.
+        offers: its offers; empty unless it is ready.
         module: its entry module.
-        warnings: what its author should mend, and works still.
-        seconds: how long it took to load.
-        imports: the packages that were first imported for it, largest first, without those of Python, mox and itself.
+        warnings: what its author should change, though it still works.
+        seconds: seconds that loading it took.
+        imports: the packages that loading it imported first, largest first, without those of Python, mox and itself.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Plugin:
 
     @property
     def complaint(self) -> str:
-        """What to tell a user who misses something that this plugin may have."""
+        """The sentence for a user who looks for something that this plugin may offer."""
         if self.state == OFF:
             return f"Plugin {self} is switched off by {self.reason}."
         return f"Plugin {self} is broken: {self.reason}{'' if self.reason.endswith(('.', '?')) else '.'}"
@@ -72,13 +72,13 @@ class Plugin:
 
 @frozen
 class PluginSet:
-    """The plugins that were found, in the order of their names."""
+    """The installed plugins, in the order of their names."""
 
     plugins: tuple[Plugin, ...] = ()
 
     @property
     def broken(self) -> list[Plugin]:
-        """The plugins that could not be used."""
+        """The plugins that could not be loaded."""
         return [plugin for plugin in self.plugins if plugin.state == BROKEN]
 
     def names(self, kind: type[Offer]) -> list[str]:
@@ -86,7 +86,7 @@ class PluginSet:
         return _sorted(offer.name for _, offer in self._offered(kind))
 
     def owners(self, kind: type[AnyOffer], name: str) -> list[tuple[Plugin, AnyOffer]]:
-        """Return who offers a name, or one plugin's name asked for as `plugin/name`, and the offers."""
+        """Return each plugin that offers `name`, or `plugin/name`, with the offer."""
         owner, _, short = name.rpartition("/")
         offers = [(plugin, offer) for plugin, offer in self._offered(kind) if offer.name == short]
         if not owner:
@@ -95,11 +95,11 @@ class PluginSet:
         return exact or [(plugin, offer) for plugin, offer in offers if plugin.name == owner]
 
     def qualified(self, plugin: Plugin, offer: Offer) -> str:
-        """Return `plugin/name`, which no other plugin's offer can be meant by."""
+        """Return the unique name `plugin/name` of an offer."""
         return f"{self._qualifier(plugin)}/{offer.name}"
 
     def find(self, kind: type[AnyOffer], name: str) -> AnyOffer:
-        """Return the offer of a name, or of one plugin's name as `plugin/name`.
+        """Return the offer of `name`, or of `plugin/name`.
 
         Raises:
             UnknownNameError: if no plugin offers it, or more than one.
@@ -116,13 +116,13 @@ class PluginSet:
         return owners[0][1]
 
     def help(self, kind: type[Offer], asked: str, *, heading: str, more_names: Iterable[str] = ()) -> str:
-        """Return what to say of a name that is not offered: what is near, known, broken, and what to install.
+        """Return the help for an unknown name: similar and known names, broken plugins, and what to install.
 
         Args:
-            kind: what was looked for.
-            asked: the name that was looked for.
+            kind: the type of the offer that was looked up.
+            asked: the name that was looked up.
             heading: the first line.
-            more_names: names that are known beside those that plugins offer.
+            more_names: known names beside those that plugins offer.
         """
         known = self._qualified_names(kind) if "/" in asked else _sorted([*self.names(kind), *more_names])
         elsewhere = {name: home for name, home in self._not_installed(kind).items() if name not in known}
@@ -144,12 +144,12 @@ class PluginSet:
         return _sorted(self.qualified(plugin, offer) for plugin, offer in self._offered(kind))
 
     def _qualifier(self, plugin: Plugin) -> str:
-        """Return the plugin's name, or its distribution's where another distribution has a plugin of that name."""
+        """Return the plugin's name, or its distribution's name if another distribution has a plugin of that name."""
         shared = any(other.name == plugin.name and other is not plugin for other in self.plugins)
         return plugin.distribution if shared else plugin.name
 
     def _not_installed(self, kind: type[Offer]) -> dict[str, str]:
-        """Name to distribution, for what our own distributions offer and this machine lacks."""
+        """Return the distribution of each name that first-party distributions offer which are not installed."""
         installed = {plugin.distribution for plugin in self.plugins}
         return {
             name: distribution

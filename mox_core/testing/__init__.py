@@ -1,6 +1,6 @@
-"""The kit for plugin authors: contracts to inherit, and fixtures that pytest finds by itself.
+"""The test kit for plugin authors: contracts to inherit, and fixtures that pytest finds by itself.
 
-A contract is a class of tests. Inherit it in a class whose name begins with `Test`, and say what is to be checked:
+A contract is a class of tests. Inherit from it in a class whose name begins with `Test`, and set its attributes:
 
     from mox_core.testing import NetworkContract, PluginContract
 
@@ -11,10 +11,10 @@ A contract is a class of tests. Inherit it in a class whose name begins with `Te
         network = "my_network"
         parameters = 1_234_567
 
-docs/testing-plugins.md shows each of them. `mox check my-plugin` runs what can be run without such a file.
+docs/testing-plugins.md describes each contract. `mox check my-plugin` runs those that need no such file.
 
-The fixtures `fresh_plugins` and `install_fake` need no import. pytest is needed here and nowhere else in mox;
-TensorFlow is imported with the first contract that needs it.
+The fixtures `fresh_plugins` and `install_fake` need no import. Only this package of mox needs pytest; TensorFlow is
+imported with the first contract that needs it.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ __all__ = [
     "PluginContract",
 ]
 
-# Before they are imported: then a failing assert shows the values that it compared.
+# Before they are imported, so that a failing assert shows the compared values.
 pytest.register_assert_rewrite(*_HOMES.values())
 
 
 def __getattr__(name: str) -> Any:
-    """Import a contract when it is first asked for."""
+    """Import a contract on first use."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_HOMES[name]), name)

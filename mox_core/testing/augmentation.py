@@ -1,4 +1,4 @@
-"""What every data augmentation must keep to."""
+"""The contract of data augmentations."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import mox_core as mox
 from mox_core.engine.input.order import Order
-from mox_core.testing.once import working
+from mox_core.testing.helpers import attempt
 from mox_core.testing.reading import read
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ _MODES = (mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL)
 class AugmentationContract:
     """Tests for a data augmentation that a plugin offers to `mox.get_data_augmentation_fn`.
 
-    One picture goes through an `input_fn` several times. Checked are the size and the type of what comes out; that
-    TRAIN gives another picture for each sample, the same seed the same ones and another seed other ones; that EVAL
-    always gives one and the same; and that pictures of several sizes can be batched.
+    One image passes an `input_fn` several times. The tests check the shape and dtype of the result; that in TRAIN it
+    differs between samples and seeds and is the same for the same seed; that in EVAL it is always the same; and that
+    images of several sizes can be batched.
 
     Example:
         class TestCrop(AugmentationContract):
@@ -36,12 +36,12 @@ class AugmentationContract:
             output_shape = (32, 40, 3)
 
     Attributes:
-        augmentation: the name.
-        options: what `mox.get_data_augmentation_fn` gets beside name and mode.
-        image_shape: of the picture that goes in; it is uint8, as decoding gives it.
-        output_shape: of what comes out with these options; not checked if not given, but it has to be known before the
-            pictures are, as batches need it.
-        deterministic: whether TRAIN draws no random numbers either.
+        augmentation: the name of the augmentation.
+        options: arguments of `mox.get_data_augmentation_fn` besides name and mode.
+        image_shape: (height, width, channels) of the uint8 image that is augmented.
+        output_shape: the expected shape of the result with these options. None: any shape; it must be static in any
+            case, as batches need it.
+        deterministic: whether the augmentation draws no random numbers in TRAIN either.
     """
 
     augmentation: ClassVar[str]
@@ -51,7 +51,7 @@ class AugmentationContract:
     deterministic: ClassVar[bool] = False
 
     def test_shape_and_type_are_known_and_the_same_in_all_modes(self) -> None:
-        """TRAIN and EVAL give images of `output_shape`, of one numeric type, with numbers that are finite."""
+        """In TRAIN and EVAL the result has the shape `output_shape`, one numeric dtype, and finite values."""
         types = {}
         for mode in _MODES:
             static: list[Any] = []
@@ -72,7 +72,7 @@ class AugmentationContract:
         )
 
     def test_train_differs_between_samples(self) -> None:
-        """In TRAIN no two samples are distorted alike, unless the augmentation is declared deterministic."""
+        """In TRAIN the results differ between samples, unless the augmentation is declared deterministic."""
         images = self._pictures(mox.ModeKeys.TRAIN)
         if self.deterministic:
             assert _all_alike(images), (
@@ -87,14 +87,14 @@ class AugmentationContract:
         )
 
     def test_eval_is_always_the_same(self) -> None:
-        """In EVAL one picture has one face, whatever the sample and the seed."""
+        """In EVAL the result depends on neither sample nor seed."""
         images = [*self._pictures(mox.ModeKeys.EVAL), *self._pictures(mox.ModeKeys.EVAL, seed=2)]
         assert _all_alike(images), (
             f"{self._who} gives one picture several faces in EVAL: draw random numbers where run_mode is TRAIN only."
         )
 
     def test_the_same_seed_gives_the_same_pictures(self) -> None:
-        """A run with the seed of another sees the same pictures; with another seed it sees others."""
+        """In TRAIN runs with one seed have the same results, and runs with another seed have others."""
         first, second = self._pictures(mox.ModeKeys.TRAIN), self._pictures(mox.ModeKeys.TRAIN)
         assert np.array_equal(first, second), (
             f"{self._who} gives other pictures with the same seed: draw random numbers by tf.random, which mox seeds, "
@@ -108,9 +108,9 @@ class AugmentationContract:
             )
 
     def test_pictures_of_several_sizes_make_batches(self) -> None:
-        """In each mode, batches of pictures whose sizes nobody knows before hold what single pictures hold."""
+        """In each mode, images of several sizes can be batched, with the same results as one by one."""
         for mode in _MODES:
-            with working(f"batching what {self._who} makes of pictures of several sizes in {mode}"):
+            with attempt(f"batching what {self._who} makes of pictures of several sizes in {mode}"):
                 batches = self._read(mode, several_sizes=True, batch_size=_COUNT // 2, limit=2)
                 singles = self._read(mode, several_sizes=True, limit=_COUNT)
             together = np.concatenate(batches)
@@ -126,7 +126,7 @@ class AugmentationContract:
     def _pictures(
         self, mode: str, *, seed: int = 1, limit: int = _COUNT, static: list[Any] | None = None
     ) -> list[Image]:
-        with working(f"augmenting by {self._who} in {mode}"):
+        with attempt(f"augmenting by {self._who} in {mode}"):
             return self._read(mode, seed=seed, limit=limit, static=static)
 
     def _read(
@@ -139,7 +139,7 @@ class AugmentationContract:
         several_sizes: bool = False,
         static: list[Any] | None = None,
     ) -> list[Image]:
-        """Returns what comes out, and appends its static shape."""
+        """Return the augmented images, and append their static shape to `static`."""
 
         def input_fn(mode: str) -> Any:
             image = tf.constant(_picture(self.image_shape))
@@ -156,7 +156,7 @@ class AugmentationContract:
 
 
 def _picture(shape: tuple[int, int, int]) -> Image:
-    """A smooth picture without symmetry, so that crops, flips and colours show."""
+    """Return a smooth image without symmetry, which crops, flips and changes of colors all change."""
     rows, columns, channels = np.mgrid[0 : shape[0], 0 : shape[1], 0 : shape[2]]
     values = 200 * (rows / shape[0]) ** 2 + 30 * columns / shape[1] + 8 * channels
     return values.astype(np.uint8)

@@ -1,7 +1,7 @@
-"""What `mox check` runs: the contracts of all that a plugin offers, with nothing written for it.
+"""The tests that `mox check` runs: the contracts of everything that a plugin offers, without test files.
 
-A contract that needs the author's own code, the files of a data set for instance, is run as far as it goes; the rest is
-told.
+Contracts that need code of the author, such as the files of a data set, are run as far as possible; the output lists
+the rest.
 """
 
 from __future__ import annotations
@@ -48,26 +48,27 @@ _BY_NAME: Final = {
     OptimizerWrapperOffer: ("OptimizerWrapperContract", "wrapper"),
     ExporterOffer: ("ExporterContract", "exporter"),
 }
-"""For each kind of offer that can be checked by its name: the contract, and the attribute that the name is for."""
+"""For each kind of offer whose contract needs only a name: the contract, and the attribute for the name."""
 
 _MODULE: Final = "from mox_core.testing import check\n\nglobals().update(check.given)\n"
 _FRAMES: Final = 4
 
 given: dict[str, type] = {}
-"""The classes of tests that the module of the present check holds."""
+"""The test classes of the generated test module."""
 
 
 def check(plugin_name_or_module: str) -> int:
-    """Checks all that a plugin offers, and prints what holds, what does not, and what needs a test of its own.
+    """Check everything that a plugin offers, and print the result of each check.
 
     Args:
-        plugin_name_or_module: the name of its entry point, or its module: 'mox_mynet.plugin'.
+        plugin_name_or_module: the name of its entry point, its entry module or its package: 'mox_mynet.plugin'.
 
     Returns:
-        0, or 1 where a check has failed.
+        The exit status: 0, or 1 if a check fails.
 
     Raises:
         UnknownNameError: if no such plugin is installed.
+        PluginError: if pytest did not run all checks.
     """
     plugin = _find(plugin_name_or_module)
     contracts, unwritten = _contracts_of(plugin)
@@ -81,7 +82,7 @@ def check(plugin_name_or_module: str) -> int:
 
 
 def _find(asked: str) -> Plugin:
-    """Returns a plugin, broken or not."""
+    """Return a plugin, whatever its state."""
     plugins = loader.load_plugins(loader.find_distributions(), environ=os.environ).plugins
     for plugin in plugins:
         if asked in (plugin.name, plugin.module, plugin.module.rpartition(".")[0]):
@@ -101,7 +102,7 @@ class _Contract:
     """A class of tests.
 
     Attributes:
-        label: what it is about.
+        label: the plugin or the offer that it checks, for the output.
         tests: the class.
     """
 
@@ -110,14 +111,14 @@ class _Contract:
 
 
 def _contracts_of(plugin: Plugin) -> tuple[list[_Contract], list[str]]:
-    """Returns the contracts that can be run, and what needs a test that somebody writes."""
+    """Return the contracts that can be run, and a line for each offer that needs a test of its own."""
     own = type("TestPlugin", (testing.PluginContract,), {"plugin_name": plugin.name})
     contracts, unwritten = [_Contract(f"plugin {plugin}", own)], []
     for offer in plugin.offers:
         try:
             target = import_target(offer)
         except PluginError:
-            continue  # told by the contract of the plugin
+            continue  # reported by the contract of the plugin
         if why := _unwritten(offer, target):
             unwritten.append(f"{offer.kind} {offer.name!r}: {why}")
         elif (tests := _tests_of(offer, target, plugin)) is not None:
@@ -126,7 +127,7 @@ def _contracts_of(plugin: Plugin) -> tuple[list[_Contract], list[str]]:
 
 
 def _unwritten(offer: Offer, target: Any) -> str:
-    """Says what an author has to write before the offer can be checked; nothing where it can be."""
+    """Return what the author has to write before the offer can be checked; empty if nothing."""
     if isinstance(offer, DatasetOffer) or (isinstance(target, type) and hasattr(target, "get")):
         return "it reads files, which DatasetContract.dataset makes."
     if isinstance(target, type) and issubclass(target, AggregativeSessionRunHook):
@@ -141,10 +142,10 @@ def _unwritten(offer: Offer, target: Any) -> str:
 
 
 def _required(target: Any, named: Sequence[str], positional: int = 0) -> str:
-    """Returns the arguments without a default that mox does not give."""
+    """Return the required arguments of a target that mox does not pass."""
     try:
         parameters = list(inspect.signature(target).parameters.values())
-    except (TypeError, ValueError):  # what is written in C may tell nothing
+    except (TypeError, ValueError):  # a callable written in C may have no signature
         return ""
     variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     lacking = [
@@ -156,7 +157,7 @@ def _required(target: Any, named: Sequence[str], positional: int = 0) -> str:
 
 
 def _tests_of(offer: Offer, target: Any, plugin: Plugin) -> type | None:
-    """Returns the contract of an offer with default attributes."""
+    """Return the contract of an offer, with default attributes; None if there is none."""
     if type(offer) in _BY_NAME:
         contract, attribute = _BY_NAME[type(offer)]
         # As `plugin/name`: another plugin may offer the name, too.
@@ -174,7 +175,7 @@ def _skip_predict(*_arguments: Any) -> NoReturn:
 
 
 def _run_tests(contracts: Sequence[_Contract], listener: _Listener) -> None:
-    """Runs classes of tests with pytest, in this process and apart from the tests of the folder around."""
+    """Run classes of tests with pytest, in this process, without the settings and tests of the current folder."""
     given.clear()
     given.update({f"Test{number}": contract.tests for number, contract in enumerate(contracts)})
     with tempfile.TemporaryDirectory() as folder:
@@ -193,7 +194,7 @@ def _run_tests(contracts: Sequence[_Contract], listener: _Listener) -> None:
 
 @define
 class _Listener:
-    """Prints what becomes of each check, as soon as it is known."""
+    """A plugin of pytest that prints the result of each check at once."""
 
     _contracts: Sequence[_Contract]
     counts: dict[str, int] = field(factory=lambda: dict.fromkeys(("passed", "failed", "skipped"), 0))
@@ -202,14 +203,14 @@ class _Listener:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, call: Any) -> Generator[None, Any, Any]:
-        """Keeps what was raised, which a report holds as text only."""
+        """Keep the exception, of which the report has only the text."""
         report = yield
         if report.failed:
             self._errors[report.nodeid] = call.excinfo.value
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Prints one check: its call, or whatever went wrong before or after."""
+        """Print the result of one check: of its call, or of its setup or teardown if that failed."""
         if report.when != "call" and report.outcome == "passed":
             return
         _, name, check_name = report.nodeid.split("::")

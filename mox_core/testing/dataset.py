@@ -1,4 +1,4 @@
-"""What every data set must keep to."""
+"""The contract of data sets."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 import mox_core as mox
 from mox_core.engine.input.order import Order
-from mox_core.testing.once import working
+from mox_core.testing.helpers import attempt
 from mox_core.testing.reading import Element, read
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 
 class DatasetContract:
-    """Tests for a data set, named or a class, that is read inside `input_fn` by `get([...])`.
+    """Tests for a data set that is read inside `input_fn` by `get([...])`, whether it has a name or is a class.
 
-    Its samples are read by the pipeline of `mox.run`. Checked are the features; that one epoch without shuffling holds
-    each sample once, in one order; that the shares of several workers have no sample in common and are complete; that
-    shuffling depends on the seed and the epoch; and that a run goes on where another has stopped.
+    Its samples are read by the pipeline of `mox.run`. The tests check the features; that an epoch without shuffling
+    contains each sample once, always in the same order; that the shares of several workers are disjoint and complete;
+    that shuffling depends on the seed and the epoch; and that a resumed run reads the samples that are left.
 
     Example:
         class TestBirds(DatasetContract):
@@ -39,9 +39,9 @@ class DatasetContract:
                 return mox.get_dataset("birds", "train", str(folder), shuffle=shuffle, num_epochs=num_epochs)
 
     Attributes:
-        features: the names of all features that `get` knows.
-        num_samples: how many samples `dataset` makes; 5 or more, for orders to differ.
-        key: the feature that tells one sample from another: the same wherever the folder is.
+        features: the names of all features that `get` accepts.
+        num_samples: number of samples in `dataset`; 5 or more, so that orders differ.
+        key: a feature that identifies a sample, and does not depend on the path of the folder.
     """
 
     features: ClassVar[Sequence[str]]
@@ -49,22 +49,25 @@ class DatasetContract:
     key: ClassVar[str]
 
     def dataset(self, folder: Path, *, shuffle: bool, num_epochs: int | None) -> Any:
-        """Writes real files, the same whenever it is called, and returns the data set that reads them.
+        """Write the files of the data set, the same at each call, and return the data set that reads them.
 
-        It is called inside `input_fn`, where TensorFlow's operations are not run but traced: write files by NumPy,
-        Pillow and the like, or by TensorFlow under `tf.init_scope()`.
+        It is called inside `input_fn`, where TensorFlow's operations are traced instead of run: write the files with
+        NumPy, Pillow and the like, or with TensorFlow inside `tf.init_scope()`.
 
         Args:
-            folder: empty; another one for each call.
-            shuffle: whether each epoch is to have an order of its own.
-            num_epochs: how often the samples are gone through; None for ever.
+            folder: an empty folder, another one at each call.
+            shuffle: whether the samples are to be shuffled in each epoch.
+            num_epochs: number of epochs; None: no end.
+
+        Returns:
+            An object with a method `get(keys)`, which returns a list of tensors.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks the method `dataset`")
 
     def test_it_gives_the_features_that_it_names(self, tmp_path: Path) -> None:
-        """`get` gives each feature by its name: a tensor whose rank is known, and of the shape that it says."""
+        """`get` returns a tensor for each feature, whose rank is known and whose static shape is right."""
         shapes: dict[str, tf.TensorShape] = {}
-        self._read(tmp_path, names=self.features, shapes=shapes)  # TensorFlow compares what is read with them
+        self._read(tmp_path, names=self.features, shapes=shapes)  # TensorFlow checks the values against them
         without = [name for name, shape in shapes.items() if shape.rank is None]
         assert not without, (
             f"{self._who} gives {', '.join(map(repr, without))} of no known rank: call set_shape in the function that "
@@ -72,7 +75,7 @@ class DatasetContract:
         )
 
     def test_it_refuses_unknown_features_by_name(self, tmp_path: Path) -> None:
-        """`get(["no_such_feature"])` is an error with the name, when the input is built."""
+        """`get(["no_such_feature"])` raises an error that contains the name, while the input is built."""
         input_fn = self._input_fn(tmp_path, ["no_such_feature"], {}, shuffle=False, num_epochs=1)
         try:
             read(input_fn, mox.ModeKeys.EVAL, limit=1)
@@ -87,7 +90,7 @@ class DatasetContract:
         raise AssertionError(f"{self._who} gives a feature 'no_such_feature': refuse what it does not know.")
 
     def test_eval_sees_each_sample_once_in_one_order(self, tmp_path: Path) -> None:
-        """One epoch without shuffling is every sample once, in an order that depends on nothing."""
+        """An epoch without shuffling contains each sample once, always in the same order."""
         first = self._keys(tmp_path, names=[self.key])
         self._check_complete(first, "one epoch without shuffling")
         assert first == self._keys(tmp_path, order=Order(seed=2)), (
@@ -96,7 +99,7 @@ class DatasetContract:
         )
 
     def test_epochs_are_counted(self, tmp_path: Path) -> None:
-        """`num_epochs=2` holds every sample twice, and `num_epochs=None` has no end."""
+        """`num_epochs=2` yields each sample twice, and `num_epochs=None` has no end."""
         twice = self._keys(tmp_path, num_epochs=2)
         counts = set(collections.Counter(twice).values())
         assert (len(twice), counts) == (2 * self.num_samples, {2}), (
@@ -110,21 +113,21 @@ class DatasetContract:
         )
 
     def test_shares_of_workers_are_disjoint_and_complete(self, tmp_path: Path) -> None:
-        """With and without shuffling, each sample of an epoch is read by one of several workers."""
+        """With and without shuffling, each sample of an epoch is read by exactly one of several workers."""
         for workers, shuffle in ((2, False), (3, True)):
             orders = [Order(seed=1, workers=workers, worker=worker) for worker in range(workers)]
             shares = [self._keys(tmp_path, shuffle=shuffle, order=order) for order in orders]
             self._check_complete([key for share in shares for key in share], f"the shares of {workers} workers")
 
     def test_shuffling_depends_on_seed_and_epoch(self, tmp_path: Path) -> None:
-        """The same seed gives the same order, another seed and another epoch another one."""
+        """The order is the same for the same seed, and differs between seeds and between epochs."""
         first = self._shuffled(tmp_path, seed=1)
         epochs = [tuple(first[start : start + self.num_samples]) for start in range(0, len(first), self.num_samples)]
         self._check_complete(list(epochs[0]), "one epoch with shuffling")
         assert first == self._shuffled(tmp_path, seed=1), (
             f"{self._who} shuffles in another order with the same seed: let SampleSource(shuffle=True) shuffle."
         )
-        # Few samples may have one order by chance, but not again and again.
+        # A few samples may have the same order by chance, but not for two other seeds.
         assert any(self._shuffled(tmp_path, seed=seed) != first for seed in (2, 3)), (
             f"{self._who} has the same order with other seeds: hand shuffle on to SampleSource, and shuffle with no "
             "seed of your own."
@@ -134,7 +137,7 @@ class DatasetContract:
         )
 
     def test_a_run_goes_on_where_another_stopped(self, tmp_path: Path) -> None:
-        """From a position in the middle of the second epoch, the rest is what the first run would have seen."""
+        """A run resumed in the middle of the second epoch reads the samples that the first run had left."""
         order = Order(seed=3)
         whole = self._read(tmp_path, shuffle=True, num_epochs=3, order=order)
         seen = self.num_samples + self.num_samples // 2
@@ -179,11 +182,11 @@ class DatasetContract:
         shapes: dict[str, tf.TensorShape] | None = None,
         **options: Any,
     ) -> list[Element]:
-        """Reads features, the key if not given; notes the shapes that are known before."""
+        """Read the features `names`, by default the key; record their static shapes in `shapes`."""
         mode = mox.ModeKeys.TRAIN if shuffle else mox.ModeKeys.EVAL
         noted = {} if shapes is None else shapes
         input_fn = self._input_fn(folder, names or [self.key], noted, shuffle=shuffle, num_epochs=num_epochs)
-        with working(f"reading {self._who}"):
+        with attempt(f"reading {self._who}"):
             return read(input_fn, mode, **options)
 
     def _input_fn(

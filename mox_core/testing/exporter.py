@@ -1,4 +1,4 @@
-"""What every exporter must keep to."""
+"""The contract of exporters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 import mox_core as mox
 from mox_core.catalog import find_target
 from mox_core.plugins.offers import ExporterOffer
-from mox_core.testing.once import once, seed, working
+from mox_core.testing.helpers import attempt, once, seed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +32,9 @@ _TOLERANCE = 1e-4
 class ExporterContract:
     """Tests for a format that a plugin offers as `mox.ExportKeys.<NAME>`.
 
-    A small model with two inputs and two outputs is trained and exported by `mox.run`. Checked are that what is loaded
-    back has the names of the model's outputs and gives what PREDICT gave, for batches of several sizes; and that an
-    error in the middle of an export, of the model or of the disk, ends the run and leaves no half folder behind.
+    A small model with two inputs and two outputs is trained and exported by `mox.run`. The tests check that the loaded
+    model has the names of the outputs and the values of PREDICT, for several batch sizes; and that an error during an
+    export, of the model or of the disk, ends the run and leaves no incomplete folder.
 
     Example:
         class TestMyFormat(ExporterContract):
@@ -44,24 +44,27 @@ class ExporterContract:
                 return my_format.load(folder / "model.my").run(inputs)
 
     Attributes:
-        exporter: the name.
+        exporter: the name of the exporter.
     """
 
     exporter: ClassVar[str]
 
     def predict(self, folder: Path, inputs: Arrays) -> Arrays:
-        """Loads an exported model back, as its users do, and returns its outputs by name.
+        """Load an exported model, as its users do, and compute its outputs.
 
         Args:
-            folder: what the exporter has written into.
-            inputs: arrays by the names of the model's inputs, `left` and `right`: float32, (batch, 3).
+            folder: the folder that the exporter has written.
+            inputs: the values of the model's inputs `left` and `right`: float32 arrays of shape [batch, 3].
+
+        Returns:
+            An array for each output of the model, by its name.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks the method `predict`")
 
     def test_what_is_loaded_back_predicts_what_the_model_predicted(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
-        """Names and numbers of the outputs are those of PREDICT, with the weights that were trained."""
+        """The loaded model has the output names and, up to rounding, the values of PREDICT."""
         trained = self._trained(tmp_path_factory)
         outputs = self._loaded(tmp_path, trained, _SAMPLES)
         assert outputs.keys() == trained.outputs.keys(), (
@@ -74,7 +77,7 @@ class ExporterContract:
     def test_what_is_loaded_back_takes_batches_of_any_size(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
-        """One sample alone is predicted as in a batch."""
+        """A batch of one sample has the values of the same sample in a larger batch."""
         trained = self._trained(tmp_path_factory)
         outputs = self._loaded(tmp_path, trained, 1)
         for name, expected in trained.outputs.items():
@@ -84,7 +87,7 @@ class ExporterContract:
     def test_an_error_of_the_model_leaves_nothing(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
-        """What is raised while the model is written ends the run, and no folder of a version is there."""
+        """An exception of the model's function during the export ends the run, and leaves no version folder."""
 
         def export(model: ExportedModel, directory: str) -> None:
             def fail(**_tensors: Any) -> dict[str, tf.Tensor]:
@@ -97,7 +100,7 @@ class ExporterContract:
     def test_an_error_of_the_disk_leaves_nothing(
         self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
     ) -> None:
-        """Where files cannot be written the run ends, and no folder of a version is there."""
+        """An error of writing files ends the run, and leaves no version folder."""
 
         def export(model: ExportedModel, directory: str) -> None:
             place = Path(directory)
@@ -120,7 +123,7 @@ class ExporterContract:
         return find_target(ExporterOffer, self.exporter)
 
     def _trained(self, folders: pytest.TempPathFactory) -> _Trained:
-        """The model, trained once for all checks."""
+        """Return the model, which is trained once for all checks."""
 
         def make() -> _Trained:
             folder = folders.mktemp("exporter")
@@ -133,12 +136,12 @@ class ExporterContract:
         return once(type(self), "trained", make)
 
     def _loaded(self, folder: Path, trained: _Trained, count: int) -> Arrays:
-        with working(f"exporting by {self._who}"):
+        with attempt(f"exporting by {self._who}"):
             path = _run(
                 mox.ModeKeys.EVAL, checkpoint_path=trained.log_dir, log_dir=folder, export_model=self.exporter
             ).export_path
         given = {name: values[:count] for name, values in _INPUTS.items()}
-        with working(f"predict() of what {self._who} writes, with {count} samples"):
+        with attempt(f"predict() of what {self._who} writes, with {count} samples"):
             return {name: np.asarray(value) for name, value in self.predict(Path(str(path)), given).items()}
 
     def _check_interrupted(
@@ -147,12 +150,12 @@ class ExporterContract:
         def run_it(exporter: Any) -> mox.RunResult:
             return _run(mox.ModeKeys.EVAL, checkpoint_path=trained.log_dir, log_dir=folder, export_model=exporter)
 
-        self._target  # noqa: B018  (where it cannot be imported, that is what has failed)
-        run_it(None)  # summaries of EVAL are there from now on
+        self._target  # noqa: B018  (an error of its import is to be raised here)
+        run_it(None)  # writes the summaries of EVAL
         before = set(folder.iterdir())
         try:
             run_it(export)
-        except Exception:  # noqa: BLE001, S110  (whatever the exporter makes of it)
+        except Exception:  # noqa: BLE001, S110  (the exporter may raise anything)
             pass
         else:
             raise AssertionError(
@@ -163,7 +166,7 @@ class ExporterContract:
             f"{self._who} leaves {', '.join(left)} in log_dir after {what}: write into the folder that you are given, "
             "and nowhere else."
         )
-        with working(f"exporting by {self._who} after {what}"):
+        with attempt(f"exporting by {self._who} after {what}"):
             path = run_it(self.exporter).export_path
         assert any(Path(str(path)).iterdir()), f"{self._who} writes nothing into the folder that it is given."
 
@@ -174,7 +177,7 @@ class _Trained:
 
     Attributes:
         log_dir: the folder of its checkpoint.
-        outputs: what PREDICT gives.
+        outputs: the values of PREDICT.
     """
 
     log_dir: Path
@@ -182,11 +185,11 @@ class _Trained:
 
 
 class _InterruptedExportError(Exception):
-    """What the model's function raises in the place of an answer."""
+    """The exception of the model's function."""
 
 
 def _run(mode: str, **options: Any) -> mox.RunResult:
-    """Runs the model that is exported."""
+    """Run the model of this contract."""
     with seed(1):
         return mox.run(input_fn=_input_fn, model_fn=_model_fn, run_mode=mode, batch_size=_BATCH, **options)
 
@@ -203,7 +206,7 @@ def _input_fn(mode: str) -> Any:
 
 
 def _model_fn(inputs: list[Any], mode: str) -> mox.ModelSpec:
-    """Two outputs of different shapes, neither of which treats both inputs alike."""
+    """Return a model with two outputs of different shapes, neither of which is symmetric in the inputs."""
     del mode
     left, right = inputs
     first = tf.compat.v1.get_variable("first", [3, 4], initializer=tf.compat.v1.glorot_uniform_initializer())

@@ -1,4 +1,4 @@
-"""Fixtures that pytest finds by itself, by the entry point `mox` of the group `pytest11`."""
+"""The fixtures of the test kit. pytest finds them by the entry point `mox` of the group `pytest11`."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the mark of the contracts' long checks known: `pytest -m "not slow"` leaves them out."""
+    """Register the marker of slow checks, which `pytest -m "not slow"` leaves out."""
     config.addinivalue_line("markers", "slow: takes longer than ten seconds, or a process of its own")
 
 
 class InstallFake(Protocol):
-    """What the fixture `install_fake` gives."""
+    """The function that the fixture `install_fake` returns."""
 
     def __call__(
         self,
@@ -36,15 +36,15 @@ class InstallFake(Protocol):
         version: str = "1.0",
         entry_point: str | None = None,
     ) -> Path:
-        """Lay an installed distribution with one plugin on `sys.path`; a second call for it adds another plugin.
+        """Install a distribution with one plugin on `sys.path`; a second call for it adds another plugin.
 
         Args:
-            dist: the distribution's name. Its package has the same name, with underscores.
+            dist: the name of the distribution. Its package has the same name, with underscores.
             plugin_name: the name of the entry point.
-            source: the text of the package's module `plugin`.
-            requires: its requirements.
-            version: its version.
-            entry_point: what the entry point names, if not the module `plugin`.
+            source: the source code of the package's module `plugin`.
+            requires: the requirements of the distribution.
+            version: the version of the distribution.
+            entry_point: the value of the entry point; by default the module `plugin`.
 
         Returns:
             The folder on `sys.path`, for the PYTHONPATH of another process.
@@ -53,7 +53,7 @@ class InstallFake(Protocol):
 
 @pytest.fixture
 def fresh_plugins(monkeypatch: pytest.MonkeyPatch, _fake_site_packages: Path) -> Iterator[Callable[[], PluginSet]]:
-    """Let no plugin be installed but those that `install_fake` lays down; call it for the set of plugins."""
+    """Hide the installed plugins, but not those of `install_fake`; call the fixture for the present `PluginSet`."""
     monkeypatch.delenv(loader.DISABLE, raising=False)
     monkeypatch.delenv(loader.STRICT, raising=False)
     folder = str(_fake_site_packages)
@@ -65,7 +65,7 @@ def fresh_plugins(monkeypatch: pytest.MonkeyPatch, _fake_site_packages: Path) ->
 
 @pytest.fixture
 def install_fake(_fake_site_packages: Path) -> InstallFake:
-    """Lay a fake installed distribution on `sys.path`: real discovery, without pip."""
+    """Install a distribution on `sys.path` without pip; see `InstallFake`."""
 
     def install(
         dist: str,
@@ -98,7 +98,7 @@ def install_fake(_fake_site_packages: Path) -> InstallFake:
 
 @pytest.fixture
 def _fake_site_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Put an empty folder first on `sys.path`, and let what was imported from it go afterwards."""
+    """Put an empty folder first on `sys.path`, and afterwards drop the modules that were imported from it."""
     folder = tmp_path / "site-packages"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))

@@ -1,4 +1,4 @@
-"""What every session hook must keep to."""
+"""The contract of session hooks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from attrs import define, field
 
 import mox_core as mox
 from mox_core.session_hooks import REQUIRED_METHODS
-from mox_core.testing import quadratic, updates
-from mox_core.testing.once import variables_of, working
+from mox_core.testing import optimizer_checks, quadratic
+from mox_core.testing.helpers import attempt, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,9 +26,9 @@ _OF_HOOKS = "hooks/"
 class HookContract:
     """Tests for a session hook, which users return in `mox.ModelSpec(hooks=[...])`.
 
-    A small model is trained with it by `mox.run`. Checked are what it says of itself; the order in which its methods
-    are called, also when the training fails; that it leaves the weights alone; that a training that was interrupted
-    ends as one that was not; and that it evaluates in the inter mode if, and only if, it says so.
+    A small model is trained with it by `mox.run`. The tests check its three required methods; the order in which its
+    methods are called, also if the training fails; that it does not change the weights; that a resumed training ends
+    like an uninterrupted one; and that it runs the inter mode if, and only if, `run_inter_mode` returns True.
 
     Example:
         class TestProfilerHook(HookContract):
@@ -36,30 +36,30 @@ class HookContract:
                 return mox.ProfilerHook(every_n_steps=2)
 
     Attributes:
-        steps: how many steps are trained: enough for the hook to do what it is for, to evaluate, say. The training that
-            is interrupted stops after half of them, less one.
-        changes_weights: whether the hook is meant to change what is learned: to lower the learning rate, say.
+        steps: number of steps of a training: enough for the hook to act, for example to evaluate. The interrupted
+            training stops one step before half of them.
+        changes_weights: whether the hook is meant to affect the weights, for example by a lower learning rate.
     """
 
     steps: ClassVar[int] = 8
     changes_weights: ClassVar[bool] = False
 
     def hook(self) -> Any:
-        """Makes the hook, as users do: it is called inside `model_fn`, in TRAIN and in EVAL, where tensors can be made.
+        """Return a new hook. It is called inside `model_fn`, in TRAIN and in EVAL, so that it can make tensors.
 
-        Placeholders that it makes are its own to feed. The model is fed batches of 8 samples; 40 are an epoch.
+        The hook has to feed the placeholders that it makes. Batches have 8 samples, and an epoch has 40.
         """
         raise NotImplementedError(f"{type(self).__name__} lacks the method `hook`")
 
     def test_it_says_what_it_is(self, tmp_path: Path) -> None:
-        """It derives from `mox.AggregativeSessionRunHook`, and its three answers are True or False."""
+        """It derives from `mox.AggregativeSessionRunHook`, and its three required methods return a bool."""
         spy = _Spy(self.hook)
         self._train(tmp_path, spy, steps=1)
         for name, answer in spy.answers.items():
             assert isinstance(answer, bool), f"{name} of {spy.name} returns {answer!r}; it must be True or False."
 
     def test_its_methods_work_in_order(self, tmp_path: Path) -> None:
-        """begin, after_create_session, pairs of before_run and after_run, end: in a run without a session."""
+        """begin, after_create_session, pairs of before_run and after_run, and end are called in this order."""
         spy = _Spy(self.hook)
         self._train(tmp_path, spy)
         first, *steps, last = spy.calls
@@ -73,34 +73,34 @@ class HookContract:
         )
 
     def test_it_ends_when_the_training_fails(self, tmp_path: Path) -> None:
-        """`end` is called, and raises nothing, when a step has failed."""
+        """After a step has failed, `end` raises nothing."""
         spy = _Spy(self.hook)
         try:
             self._train(tmp_path, spy, then=[_Failing])
         except AssertionError:
             if not isinstance(spy.failed_by, _StepFailedError):
-                raise  # what has failed is not the step
+                raise  # something else than the step has failed
         assert "end" not in spy.raised, (
             f"end of {spy.name} raises when a training has failed: {spy.raised['end']}. Let it cope with what was not "
             "begun or not done; session.complete tells."
         )
 
     def test_it_leaves_the_weights_alone(self, tmp_path: Path) -> None:
-        """With the hook and without it, the same steps give the same weights; unless it `changes_weights`."""
+        """The weights are the same with the hook and without it, unless `changes_weights` is set."""
         if self.changes_weights:
             pytest.skip("it `changes_weights`")
         spy = _Spy(self.hook)
         with_hook = self._train(tmp_path / "with", spy)
         without = quadratic.train(_sgd, with_hook.global_step, tmp_path / "without")
         both = [variables_of(result.checkpoint) for result in (with_hook, without)]
-        names = [name for name in updates.differing(*both, tolerance=0) if not name.startswith(_OF_HOOKS)]
+        names = [name for name in optimizer_checks.differing(*both, tolerance=0) if not name.startswith(_OF_HOOKS)]
         assert not names, (
             f"{spy.name} changes what is trained: {', '.join(names)}. Fetch and look without assigning; if it is meant "
             "to, set changes_weights = True."
         )
 
     def test_it_survives_a_resume(self, tmp_path: Path) -> None:
-        """A training that was interrupted ends where one without a stop does, with all that the hook remembers."""
+        """A resumed training ends like an uninterrupted one: at the same step, with the same variables."""
         spy = _Spy(self.hook)
         whole = self._train(tmp_path / "whole", spy)
         self._train(tmp_path / "parts", _Spy(self.hook), steps=max(1, self.steps // 2 - 1))
@@ -109,11 +109,11 @@ class HookContract:
             f"with {spy.name} a training ends at step {whole.global_step} ({whole.stopped_by}), and one that was "
             f"interrupted at step {parts.global_step} ({parts.stopped_by}): {_REMEMBER}"
         )
-        names = updates.differing(variables_of(whole.checkpoint), variables_of(parts.checkpoint), tolerance=0)
+        names = optimizer_checks.differing(variables_of(whole.checkpoint), variables_of(parts.checkpoint), tolerance=0)
         assert not names, f"{spy.name} differs after a resume in {', '.join(names)}: {_REMEMBER}"
 
     def test_it_evaluates_as_it_says(self, tmp_path: Path) -> None:
-        """It runs the inter mode if `run_inter_mode` says so; if not, it works with and without one, and in EVAL."""
+        """It runs the inter mode if `run_inter_mode` returns True; else it works without one. It also works in EVAL."""
         spy = _Spy(self.hook)
         trained = self._train(tmp_path / "with", spy)
         if spy.answers["run_inter_mode"]:
@@ -124,7 +124,7 @@ class HookContract:
             )
         else:
             self._train(tmp_path / "without", _Spy(self.hook), inter_mode=None)
-        with working(f"EVAL with {spy.name}"):
+        with attempt(f"EVAL with {spy.name}"):
             quadratic.train(
                 _sgd,
                 0,
@@ -143,16 +143,16 @@ class HookContract:
         then: Sequence[Callable[[], Any]] = (),
         inter_mode: str | None = mox.ModeKeys.EVAL,
     ) -> mox.RunResult:
-        """Trains with the hook, and with others behind it."""
+        """Train with the hook, followed by the hooks of `then`."""
         where = "" if inter_mode else " and no inter mode, of which run_inter_mode says that it needs none,"
-        with working(f"a training with {spy.name}{where}"):
+        with attempt(f"a training with {spy.name}{where}"):
             try:
                 return quadratic.train(
                     _sgd,
                     steps or self.steps,
                     log_dir,
                     make_hooks=functools.partial(spy.make, then=then),
-                    seen_eval=spy.count_evaluation,
+                    on_eval=spy.count_evaluation,
                     inter_mode=inter_mode,
                 )
             except Exception as error:
@@ -172,9 +172,9 @@ def _sgd() -> Any:
 
 @define
 class _Spy:
-    """Makes hooks and watches the one of TRAIN.
+    """A factory of hooks that records the calls of the one of TRAIN.
 
-    Only the instance is changed: what its class overrides is what the loop goes by.
+    It replaces methods of the instance, not of the class: the loop looks at what the class overrides.
     """
 
     _make: Callable[[], Any]
@@ -187,7 +187,7 @@ class _Spy:
     failed_by: Exception | None = None
 
     def make(self, mode: str, *, then: Sequence[Callable[[], Any]] = ()) -> list[Any]:
-        """Makes the hooks of a mode, inside `model_fn`."""
+        """Return the hooks of a mode; called inside `model_fn`."""
         hook = self._make()
         if mode != mox.ModeKeys.TRAIN:
             return [hook]
@@ -198,7 +198,7 @@ class _Spy:
         return [hook, *(make() for make in then)]
 
     def count_evaluation(self) -> None:
-        """Is called when the samples of EVAL are read."""
+        """Count an evaluation; called when the samples of EVAL are read."""
         self.evaluations += 1
 
     def _watch(self, hook: Any) -> None:
@@ -229,11 +229,11 @@ class _Spy:
 
 
 class _StepFailedError(Exception):
-    """What the last hook raises in its second step."""
+    """The exception of `_Failing`."""
 
 
 class _Failing(mox.AggregativeSessionRunHook):
-    """Lets a training fail in its second step."""
+    """A hook that raises in its second step."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What every network must keep to."""
+"""The contract of networks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import define, field
 
 import mox_core as mox
 from mox_core.engine.optimizer.wrappers import OptimizerWrapper
-from mox_core.testing.once import once, seed, variables_of, working
+from mox_core.testing.helpers import attempt, once, seed, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
     Variables = dict[str, np.ndarray[Any, Any]]
 
 _AVERAGE = re.compile(r"moving_|running_|average", re.IGNORECASE)
-"""What the names of averages over batches have in common, in Keras, slim and PyTorch."""
+"""Matches the names of moving averages of batch statistics in Keras, slim and PyTorch."""
 
 _LEARNING_RATE = 1e-4
-"""Small: the first gradients of a deep network with few images in a batch are large."""
+"""It is small because the first gradients of a deep network are large in small batches."""
 
 
 class NetworkContract:
     """Tests for a network that a plugin offers to `mox.get_model_fn`.
 
-    One step of `mox.run` is trained on a few random images, exported for TensorFlow Serving where mox-export is
-    installed, and predicted. Checked are the logits, `(batch, num_classes)`, and the dict of end points; the number of
-    trainable parameters; that every trainable variable has a gradient, and the step moves weights and averages; that
-    the same seed gives the same numbers; and that EVAL, PREDICT and the exported model give an image the same logits,
-    whatever the seed and whatever else is in its batch.
+    The network is trained for one step of `mox.run` on a few random images and, if mox-export is installed, exported
+    for TensorFlow Serving. The tests check the logits, of shape [batch, num_classes], and the dict of end points; the
+    number of trainable parameters; that every trainable variable has a gradient, and the step changes weights and
+    moving averages; that the same seed gives the same loss; and that EVAL, PREDICT and the exported model compute the
+    same logits of an image, whatever the seed and the other images of its batch.
 
     Example:
         class TestResnet50(NetworkContract):
@@ -44,12 +44,12 @@ class NetworkContract:
             image_size = 64
 
     Attributes:
-        network: the name.
-        parameters: the published number of trainable parameters, with `num_classes` classes.
-        num_classes: the number of classes.
-        image_size: height and width of the images; the default_image_size of the network if not given. The checks are
-            quick with images that are small, where the network takes them.
-        channels: of the images.
+        network: the name of the network.
+        parameters: the published number of trainable parameters with `num_classes` classes; None: not checked.
+        num_classes: number of classes.
+        image_size: height and width of the images in pixels; None: the network's default_image_size. Smaller images
+            make the checks faster, if the network accepts them.
+        channels: number of channels of the images.
         batch_size: images in a batch, 2 or more.
     """
 
@@ -61,7 +61,7 @@ class NetworkContract:
     batch_size: ClassVar[int] = 4
 
     def test_it_gives_logits_and_end_points(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """The logits are `(batch, num_classes)`, the end points a dict of tensors by name."""
+        """The logits have the shape [batch, num_classes]; the end points are a dict from names to tensors."""
         for mode, end_points in self._trained(tmp_path_factory).end_points.items():
             assert isinstance(end_points, dict), (
                 f"{self._who} returns {end_points!r} as end points in {mode}; return a dict from names to tensors "
@@ -73,7 +73,7 @@ class NetworkContract:
                 )
 
     def test_it_has_the_published_number_of_parameters(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """The elements of all trainable variables are `parameters`."""
+        """The trainable variables have `parameters` elements in all."""
         shapes = self._trained(tmp_path_factory).trainable
         count = sum(int(np.prod(shape)) for shape in shapes.values())
         if self.parameters is None:
@@ -84,7 +84,7 @@ class NetworkContract:
         )
 
     def test_every_trainable_variable_has_a_gradient(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """No variable is trainable that the loss does not depend on."""
+        """The loss depends on every trainable variable."""
         trained = self._trained(tmp_path_factory)
         without = sorted(trained.trainable.keys() - trained.with_gradient)
         assert not without, (
@@ -93,7 +93,7 @@ class NetworkContract:
         )
 
     def test_one_step_moves_the_weights(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """One step of TRAIN changes weights."""
+        """One step of TRAIN changes at least one weight."""
         trained = self._trained(tmp_path_factory)
         assert trained.changed(trained.trainable), (
             f"a step of TRAIN leaves all weights of {self._who} as they are: their gradients are zero. Look for what "
@@ -101,7 +101,7 @@ class NetworkContract:
         )
 
     def test_train_moves_the_averages_of_batches(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """Averages over batches are updated in TRAIN: batch normalization is told the mode."""
+        """A step of TRAIN updates the moving averages of batch normalization."""
         trained = self._trained(tmp_path_factory)
         averages = [name for name in trained.after if name not in trained.trainable and _AVERAGE.search(name)]
         still = sorted(set(averages) - set(trained.changed(averages)))
@@ -111,16 +111,16 @@ class NetworkContract:
         )
 
     def test_the_same_seed_gives_the_same_numbers(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """A second training with the seed of the first begins with the same loss."""
+        """Two trainings with the same seed have the same first loss."""
         first = self._trained(tmp_path_factory).loss
-        second = self._train(None, _Seen()).metrics["loss"]
+        second = self._train(None, _Trace()).metrics["loss"]
         assert np.isclose(first, second, rtol=1e-4), (
             f"the first loss of {self._who} is {first} and then {second}, with one seed: draw initial values and "
             "noise by tf.random or Keras, which mox seeds, not by NumPy or Python."
         )
 
     def test_eval_and_predict_see_each_image_alone(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """Outside of TRAIN the logits of an image depend on nothing but the image."""
+        """In EVAL and PREDICT the logits of an image depend on the image only."""
         trained = self._trained(tmp_path_factory)
         logits, again = np.split(self._predicted(trained, mox.ModeKeys.PREDICT, times=2), 2)
         other = self._predicted(trained, mox.ModeKeys.EVAL, run_seed=2)
@@ -134,12 +134,12 @@ class NetworkContract:
         )
 
     def test_the_exported_model_gives_the_same_numbers(self, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """What TF_SERVING writes gives the logits of PREDICT when it is loaded back."""
+        """A model exported as TF_SERVING and loaded computes the logits of PREDICT."""
         if "TF_SERVING" not in mox.ExportKeys:
             pytest.skip("no plugin offers TF_SERVING: pip install mox-export")
         trained = self._trained(tmp_path_factory)
         assert trained.export_path is not None
-        with working(f"loading {self._who} back from TF_SERVING"):
+        with attempt(f"loading {self._who} back from TF_SERVING"):
             served = tf.saved_model.load(trained.export_path).signatures["serving_default"]
             logits = served(images=tf.constant(self._images()))["logits"].numpy()
         expected = self._predicted(trained, mox.ModeKeys.PREDICT)
@@ -157,31 +157,31 @@ class NetworkContract:
         return np.random.default_rng(3).integers(0, 256, shape).astype(np.float32)
 
     def _trained(self, folders: pytest.TempPathFactory) -> _Trained:
-        """One step, trained once for all checks."""
+        """Return the network after one step, which is trained once for all checks."""
 
         def make() -> _Trained:
-            seen = _Seen()
-            result = self._train(folders.mktemp("network"), seen)
+            trace = _Trace()
+            result = self._train(folders.mktemp("network"), trace)
             prefix = str(result.checkpoint)
             return _Trained(
                 checkpoint=prefix,
                 export_path=result.export_path,
                 loss=result.metrics["loss"],
-                end_points=seen.end_points,
-                trainable=seen.trainable,
-                with_gradient=seen.with_gradient,
+                end_points=trace.end_points,
+                trainable=trace.trainable,
+                with_gradient=trace.with_gradient,
                 before=variables_of(f"{prefix.rpartition('-')[0]}-0"),
                 after=variables_of(prefix),
             )
 
         return once(type(self), "trained", make)
 
-    def _train(self, log_dir: Path | None, seen: _Seen) -> mox.RunResult:
+    def _train(self, log_dir: Path | None, trace: _Trace) -> mox.RunResult:
         export = "TF_SERVING" in mox.ExportKeys and log_dir is not None
         return self._run(
-            seen,
+            trace,
             run_mode=mox.ModeKeys.TRAIN,
-            optimizer_fn=lambda: _Watched(tf.compat.v1.train.GradientDescentOptimizer(_LEARNING_RATE), seen),
+            optimizer_fn=lambda: _GradientRecorder(tf.compat.v1.train.GradientDescentOptimizer(_LEARNING_RATE), trace),
             max_number_of_steps=1,
             log_dir=log_dir,
             export_model="TF_SERVING" if export else False,
@@ -190,10 +190,10 @@ class NetworkContract:
     def _predicted(
         self, trained: _Trained, mode: str, *, times: int = 1, run_seed: int = 1, batch_size: int | None = None
     ) -> np.ndarray[Any, Any]:
-        """Returns the logits of the images, which are gone through so many times."""
+        """Return the logits of the images, which are read `times` times."""
         windows: list[dict[str, Any]] = []
         self._run(
-            _Seen(),
+            _Trace(),
             times=times,
             run_seed=run_seed,
             run_mode=mode,
@@ -204,7 +204,7 @@ class NetworkContract:
         )
         return np.concatenate([step["logits"] for step in windows])
 
-    def _run(self, seen: _Seen, *, times: int = 1, run_seed: int = 1, **options: Any) -> mox.RunResult:
+    def _run(self, trace: _Trace, *, times: int = 1, run_seed: int = 1, **options: Any) -> mox.RunResult:
         images = self._images()
         labels = np.arange(len(images), dtype=np.int64) % self.num_classes
 
@@ -215,7 +215,7 @@ class NetworkContract:
         def model_fn(inputs: list[Any], mode: str) -> mox.ModelSpec:
             network = mox.get_model_fn(self.network, run_mode=mode, num_classes=self.num_classes)
             logits, end_points = self._checked(network(inputs[0]), mode)
-            seen.see(mode, end_points)
+            trace.record(mode, end_points)
             wide = tf.cast(logits, tf.float32)
             loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=inputs[1], logits=wide))
             return mox.ModelSpec(
@@ -225,11 +225,11 @@ class NetworkContract:
                 export_spec=mox.ExportSpec({"images": inputs[0]}, {"logits": wide}),
             )
 
-        with working(f"a run of {self._who} in {options['run_mode']}"), seed(run_seed):
+        with attempt(f"a run of {self._who} in {options['run_mode']}"), seed(run_seed):
             return mox.run(input_fn=input_fn, model_fn=model_fn, **{"batch_size": self.batch_size, **options})
 
     def _checked(self, result: Any, mode: str) -> tuple[Any, Any]:
-        """Refuses what a loss cannot be made of."""
+        """Return the result of a network; fail if it is not (logits, end_points) with logits of the right shape."""
         assert isinstance(result, tuple) and len(result) == 2, (  # noqa: PLR2004, PT018  (one rule)
             f"{self._who} returns {result!r} in {mode}; return (logits, end_points)."
         )
@@ -243,15 +243,15 @@ class NetworkContract:
 
 
 @define
-class _Seen:
-    """What is noted while a model is traced."""
+class _Trace:
+    """The record of a traced model: end points by mode, trainable variables, and those with a gradient."""
 
     end_points: dict[str, Any] = field(factory=dict)
     trainable: dict[str, tuple[int, ...]] = field(factory=dict)
     with_gradient: set[str] = field(factory=set)
 
-    def see(self, mode: str, end_points: Any) -> None:
-        """Notes what a network has made in a mode."""
+    def record(self, mode: str, end_points: Any) -> None:
+        """Record the end points of a mode and, in TRAIN, the shapes of the trainable variables."""
         self.end_points[mode] = end_points
         if mode == mox.ModeKeys.TRAIN:
             variables = tf.compat.v1.trainable_variables()
@@ -263,14 +263,14 @@ class _Trained:
     """A network after one step.
 
     Attributes:
-        checkpoint: holds it.
-        export_path: where it was exported.
-        loss: that of the step, so of the first weights.
-        end_points: by mode, what the network returned.
-        trainable: shapes by the names of the trainable variables.
-        with_gradient: names of those that the optimizer got.
-        before: all variables before the step.
-        after: all variables after the step.
+        checkpoint: prefix of its checkpoint.
+        export_path: folder of the exported model, or None.
+        loss: the loss of the step, computed with the initial weights.
+        end_points: the end points by mode.
+        trainable: the shapes of the trainable variables by name.
+        with_gradient: the names of the variables with a gradient.
+        before: the values of all variables before the step.
+        after: the values of all variables after the step.
     """
 
     checkpoint: str
@@ -283,20 +283,20 @@ class _Trained:
     after: Variables
 
     def changed(self, names: Iterable[str]) -> list[str]:
-        """Which of some variables the step has changed."""
+        """Return those of some names whose variables the step has changed."""
         return [name for name in names if not np.array_equal(self.before[name], self.after[name])]
 
 
-class _Watched(OptimizerWrapper):
-    """Notes which variables have a gradient."""
+class _GradientRecorder(OptimizerWrapper):
+    """An optimizer wrapper that records which variables have a gradient."""
 
-    def __init__(self, optimizer: Any, seen: _Seen) -> None:
+    def __init__(self, optimizer: Any, trace: _Trace) -> None:
         super().__init__(optimizer)
-        self._seen = seen
+        self._trace = trace
 
     def apply_gradients(self, grads_and_vars: Any) -> None:
         pairs = list(grads_and_vars)
-        self._seen.with_gradient |= {_name(variable) for _, variable in pairs}
+        self._trace.with_gradient |= {_name(variable) for _, variable in pairs}
         super().apply_gradients(pairs)
 
 
@@ -305,7 +305,7 @@ def _name(variable: tf.Variable) -> str:
 
 
 def _close(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
-    """Whether logits are the same but for rounding, which grows with the size of the largest."""
+    """Return whether logits are equal up to rounding errors, which grow with the largest one."""
     scale = max(1.0, float(np.max(np.abs(left))))
     return left.shape == right.shape and np.allclose(left, right, atol=1e-3 * scale, rtol=0)
 

@@ -1,4 +1,4 @@
-"""What every plugin must keep to, whatever it offers."""
+"""The contract of every plugin, whatever it offers."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from mox_core.plugins.offers import CommandOffer, import_target
 from mox_core.plugins.registry import READY, Plugin
 
 HEAVY = ("tensorflow", "keras", "numpy")
-"""What an entry module must not import, nor anything that it imports."""
+"""The packages that an entry module must not import, directly or indirectly."""
 
 
 class PluginContract:
-    """Tests for any plugin: one class for a distribution, beside those of the kinds that it offers.
+    """Tests for any plugin: one class for each plugin, beside the contracts of its offers.
 
-    It checks that the plugin loads; that its entry module imports no TensorFlow, Keras or NumPy; and that what it
-    offers can be imported, has a summary that says something and, where it is a command, prints its help.
+    They check that the plugin loads; that its entry module imports no TensorFlow, Keras or NumPy; and that the target
+    of each offer can be imported, has a summary and, if it is a command, prints its help.
 
     Example:
         class TestPlugin(PluginContract):
             plugin_name = "my-plugin"
 
     Attributes:
-        plugin_name: the name of the plugin's entry point, not that of its distribution.
+        plugin_name: the name of the plugin's entry point, not of its distribution.
     """
 
     plugin_name: ClassVar[str]
 
     def test_plugin_is_ready(self) -> None:
-        """It is installed, loads without an error, and offers something."""
+        """The plugin is installed, loads without an error, and offers something."""
         plugin = self._plugin()
         assert plugin.state == READY, f"{plugin.reason}\n{plugin.traceback}"
         assert plugin.offers, f"plugin {plugin} offers nothing"
 
     def test_entry_module_imports_without_tensorflow(self) -> None:
-        """Listing what is installed stays fast."""
+        """The entry module imports nothing heavy, so that listing plugins stays fast."""
         plugin = self._plugin()
         program = (
             "import sys\n"
@@ -61,18 +61,18 @@ class PluginContract:
         assert run.stdout.split() == [READY], f"state, and heavy modules that it imports: {run.stdout}"
 
     def test_every_target_imports(self) -> None:
-        """No offer leads nowhere."""
+        """The target of each offer can be imported."""
         for offer in self._plugin().offers:
             import_target(offer)
 
     def test_every_offer_has_a_summary(self) -> None:
-        """A listing says more than the name."""
+        """The summary of each offer is not empty, and not its name."""
         for offer in self._plugin().offers:
             assert offer.summary.strip(), f"{offer.kind} {offer.name!r} has no summary"
             assert offer.summary.casefold() != offer.name.casefold(), f"the summary of {offer.name!r} only repeats it"
 
     def test_every_command_prints_its_help(self) -> None:
-        """`mox <command> --help` ends well and says something."""
+        """`mox <command> --help` prints something and has the exit status 0."""
         for offer in self._plugin().offers:
             if isinstance(offer, CommandOffer):
                 printed = io.StringIO()

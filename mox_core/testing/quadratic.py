@@ -1,6 +1,7 @@
-"""The small problem on which optimizers and hooks are checked: linear regression, whose loss is a quadratic.
+"""The small model with which optimizers and hooks are checked: linear regression, whose loss is quadratic.
 
-It is trained by `mox.run`, on one device here and on two in a process of its own: devices are chosen once in a process.
+It is trained by `mox.run`, on one device in this process and on two in another one: TensorFlow's devices are fixed once
+they are used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import tensorflow as tf
 from attrs import frozen
 
 import mox_core as mox
-from mox_core.testing.once import seed, variables_of, working
+from mox_core.testing.helpers import attempt, seed, variables_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -31,20 +32,20 @@ _BATCH = 8
 _FEATURES = np.random.default_rng(7).normal(size=(_SAMPLES, 3)).astype(np.float32)
 _TARGETS = (_FEATURES @ [[1.0, 0.5], [-2.0, 1.0], [0.5, -1.5]] + [0.25, -0.5]).astype(np.float32)
 _FIRST_KERNEL = np.array([[0.5, -0.5], [0.25, 0.5], [-0.5, 0.25]], np.float32)
-"""Not zero: layer-wise rates are products with the norm of the weights."""
+"""Not zero, because layer-wise learning rates are proportional to the norm of the weights."""
 
 STEPS_ON_TWO = 10
 
 
 @frozen
-class Asked:
-    """An optimizer by the name that a plugin offers.
+class OptimizerSpec:
+    """The names and options of an optimizer or a wrapper, which another process can make, too.
 
     Attributes:
-        optimizer: its name; None for the plain optimizer that `inside` names.
-        options: its options, those of `mox.get_optimizer_fn`.
-        wrapper: the name of a wrapper around it, if any.
-        inside: 'tf1' or 'keras': of which kind the plain optimizer is.
+        optimizer: the name of an optimizer; None for a wrapper around a plain one.
+        options: arguments of `mox.get_optimizer_fn`, or of `mox.get_optimizer_wrapper_fn`.
+        wrapper: the name of the wrapper, or None.
+        inside: 'tf1' or 'keras': the kind of the plain optimizer in the wrapper.
     """
 
     optimizer: str | None
@@ -53,7 +54,7 @@ class Asked:
     inside: str = "tf1"
 
     def make(self) -> Any:
-        """Makes it: what `mox.run` calls as `optimizer_fn`."""
+        """Make the optimizer: the `optimizer_fn` of `mox.run`."""
         if self.optimizer is not None:
             return mox.get_optimizer_fn(self.optimizer, **self.options)()
         plain = (
@@ -65,7 +66,7 @@ class Asked:
 
 
 def loss_of(variables: Variables | None = None) -> float:
-    """Returns the loss of some weights on all samples, in NumPy; of the first weights if none are given."""
+    """Return the loss of some weights on all samples, by NumPy; of the initial weights if none are given."""
     kernel, bias = (variables["kernel"], variables["bias"]) if variables else (_FIRST_KERNEL, np.zeros(2))
     return float(np.mean((_FEATURES @ kernel + bias - _TARGETS) ** 2))
 
@@ -76,23 +77,23 @@ def train(
     log_dir: Path | None,
     *,
     make_hooks: Callable[[str], list[Any]] = lambda _: [],
-    seen_eval: Callable[[], None] = lambda: None,
+    on_eval: Callable[[], None] = lambda: None,
     batch_size: int = _BATCH,
     **options: Any,
 ) -> mox.RunResult:
-    """Trains until a global step.
+    """Train until a global step.
 
     Args:
         optimizer_fn: makes the optimizer.
         steps: the global step.
-        log_dir: the folder of checkpoints, from which it goes on.
+        log_dir: the folder of checkpoints; a training there is resumed.
         make_hooks: makes the hooks of a mode, inside `model_fn`.
-        seen_eval: is called whenever the samples of EVAL are read.
-        batch_size: samples on each device.
-        options: more of `mox.run`.
+        on_eval: called whenever the samples of EVAL are read.
+        batch_size: samples in a batch of each replica.
+        options: more arguments of `mox.run`.
     """
     arguments: dict[str, Any] = {
-        "input_fn": functools.partial(_input_fn, seen_eval),
+        "input_fn": functools.partial(_input_fn, on_eval),
         "model_fn": functools.partial(_model_fn, make_hooks),
         "optimizer_fn": optimizer_fn,
         "run_mode": mox.ModeKeys.TRAIN,
@@ -105,12 +106,12 @@ def train(
         return mox.run(**arguments | options)
 
 
-def _input_fn(seen_eval: Callable[[], None], mode: str) -> Any:
+def _input_fn(on_eval: Callable[[], None], mode: str) -> Any:
     if mode == mox.ModeKeys.TRAIN:
         return tf.data.Dataset.from_tensor_slices((_FEATURES, _TARGETS)).repeat()
 
     def samples() -> Any:
-        seen_eval()
+        on_eval()
         return zip(_FEATURES, _TARGETS, strict=True)
 
     specs = tuple(tf.TensorSpec(array.shape[1:], tf.float32) for array in (_FEATURES, _TARGETS))
@@ -125,14 +126,17 @@ def _model_fn(make_hooks: Callable[[str], list[Any]], inputs: list[Any], mode: s
     return mox.ModelSpec(loss=loss, log_info={"loss": loss}, hooks=make_hooks(mode))
 
 
-def train_on_two_devices(asked: Asked, folder: Path) -> Variables:
-    """Trains on two parts of the CPU, with batches half as large, in another process; returns its checkpoint.
+def train_on_two_devices(spec: OptimizerSpec, folder: Path) -> Variables:
+    """Train two replicas on logical CPU devices, with batches half as large, in another process.
+
+    Returns:
+        The variables of its checkpoint by name.
 
     Raises:
-        AssertionError: with the end of what the process said, where it failed.
+        AssertionError: if the process fails, with the end of its output.
     """
-    with working("handing the options to another process, in which there are two devices,"):
-        (folder / "asked.pickle").write_bytes(pickle.dumps(asked))
+    with attempt("handing the options to another process, in which there are two devices,"):
+        (folder / "optimizer.pickle").write_bytes(pickle.dumps(spec))
     child = subprocess.run(  # noqa: S603  (our own program)
         [sys.executable, "-c", f"from {__name__} import main; main()", str(folder)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -145,10 +149,10 @@ def train_on_two_devices(asked: Asked, folder: Path) -> Variables:
 
 
 def main() -> None:
-    """The other process: trains on two devices what lies in the folder that its argument names."""
+    """Run the other process: train two replicas with the optimizer in the folder that its argument names."""
     folder = Path(sys.argv[1])
     mox.set_flag("num_gpus", 2)
     mox.set_flag("clone_on_cpu", True)
-    asked: Asked = pickle.loads((folder / "asked.pickle").read_bytes())  # noqa: S301  (which this program has written)
-    result = train(asked.make, STEPS_ON_TWO, folder / "two", batch_size=_BATCH // 2)
+    spec: OptimizerSpec = pickle.loads((folder / "optimizer.pickle").read_bytes())  # noqa: S301  (a file of this program)
+    result = train(spec.make, STEPS_ON_TWO, folder / "two", batch_size=_BATCH // 2)
     np.savez(folder / "two.npz", **variables_of(result.checkpoint))  # type: ignore[arg-type]  # the stubs want allow_pickle

@@ -1,4 +1,4 @@
-"""What `input_fn` gives, read by the pipeline that `mox.run` reads it with."""
+"""The elements of an `input_fn`, read by the pipeline of `mox.run`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Element:
     """One element of an input: a sample, or a batch.
 
     Attributes:
-        after: the position at which a resumed run would go on behind it.
-        values: the inputs of `model_fn`.
+        after: the position in the input after it, from which a resumed run continues.
+        values: its arrays, the `inputs` of `model_fn`.
     """
 
     after: list[int]
@@ -40,15 +40,15 @@ def read(
     batch_size: int | None = None,
     limit: int | None = None,
 ) -> list[Element]:
-    """Returns the elements of an input.
+    """Return the elements of an input.
 
     Args:
-        input_fn: the function that `mox.run` would get.
-        mode: what it is called with.
+        input_fn: the argument of `mox.run`.
+        mode: the mode with which it is called.
         order: the seed of the run, and the worker's share.
-        start: where to begin, as `Element.after` tells it.
-        batch_size: samples in a batch; None: what `input_fn` gives, one by one.
-        limit: how many at most.
+        start: the position to start from, an `Element.after`.
+        batch_size: samples in a batch; None: the elements of `input_fn`, unbatched.
+        limit: highest number of elements; None: all.
     """
     batching = Batching(batch_size=batch_size, auto=batch_size is not None)
     found: list[Element] = []
@@ -60,6 +60,6 @@ def read(
                     after, values = element
                     found.append(Element(after.numpy().tolist(), [value.numpy() for value in values]))
     except Exception:
-        gc.collect()  # the traceback of an error may hold an iterator, and no process exits while that reads on
+        gc.collect()  # the traceback may hold an iterator, and a process cannot exit while it reads
         raise
     return found

@@ -1,4 +1,4 @@
-"""What every optimizer wrapper must keep to."""
+"""The contract of optimizer wrappers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 
-from mox_core.testing import updates
-from mox_core.testing.quadratic import Asked
+from mox_core.testing import optimizer_checks
+from mox_core.testing.quadratic import OptimizerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,10 +21,10 @@ _INSIDE = {
 
 
 class OptimizerWrapperContract:
-    """Tests for what a plugin offers to `mox.get_optimizer_wrapper_fn`.
+    """Tests for an optimizer wrapper that a plugin offers to `mox.get_optimizer_wrapper_fn`.
 
-    They are those of `OptimizerContract`, with a plain optimizer inside: one of `tf.compat.v1.train` and one of Keras,
-    since a wrapper is put around either.
+    They are those of `OptimizerContract`, with the wrapper around an optimizer of `tf.compat.v1.train` and around one
+    of Keras.
 
     Example:
         class TestLookahead(OptimizerWrapperContract):
@@ -33,11 +33,11 @@ class OptimizerWrapperContract:
             bad_options = {"slow_steps": 0}
 
     Attributes:
-        wrapper: the name.
-        options: what `mox.get_optimizer_wrapper_fn` gets beside name and optimizer.
-        bad_options: for each name of an option a value that must be refused with that name.
-        steps: how many steps are trained to see the loss fall, and to compare with a training that is interrupted after
-            half of them. Choose more than a wrapper takes that acts only every so many steps.
+        wrapper: the name of the wrapper.
+        options: arguments of `mox.get_optimizer_wrapper_fn` besides name and optimizer.
+        bad_options: for each option a value that must raise an error with the name of the option.
+        steps: number of steps after which the loss must be lower; the interrupted training stops after half of them. A
+            wrapper that acts every n steps needs more than n.
     """
 
     wrapper: ClassVar[str]
@@ -47,32 +47,33 @@ class OptimizerWrapperContract:
 
     @pytest.mark.parametrize("inside", _INSIDE)
     def test_it_goes_downhill(self, inside: str, tmp_path: Path) -> None:
-        """The loss of a quadratic is lower after `steps` steps, whatever the kind of the optimizer inside."""
-        updates.check_downhill(self._asked(inside), self._who(inside), self.steps, tmp_path)
+        """The loss is lower after `steps` steps, with either kind of optimizer."""
+        optimizer_checks.check_downhill(self._spec(inside), self._who(inside), self.steps, tmp_path)
 
     @pytest.mark.parametrize("inside", _INSIDE)
     def test_its_state_survives_save_and_restore(self, inside: str, tmp_path: Path) -> None:
-        """`steps` steps are half of them, a checkpoint and the other half, bit for bit."""
-        updates.check_resume(self._asked(inside), self._who(inside), self.steps, tmp_path)
+        """`steps` steps have the result of half of them, a checkpoint and the other half, bit for bit."""
+        optimizer_checks.check_resume(self._spec(inside), self._who(inside), self.steps, tmp_path)
 
     @pytest.mark.slow
     def test_two_replicas_train_as_one(self, tmp_path: Path) -> None:
-        """Two devices with half of a batch each end where one does; in a process of its own."""
-        updates.check_two_replicas(self._asked("tf1"), self._who("tf1"), tmp_path)
+        """Two replicas with half of a batch each have the result of one; they run in another process."""
+        optimizer_checks.check_two_replicas(self._spec("tf1"), self._who("tf1"), tmp_path)
 
     def test_it_refuses_unknown_options_by_name(self) -> None:
-        """A misspelt option is an error with its name, not passed over."""
-        updates.check_unknown_option(self._asked("tf1"), self._who("tf1"))
+        """An unknown option raises an error with its name."""
+        optimizer_checks.check_unknown_option(self._spec("tf1"), self._who("tf1"))
 
     def test_it_refuses_bad_options_by_name(self) -> None:
-        """Each value of `bad_options` is an error with the name of its option."""
+        """Each value of `bad_options` raises an error with the name of its option."""
         if not self.bad_options:
             pytest.skip("no `bad_options` are given")
         for name, value in self.bad_options.items():
-            updates.check_refused(updates.with_options(self._asked("tf1"), {name: value}), self._who("tf1"), name)
+            spec = optimizer_checks.with_options(self._spec("tf1"), {name: value})
+            optimizer_checks.check_refused(spec, self._who("tf1"), name)
 
-    def _asked(self, inside: str) -> Asked:
-        return Asked(None, dict(self.options), self.wrapper, inside)
+    def _spec(self, inside: str) -> OptimizerSpec:
+        return OptimizerSpec(None, dict(self.options), self.wrapper, inside)
 
     def _who(self, inside: str) -> str:
         return f"optimizer wrapper {self.wrapper!r} around {_INSIDE[inside]}"

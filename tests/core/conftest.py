@@ -28,7 +28,8 @@ for order in link.makefile():
 
 LAUNCHER = """
 import json, sys
-from mox_core import cli, launch
+from mox_core import cli
+from mox_core.commands import launch
 
 for name, value in json.loads(sys.argv[1]).items():
     assert hasattr(launch, name)

@@ -12,7 +12,7 @@ import pytest
 import forked
 import mox_core as mox
 from mox_core.cluster import addresses
-from mox_core.cluster.cluster import Cluster, _tell_once, read
+from mox_core.cluster.cluster import Cluster, _warn_once, read
 
 FOREIGN = "203.0.113.9"
 """An address that RFC 5737 keeps for documents: no machine has it."""
@@ -21,7 +21,7 @@ FOREIGN = "203.0.113.9"
 @pytest.fixture(autouse=True)
 def _as_in_a_new_process(monkeypatch):
     monkeypatch.setattr(addresses, "_handed_over", set())
-    _tell_once.cache_clear()
+    _warn_once.cache_clear()
 
 
 @pytest.fixture
@@ -87,13 +87,13 @@ def test_the_flags_of_a_ps(hosts):
 @pytest.mark.parametrize("synchronous", [True, False])
 def test_one_worker_trains_alone_and_its_ps_have_nothing_to_do(hosts, synchronous):
     job = read_flags(job_name="worker", worker_hosts=hosts[:1], ps_hosts=hosts[1:2], sync_replicas=synchronous)
-    assert (job.several, job.is_chief, job.listens, job.serving) == (False, True, False, False)
+    assert (job.several, job.is_chief, job.listens, job.uses_parameter_servers) == (False, True, False, False)
     assert read_flags(job_name="ps", sync_replicas=synchronous).idle
 
 
 def test_workers_on_their_own_without_ps_need_each_other_only(hosts):
     job = read_flags(job_name="worker", worker_hosts=hosts[:2], sync_replicas=False)
-    assert (job.several, job.serving, job.listens) == (True, False, True)
+    assert (job.several, job.uses_parameter_servers, job.listens) == (True, False, True)
     assert [each.name for each in job.peers] == ["worker 1"]
 
 

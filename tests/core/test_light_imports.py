@@ -22,6 +22,7 @@ LIGHT_MODULES = [
     "mox_core.cluster.rendezvous",
     "mox_core.specs",
     "mox_core.session_hooks",
+    "mox_core.whole_numbers",
 ]
 
 

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 from attrs.exceptions import FrozenInstanceError
 
@@ -163,7 +164,7 @@ def test_a_class_is_no_hook():
     assert refusal(ModelSpec, hooks=[Hook]) == "hooks[0] of ModelSpec is the class 'Hook'; give an instance of it."
 
 
-@pytest.mark.parametrize("version", [-1, 0, 1, 20260131, "model", "v1.2", "1"])
+@pytest.mark.parametrize("version", [-1, 0, 1, np.int64(3), 20260131, "model", "v1.2", "1"])
 def test_a_version_is_a_number_or_a_folders_name(version):
     assert ExportSpec({"x": TENSOR}, {"y": TENSOR}, version).version == version
 

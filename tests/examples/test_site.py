@@ -106,3 +106,10 @@ def test_a_page_of_a_hook_keeps_what_was_written_by_hand(hook_pages):
     assert "out of date" not in page
     assert page.endswith(f"{hook_pages['END']}\n\nby hand\n")
     assert "| `meta` | `NetworkMeta` | required | what `mox.get_model_meta` returns. |" in page
+
+
+def test_what_a_function_returns_is_one_item(hook_pages):
+    text = hook_pages["docstrings"].as_markdown(mox.get_model_fn)
+    (item,) = text.partition("**Returns**\n\n")[2].partition("\n\n")[0].splitlines()
+    assert item.startswith("- A function from images")
+    assert item.endswith("a dict from names to tensors.")

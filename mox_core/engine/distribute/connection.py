@@ -53,7 +53,7 @@ def connect_workers(cluster: Cluster | None, timeout: float) -> Iterator[Collect
     Raises:
         ClusterError: if a process is missing, or is lost.
     """
-    if cluster is None or not cluster.several or cluster.serving:
+    if cluster is None or not cluster.several or cluster.uses_parameter_servers:
         yield SingleProcess()
         return
     with cluster.without_proxies():

@@ -44,7 +44,7 @@ def connect_parameter_servers(config: RunConfig) -> Iterator[ParameterServers | 
         UsageError: if each worker has several devices.
     """
     cluster = config.cluster
-    if cluster is None or not cluster.serving:
+    if cluster is None or not cluster.uses_parameter_servers:
         yield None
         return
     if config.num_replicas > 1:

@@ -1,4 +1,4 @@
-"""What several checks of one contract look at, made once for all of them."""
+"""Helpers of the contracts: results that checks share, errors as failed checks, seeds, and variables of checkpoints."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ T = TypeVar("T")
 
 
 def once(contract: type, name: str, make: Callable[[], T]) -> T:
-    """Returns what was made for a class of tests, and makes it when it is first asked for.
+    """Return a value that is made once for all checks of a test class.
 
-    Not a fixture of the class: those know nothing of the attributes of a subclass's instances.
+    It is not a fixture of the class, which could not use the methods of the author's subclass.
 
     Args:
-        contract: the class of the author's.
-        name: what it is called there.
-        make: makes it; what it raises is raised for every check that asks.
+        contract: the author's test class.
+        name: the name of the value.
+        make: the function that makes it.
 
     Raises:
-        AssertionError: where it could not be made.
+        AssertionError: if `make` raises one; it is then raised for every check.
     """
     key = f"_once_{name}"
     if key not in vars(contract):
@@ -42,11 +42,14 @@ def once(contract: type, name: str, make: Callable[[], T]) -> T:
 
 
 @contextlib.contextmanager
-def working(what: str) -> Iterator[None]:
-    """Makes whatever the block raises a failed check, whose message begins with what was tried.
+def attempt(what: str) -> Iterator[None]:
+    """Turn an exception of the block into a failed check.
+
+    Args:
+        what: the action of the block, with which the message begins.
 
     Raises:
-        AssertionError: in place of any other error.
+        AssertionError: in place of any other exception.
     """
     try:
         yield
@@ -58,7 +61,7 @@ def working(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def seed(number: int) -> Iterator[None]:
-    """Seeds the runs of the block as a script does, and leaves no seed behind."""
+    """Set TensorFlow's global seed for the runs of the block, and remove it afterwards."""
     tf.random.set_seed(number)
     try:
         yield
@@ -67,6 +70,6 @@ def seed(number: int) -> Iterator[None]:
 
 
 def variables_of(checkpoint: str | None) -> dict[str, np.ndarray[Any, Any]]:
-    """Returns what a checkpoint holds, as any other program would read it."""
+    """Return the values of all variables of a checkpoint by name."""
     reader = tf.train.load_checkpoint(checkpoint)
     return {name: reader.get_tensor(name) for name in sorted(reader.get_variable_to_shape_map())}
