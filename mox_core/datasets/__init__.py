@@ -1,1 +1,1 @@
-"""What plugins with data sets share: checks of arguments, and the file labels.txt. Nothing here imports TensorFlow."""
+"""What plugins with data sets share: checks of arguments, labels.txt, local copies. No module loads TensorFlow."""

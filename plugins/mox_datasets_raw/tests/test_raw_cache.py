@@ -6,8 +6,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from mox_core.datasets.file_cache import FileCache
 from mox_core.errors import UsageError
-from mox_datasets_raw.cache import FileCache
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
 
 

@@ -9,7 +9,8 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.datasets.labels import FILENAME
-from mox_datasets_raw.listing import ImageFiles, check_folders, constant, list_classes, log_metadata
+from mox_core.sdk import captured_constant
+from mox_datasets_raw.listing import ImageFiles, check_folders, list_classes, log_metadata
 from mox_datasets_raw.reading import RawImageDataset
 
 
@@ -93,7 +94,7 @@ class ImageClassificationRawDataset(RawImageDataset):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self._names = constant(map(os.fsencode, self.metadata.labels_list), tf.string)
+        self._names = captured_constant([os.fsencode(name) for name in self.metadata.labels_list], tf.string)
 
     @property
     def _files(self) -> ImageFiles:

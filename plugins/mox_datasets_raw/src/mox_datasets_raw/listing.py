@@ -5,26 +5,20 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from attrs import frozen
 
 from mox_core.datasets.folders import list_folder, some
 from mox_core.errors import DataError
-from mox_core.sdk import info_logging
+from mox_core.sdk import captured_constant, info_logging
 from mox_datasets_raw.labels import read_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
-
-
-def constant(values: Iterable[Any], dtype: tf.DType) -> tf.Tensor:
-    """Returns a table that the functions of tf.data capture by reference, however often they are traced."""
-    with tf.init_scope(), tf.device("CPU:0"):
-        return tf.constant(list(values), dtype)
 
 
 def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
@@ -73,15 +67,15 @@ class ImageFiles:
     # File names are bytes to the system, and not always text.
     @functools.cached_property
     def _names_table(self) -> tf.Tensor:
-        return constant(map(os.fsencode, self.names), tf.string)
+        return captured_constant([os.fsencode(name) for name in self.names], tf.string)
 
     @functools.cached_property
     def _folders_table(self) -> tf.Tensor:
-        return constant((os.fsencode(Path(self.root, folder)) for folder in self.folders), tf.string)
+        return captured_constant([os.fsencode(Path(self.root, folder)) for folder in self.folders], tf.string)
 
     @functools.cached_property
     def _folder_of_table(self) -> tf.Tensor:
-        return constant(self.folder_of, tf.int64)
+        return captured_constant(self.folder_of, tf.int64)
 
 
 def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:

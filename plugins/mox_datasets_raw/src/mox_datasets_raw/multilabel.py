@@ -16,8 +16,9 @@ from mox_core.datasets.folders import list_folder, some
 from mox_core.datasets.labels import FILENAME
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
+from mox_core.sdk import captured_constant
 from mox_datasets_raw.labels import read_labels
-from mox_datasets_raw.listing import ImageFiles, check_folders, constant, log_metadata
+from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata
 from mox_datasets_raw.reading import RawImageDataset
 
 _DEFAULT_SEPARATOR = "\n"
@@ -175,9 +176,9 @@ class MultilabelClassificationRawDataset(RawImageDataset):
         files: ImageFiles = self.metadata.files
         names = [files.names[index] for index in kept]
         self._kept_files = ImageFiles(root=files.root, folders=files.folders, folder_of=[0] * len(names), names=names)
-        self._names = constant(map(os.fsencode, self.metadata.labels_list), tf.string)
-        self._flat_labels = constant(itertools.chain.from_iterable(labels), tf.int64)
-        self._label_starts = constant(itertools.accumulate(map(len, labels), initial=0), tf.int64)
+        self._names = captured_constant([os.fsencode(name) for name in self.metadata.labels_list], tf.string)
+        self._flat_labels = captured_constant(list(itertools.chain.from_iterable(labels)), tf.int64)
+        self._label_starts = captured_constant(list(itertools.accumulate(map(len, labels), initial=0)), tf.int64)
 
     def _read_labels(self) -> tuple[list[int], list[list[int]]]:
         """Returns the indices of the images with labels, and the labels of each."""

@@ -11,18 +11,15 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
-from mox_core.did_you_mean import did_you_mean, nearest
-from mox_core.errors import UsageError
-from mox_core.sdk import SampleSource, apply_augmentation, apply_preprocessing, read_once
-from mox_datasets_raw.cache import FileCache, cache_folder
+from mox_core.datasets.file_cache import FileCache, cache_folder
+from mox_core.datasets.requested_keys import check_known, check_names
+from mox_core.sdk import Features, SampleSource, apply_augmentation, apply_preprocessing, read_once, resize_image
 from mox_datasets_raw.decoding import decode_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mox_datasets_raw.listing import ImageFiles
-
-Features = dict[str, tf.Tensor]
 
 _KEYS = ("image", "label", "label_desc", "image_name")
 
@@ -85,19 +82,17 @@ class RawImageDataset(abc.ABC):
             raise checks.refuse(self, "metadata", value, f"{self.metadata_class.__name__}(base_dir=...)")
 
     def __attrs_post_init__(self) -> None:
-        name = type(self).__name__
-        if self.preprocess_fn and (self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{name} has preprocess_fn and {'image_size' if self.image_size else 'augmentation_fn'}. "
-                "preprocess_fn takes the file as it is and decodes it: resize and augment in there."
-            )
-        if self.batch_size is not None and not (self.preprocess_fn or self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{name} has batch_size={self.batch_size} and nothing that makes the images one size. Give image_size, "
-                "augmentation_fn or preprocess_fn, or leave batch_size away and let mox.run make the batches."
-            )
+        checks.check_image_options(
+            self,
+            batch_size=self.batch_size,
+            image_size=self.image_size,
+            preprocess_fn=self.preprocess_fn,
+            augmentation_fn=self.augmentation_fn,
+        )
         if self.reader_class is not None:
-            tf.get_logger().warning("reader_class of %s has no effect: tf.data reads the files in parallel.", name)
+            tf.get_logger().warning(
+                "reader_class of %s has no effect: tf.data reads the files in parallel.", type(self).__name__
+            )
         if self.cache_dir is not None:
             folder = cache_folder(os.fspath(self.cache_dir))
             self._cache = FileCache(folder, self.metadata.files.root, remove_on_finish=self.remove_cache_on_finish)
@@ -113,13 +108,8 @@ class RawImageDataset(abc.ABC):
         Raises:
             UsageError: for an unknown name, or outside `input_fn`.
         """
-        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-            raise UsageError(f"{type(self).__name__}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
-        for key in keys:
-            if key not in _KEYS:
-                known = f"{type(self).__name__} knows {', '.join(map(repr, _KEYS))}."
-                sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, _KEYS)), known]
-                raise UsageError(" ".join(filter(None, sentences)))
+        check_names(keys, owner=type(self).__name__)
+        check_known(keys, _KEYS, owner=type(self).__name__)
         features = read_once(self, self._read)
         return [features[key] for key in keys]
 
@@ -164,9 +154,4 @@ class RawImageDataset(abc.ABC):
             # Decoded for the sake of the check: a bad file is found here, where it can be left out.
             with tf.control_dependencies([image]):
                 return features | {"image_buf": tf.identity(content)}
-        if self.image_size:
-            size = self.image_size
-            height, width = size if isinstance(size, (list, tuple)) else (size, size)
-            image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
-            image = tf.ensure_shape(image, [height, width, 3])
-        return features | {"image": image}
+        return features | {"image": resize_image(image, self.image_size)}

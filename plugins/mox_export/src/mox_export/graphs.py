@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-# TensorFlow has no public name for it; its own converters use it.
-from tensorflow.python.framework import convert_to_constants
-
 from mox_core.errors import UsageError
+from mox_core.sdk import PYTHON_OPS
+from mox_export.tf_internals import variables_to_constants
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from mox_core.sdk import ExportedModel
-
-
-_PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 
 
 def signature(model: ExportedModel) -> Any:
@@ -50,9 +46,7 @@ def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
     concrete = tf.function(body, autograph=False).get_concrete_function(*model.inputs.values())
     _check_ops(concrete)
     with quiet():
-        frozen = convert_to_constants.convert_variables_to_constants_v2(  # type: ignore[no-untyped-call]
-            concrete, lower_control_flow=False, aggressive_inlining=True
-        )
+        frozen = variables_to_constants(concrete)
     with tf.Graph().as_default() as graph:
         inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, name) for name, spec in model.inputs.items()]
         scope = _scope(model)
@@ -119,7 +113,7 @@ def _check_names(model: ExportedModel) -> None:
 def _check_ops(function: Any) -> None:
     """Refuses what would be missing where the model is loaded, in the bodies of branches and loops too."""
     for node in _nodes(function.graph.as_graph_def()):
-        if node.op in _PYTHON:
+        if node.op in PYTHON_OPS:
             raise UsageError(
                 f"the outputs of ExportSpec call a Python function, in the op {node.name!r}, which is not there where "
                 "the model is loaded. In mode EXPORT, use ops of TensorFlow in its place."

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
-from tensorflow.core.protobuf import saved_model_pb2
-from tensorflow.python.saved_model import fingerprinting_utils  # type: ignore[attr-defined]  # not in the stubs
 
 from mox_export.graphs import Holder, clear_devices, quiet, signature
+from mox_export.tf_internals import change_graphs
 
 if TYPE_CHECKING:
     from mox_core.sdk import ExportedModel
@@ -39,17 +38,7 @@ class _SavedModel:
         signatures = dict.fromkeys(SIGNATURES, signature(model))
         with quiet():  # TensorFlow names the folder, which is not the final one
             tf.saved_model.save(Holder(model.variables), directory, signatures=signatures)
-        _clear_devices(Path(directory))
+        change_graphs(Path(directory), clear_devices)
 
 
 export = _SavedModel()
-
-
-def _clear_devices(directory: Path) -> None:
-    """Takes the devices out of the file."""
-    file = directory / "saved_model.pb"
-    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    for meta_graph in saved.meta_graphs:
-        clear_devices(meta_graph.graph_def)
-    file.write_bytes(saved.SerializeToString(deterministic=True))
-    fingerprinting_utils.write_fingerprint(str(directory))  # it holds a checksum of the file

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-# What the converter raises; it has no public name, and only its field `errors` names the ops.
-from tensorflow.lite.python.convert_phase import ConverterError  # type: ignore[import-not-found]  # not in the stubs
-
 from mox_core.errors import UsageError
 from mox_export.graphs import Holder, no_such_op, quiet, signature
+from mox_export.tf_internals import ConverterError, unconverted_ops
 
 if TYPE_CHECKING:
     from mox_core.sdk import ExportedModel
@@ -51,7 +49,7 @@ def _convert(model: ExportedModel) -> bytes:
         with quiet():
             return converter.convert()
     except ConverterError as error:
-        ops = [each.operator.name.removeprefix("tf.") for each in error.errors if each.operator.name]
+        ops = unconverted_ops(error)
         if any(op.startswith("TensorList") for op in ops):
             raise UsageError(
                 "LiteRT runs loops over lists of tensors, such as recurrent layers, on batches of one size only: give "

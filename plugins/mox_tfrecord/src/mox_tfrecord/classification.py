@@ -13,10 +13,9 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.labels import FILENAME, read_labels
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import apply_augmentation, apply_preprocessing
+from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, resize_image
 from mox_tfrecord.caching import copy_files
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
-from mox_tfrecord.sources import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -134,31 +133,25 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     label_one_hot: bool = field(default=False, validator=checks.is_bool, kw_only=True)
     _names: tf.Tensor = field(init=False)
 
-    @batch_size.validator
-    def _check_batch_size(self, _attribute: object, value: object) -> None:
-        if value is not None and not (self.preprocess_fn or self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{type(self).__name__} has batch_size={value} and nothing that makes the images one size. Give "
-                "image_size, augmentation_fn or preprocess_fn, or leave batch_size away and let mox.run make the "
-                "batches."
-            )
-
     def __attrs_post_init__(self) -> None:
-        name = type(self).__name__
         if not isinstance(self.metadata, ImageClassificationTFRecordMetadata):
             raise checks.refuse(self, "metadata", self.metadata, "ImageClassificationTFRecordMetadata(base_dir=...)")
-        if self.preprocess_fn and (self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{name} has preprocess_fn and {'image_size' if self.image_size else 'augmentation_fn'}. "
-                "preprocess_fn takes the file as it is and decodes it: resize and augment in there."
-            )
+        checks.check_image_options(
+            self,
+            batch_size=self.batch_size,
+            image_size=self.image_size,
+            preprocess_fn=self.preprocess_fn,
+            augmentation_fn=self.augmentation_fn,
+        )
         if self.label_one_hot and not self.metadata.num_classes:
-            raise UsageError(f"{name} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata.")
+            raise UsageError(
+                f"{type(self).__name__} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata."
+            )
         self.feature_keys = [*_SPEC, *(self.custom_feature_keys or ())]
         self.feature_values = [*_SPEC.values(), *(self.custom_feature_values or ())]
         super().__attrs_post_init__()
         names = self.metadata.labels_to_names.values()
-        self._names = table([os.fsencode(each) for each in names], tf.string)
+        self._names = captured_constant([os.fsencode(each) for each in names], tf.string)
 
     def _build_features(self, *tensors: Any) -> None:
         file, label, label_desc, image_name, *custom = tensors
@@ -176,17 +169,9 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
             with tf.control_dependencies([image]):
                 self._add_feature("image_buf", tf.identity(file))
         else:
-            self._add_feature("image", self._resized(image))
+            self._add_feature("image", resize_image(image, self.image_size))
         for name, tensor in zip(self.feature_keys[len(_SPEC) :], custom, strict=True):
             self._add_feature(name, tensor)
-
-    def _resized(self, image: tf.Tensor) -> tf.Tensor:
-        if self.image_size is None:
-            return image
-        size = self.image_size
-        height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
-        return tf.ensure_shape(image, [height, width, 3])
 
     def _source_options(self) -> dict[str, Any]:
         return {

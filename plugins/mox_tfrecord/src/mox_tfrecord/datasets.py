@@ -7,16 +7,16 @@ import functools
 import glob
 import os
 import threading
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
-from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
 from mox_core.sdk import info_logging, read_once
+from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord import examples
 from mox_tfrecord.index import RecordIndex, make_index, remember
 from mox_tfrecord.sources import Records, RecordSource, StreamSource
@@ -65,7 +65,7 @@ class BaseTFRecordMetadata:
         *,
         compression_type: str | None = None,
     ) -> None:
-        if num_samples is not None and (not isinstance(num_samples, Integral) or num_samples < 1):
+        if num_samples is not None and not is_whole_number(num_samples, least=1):
             raise checks.refuse(self, "num_samples", num_samples, "None or a whole number from 1")
         if compression_type not in {None, "", "GZIP", "ZLIB"}:
             raise checks.refuse(self, "compression_type", compression_type, "None, '', 'GZIP' or 'ZLIB'")
@@ -74,7 +74,7 @@ class BaseTFRecordMetadata:
         self.files = _list_files(self.base_dir, file_pattern)
         if self.redirect_dir is not None:
             self.files = _redirected(self.files, self.base_dir, self.redirect_dir)
-        self._given = num_samples
+        self._given = None if num_samples is None else int(num_samples)
         self._compression_type = compression_type
 
     @property
@@ -189,15 +189,9 @@ class BaseTFRecordDataset(abc.ABC):
             UsageError: for an unknown name, or outside `input_fn`.
             DataError: if the files are damaged, or their records have other features.
         """
-        name = type(self).__name__
-        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-            raise UsageError(f"{name}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
+        check_names(keys, owner=type(self).__name__)
         features = read_once(self, lambda: self._finished(self.source().read()))
-        for key in keys:
-            if key not in features:
-                known = f"{name} knows {', '.join(map(repr, features))}."
-                sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, features)), known]
-                raise UsageError(" ".join(filter(None, sentences)))
+        check_known(keys, features, owner=type(self).__name__)
         return [features[key] for key in keys]
 
     def source(self) -> SampleSource:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 from attrs import define, field
 
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
+from mox_tfrecord.tf_internals import is_of_slim, ops_of_slim
 
 if TYPE_CHECKING:
     import os
@@ -80,16 +80,6 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
     )
 
 
-def _let_slim_find_its_ops() -> None:
-    """Gives ops that the handlers of tf_slim call their old places in TensorFlow, from where they have moved."""
-    for module, name, op in (
-        ("array_ops", "stack", tf.stack),
-        ("control_flow_ops", "case", tf.compat.v1.case),
-        ("control_flow_ops", "cond", tf.compat.v1.cond),
-    ):
-        importlib.import_module(f"tensorflow.python.ops.{module}").__dict__.setdefault(name, op)
-
-
 @define(eq=False, slots=False)
 class HandledTFRecordDataset(BaseTFRecordDataset):
     """Records of which handlers make items.
@@ -117,13 +107,9 @@ class HandledTFRecordDataset(BaseTFRecordDataset):
                     ]
                     raise UsageError(" ".join(filter(None, sentences)))
 
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        kinds = [kind for handler in self.items_to_handlers.values() for kind in type(handler).mro()]
-        if any(kind.__module__.startswith("tf_slim.") for kind in kinds):
-            _let_slim_find_its_ops()
-
     def _build_features(self, *tensors: Any) -> None:
         parsed = dict(zip(self.feature_keys, tensors, strict=True))
-        for item, handler in self.items_to_handlers.items():
-            self._add_feature(item, handler.tensors_to_item({key: parsed[key] for key in handler.keys}))
+        uses_slim = any(map(is_of_slim, self.items_to_handlers.values()))
+        with ops_of_slim() if uses_slim else contextlib.nullcontext():
+            for item, handler in self.items_to_handlers.items():
+                self._add_feature(item, handler.tensors_to_item({key: parsed[key] for key in handler.keys}))

@@ -9,23 +9,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import tempfile
 import time
 import zipfile
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.datasets.whole_files import whole_file
 from mox_core.errors import DataError
 from mox_core.sdk import info_logging, run_folder
 from mox_tfrecord.scanning import AROUND, FileScan, scan_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _SECONDS_BETWEEN_LINES = 5.0
 _READERS = 16  # threads, for disks and networks that take their time
@@ -179,11 +179,7 @@ def _load(folder: Path) -> dict[_Key, FileScan]:
 
 
 def _save(folder: Path, known: dict[_Key, FileScan]) -> None:
-    (folder / ".mox").mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder / ".mox", suffix=".npz")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with whole_file(folder / ".mox" / _FILENAME, suffix=".npz") as temporary:
         np.savez_compressed(
             temporary,
             paths=np.array([os.fsencode(path) for path, _, _ in known]),
@@ -193,6 +189,3 @@ def _save(folder: Path, known: dict[_Key, FileScan]) -> None:
             starts=np.cumsum([0, *(len(scan.lengths) for scan in known.values())]),
             lengths=np.concatenate([scan.lengths for scan in known.values()]),
         )
-        temporary.replace(folder / ".mox" / _FILENAME)
-    finally:
-        temporary.unlink(missing_ok=True)

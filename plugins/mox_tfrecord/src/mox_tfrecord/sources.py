@@ -14,7 +14,17 @@ import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.sdk import Features, Fetch, SampleSource, features_of, fold, no_autograph, parallel_reads, zeros_of_spec
+from mox_core.sdk import (
+    Features,
+    Fetch,
+    SampleSource,
+    captured_constant,
+    features_of,
+    fold,
+    no_autograph,
+    parallel_reads,
+    zeros_of_spec,
+)
 from mox_tfrecord.scanning import AROUND
 
 if TYPE_CHECKING:
@@ -29,12 +39,6 @@ _FILES_AT_A_TIME = 8
 _BUFFER = 2**18
 
 
-def table(values: Any, dtype: tf.DType) -> tf.Tensor:
-    """Returns a table that the functions of tf.data capture by reference, however often they are traced."""
-    with tf.init_scope(), tf.device("CPU:0"):
-        return tf.constant(values, dtype)
-
-
 class Records:
     """The records of an index, read by TensorFlow ops.
 
@@ -47,12 +51,12 @@ class Records:
         self.index = index
         self.compressed = any(scan.compression for scan in index.scans)
         offsets = [scan.offsets for scan in index.scans]
-        self._paths = table([os.fsencode(path) for path in paths], tf.string)
-        self._compressions = table([scan.compression for scan in index.scans], tf.string)
-        self._starts = table(index.starts, tf.int64)
-        self._offsets = table(np.concatenate(offsets), tf.int64)
-        self._lengths = table(np.concatenate([scan.lengths for scan in index.scans]), tf.int64)
-        self._runs = table(_cut_into_runs(offsets), tf.int64)
+        self._paths = captured_constant([os.fsencode(path) for path in paths], tf.string)
+        self._compressions = captured_constant([scan.compression for scan in index.scans], tf.string)
+        self._starts = captured_constant(index.starts, tf.int64)
+        self._offsets = captured_constant(np.concatenate(offsets), tf.int64)
+        self._lengths = captured_constant(np.concatenate([scan.lengths for scan in index.scans]), tf.int64)
+        self._runs = captured_constant(_cut_into_runs(offsets), tf.int64)
 
     def one(self, number: tf.Tensor) -> tf.Tensor:
         """Returns the content of the record with a number."""

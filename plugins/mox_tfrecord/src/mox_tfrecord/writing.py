@@ -25,7 +25,8 @@ from attrs import field, frozen
 from mox_core.datasets.folders import some
 from mox_core.datasets.labels import FILENAME, labels_text, read_labels
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import info_logging
+from mox_core.sdk import info_logging, sync_to_disk
+from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.folders import list_images
 from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
 from mox_tfrecord.progress import progress
@@ -173,7 +174,7 @@ def _make_shards(images: list[ImageFile], num_shards: int | None, seed: int) -> 
     if num_shards is None:
         num_bytes = sum(_size(image.path) for image in images)
         num_shards = min(max(1, round(num_bytes / _SHARD_BYTES)), len(images))
-    elif not isinstance(num_shards, int) or isinstance(num_shards, bool) or not 1 <= num_shards <= len(images):
+    elif not is_whole_number(num_shards, least=1) or int(num_shards) > len(images):
         raise UsageError(f"num_shards is {num_shards!r}; it must be a whole number from 1 to the {len(images)} images.")
     shuffled = random.Random(seed).sample(images, len(images))  # noqa: S311  (no secret)
     return [shuffled[shard::num_shards] for shard in range(num_shards)]
@@ -219,10 +220,10 @@ def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list
             with tf.io.TFRecordWriter(str(path)) as writer:
                 for file, content in itertools.islice(reads, len(shard)):
                     if image := _take(content, tally, skip=skip):
-                        writer.write(_example(image, file, classes[file.label]).SerializeToString())
+                        writer.write(_example(image, file, classes[file.label]).SerializeToString(deterministic=True))
                         tally.num_images[file.label] += 1
                     advance(1)
-            _flush(path)
+            sync_to_disk(path)
     return tally
 
 
@@ -290,14 +291,5 @@ def _publish(hidden: Path, target: Path, replaced: list[Path]) -> list[Path]:
         path.replace(old / path.name)
     for path in files:
         path.replace(target / path.name)
-    _flush(target)
+    sync_to_disk(target)
     return [target / path.name for path in files if path.name != FILENAME]
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
