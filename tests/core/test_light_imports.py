@@ -20,6 +20,9 @@ LIGHT_MODULES = [
     "mox_core.commands.launch",
     "mox_core.commands.new_plugin",
     "mox_core.cluster.rendezvous",
+    "mox_core.datasets.checks",
+    "mox_core.datasets.file_cache",
+    "mox_core.datasets.requested_keys",
     "mox_core.specs",
     "mox_core.session_hooks",
 ]

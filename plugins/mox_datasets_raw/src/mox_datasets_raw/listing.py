@@ -1,4 +1,4 @@
-"""What lies in a folder of images: lists that are made once and sorted, so that they are the same on every machine."""
+"""Lists of the classes and images of a folder, sorted, so that they are the same on every machine."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ CLASS_FOLDERS = "Expected is a folder for each class with the images of that cla
 
 
 def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
-    """Logs what was found, with the index of each class: who serves the model needs it."""
+    """Log the number of samples, and the index of each class, which serving the model needs."""
     logger = tf.get_logger()
-    with info_logging():  # also where the metadata are made outside of a run
+    with info_logging():  # also outside of a run
         logger.info("Total %d files found in %s", num_samples, base_dir)
         logger.info("Total number of samples is %d", num_samples)
         logger.info("Labels index to name:")
@@ -34,7 +34,7 @@ def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
 
 @frozen(slots=False, eq=False)
 class ImageFiles:
-    """The images of a data set by index: the file names[i] in the folder folders[folder_of[i]] of `root`."""
+    """The images of a data set by index: image i is the file names[i] in the folder folders[folder_of[i]] of `root`."""
 
     root: str
     folders: list[str]
@@ -45,26 +45,26 @@ class ImageFiles:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        """Returns where the image with an index is."""
+        """Return the path of the image with an index."""
         return str(Path(self.root, self.folders[self.folder_of[index]], self.names[index]))
 
     def name_tensor(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the file name of the image with an index, without its folder."""
+        """Return the file name of the image with an index, without its folder."""
         name: tf.Tensor = tf.gather(self._names_table, index)
         return name
 
     def folder_tensor(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the number of the folder of the image with an index."""
+        """Return the index of the folder of the image with an index."""
         folder: tf.Tensor = tf.gather(self._folder_of_table, index)
         return folder
 
     def path_tensor(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns where the image with an index is, see `path`."""
+        """Return the path of the image with an index."""
         folder = tf.gather(self._folders_table, self.folder_tensor(index))
         path: tf.Tensor = tf.strings.join([folder, self.name_tensor(index)], os.sep)
         return path
 
-    # File names are bytes to the system, and not always text.
+    # Names of files are bytes, and not always text.
     @functools.cached_property
     def _names_table(self) -> tf.Tensor:
         return captured_constant([os.fsencode(name) for name in self.names], tf.string)
@@ -79,10 +79,10 @@ class ImageFiles:
 
 
 def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
-    """Returns the file names of each class, in the order of the classes: that of labels.txt, else sorted by name.
+    """Return the file names of each class, in the order of the classes: that of labels.txt, else sorted by name.
 
     Raises:
-        DataError: if the folder is not one of class folders, a class is empty, or labels.txt names other classes.
+        DataError: if the folder has no class folders, a class is empty, or labels.txt names other classes.
     """
     folders, others = list_folder(base_dir, CLASS_FOLDERS)
     if not folders:

@@ -1,4 +1,4 @@
-"""What the data sets of image files have in common: from an index to the features of one image."""
+"""The base of data sets of image files: from an index to the features of one image."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ _KEYS = ("image", "label", "label_desc", "image_name")
 
 @define(eq=False, slots=False)
 class RawImageDataset(abc.ABC):
-    """Images that lie in files, read inside `input_fn` with `get`.
+    """Images in files, read inside `input_fn` with `get`.
 
     Attributes:
-        metadata: what lies in the folder.
-        batch_size: how many images `get` gives at a time; None for single ones. It needs images of one size:
-            image_size, augmentation_fn or preprocess_fn.
-        num_readers: no effect; so many files are read at a time as keep the processors busy.
-        num_epochs: how often the files are gone through; None for ever.
+        metadata: the classes and images of the folder.
+        batch_size: images in a batch; None for single images. It needs images of one size: image_size, augmentation_fn
+            or preprocess_fn.
+        num_readers: no effect; tf.data decides.
+        num_epochs: number of epochs; None for no end.
         shuffle: whether each epoch has an order of its own.
-        shuffle_buffer_size: no effect; the whole set is shuffled, without a buffer.
-        capacity: no effect; tf.data decides how much is read ahead.
+        shuffle_buffer_size: no effect; the whole data set is shuffled, without a buffer.
+        capacity: no effect; tf.data decides.
         cache_dir: a folder for local copies of the files, made when each is first read; 'ENV' stands for the folder in
             the environment variable DLS_LOCAL_CACHE_PATH.
-        preprocess_fn: takes (image_name, image_buf, label, label_desc) and returns what `get` gives in their place.
+        preprocess_fn: function (image_name, image_buf, label, label_desc) that returns four tensors to replace them.
             image_buf is the content of the file, not decoded. With a batch_size all four have a batch dimension.
         preprocess_threads: no effect; tf.data decides.
         image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
             original).
         remove_cache_on_finish: whether the copies are removed when the process ends.
         private_num_threads: no effect; tf.data decides.
-        reader_class: no effect, and a warning says so.
+        reader_class: no effect, with a warning.
         reader_kwargs: no effect.
         drop_remainder: whether a last batch of fewer images is left out.
-        augmentation_fn: takes one image and returns one, before the batch is made.
+        augmentation_fn: function from image to image, applied before batching.
         on_bad_image: 'skip' leaves out a file that cannot be decoded, with a warning that names it; 'raise' ends the
-            run with its name.
+            run with an error that names it.
     """
 
     metadata_class: ClassVar[type]
@@ -98,15 +98,15 @@ class RawImageDataset(abc.ABC):
             self._cache = FileCache(folder, self.metadata.files.root, remove_on_finish=self.remove_cache_on_finish)
 
     def get(self, keys: list[str] | tuple[str, ...]) -> list[tf.Tensor]:
-        """Returns features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.
+        """Return features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.
 
-        However often it is called in one `input_fn`, the features are those of the same image.
+        All calls in one `input_fn` return features of the same image.
 
         Args:
             keys: names of features: 'image', 'label', 'label_desc', 'image_name'.
 
         Raises:
-            UsageError: for an unknown name, or outside `input_fn`.
+            UsageError: if a name is unknown, or outside `input_fn`.
         """
         check_names(keys, owner=type(self).__name__)
         check_known(keys, _KEYS, owner=type(self).__name__)
@@ -118,7 +118,7 @@ class RawImageDataset(abc.ABC):
         return apply_preprocessing(features, self.preprocess_fn) if self.preprocess_fn else features
 
     def source(self) -> SampleSource:
-        """Returns what the core reads: features by index, with 'image_buf' for 'image' where preprocess_fn is given."""
+        """Return the source of features by index, with 'image_buf' in place of 'image' if preprocess_fn is given."""
         return SampleSource(
             num_samples=len(self._files),
             fetch=self._fetch,
@@ -142,7 +142,7 @@ class RawImageDataset(abc.ABC):
 
     @abc.abstractmethod
     def _labels(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns label and label_desc of the image with an index."""
+        """Return label and label_desc of the image with an index."""
 
     def _fetch(self, index: tf.Tensor) -> Features:
         path = self._files.path_tensor(index)
@@ -151,7 +151,7 @@ class RawImageDataset(abc.ABC):
         features = {"label": label, "label_desc": label_desc, "image_name": self._files.name_tensor(index)}
         image = decode_image(content)
         if self.preprocess_fn:
-            # Decoded for the sake of the check: a bad file is found here, where it can be left out.
+            # Decoded as a check only: a bad file is found here, where it can be left out.
             with tf.control_dependencies([image]):
                 return features | {"image_buf": tf.identity(content)}
         return features | {"image": resize_image(image, self.image_size)}

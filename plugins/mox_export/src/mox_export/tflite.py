@@ -21,21 +21,21 @@ FILE = "model.tflite"
 
 
 class _TFLite:
-    """Writes `FILE`, made of the ops that every LiteRT runtime has."""
+    """The exporter: `FILE` is of the ops that every LiteRT runtime has."""
 
     def check(self, model: ExportedModel) -> None:
-        """Refuses a model that cannot be converted; only converting it tells."""
+        """Raise UsageError if the model cannot be converted, by converting it."""
         _convert(model)
 
     def __call__(self, model: ExportedModel, directory: str) -> None:
-        """Writes the file.
+        """Write the file.
 
         Args:
-            model: what is exported.
+            model: the model.
             directory: an empty folder.
 
         Raises:
-            UsageError: where the model does what cannot be exported, or LiteRT lacks an op.
+            UsageError: if the model cannot be exported, or LiteRT lacks an op.
         """
         Path(directory, FILE).write_bytes(_convert(model))
 

@@ -1,4 +1,4 @@
-"""Numbers that users give, checked; NumPy's are numbers too."""
+"""Checks of numbers, Python's and NumPy's."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def count(name: str, value: object) -> int:
     """Return a whole number of 1 or more.
 
     Raises:
-        UsageError: if it is none.
+        UsageError: if it is not one.
     """
     if not is_whole_number(value, least=1):
         raise UsageError(f"{name} is {value!r}; it must be a whole number, 1 or more.")
@@ -21,5 +21,5 @@ def count(name: str, value: object) -> int:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a finite number, and no truth value."""
+    """Return whether a value is a finite number, not True or False."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

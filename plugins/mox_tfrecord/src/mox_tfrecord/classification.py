@@ -1,4 +1,4 @@
-"""Images of one class each in records, with the features of slim's data sets (which this plugin also writes)."""
+"""Data sets of images in records, with the features of slim's data sets, which this plugin also writes."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
     Args:
         base_dir: the folder of the files.
         file_pattern: which files in it; or a list of patterns.
-        num_samples: how many records there are, where that is known.
+        num_samples: number of records, if known.
         redirect_dir: see `BaseTFRecordMetadata`.
-        num_classes: how many classes there are; 0 for as many as label_map_file has.
-        label_map_file: the name of a file in base_dir that says which index is which class, one `0: daisy` a line. A
-            file of the default name may be missing.
+        num_classes: number of classes; 0 for as many as label_map_file has.
+        label_map_file: the name of a file in base_dir with the class of each index, one `0: daisy` a line. A file of
+            the default name may be missing.
         compression_type: see `BaseTFRecordMetadata`.
 
     Attributes:
         labels_to_names: the name of each label; empty without the file.
-        num_classes: the number of classes; 0 where it is not known.
+        num_classes: the number of classes; 0 if not known.
 
     Raises:
-        DataError: if no file is of that name, or the file of labels is not as expected.
+        DataError: if no file matches, or the file of labels is not of the expected form.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
 class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     """Images of one class each in records, read inside `input_fn`.
 
-    `get` gives 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
-    'image_name' (the name of the file that it was).
+    `get` returns 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
+    'image_name' (the name of the image's file).
 
     Example:
         def input_fn(mode):
@@ -95,25 +95,25 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
     Attributes:
         metadata: an ImageClassificationTFRecordMetadata.
-        batch_size: how many images `get` gives at a time; None for single ones. It needs images of one size:
-            image_size, augmentation_fn or preprocess_fn.
+        batch_size: images in a batch; None for single images. It needs images of one size: image_size, augmentation_fn
+            or preprocess_fn.
         shuffle: whether each epoch has an order of its own.
-        shuffle_buffer_size: for compressed files only; others are shuffled as a whole, without a buffer.
+        shuffle_buffer_size: for compressed files only; other data sets are shuffled as a whole, without a buffer.
         num_parallel: no effect; tf.data decides.
-        num_epochs: how often the records are gone through; None for ever.
+        num_epochs: number of epochs; None for no end.
         cache_dir: a folder for local copies of the files, made before the first is read; 'ENV' stands for the folder
             in the environment variable DLS_LOCAL_CACHE_PATH.
-        preprocess_fn: takes (image_name, image_buf, label, label_desc) and returns what `get` gives in their place.
-            image_buf is the file of the image, not decoded. With a batch_size all four have a batch dimension.
+        preprocess_fn: function (image_name, image_buf, label, label_desc) that returns four tensors to replace them.
+            image_buf is the content of the file, not decoded. With a batch_size all four have a batch dimension.
         image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
             original).
         remove_cache_on_finish: whether the copies are removed when the process ends.
         private_num_threads: no effect; tf.data decides.
         custom_feature_keys: names of more features of the records, for `get`.
-        custom_feature_values: what each is: `tf.io.FixedLenFeature` and the like.
+        custom_feature_values: `tf.io.FixedLenFeature` and the like for each.
         drop_remainder: whether a last batch of fewer images is left out.
-        augmentation_fn: takes one image and returns one, before the batch is made.
-        label_one_hot: whether 'label' is a vector (float32, [num_classes]) with 1 in the place of the class.
+        augmentation_fn: function from image to image, applied before batching.
+        label_one_hot: whether 'label' is a vector (float32, [num_classes]) with 1 at the class.
         on_bad_record: see `BaseTFRecordDataset`; an image that cannot be decoded is a bad record too.
     """
 
@@ -165,7 +165,7 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
             self._add_feature(name, tensor)
         image = _decode(file)
         if self.preprocess_fn:
-            # Decoded for the sake of the check: a bad image is found here, where it can be left out.
+            # Decoded as a check only: a bad image is found here, where it can be left out.
             with tf.control_dependencies([image]):
                 self._add_feature("image_buf", tf.identity(file))
         else:
@@ -198,7 +198,7 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
 
 def _decode(file: tf.Tensor) -> tf.Tensor:
-    """Returns the pixels of an image file, uint8 of shape [height, width, 3]; of an animation the first frame."""
+    """Return the pixels of an image file, uint8 of shape [height, width, 3]; of an animation the first frame."""
     image: tf.Tensor = tf.cond(
         tf.io.is_jpeg(file),
         # TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster.

@@ -1,4 +1,4 @@
-"""`get_tfrecord`: records by the features that they hold and the handlers that make items of them."""
+"""`get_tfrecord`: records whose features are turned into items by handlers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
     compression_type: str | None = None,
     on_bad_record: str = "raise",
 ) -> BaseTFRecordDataset:
-    """Reads records by the features that they hold and handlers that make items of them, inside `input_fn`.
+    """Read records, whose features handlers turn into items, inside `input_fn`.
 
     Example:
         dataset = mox.get_tfrecord(
@@ -53,19 +53,19 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
         file_pattern: which files in it; or a list of patterns.
         keys_to_features: name to `tf.io.FixedLenFeature` and the like, as `tf.io.parse_single_example` takes it.
         items_to_handlers: name, for `get`, to handler: of `mox.tfexample_decoder` or of tf_slim.
-        num_samples: how many records there are, where that is known.
-        num_epochs: how often they are gone through; None for ever.
+        num_samples: number of records, if known.
+        num_epochs: number of epochs; None for no end.
         shuffle: whether each epoch has an order of its own.
         shuffle_buffer_size: for compressed files only, see `BaseTFRecordDataset`.
         compression_type: see `BaseTFRecordMetadata`.
         on_bad_record: see `BaseTFRecordDataset`.
 
     Returns:
-        An object whose `get([...])` gives the items of one record.
+        An object whose `get([...])` returns the items of one record.
 
     Raises:
-        UsageError: if an argument does not fit.
-        DataError: if no file is of that name.
+        UsageError: if an argument is wrong.
+        DataError: if no file matches.
     """
     metadata = BaseTFRecordMetadata(dataset_dir, file_pattern, num_samples, compression_type=compression_type)
     return HandledTFRecordDataset(
@@ -82,7 +82,7 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
 
 @define(eq=False, slots=False)
 class HandledTFRecordDataset(BaseTFRecordDataset):
-    """Records of which handlers make items.
+    """Records whose features handlers turn into items.
 
     Attributes:
         items_to_handlers: the handler of each item.
