@@ -81,17 +81,23 @@ def test_a_run_leaves_tensorflow_as_it_was(slim_decoder, write):
             "*.tfrecord",
             keys_to_features={"x": tf.io.FixedLenFeature([], tf.int64)},
             items_to_handlers={"x": Watching("x", shape=[])},
-            num_epochs=1,
+            shuffle=False,
         )
         return dataset.get(["x"])
 
+    def model_fn(inputs, _mode):
+        mean = tf.reduce_mean(tf.cast(inputs[0], tf.float32))
+        return mox.ModelSpec(loss=mean * tf.compat.v1.get_variable("weight", []), log_info={"x": mean})
+
     result = mox.run(
         input_fn=input_fn,
-        model_fn=lambda inputs, _: mox.ModelSpec(log_info={"x": tf.cast(inputs[0], tf.float32)}),
-        run_mode=mox.ModeKeys.EVAL,
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+        run_mode=mox.ModeKeys.TRAIN,
         batch_size=2,
+        max_number_of_steps=2,
     )
-    assert result.metrics == {"x": 1.5}
+    assert result.metrics["x"] == 2.5
     assert seen
     assert all(seen)
     assert not any(there())

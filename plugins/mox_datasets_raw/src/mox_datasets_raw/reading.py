@@ -82,13 +82,7 @@ class RawImageDataset(abc.ABC):
             raise checks.refuse(self, "metadata", value, f"{self.metadata_class.__name__}(base_dir=...)")
 
     def __attrs_post_init__(self) -> None:
-        checks.check_image_options(
-            self,
-            batch_size=self.batch_size,
-            image_size=self.image_size,
-            preprocess_fn=self.preprocess_fn,
-            augmentation_fn=self.augmentation_fn,
-        )
+        checks.check_image_options(self)
         if self.reader_class is not None:
             tf.get_logger().warning(
                 "reader_class of %s has no effect: tf.data reads the files in parallel.", type(self).__name__

@@ -136,13 +136,7 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.metadata, ImageClassificationTFRecordMetadata):
             raise checks.refuse(self, "metadata", self.metadata, "ImageClassificationTFRecordMetadata(base_dir=...)")
-        checks.check_image_options(
-            self,
-            batch_size=self.batch_size,
-            image_size=self.image_size,
-            preprocess_fn=self.preprocess_fn,
-            augmentation_fn=self.augmentation_fn,
-        )
+        checks.check_image_options(self)
         if self.label_one_hot and not self.metadata.num_classes:
             raise UsageError(
                 f"{type(self).__name__} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata."
