@@ -108,7 +108,7 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
 
 
 def check_folders(redirect_dir: str, folders: Sequence[str], base_dir: str) -> None:
-    """Checks that a redirect_dir has the folders of the base_dir that it stands for.
+    """Check that a redirect_dir has the folders of the base_dir that it replaces.
 
     Raises:
         DataError: if it lacks one.

@@ -156,7 +156,7 @@ class Architecture:
         root: the layers before the first block.
         unit: function (net, context, depth, stride) that adds one unit.
         blocks: the units, in blocks.
-        postnorm: normalization and ReLU behind the last block, as v2 needs.
+        postnorm: whether normalization and ReLU follow the last block, as in v2.
         batch_norm_decay: the decay of the moving averages.
     """
 

@@ -68,20 +68,20 @@ class FileScan:
         return offsets
 
 
-def scan_file(path: str, compression: str | None, tell: Callable[[int], object]) -> FileScan:
+def scan_file(path: str, compression: str | None, on_found: Callable[[int], object]) -> FileScan:
     """Return the records of a file.
 
     Args:
         path: the file.
         compression: "", "GZIP" or "ZLIB"; None to detect it by the content.
-        tell: is called with the number of further records found.
+        on_found: is called with the number of further records found.
     """
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a path is text or bytes here, as the system has it)
         descriptor = file.fileno()
         kind = _compression(os.pread(descriptor, _CHUNK, 0)) if compression is None else compression
         if kind:
-            return _scan_compressed(path, kind, descriptor, tell)
-        return _scan_plain(descriptor, tell)
+            return _scan_compressed(path, kind, descriptor, on_found)
+        return _scan_plain(descriptor, on_found)
 
 
 def checksums(headers: npt.NDArray[np.void]) -> npt.NDArray[np.uint32]:
@@ -108,8 +108,8 @@ _CRC_TABLE = _crc_table()
 class _Headers:
     """The headers of a file in their order."""
 
-    def __init__(self, tell: Callable[[int], object]) -> None:
-        self._tell = tell
+    def __init__(self, on_found: Callable[[int], object]) -> None:
+        self._on_found = on_found
         self._new = bytearray()
         self._lengths: list[Lengths] = []
         self.damaged = False
@@ -131,7 +131,7 @@ class _Headers:
         self.damaged = len(wrong) > 0
         good = headers["length"][: wrong[0] if self.damaged else None].astype(np.int64)
         self._lengths.append(good)
-        self._tell(len(good))
+        self._on_found(len(good))
 
     def lengths(self) -> Lengths:
         """Return the lengths before the first damaged one."""
@@ -158,9 +158,9 @@ def _begins_with_header(content: bytes) -> bool:
     return len(header) == 1 and bool((checksums(header) == header["checksum"]).all())
 
 
-def _scan_plain(descriptor: int, tell: Callable[[int], object]) -> FileScan:
+def _scan_plain(descriptor: int, on_found: Callable[[int], object]) -> FileScan:
     size = os.fstat(descriptor).st_size
-    headers, offset = _Headers(tell), 0
+    headers, offset = _Headers(on_found), 0
     while offset < size and not headers.damaged:
         header = os.pread(descriptor, HEADER_SIZE, offset)
         if len(header) < HEADER_SIZE:
@@ -170,8 +170,8 @@ def _scan_plain(descriptor: int, tell: Callable[[int], object]) -> FileScan:
     return FileScan("", lengths, Damage(offset, reason, size - offset) if reason else None)
 
 
-def _scan_compressed(path: str, compression: str, descriptor: int, tell: Callable[[int], object]) -> FileScan:
-    headers, trouble = _Headers(tell), ""
+def _scan_compressed(path: str, compression: str, descriptor: int, on_found: Callable[[int], object]) -> FileScan:
+    headers, trouble = _Headers(on_found), ""
     buffer, skip, size = bytearray(), 0, 0
     try:
         for chunk in _decompressed(descriptor):

@@ -71,7 +71,7 @@ class Records:
     def in_order(self, first: tf.Tensor, stop: tf.Tensor, plus: tf.Tensor) -> Dataset:
         """Return (number + plus, content) of the records with the numbers [first, stop), without bad ones."""
         before = tf.searchsorted(self._runs, [first], side="right")[0] - 1
-        behind = tf.searchsorted(self._runs, [stop], side="left")[0]
+        after = tf.searchsorted(self._runs, [stop], side="left")[0]
 
         @no_autograph
         def run(place: tf.Tensor) -> Dataset:
@@ -91,7 +91,7 @@ class Records:
             apart = tf.data.Dataset.range(begin, end).map(alone).ignore_errors()
             return together.concatenate(apart).take(end - begin)
 
-        return tf.data.Dataset.range(tf.cast(before, tf.int64), tf.cast(behind, tf.int64)).flat_map(run)
+        return tf.data.Dataset.range(tf.cast(before, tf.int64), tf.cast(after, tf.int64)).flat_map(run)
 
     def of_file(self, file: tf.Tensor) -> Dataset:
         """Return (number, content) of the records of a file, from its beginning."""
@@ -195,20 +195,20 @@ class StreamSource(SampleSource):
             samples = contents.map(alone, num_parallel_calls=parallel_reads())
             unused = tf.nest.map_structure(zeros_of_spec, features_of(samples))
             # After the last sample comes one that does not count: it shows how far the epoch was read.
-            behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + order.workers, unused)))
+            end_mark = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + order.workers, unused)))
 
             @no_autograph
             def watch(expected: tf.Tensor, after: tf.Tensor, features: Features) -> Any:
-                tell = functools.partial(self._tell, order, report)
-                told = tf.cond(
+                report_gap = functools.partial(self._report_gap, order, report)
+                reported = tf.cond(
                     after - order.workers == expected,
                     lambda: True,
-                    lambda: report.call_op(tell, [expected, after]),
+                    lambda: report.call_op(report_gap, [expected, after]),
                 )
-                with tf.control_dependencies([told]):
+                with tf.control_dependencies([reported]):
                     return tf.identity(after), (after, features)
 
-            watched = samples.ignore_errors().concatenate(behind).scan(first, no_autograph(lambda s, e: watch(s, *e)))
+            watched = samples.ignore_errors().concatenate(end_mark).scan(first, no_autograph(lambda s, e: watch(s, *e)))
             return watched.filter(no_autograph(lambda *element: element[0] <= end))
 
         last = tf.int64.max if self.num_epochs is None else self.num_epochs
@@ -236,7 +236,7 @@ class StreamSource(SampleSource):
         )
         return tf.data.experimental.from_variant(variant, mixed.element_spec)
 
-    def _tell(self, order: Order, report: BadSampleReport, expected: np.int64, after: np.int64) -> bool:
+    def _report_gap(self, order: Order, report: BadSampleReport, expected: np.int64, after: np.int64) -> bool:
         missing = int(after) - order.workers - int(expected)
         if missing >= self.num_samples:
             report.nothing_read(self, order, int(expected))
