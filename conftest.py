@@ -1,9 +1,11 @@
 """What every test of this repository starts from and leaves behind."""
 
 import os
+import sys
 
 import pytest
 
+import forked
 import mox_core.flags
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
@@ -17,6 +19,16 @@ def _leave_environment_and_flags_as_they_were():
     os.environ.update(environ)
     mox_core.flags._set_by_program.clear()
     mox_core.flags._set_by_program.update(flags)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _fork_the_processes_of_contracts():
+    """The contracts of optimizers train on two devices in a process of its own, which says what it does by itself."""
+    quadratic = sys.modules.get("mox_core.testing.quadratic")  # where no test needs it, nothing is imported
+    with pytest.MonkeyPatch.context() as patch:
+        if quadratic:
+            patch.setattr(quadratic, "subprocess", forked)
+        yield
 
 
 def pytest_collection_modifyitems(items):

@@ -6,6 +6,7 @@ README or to an example is the same in the site and in the tree. What leads nowh
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import sys
@@ -49,7 +50,14 @@ NAVIGATION = {
         "docs/testing-plugins",
         "examples/extension/README",
     ],
-    "Reference": ["docs/reference", "docs/architecture", "benchmarks/README", "CONTRIBUTING", "CHANGELOG"],
+    "Reference": [
+        "docs/reference",
+        "docs/architecture",
+        "docs/tensorflow-internals",
+        "benchmarks/README",
+        "CONTRIBUTING",
+        "CHANGELOG",
+    ],
     "中文": ["docs/index.zh-CN", "README.zh-CN"],
 }
 """What the side of each page lists. Other pages of docs/ and the plugins' READMEs come behind it."""
@@ -68,7 +76,7 @@ def complete(_app: Sphinx, page: str, source: list[str]) -> None:
         hooks = [f"docs/hooks/{path.stem}" for path in sorted(ROOT.glob("docs/hooks/mox_*.md"))]
         source[0] += _table_of_contents("Hooks", hooks)
     elif page == "docs/reference":
-        source[0] = re.sub(r"^- `mox\.(\w+)`.*\n*", _entry, source[0], flags=re.MULTILINE)
+        source[0] = re.sub(r"^- `(mox|mox_core\.sdk)\.(\w+)`: (.*)\n*", _entry, source[0], flags=re.MULTILINE)
 
 
 def _table_of_contents(caption: str, names: list[str]) -> str:
@@ -78,14 +86,20 @@ def _table_of_contents(caption: str, names: list[str]) -> str:
 
 
 def _entry(line: re.Match[str]) -> str:
-    """What stands in the place of a line `- mox.NAME: ...` of the reference."""
+    """What stands in the place of a line `- mox.NAME: ...` or `- mox_core.sdk.NAME: ...` of the reference."""
     import docstrings  # noqa: PLC0415  (beside this file; the path was not there before)
 
     import mox_core as mox  # noqa: PLC0415  (its names import TensorFlow)
+    from mox_core import sdk  # noqa: PLC0415  (as above)
 
-    described, name = getattr(mox, line[1]), f"mox.{line[1]}"
+    module, short, summary = line.groups()
+    of_sdk = module == "mox_core.sdk"
+    described, name = getattr(sdk if of_sdk else mox, short), f"{module}.{short}"
+    heading = f"{'####' if of_sdk else '###'} {name}"
+    if of_sdk and not (inspect.isclass(described) or inspect.isfunction(described)):  # a constant, or a type
+        return f"{heading}\n\n{summary[0].upper()}{summary[1:]}.\n\n"
     signature = docstrings.signature_of(name, described)
-    return f"### {name}\n\n```python\n{signature}\n```\n\n{docstrings.as_markdown(described)}\n\n"
+    return f"{heading}\n\n```python\n{signature}\n```\n\n{docstrings.as_markdown(described)}\n\n"
 
 
 def setup(app: Sphinx) -> None:

@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
     from mox_core.arguments import RunConfig
     from mox_core.engine.input.pipeline import OpenInput
-    from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.parameter_server.replicator import ParameterServers
     from mox_core.session_hooks import AggregativeSessionRunHook
@@ -67,7 +66,7 @@ def run(config: RunConfig) -> RunResult:
         start = find_start(config, replicator.collective)
 
         order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
-        pipeline = _pipeline(config, config.run_mode, order)
+        pipeline = _pipeline(config, config.run_mode, order, replicator)
         stack.callback(pipeline.report.close)
         state = RunState(start.seed, pipeline.num_positions, replicator)
         writer = stack.enter_context(open_writer(log_dir, training=config.training))
@@ -87,15 +86,16 @@ def run(config: RunConfig) -> RunResult:
         max_steps = _max_steps(config, first_step, start)
         steps, make_loop = _stepping(config, graph, pipeline, order, opened, state, max_steps)
         hooks = HookRunner(_hooks_of(config, graph), steps, evaluation, best)
+        stop_rule = StopRule(signal=signal, coordinator=hooks.coordinator, max_steps=max_steps)
         result = make_loop(
             steps=steps,
             hooks=hooks,
             observers=_observers(config, graph, writer, saver, first_step),
-            stop_rule=StopRule(signal=signal, coordinator=hooks.coordinator, max_steps=max_steps),
+            stop_rule=stop_rule,
             first_global_step=first_step,
         ).run()
         _report(config, result, state, writer)
-        return _end(config, result, signal, state, saver, export)
+        return _end(config, result, stop_rule, state, saver, export)
 
 
 @contextlib.contextmanager
@@ -110,10 +110,10 @@ def _replicator(config: RunConfig) -> Iterator[Replicator]:
         yield servers or replicate(config.num_replicas, collective, on_cpu=config.replicas_on_cpu)
 
 
-def _pipeline(config: RunConfig, mode: str, order: Order) -> InputPipeline:
+def _pipeline(config: RunConfig, mode: str, order: Order, replicator: Replicator) -> InputPipeline:
     """Call `input_fn` in a mode."""
     batching = Batching(batch_size=config.batch_size, auto=config.auto_batch)
-    return build_pipeline(config.input_fn, mode, batching, order=order, replicas=config.num_replicas)
+    return build_pipeline(config.input_fn, mode, batching, order=order, replicas=len(replicator.devices))
 
 
 def _trace(
@@ -147,7 +147,7 @@ def _evaluation(config: RunConfig, graph: ModelGraph, state: RunState, log_dir: 
         return
     collective = state.replicator.collective
     order = Order(seed=state.seed, workers=collective.world_size, worker=collective.rank)
-    pipeline = _pipeline(config, config.inter_mode, order)
+    pipeline = _pipeline(config, config.inter_mode, order, state.replicator)
     twin = trace_model(config.model_fn, config.inter_mode, state, pipeline.fed, log_values=monitored_tensors)
     with InterMode(twin, pipeline, graph.hooks, log_dir, collective).open() as inter_mode:
         yield inter_mode
@@ -280,7 +280,7 @@ def _report(config: RunConfig, result: LoopResult, state: RunState, writer: Summ
 def _end(
     config: RunConfig,
     result: LoopResult,
-    signal: ReceivedSignal,
+    stop_rule: StopRule,
     state: RunState,
     saver: Saver | NoSaver,
     export: Export | NoExport,
@@ -288,7 +288,7 @@ def _end(
     """Export and save, and return how the run ended."""
     collective = state.replicator.collective
     # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
-    interrupted = result.interrupted or signal.name
+    interrupted = result.interrupted or stop_rule.interrupted
     path = None if interrupted or collective.rank else export.write()
     # Broadcast the paths: only the chief writes, and every worker returns after the files exist.
     checkpoint, path = collective.broadcast_object([saver.save(), path])
@@ -296,7 +296,7 @@ def _end(
         global_step=int(state.step),
         steps=result.steps,
         samples=result.samples,
-        stopped_by=signal.name or result.stopped_by,
+        stopped_by=stop_rule.signal.name or result.stopped_by,
         metrics=result.last if config.training else result.means,
         checkpoint=checkpoint,
         export_path=path,

@@ -8,7 +8,11 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 import tensorflow as tf
 
 Dataset: TypeAlias = "tf.data.Dataset[Any]"
+"""A dataset of any elements."""
+
 Features: TypeAlias = dict[str, tf.Tensor]
+"""The features of a sample, or of a batch, by name."""
+
 GradsAndVars: TypeAlias = list[tuple[Any, tf.Variable]]
 """Gradients, dense or sparse, with their variables."""
 

@@ -1,9 +1,9 @@
 import os
-import subprocess
 import sys
 
 import pytest
 
+import forked
 from mox_core import cli
 
 SOURCE = '''
@@ -178,7 +178,7 @@ def test_a_long_signature_is_folded_under_itself(install_fake, capsys):
 
 def test_the_parameters_of_a_network_are_counted_where_it_can_be_built(install_fake):
     program = "import sys; from mox_core.cli import main; sys.exit(max(main(['show', 'network', n]) for n in NAMES))"
-    run = subprocess.run(
+    run = forked.run(
         [sys.executable, "-c", program.replace("NAMES", "['mlp', 'deep']")],
         env={**os.environ, "PYTHONPATH": str(install_fake("nets", "nets", NETS)), "MOX_STRICT_PLUGINS": "0"},
         capture_output=True,

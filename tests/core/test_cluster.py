@@ -4,12 +4,12 @@ import json
 import logging
 import os
 import socket
-import subprocess
 import sys
 import textwrap
 
 import pytest
 
+import forked
 import mox_core as mox
 from mox_core.cluster import addresses
 from mox_core.cluster.cluster import Cluster, _tell_once, read
@@ -315,7 +315,7 @@ def test_tensorflow_gets_the_ports_and_ignores_the_proxies(hosts, tmp_path):
     environ = {**os.environ, "http_proxy": nowhere, "https_proxy": nowhere, "grpc_proxy": nowhere}
     flags = ["--job_name=worker", f"--worker_hosts={','.join(hosts[:2])}", "--session_timeout=100"]
     processes = [
-        subprocess.Popen([sys.executable, script, *flags, f"--task_index={i}"], env=environ, stdout=subprocess.PIPE)
+        forked.Popen([sys.executable, script, *flags, f"--task_index={i}"], env=environ, stdout=forked.PIPE)
         for i in range(2)
     ]
     try:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
 import mox_core as mox
 
 FEATURES = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)
@@ -110,10 +110,10 @@ def regression():
 
 @pytest.fixture
 def run_python():
-    """Runs a program in a process of its own, which has imported nothing; returns what it printed."""
+    """Runs a program in a process of its own, which has imported TensorFlow or nothing; returns what it printed."""
 
-    def run(program, *arguments, timeout=60, **options):
-        done = subprocess.run(
+    def run(program, *arguments, timeout=60, start=forked.run, **options):
+        done = start(
             [sys.executable, "-c", program, *map(str, arguments)],
             capture_output=True,
             text=True,
@@ -144,7 +144,7 @@ def run_job(tmp_path):
             textwrap.dedent(program),
         ]
         command += [f"{name}={value}" for name, value in flags.items()]
-        done = subprocess.run(
+        done = forked.run(
             list(map(str, command)), capture_output=True, text=True, timeout=300, check=False, env=environ
         )
         assert done.returncode == 0, done.stderr

@@ -251,7 +251,7 @@ def end_a_child(folder):
             pid = fork(signal.pause, log)
             os.kill(pid, signal.SIGTERM)
             codes.add(wait(pid, log))
-        return {"codes": list(codes), "received": watch.received}
+        return {"codes": list(codes), "received": watch.name}
 
 
 def send_signals(folder):

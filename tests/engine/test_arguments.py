@@ -1,6 +1,7 @@
 """The arguments of `mox.run`: wrong ones are refused by name, before TensorFlow is imported; and what a run returns."""
 
 import json
+import subprocess
 from functools import partial
 
 import attrs
@@ -270,7 +271,7 @@ except mox.UsageError as error:
     texts.append(str(error))
 print(json.dumps([texts, sorted({"tensorflow", "keras", "numpy"} & set(sys.modules))]))
 """
-    texts, imported = json.loads(run_python(program, __file__).stdout)
+    texts, imported = json.loads(run_python(program, __file__, start=subprocess.run).stdout)
     assert texts[:-1] == [text for _, text in WRONG]
     assert texts[-1].startswith("flag 'checkpoint_include_patterns' holds '('")
     assert imported == []

@@ -1,6 +1,5 @@
 """What TF1-style code finds while a run lasts, and what it is told."""
 
-import subprocess
 import sys
 import warnings
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
 import mox_core as mox
 
 
@@ -137,7 +137,7 @@ tf.disable_v2_behavior()
 mox.run(input_fn=lambda mode: 0.0, model_fn=lambda inputs, mode: None, optimizer_fn=lambda: None,
         run_mode="TRAIN", max_number_of_steps=1)
 """
-    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    result = forked.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.stderr.rstrip().endswith(
         "mox_core.errors.UsageError: TensorFlow does not execute eagerly, and mox runs on TF2: remove "
         "tf.compat.v1.disable_v2_behavior() and disable_eager_execution(), and call mox.run outside of graphs. "

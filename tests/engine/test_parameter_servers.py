@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
 import mox_core as mox
 from mox_core.engine.input.batching import Batching
 from mox_core.engine.input.order import Order
@@ -27,7 +27,7 @@ CHIEF = "worker 0"
 def scenario(tmp_path):
     def play(name):
         environ = {each: value for each, value in os.environ.items() if each != "TF_CONFIG"}
-        done = subprocess.run(
+        done = forked.run(
             [sys.executable, JOBS, name, tmp_path],
             capture_output=True,
             text=True,

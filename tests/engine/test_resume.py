@@ -1,7 +1,6 @@
 """A run that is stopped and goes on ends with the very weights of one that was never stopped."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
 import mox_core as mox
 from mox_core.sdk import SampleSource
 
@@ -201,7 +201,7 @@ def test_the_same_run_twice_gives_the_same_bits():
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_with_the_weights_of_one_that_never_was(variables, tmp_path):
     program = Path(__file__).with_name("processes.py")
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, program, "kill", tmp_path], capture_output=True, text=True, check=False, timeout=240
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]

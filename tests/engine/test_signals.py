@@ -3,13 +3,13 @@
 import json
 import re
 import signal
-import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
 
+import forked
 import mox_core as mox
 from mox_core.engine.loop.signals import catch_signals
 
@@ -20,7 +20,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def sent(tmp_path_factory):
     """What became of processes to which signals were sent."""
     program, folder = Path(__file__).with_name("processes.py"), tmp_path_factory.mktemp("signals")
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, program, "signals", folder], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
@@ -93,7 +93,7 @@ def test_a_signal_that_is_not_of_these_is_none():
             signal.raise_signal(signal.SIGUSR1)
         finally:
             signal.signal(signal.SIGUSR1, before)
-    assert watch.received is None
+    assert watch.name is None
 
 
 def test_a_run_in_a_thread_leaves_the_signals_alone_and_works(regression, tmp_path):

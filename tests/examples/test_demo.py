@@ -1,12 +1,13 @@
 """The demo, shrunk to a few steps: what it prints, and what it leaves in its folder."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+import forked
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 STEPS = 3
@@ -19,7 +20,7 @@ def demo(tmp_path_factory):
     """Run the demo once; give its folder, what it printed, and what it logged."""
     folder = tmp_path_factory.mktemp("demo")
     command = [sys.executable, DEMO, "--work_dir", folder, "--max_number_of_steps", str(STEPS)]
-    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    run = forked.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     return folder, run.stdout, run.stderr
 

@@ -15,7 +15,6 @@ A block that begins with a comment like `# samples.py` is that file; plugins (`#
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from PIL import Image
+
+import forked
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/README.md")])
@@ -147,7 +148,7 @@ def run_blocks(documents, folder, python_path=()):
     (folder / "session.py").write_text(SESSION, "utf-8")
     programs = [[script] for script, how, *_ in steps if how == "runs alone"]
     for program in [*programs, ["session.py", "session.json"]]:
-        run = subprocess.run(
+        run = forked.run(
             [sys.executable, *program],
             env=with_path(*python_path),
             cwd=folder,
@@ -201,7 +202,7 @@ def test_the_plugins_of_a_document_pass_their_tests(documents, install_fake, tmp
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, "utf-8")
-    run = subprocess.run(
+    run = forked.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir", tmp_path, tmp_path / "tests"],
         env=with_path(site),
         cwd=tmp_path,

@@ -1,11 +1,11 @@
 """`mox check`: what it runs of a plugin for which no test is written, and what it says."""
 
 import os
-import subprocess
 import sys
 
 import pytest
 
+import forked
 from mox_core.errors import UnknownNameError
 from mox_core.testing.check import check
 
@@ -194,7 +194,7 @@ def test_the_command_ends_with_status_one_where_something_fails(kit):
         "from mox_core.plugins import NetworkMeta, NetworkOffer, hookimpl\n\nMETA = NetworkMeta(4, 0)\n\n@hookimpl\n"
     )
     (kit / "kit" / "plugin.py").write_text(source + bad, encoding="utf-8")
-    run = subprocess.run(
+    run = forked.run(
         [sys.executable, "-m", "mox_core.cli", "check", "kit"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(kit), *filter(None, sys.path)])},
         capture_output=True,

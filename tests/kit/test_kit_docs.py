@@ -2,11 +2,12 @@
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import forked
 
 PAGE = Path(__file__).parents[2] / "docs/testing-plugins.md"
 
@@ -17,7 +18,7 @@ def test_the_classes_of_the_page_pass(tmp_path):
     tests = [block for block in blocks if "check(" not in block]
     assert sum(block.count("Contract):") for block in tests) == 8  # one of each kind
     (tmp_path / "test_page.py").write_text("\n".join(tests), encoding="utf-8")
-    run = subprocess.run(
+    run = forked.run(
         [
             sys.executable,
             "-m",

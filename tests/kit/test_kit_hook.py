@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.engine.hooks.hook_variable import hook_variable
+from mox_core.sdk import hook_variable
 from mox_core.testing import HookContract
 
 SAYS, ORDER, FAILS, WEIGHTS, RESUME, INTER = (

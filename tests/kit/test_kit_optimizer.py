@@ -10,7 +10,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from mox_core.engine.updates import slot
+from mox_core.sdk import slot
 from mox_core.plugins import OptimizerOffer, hookimpl
 
 @hookimpl
@@ -50,7 +50,7 @@ WRAPPER = """
 import numpy as np
 import tensorflow as tf
 
-from mox_core.engine.updates import OptimizerWrapper, state_variable
+from mox_core.sdk import OptimizerWrapper, state_variable
 from mox_core.plugins import OptimizerWrapperOffer, hookimpl
 
 @hookimpl

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
+
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "examples" / "extension"
 NAMES = ("shapes_mlp", "shift", "lion", "lookahead", "shapes", "WEIGHTS_NPZ", "CsvHook", "draw_shapes")
@@ -28,7 +30,7 @@ def run_installed(tmp_path_factory):
     def run(*arguments, cwd=site):
         environ = {**os.environ, "PYTHONPATH": str(site), "MOX_STRICT_PLUGINS": "1"}
         command = [sys.executable, *map(str, arguments)]
-        result = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False)
+        result = forked.run(command, env=environ, cwd=cwd, capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mox_core.engine.tensors import Dataset
 
 Fetch = Callable[..., tuple[tf.Tensor, Features]]
+"""Function of a position (int64 scalar) that returns the next position of this worker, and the sample there."""
 
 _SMALLEST_BLOCK: Final = 1024
 """A source that never ends is read in blocks, so that a set without one readable sample is noticed."""

@@ -142,7 +142,7 @@ class Loop:
 
     def _stop_reason(self, stopped_by: str | None) -> tuple[str, bool]:
         """Return what stopped the first worker that was stopped, and whether it was a signal."""
-        interrupted = bool(self.stop_rule.signal.name)
+        interrupted = self.stop_rule.interrupted
         if not self.training or self.steps.collective.world_size == 1:
             return str(stopped_by), interrupted
         gathered = self.steps.collective.all_gather_object([stopped_by, interrupted])

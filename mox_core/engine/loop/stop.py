@@ -29,6 +29,11 @@ class StopRule:
     coordinator: Coordinator
     max_steps: int | None
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the process was asked to end: the run is not over, and goes on from its checkpoint."""
+        return self.signal.name is not None
+
     def reason(self, done: int) -> str | None:
         """Return what stops the loop after so many steps: a signal, a hook, 'max_number_of_steps'; None for nothing."""
         if reason := self.signal.name or self.coordinator.stopped_by:

@@ -24,7 +24,7 @@ from mox_core.engine.model.replica_outputs import (
 from mox_core.engine.model.spec_checks import REQUIRED_FIELDS, check_spec
 from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
-from mox_core.engine.tf_internals import func_graph, keras_names, replica_collections
+from mox_core.engine.tf_internals import func_graph, keras_names, keras_owners, replica_collections
 from mox_core.engine.variables.keras_variables import adopt_keras_variables, check_all_known
 from mox_core.engine.variables.names import TraceNames
 from mox_core.errors import UsageError
@@ -110,7 +110,11 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         start=state.positions.numpy(),
     )
     signature = [tf.TensorSpec(state.positions.shape, tf.int64), tf.TensorSpec([], tf.bool), *input_specs]
-    with keras_names.fresh_layer_names(), randomness.python_random(f"{state.seed}/model"):
+    with (
+        keras_names.fresh_layer_names(),
+        keras_owners.watch(),
+        randomness.python_random(f"{state.seed}/model"),
+    ):
         traced = tf.compat.v1.wrap_function(trace.body, signature)
     if trace.train_step.trains:
         check_all_known(traced.graph, state.store, [loss.tensor for loss in trace.made["losses"]])

@@ -99,7 +99,7 @@ class AsyncLoop:
             finally:
                 self.workers.ledger.close()
                 self.workers.close()
-            interrupted = bool(self.stop_rule.signal.name)
+            interrupted = self.stop_rule.interrupted
             self.hooks.session.complete = not interrupted
         for observer in self.observers:
             observer.finish()

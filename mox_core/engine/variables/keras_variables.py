@@ -1,7 +1,7 @@
-"""Variables of Keras models that were made outside of `model_fn`: a run that uses such a model takes them over.
+"""Variables of Keras models that were made outside of `model_fn`: a run that uses such a model adopts them.
 
 They are trained, saved and restored like those that `model_fn` makes, under the path that Keras gives them. A plain
-`tf.Variable` is not taken over: its name ('Variable', as likely as not) is no identity, and nothing tells whether it is
+`tf.Variable` is not adopted: its name ('Variable', as likely as not) is no identity, and nothing tells whether it is
 a weight or a knob of the script.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.engine.tf_internals import func_graph, keras_names
+from mox_core.engine.tf_internals import func_graph, keras_owners
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.Variable], *, training: bool) -> None:
-    """Takes over the variables of ready-made Keras models that a graph uses, and heeds what Keras does not train.
+    """Adopt the variables of ready-made Keras models that a graph uses, and exclude what Keras does not train.
 
     Args:
         graph: `model_fn` has been traced in it.
@@ -44,7 +44,7 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
             f"model_fn uses variables that were made outside of it ({foreign[0].name}, for one), and they are on one "
             "device: to train on several, make the model inside model_fn."
         )
-    known = keras_names.survey()
+    known = keras_owners.survey()
     names = [(known.paths[id(variable)], variable) for variable in foreign if id(variable) in known.paths]
     for path, variable in sorted(names, key=lambda pair: pair[0]):
         store.adopt(variable, path, graph)
@@ -53,7 +53,7 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
 
 
 def check_all_known(graph: Any, store: VariableStore, losses: Sequence[tf.Tensor]) -> None:
-    """Refuses to train with variables that this run does not know: it would leave them as they are without a word.
+    """Refuse to train with variables that this run does not know: they would stay as they are without a word.
 
     Raises:
         UsageError: with the names of those that a loss depends on.

@@ -11,7 +11,7 @@ from typing import Any, Final
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core.engine.tf_internals import keras_names
+from mox_core.engine.tf_internals import keras_names, keras_owners
 
 GLOBAL_STEP: Final = "global_step"
 POSITIONS: Final = "mox/input_positions"
@@ -47,7 +47,7 @@ def same_name_message(name: str) -> str:
     )
 
 
-def full_name(name: str, asked: keras_names.NewVariable | None) -> str:
+def full_name(name: str, asked: keras_owners.NewVariable | None) -> str:
     """Return the name of a new variable with its scopes.
 
     Args:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.engine import randomness
-from mox_core.engine.tf_internals import keras_names
+from mox_core.engine.tf_internals import keras_owners
 from mox_core.engine.variables.initial_values import evaluate_initial_value
 from mox_core.engine.variables.names import TraceNames, full_name, numbered, same_name_message
 from mox_core.errors import UsageError
@@ -65,7 +65,7 @@ class VariableStore:
         used, layers = names.used, names.layers
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
-            asked = keras_names.new_variable()
+            asked = keras_owners.new_variable()
             plain = full_name(kwargs.get("name") or "Variable", asked)
             self.of_keras |= asked is not None
             layer = asked.layer if asked else None

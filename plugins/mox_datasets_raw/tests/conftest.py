@@ -29,8 +29,7 @@ def flowers(tmp_path):
 @pytest.fixture
 def elements():
     """Calls the source of a data set and gives its features as a list of dicts of arrays."""
-    from mox_core.engine.input.bad_samples import BadSampleReport
-    from mox_core.engine.input.order import Order
+    from mox_core.sdk import BadSampleReport, Order
 
     def read(dataset, *, seed=1, start=0, limit=None, report=None, **share):
         order = Order(seed=seed, **share)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.errors import DataError
+from mox_core.sdk import BadSampleReport
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
 
 

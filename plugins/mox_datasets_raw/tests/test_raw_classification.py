@@ -7,9 +7,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.engine.input.order import Order
 from mox_core.errors import UsageError
+from mox_core.sdk import BadSampleReport
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
 
 ALL = {f"{kind}_{number}" for kind, count in (("daisy", 3), ("roses", 2), ("tulips", 4)) for number in range(count)}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
 import mox_core as mox
 
 IMAGES = np.random.default_rng(5).normal(size=(12, 6, 6, 1)).astype(np.float32)
@@ -83,7 +84,8 @@ def run_without():
     def run(missing, program, *arguments):
         hidden = f"import sys\nfor name in {missing!r}:\n    sys.modules[name] = None\n"
         command = [sys.executable, "-c", hidden + program, *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        start = subprocess.run if "tensorflow" in missing else forked.run
+        done = start(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-3000:]
         return json.loads(done.stdout)
 

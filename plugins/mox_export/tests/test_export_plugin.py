@@ -1,12 +1,12 @@
 """mox-export as a plugin."""
 
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
 import mox_core as mox
 from mox_core.testing import PluginContract
 
@@ -36,7 +36,7 @@ try:
 except mox.PluginError as error:
     print(error)
 """
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-c", program, str(tmp_path / "log")], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]

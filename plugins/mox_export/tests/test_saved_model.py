@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
+import forked
 import mox_core as mox
 
 IMAGES = np.random.default_rng(3).normal(size=(30, 6, 6, 1)).astype(np.float32)
@@ -93,9 +93,7 @@ print(json.dumps({
     "mox": [name for name, module in sys.modules.items() if name.startswith("mox") and module],
 }))
 """
-    done = subprocess.run(
-        [sys.executable, "-c", program, path, str(tmp_path)], capture_output=True, text=True, check=False
-    )
+    done = forked.run([sys.executable, "-c", program, path, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     got = json.loads(done.stdout)
     assert got["mox"] == []

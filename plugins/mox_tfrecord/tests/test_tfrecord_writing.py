@@ -8,7 +8,6 @@ import os
 import pty
 import signal
 import struct
-import subprocess
 import sys
 import termios
 import threading
@@ -18,6 +17,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+import forked
 import mox_core as mox
 from mox_core.errors import DataError, UsageError
 from mox_tfrecord import progress, writing
@@ -388,7 +388,7 @@ def test_records_are_not_written_among_the_classes(many, inner):
 def test_a_writer_that_is_killed_leaves_nothing_and_the_next_one_removes_the_rest(many, dst, log):
     os.mkfifo(many / "b" / "pipe.png")  # an image that is never read to its end
     command = [sys.executable, "-m", "mox_core.cli", "tfrecord", "write", str(many), str(dst), "--shards", "4"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    process = forked.Popen(command, stderr=forked.DEVNULL)
     with (many / "b" / "pipe.png").open("wb"):  # waits until the writer reads it
         process.kill()
         assert process.wait() == -signal.SIGKILL

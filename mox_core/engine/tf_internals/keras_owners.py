@@ -1,0 +1,236 @@
+"""What Keras knows of TensorFlow's variables: their paths, the layers and metrics that own them, what is not trained.
+
+While a trace lasts, `watch` wraps the methods in which Keras makes variables, and `new_variable` tells what they are at
+when TensorFlow is asked for one. Two things have no such door:
+
+- The layer whose constructor, or other method of its own, makes a variable without `add_weight`: a `keras.Variable`,
+  the state of a seed generator or of a metric. Python has no hook around the constructors of subclasses, and Keras
+  opens no scope in them. For these alone, `new_variable` looks for the layer among the callers. It decides no name by
+  itself, only whether a second variable of the same name belongs to another layer.
+- What was made before the trace (`survey`). TensorFlow's variables do not know Keras's, those not their layers, and
+  layers not what holds them, though each has a say: a layer gives its seed generators their names, and one that is not
+  trained keeps from training what it holds, also where `model_fn` calls a part or another method of it. Watching which
+  layers are called and which variables are read would miss that without a word. So the process is looked through.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import gc
+import importlib.abc
+import importlib.util
+import sys
+from typing import TYPE_CHECKING, Any
+
+from attrs import frozen
+
+from mox_core.engine.tf_internals import keras_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_INITIALIZE = "_initialize"
+"""The method in which a variable of Keras makes that of TensorFlow."""
+
+_VALUE = "_value"
+"""The attribute of a variable of Keras that holds that of TensorFlow."""
+
+_making: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_keras_variable", default=None)
+_asking: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_keras_owner", default=None)
+# Owners by the `id` of the variable, with the variable, so that no other one gets its `id`. Each trace has its own.
+_owners: contextvars.ContextVar[dict[int, tuple[Any, Any]] | None] = contextvars.ContextVar(
+    "mox_keras_owners", default=None
+)
+
+
+@frozen
+class NewVariable:
+    """A variable that Keras is making.
+
+    Attributes:
+        path: Keras's path of it.
+        layer: the layer that makes it, None where none does. Where Keras has put that off, as in a subclassed model, it
+            is the layer that is being called or built.
+        metric: the metric whose state it is, None of a weight.
+    """
+
+    path: str
+    layer: Any
+    metric: Any
+
+
+@frozen
+class Survey:
+    """What Keras knows of TensorFlow's variables, by their `id`.
+
+    Attributes:
+        paths: Keras's path; that of its layer for the state of a seed generator.
+        fixed: the variables that Keras does not train, because of their own flag or that of a layer.
+        of_metrics: the variables that are the state of a metric.
+    """
+
+    paths: dict[int, str]
+    fixed: frozenset[int]
+    of_metrics: frozenset[int]
+
+
+class _AtImport(importlib.abc.MetaPathFinder):
+    """A finder of modules that finds Keras as the others do, and calls a function when it has been imported."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then = then
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
+        """Return the spec of Keras, whose loader calls the function; None for other modules."""
+        del path, target
+        if name != "keras":
+            return None
+        with self._set_aside():
+            spec = importlib.util.find_spec(name)
+        loader: Any = spec.loader if spec else None
+        if loader is None:
+            return spec
+        execute = loader.exec_module
+
+        def execute_and_tell(module: Any) -> None:
+            loader.exec_module = execute
+            execute(module)
+            if self in sys.meta_path:
+                self._then()
+
+        loader.exec_module = execute_and_tell
+        return spec
+
+    @contextlib.contextmanager
+    def _set_aside(self) -> Iterator[None]:
+        sys.meta_path.remove(self)
+        try:
+            yield
+        finally:
+            sys.meta_path.insert(0, self)
+
+
+@contextlib.contextmanager
+def watch() -> Iterator[None]:
+    """Let `new_variable` know what Keras makes in the block, also if it is imported there."""
+    with contextlib.ExitStack() as stack:
+        stack.callback(_owners.reset, _owners.set({}))
+        wrap = functools.partial(_wrap_methods, stack)
+        if "keras" in sys.modules:
+            wrap()
+        else:  # TensorFlow imports Keras, unless TF_USE_LEGACY_KERAS is set
+            finder = _AtImport(wrap)
+            sys.meta_path.insert(0, finder)
+            stack.callback(sys.meta_path.remove, finder)
+        yield
+
+
+def _wrap_methods(stack: contextlib.ExitStack) -> None:
+    keras = sys.modules["keras"]
+    for kind, name, wrapper in (
+        (keras.Variable, _INITIALIZE, _noting_variable),
+        (keras.layers.Layer, "add_weight", _noting_owner),
+        (keras.metrics.Metric, "add_variable", _noting_owner),
+    ):
+        original = getattr(kind, name)
+        if name in vars(kind):
+            stack.callback(setattr, kind, name, original)
+        else:
+            stack.callback(delattr, kind, name)
+        setattr(kind, name, wrapper(original))
+
+
+def _noting_variable(initialize: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(initialize)
+    def call(variable: Any, *args: Any, **kwargs: Any) -> None:
+        token = _making.set(variable)
+        try:
+            initialize(variable, *args, **kwargs)
+        finally:
+            _making.reset(token)
+
+    return call
+
+
+def _noting_owner(add: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(add)
+    def call(owner: Any, *args: Any, **kwargs: Any) -> Any:
+        token = _asking.set(owner)
+        try:
+            variable = add(owner, *args, **kwargs)
+        finally:
+            _asking.reset(token)
+        owners = _owners.get()
+        if owners is not None:
+            owners[id(variable)] = variable, owner
+        return variable
+
+    return call
+
+
+def new_variable() -> NewVariable | None:
+    """Return what Keras is making when it asks TensorFlow for a variable just now, None where Keras does not ask."""
+    variable = _making.get()
+    if variable is None:
+        return None
+    keras: Any = sys.modules["keras"]
+    # Where Keras puts making it off, the owner has asked long ago.
+    _, late = (_owners.get() or {}).get(id(variable), (None, None))
+    asking = _asking.get()
+    owner = asking if late is None else late
+    if not isinstance(owner, keras.layers.Layer):
+        metric = owner if isinstance(owner, keras.metrics.Metric) else None
+        return NewVariable(str(variable.path), _calling_layer(keras.layers.Layer), metric)
+    layer = asking if late is None else _scoped_layer(keras.layers.Layer)
+    return NewVariable(str(variable.path), layer, None)
+
+
+def _scoped_layer(kind: type) -> Any:
+    """Return the layer whose name scope is the innermost."""
+    callers = (scope.caller for scope in reversed(keras_names.scopes()))
+    return next((caller for caller in callers if isinstance(caller, kind)), None)
+
+
+def _calling_layer(kind: type) -> Any:
+    """Return the layer of which a method is running, the innermost."""
+    frame: Any = sys._getframe(1)  # noqa: SLF001  (nothing tells which constructors are running)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, kind):
+            return owner
+        frame = frame.f_back
+    return None
+
+
+def survey() -> Survey:
+    """Look through the process for the variables, layers and metrics of Keras."""
+    keras = sys.modules.get("keras")
+    if keras is None:
+        return Survey({}, frozenset(), frozenset())
+    variables, layers, metrics = _objects(keras.Variable, keras.layers.Layer, keras.metrics.Metric)
+    paths = {_id(each): str(each.path) for each in variables}
+    # Their own paths are numbered by the process, and no user can name them.
+    states = [
+        (f"{getattr(layer, 'path', None) or layer.name}/{value.state.name}", _id(value.state))
+        for layer in layers
+        for value in list(vars(layer).values())
+        if isinstance(value, keras.random.SeedGenerator)
+    ]
+    paths |= {key: path for path, key in sorted(states, reverse=True)}
+    fixed = [each for layer in layers if not getattr(layer, "trainable", True) for each in layer.variables]
+    fixed += [each for each in variables if not each.trainable]
+    of_metrics = [each for metric in metrics for each in getattr(metric, "variables", ())]
+    return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)))
+
+
+def _objects(*kinds: type) -> list[list[Any]]:
+    """Return the objects of the process that are of each kind."""
+    objects = [each for each in gc.get_objects() if issubclass(type(each), kinds)]
+    return [[each for each in objects if isinstance(each, kind)] for kind in kinds]
+
+
+def _id(variable: Any) -> int:
+    # `value` may be a cast of it; where making it has failed there is none.
+    return id(getattr(variable, _VALUE, None))
