@@ -1,4 +1,4 @@
-"""The check of whole numbers: Python's and NumPy's, never True or False."""
+"""The check of a whole number: Python's and NumPy's integers, and no bool. It does not import NumPy."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import SupportsInt, TypeGuard
 
 
 def is_whole_number(value: object, *, least: int) -> TypeGuard[SupportsInt]:
-    """Return whether a value is a whole number of at least `least`."""
+    """Return whether a value is an int or an integer of NumPy, and `least` or more; False for a bool."""
     return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least

@@ -1,1 +1,1 @@
-"""What plugins with data sets share: checks of arguments, labels.txt, local copies. No module loads TensorFlow."""
+"""Shared code of the data set plugins: checks of arguments, folders and labels.txt. It does not import TensorFlow."""

@@ -12,6 +12,7 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.datasets.file_cache import FileCache, cache_folder
+from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.sdk import Features, SampleSource, apply_augmentation, apply_preprocessing, read_once, resize_image
 from mox_datasets_raw.decoding import decode_image
@@ -82,7 +83,7 @@ class RawImageDataset(abc.ABC):
             raise checks.refuse(self, "metadata", value, f"{self.metadata_class.__name__}(base_dir=...)")
 
     def __attrs_post_init__(self) -> None:
-        checks.check_image_options(self)
+        check_image_options(self)
         if self.reader_class is not None:
             tf.get_logger().warning(
                 "reader_class of %s has no effect: tf.data reads the files in parallel.", type(self).__name__

@@ -11,6 +11,7 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
+from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.labels import FILENAME, read_labels
 from mox_core.errors import DataError, UsageError
 from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, resize_image
@@ -136,7 +137,7 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.metadata, ImageClassificationTFRecordMetadata):
             raise checks.refuse(self, "metadata", self.metadata, "ImageClassificationTFRecordMetadata(base_dir=...)")
-        checks.check_image_options(self)
+        check_image_options(self)
         if self.label_one_hot and not self.metadata.num_classes:
             raise UsageError(
                 f"{type(self).__name__} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata."
