@@ -51,7 +51,7 @@ class Diary(mox.AggregativeSessionRunHook):
         self.file.close()
 
     def support_aggregation(self):
-        return True  # one diary, however many devices the model is copied to
+        return True  # one diary, however many replicas of the model there are
 
     def support_sync_workers(self):
         return False  # each process of a job writes when it gets there

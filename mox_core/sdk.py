@@ -5,10 +5,11 @@ It imports TensorFlow: a plugin's entry module (`plugin.py`) names what uses it,
 
 from __future__ import annotations
 
+from mox_core.engine.checkpoint.files import sync_to_disk
 from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport
-from mox_core.engine.input.image_functions import apply_augmentation, apply_preprocessing
+from mox_core.engine.input.image_functions import apply_augmentation, apply_preprocessing, resize_image
 from mox_core.engine.input.input_trace import read_once
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.sample_source import Fetch, SampleSource, parallel_reads
@@ -30,6 +31,7 @@ from mox_core.engine.tensors import (
     Dataset,
     Features,
     GradsAndVars,
+    captured_constant,
     features_of,
     map_values,
     no_autograph,
@@ -53,6 +55,7 @@ __all__ = [
     "apply_augmentation",
     "apply_if",
     "apply_preprocessing",
+    "captured_constant",
     "features_of",
     "fold",
     "hook_variable",
@@ -65,9 +68,11 @@ __all__ = [
     "op_types",
     "parallel_reads",
     "read_once",
+    "resize_image",
     "run_folder",
     "slot",
     "state_variable",
     "sum_over_workers",
+    "sync_to_disk",
     "zeros_of_spec",
 ]

@@ -27,6 +27,17 @@ def no_autograph(function: Function) -> Function:
     return cast("Function", tf.autograph.experimental.do_not_convert(function))
 
 
+def captured_constant(values: Any, dtype: tf.DType) -> tf.Tensor:
+    """Return a constant that functions of tf.data capture by reference, however often they are traced.
+
+    Args:
+        values: an array or a list.
+        dtype: the dtype of the constant.
+    """
+    with tf.init_scope(), tf.device("CPU:0"):
+        return tf.constant(values, dtype)
+
+
 def features_of(dataset: Dataset) -> Any:
     """Return the specs of the last component of a dataset's elements, behind the position."""
     return cast("Any", dataset.element_spec)[-1]

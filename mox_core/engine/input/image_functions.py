@@ -53,3 +53,17 @@ def apply_preprocessing(features: Features, preprocess_fn: Callable[..., Any]) -
     others = {name: tensor for name, tensor in features.items() if name not in names}
     given = zip(("image_name", "image", "label", "label_desc"), result, strict=True)
     return others | {name: tf.convert_to_tensor(value) for name, value in given}
+
+
+def resize_image(image: tf.Tensor, size: int | tuple[int, int] | None) -> tf.Tensor:
+    """Return an image resized to the nearest pixels, as MoXing does.
+
+    Args:
+        image: the image, [height, width, 3].
+        size: (height, width), or the side of a square; None for the image as it is.
+    """
+    if size is None:
+        return image
+    height, width = size if isinstance(size, (list, tuple)) else (size, size)
+    resized = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
+    return tf.ensure_shape(resized, [height, width, 3])

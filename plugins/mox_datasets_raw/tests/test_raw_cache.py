@@ -7,7 +7,6 @@ import tensorflow as tf
 from PIL import Image
 
 from mox_core.errors import UsageError
-from mox_datasets_raw.cache import FileCache
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
 
 
@@ -42,17 +41,6 @@ def test_images_come_from_the_copies_once_these_are_there(meta, flowers, tmp_pat
     assert [element["image"].tobytes() for element in before] == [element["image"].tobytes() for element in after]
 
 
-def test_a_changed_original_is_copied_anew(tmp_path):
-    original = tmp_path / "set" / "a" / "1.png"
-    original.parent.mkdir(parents=True)
-    cache = FileCache(str(tmp_path / "cache"), str(tmp_path / "set"), remove_on_finish=False)
-    for content in (b"first", b"second, longer"):
-        original.write_bytes(content)
-        assert cache.read(bytes(original)) == content
-        assert (cache.folder / "a" / "1.png").read_bytes() == content
-    assert files_below(tmp_path / "cache") == ["1.png"]
-
-
 def test_zeros_at_the_end_of_a_file_are_kept(tmp_path, elements):
     Image.new("RGB", (30, 20)).save(tmp_path / "black.bmp")
     (tmp_path / "set" / "a").mkdir(parents=True)
@@ -60,15 +48,6 @@ def test_zeros_at_the_end_of_a_file_are_kept(tmp_path, elements):
     meta = ImageClassificationRawMetadata(tmp_path / "set")
     (element,) = elements(ImageClassificationRawDataset(meta, num_epochs=1, cache_dir=tmp_path / "cache"))
     assert element["image"].shape == (20, 30, 3)
-
-
-def test_data_sets_of_the_same_name_do_not_share_copies(tmp_path):
-    for side in ("left", "right"):
-        (tmp_path / side / "train" / "a").mkdir(parents=True)
-        (tmp_path / side / "train" / "a" / "1.png").write_text(side)
-        cache = FileCache(str(tmp_path / "cache"), str(tmp_path / side / "train"), remove_on_finish=False)
-        os.utime(tmp_path / side / "train" / "a" / "1.png", (0, 0))
-        assert cache.read(bytes(tmp_path / side / "train" / "a" / "1.png")) == side.encode()
 
 
 def test_env_stands_for_the_folder_in_the_environment(meta, tmp_path, monkeypatch, elements):

@@ -131,6 +131,15 @@ def test_shards_are_alike_and_hold_each_image_once(many, dst):
     assert sorted(found) == sorted((path.parent.name, path.name) for path in many.glob("*/*"))
 
 
+def test_the_features_of_a_record_have_an_order_of_their_own_not_that_of_the_process(flowers, dst):
+    for file in mox.write_image_classification_tfrecords(flowers, dst).files:
+        for content in tf.data.TFRecordDataset(str(file)).as_numpy_iterator():
+            places = {
+                name: content.index(name.encode()) for name in tf.train.Example.FromString(content).features.feature
+            }
+            assert sorted(places, key=places.get) == sorted(places)
+
+
 def test_the_same_seed_gives_the_same_files(many, tmp_path):
     def write(folder, seed):
         written = mox.write_image_classification_tfrecords(many, tmp_path / folder, num_shards=3, seed=seed)

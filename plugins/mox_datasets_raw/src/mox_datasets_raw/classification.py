@@ -1,4 +1,4 @@
-"""Images of one class each: base_dir/<class>/<image>."""
+"""Data sets of images with one class each: base_dir/<class>/<image>."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.datasets.labels import FILENAME
-from mox_datasets_raw.listing import ImageFiles, check_folders, constant, list_classes, log_metadata
+from mox_core.sdk import captured_constant
+from mox_datasets_raw.listing import ImageFiles, check_folders, list_classes, log_metadata
 from mox_datasets_raw.reading import RawImageDataset
 
 
 class ImageClassificationRawMetadata:
-    """The classes and the images of a folder with one folder for each class.
+    """The classes and images of a folder with a folder for each class.
 
-    The index of a class stands in labels.txt; without the file classes are sorted by name, whatever the order of the
-    file system. Hidden files and folders are left out, and so are files beside the class folders.
+    The indices of the classes are in labels.txt; without the file classes are sorted by name. Hidden files
+    and folders are left out, and so are files beside the class folders.
 
     Example:
         meta = mox.ImageClassificationRawMetadata(base_dir="flowers/train")
@@ -32,7 +33,7 @@ class ImageClassificationRawMetadata:
     Attributes:
         total_num_samples: the number of images.
         num_classes: the number of classes.
-        labels_list: the names of the classes; a label is a place in this list.
+        labels_list: the names of the classes; a label is an index of this list.
         labels_to_names: the name of each label.
         names_to_labels: the label of each name.
 
@@ -69,7 +70,7 @@ class ImageClassificationRawMetadata:
 class ImageClassificationRawDataset(RawImageDataset):
     """Images of one class each, read inside `input_fn`.
 
-    `get` gives 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
+    `get` returns 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
     'image_name' (the name of the file).
 
     Example:
@@ -83,7 +84,7 @@ class ImageClassificationRawDataset(RawImageDataset):
     The other arguments are those of RawImageDataset.
 
     Attributes:
-        label_one_hot: whether 'label' is a vector (float32, [num_classes]) with 1 in the place of the class.
+        label_one_hot: whether 'label' is a vector (float32, [num_classes]) with 1 at the class.
     """
 
     metadata_class = ImageClassificationRawMetadata
@@ -93,7 +94,7 @@ class ImageClassificationRawDataset(RawImageDataset):
 
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
-        self._names = constant(map(os.fsencode, self.metadata.labels_list), tf.string)
+        self._names = captured_constant([os.fsencode(name) for name in self.metadata.labels_list], tf.string)
 
     @property
     def _files(self) -> ImageFiles:

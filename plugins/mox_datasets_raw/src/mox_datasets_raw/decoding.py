@@ -1,4 +1,4 @@
-"""From the bytes of a file to RGB pixels, equal to those of Pillow."""
+"""Decoding of image files to RGB pixels, equal to those of Pillow."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
-# TensorFlow's decoder of BMP takes palette indices for shades of grey and knows no 1, 4 or 16 bit; that of GIF decodes
-# every frame of an animation, cut-off ones too; that of WebP gives wrong pixels for animations and came with TensorFlow
-# 2.20. Pillow reads all three, whole or not at all.
+# TensorFlow's decoder of BMP takes palette indices for shades of grey and lacks 1, 4 and 16 bit; that of GIF decodes
+# every frame of an animation, cut-off ones too; that of WebP, new in TensorFlow 2.20, returns wrong pixels for
+# animations. Pillow reads all three, whole or not at all.
 _PILLOW_FORMATS = ("BMP", "GIF", "WEBP")
 
 _JPEG_START = b"\xff\xd8\xff"
@@ -19,11 +19,14 @@ _PNG_START = b"\x89PN"
 
 
 def decode_image(content: tf.Tensor) -> tf.Tensor:
-    """Returns the pixels of an image file, uint8 of shape [height, width, 3].
+    """Return the pixels of an image file, uint8 of shape [height, width, 3].
 
-    The format is told by the first bytes, never by the name of the file. Of an animation it is the first frame; a
-    transparent pixel has the colour that is stored for it; 16 bits become the upper 8; a rotation that Exif asks for is
-    not done. The op fails where the file is cut off or of no known format.
+    The format is recognized by the first bytes, not by the name of the file. Of an animation the first frame is
+    decoded; transparency is dropped; of 16 bits the upper 8 are kept; Exif rotations are not applied. The op fails if
+    the file is cut off or of an unknown format.
+
+    Args:
+        content: the bytes of the file, a scalar string.
     """
     start = tf.strings.substr(content, 0, len(_JPEG_START))
     image: tf.Tensor = tf.cond(

@@ -1,4 +1,4 @@
-"""The classes that a labels.txt beside the images names."""
+"""The classes in the labels.txt of a data set."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from mox_core.errors import DataError
 
 
 def read_labels(base_dir: str, labels_filename: str) -> list[str] | None:
-    """Returns the names of the classes in the order of their indices; None where there is no labels.txt.
+    """Return the names of the classes in the order of their indices; None if there is no labels.txt.
 
     Raises:
-        DataError: if the file is not what is expected, or a file of another name than labels.txt is not there.
+        DataError: if the file is not of the expected form, or a file of another name than labels.txt does not exist.
     """
     path = Path(base_dir, labels_filename)
     if path.is_file():

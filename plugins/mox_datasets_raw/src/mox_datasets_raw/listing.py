@@ -1,36 +1,30 @@
-"""What lies in a folder of images: lists that are made once and sorted, so that they are the same on every machine."""
+"""Lists of the classes and images of a folder, sorted, so that they are the same on every machine."""
 
 from __future__ import annotations
 
 import functools
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 from attrs import frozen
 
 from mox_core.datasets.folders import list_folder, some
 from mox_core.errors import DataError
-from mox_core.sdk import info_logging
+from mox_core.sdk import captured_constant, info_logging
 from mox_datasets_raw.labels import read_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
 
 
-def constant(values: Iterable[Any], dtype: tf.DType) -> tf.Tensor:
-    """Returns a table that the functions of tf.data capture by reference, however often they are traced."""
-    with tf.init_scope(), tf.device("CPU:0"):
-        return tf.constant(list(values), dtype)
-
-
 def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
-    """Logs what was found, with the index of each class: who serves the model needs it."""
+    """Log the number of samples, and the index of each class, which serving the model needs."""
     logger = tf.get_logger()
-    with info_logging():  # also where the metadata are made outside of a run
+    with info_logging():  # also outside of a run
         logger.info("Total %d files found in %s", num_samples, base_dir)
         logger.info("Total number of samples is %d", num_samples)
         logger.info("Labels index to name:")
@@ -40,7 +34,7 @@ def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
 
 @frozen(slots=False, eq=False)
 class ImageFiles:
-    """The images of a data set by index: the file names[i] in the folder folders[folder_of[i]] of `root`."""
+    """The images of a data set by index: image i is the file names[i] in the folder folders[folder_of[i]] of `root`."""
 
     root: str
     folders: list[str]
@@ -51,44 +45,44 @@ class ImageFiles:
         return len(self.names)
 
     def path(self, index: int) -> str:
-        """Returns where the image with an index is."""
+        """Return the path of the image with an index."""
         return str(Path(self.root, self.folders[self.folder_of[index]], self.names[index]))
 
     def name_tensor(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the file name of the image with an index, without its folder."""
+        """Return the file name of the image with an index, without its folder."""
         name: tf.Tensor = tf.gather(self._names_table, index)
         return name
 
     def folder_tensor(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns the number of the folder of the image with an index."""
+        """Return the index of the folder of the image with an index."""
         folder: tf.Tensor = tf.gather(self._folder_of_table, index)
         return folder
 
     def path_tensor(self, index: tf.Tensor) -> tf.Tensor:
-        """Returns where the image with an index is, see `path`."""
+        """Return the path of the image with an index."""
         folder = tf.gather(self._folders_table, self.folder_tensor(index))
         path: tf.Tensor = tf.strings.join([folder, self.name_tensor(index)], os.sep)
         return path
 
-    # File names are bytes to the system, and not always text.
+    # Names of files are bytes, and not always text.
     @functools.cached_property
     def _names_table(self) -> tf.Tensor:
-        return constant(map(os.fsencode, self.names), tf.string)
+        return captured_constant([os.fsencode(name) for name in self.names], tf.string)
 
     @functools.cached_property
     def _folders_table(self) -> tf.Tensor:
-        return constant((os.fsencode(Path(self.root, folder)) for folder in self.folders), tf.string)
+        return captured_constant([os.fsencode(Path(self.root, folder)) for folder in self.folders], tf.string)
 
     @functools.cached_property
     def _folder_of_table(self) -> tf.Tensor:
-        return constant(self.folder_of, tf.int64)
+        return captured_constant(self.folder_of, tf.int64)
 
 
 def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
-    """Returns the file names of each class, in the order of the classes: that of labels.txt, else sorted by name.
+    """Return the file names of each class, in the order of the classes: that of labels.txt, else sorted by name.
 
     Raises:
-        DataError: if the folder is not one of class folders, a class is empty, or labels.txt names other classes.
+        DataError: if the folder has no class folders, a class is empty, or labels.txt names other classes.
     """
     folders, others = list_folder(base_dir, CLASS_FOLDERS)
     if not folders:
@@ -114,7 +108,7 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
 
 
 def check_folders(redirect_dir: str, folders: Sequence[str], base_dir: str) -> None:
-    """Checks that a redirect_dir has the folders of the base_dir that it stands for.
+    """Check that a redirect_dir has the folders of the base_dir that it replaces.
 
     Raises:
         DataError: if it lacks one.

@@ -1,4 +1,4 @@
-"""Images that may belong to several classes: base_dir/images/<image> and base_dir/labels/<image>.txt."""
+"""Data sets of images with several classes each: base_dir/images/<image> and base_dir/labels/<image>.txt."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from mox_core.datasets.folders import list_folder, some
 from mox_core.datasets.labels import FILENAME
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
+from mox_core.sdk import captured_constant
 from mox_datasets_raw.labels import read_labels
-from mox_datasets_raw.listing import ImageFiles, check_folders, constant, log_metadata
+from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata
 from mox_datasets_raw.reading import RawImageDataset
 
 _DEFAULT_SEPARATOR = "\n"
@@ -25,7 +26,7 @@ _READERS = 16  # label files are small: reading them is waiting
 
 
 def split_labels(text: str, separator: str) -> list[str]:
-    """Returns the names in a label file."""
+    """Return the names in a label file."""
     return [name for part in text.split(separator) if (name := part.strip())]
 
 
@@ -33,8 +34,8 @@ class MultilabelClassificationRawMetadata:
     """The classes and the images of a folder with a label file for each image.
 
     The label file of images/0.jpg is labels/0.jpg.txt and holds the names of the classes of the image, one a line (see
-    label_sep of the data set). The index of a class stands in labels.txt; without the file the classes are those
-    that the label files name, sorted by name.
+    label_sep of the data set). The indices of the classes are in labels.txt; without the file the classes
+    are those in the label files, sorted by name.
 
     Example:
         meta = mox.MultilabelClassificationRawMetadata(base_dir="street/train")
@@ -44,12 +45,12 @@ class MultilabelClassificationRawMetadata:
         base_dir: the folder.
         images_sub_dir: the folder in it that holds the images.
         labels_sub_dir: the folder in it that holds the label files.
-        labels_extension: what the name of a label file has after that of the image.
+        labels_extension: the extension of a label file, after the name of the image.
         redirect_dir: a folder with the same images (a local copy, say): they are listed in base_dir and read from here.
         labels_filename: the name of labels.txt in base_dir.
 
     Attributes:
-        total_num_samples: the number of images, with those that have no label file.
+        total_num_samples: the number of images, including those without a label file.
         num_classes: the number of classes.
         labels_list: the names of the classes.
         labels_to_names: the name of each index.
@@ -102,7 +103,7 @@ class MultilabelClassificationRawMetadata:
         log_metadata(self.base_dir, self.total_num_samples, self.labels_list)
 
     def label_file(self, image: str) -> str:
-        """Returns where the label file of an image is, or would be."""
+        """Return the path of the label file of an image, which may not exist."""
         return str(Path(self._labels_dir, image + self._extension))
 
     @functools.cached_property
@@ -134,17 +135,17 @@ class MultilabelClassificationRawMetadata:
 
 @define(eq=False, slots=False)
 class MultilabelClassificationRawDataset(RawImageDataset):
-    """Images that may belong to several classes, read inside `input_fn`.
+    """Images with several classes each, read inside `input_fn`.
 
-    `get` gives 'image' (uint8, [height, width, 3], RGB), 'label' (float32, [num_classes]: 1 in the place of each class
-    of the image, 0 elsewhere), 'label_desc' (the names of the classes with label_sep between them) and 'image_name'
+    `get` returns 'image' (uint8, [height, width, 3], RGB), 'label' (float32, [num_classes]: 1 at each class of the
+    image, 0 elsewhere), 'label_desc' (the names of the classes with label_sep between them) and 'image_name'
     (the name of the file). The label files are read when the object is made.
 
     The other arguments are those of RawImageDataset.
 
     Attributes:
-        label_sep: what stands between the names in a label file.
-        skip_label_not_found: whether images without a label file are left out; they are an error otherwise.
+        label_sep: the separator of the names in a label file.
+        skip_label_not_found: whether images without a label file are left out instead of an error.
 
     Raises:
         DataError: if an image has no label file, or one that names an unknown class.
@@ -175,12 +176,12 @@ class MultilabelClassificationRawDataset(RawImageDataset):
         files: ImageFiles = self.metadata.files
         names = [files.names[index] for index in kept]
         self._kept_files = ImageFiles(root=files.root, folders=files.folders, folder_of=[0] * len(names), names=names)
-        self._names = constant(map(os.fsencode, self.metadata.labels_list), tf.string)
-        self._flat_labels = constant(itertools.chain.from_iterable(labels), tf.int64)
-        self._label_starts = constant(itertools.accumulate(map(len, labels), initial=0), tf.int64)
+        self._names = captured_constant([os.fsencode(name) for name in self.metadata.labels_list], tf.string)
+        self._flat_labels = captured_constant(list(itertools.chain.from_iterable(labels)), tf.int64)
+        self._label_starts = captured_constant(list(itertools.accumulate(map(len, labels), initial=0)), tf.int64)
 
     def _read_labels(self) -> tuple[list[int], list[list[int]]]:
-        """Returns the indices of the images with labels, and the labels of each."""
+        """Return the indices of the images with labels, and the labels of each."""
         texts: list[str | None] = self.metadata.label_texts
         kept = [index for index, text in enumerate(texts) if text is not None]
         if len(kept) < len(texts):

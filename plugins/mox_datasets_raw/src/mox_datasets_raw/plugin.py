@@ -1,4 +1,4 @@
-"""What this distribution offers to mox. It holds names: TensorFlow and Pillow are imported when one of them is used."""
+"""What mox-datasets-raw offers: names only, so that listing them imports no TensorFlow."""
 
 from __future__ import annotations
 

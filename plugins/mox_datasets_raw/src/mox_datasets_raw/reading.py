@@ -1,4 +1,4 @@
-"""What the data sets of image files have in common: from an index to the features of one image."""
+"""The base of data sets of image files: from an index to the features of one image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
-from mox_core.did_you_mean import did_you_mean, nearest
-from mox_core.errors import UsageError
-from mox_core.sdk import SampleSource, apply_augmentation, apply_preprocessing, read_once
-from mox_datasets_raw.cache import FileCache, cache_folder
+from mox_core.datasets.file_cache import FileCache, cache_folder
+from mox_core.datasets.image_options import check_image_options
+from mox_core.datasets.requested_keys import check_known, check_names
+from mox_core.sdk import Features, SampleSource, apply_augmentation, apply_preprocessing, read_once, resize_image
 from mox_datasets_raw.decoding import decode_image
 
 if TYPE_CHECKING:
@@ -22,39 +22,37 @@ if TYPE_CHECKING:
 
     from mox_datasets_raw.listing import ImageFiles
 
-Features = dict[str, tf.Tensor]
-
 _KEYS = ("image", "label", "label_desc", "image_name")
 
 
 @define(eq=False, slots=False)
 class RawImageDataset(abc.ABC):
-    """Images that lie in files, read inside `input_fn` with `get`.
+    """Images in files, read inside `input_fn` with `get`.
 
     Attributes:
-        metadata: what lies in the folder.
-        batch_size: how many images `get` gives at a time; None for single ones. It needs images of one size:
-            image_size, augmentation_fn or preprocess_fn.
-        num_readers: no effect; so many files are read at a time as keep the processors busy.
-        num_epochs: how often the files are gone through; None for ever.
+        metadata: the classes and images of the folder.
+        batch_size: images in a batch; None for single images. It needs images of one size: image_size, augmentation_fn
+            or preprocess_fn.
+        num_readers: no effect; tf.data decides.
+        num_epochs: number of epochs; None for no end.
         shuffle: whether each epoch has an order of its own.
-        shuffle_buffer_size: no effect; the whole set is shuffled, without a buffer.
-        capacity: no effect; tf.data decides how much is read ahead.
+        shuffle_buffer_size: no effect; the whole data set is shuffled, without a buffer.
+        capacity: no effect; tf.data decides.
         cache_dir: a folder for local copies of the files, made when each is first read; 'ENV' stands for the folder in
             the environment variable DLS_LOCAL_CACHE_PATH.
-        preprocess_fn: takes (image_name, image_buf, label, label_desc) and returns what `get` gives in their place.
+        preprocess_fn: function (image_name, image_buf, label, label_desc) that returns four tensors to replace them.
             image_buf is the content of the file, not decoded. With a batch_size all four have a batch dimension.
         preprocess_threads: no effect; tf.data decides.
         image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
             original).
         remove_cache_on_finish: whether the copies are removed when the process ends.
         private_num_threads: no effect; tf.data decides.
-        reader_class: no effect, and a warning says so.
+        reader_class: no effect, with a warning.
         reader_kwargs: no effect.
         drop_remainder: whether a last batch of fewer images is left out.
-        augmentation_fn: takes one image and returns one, before the batch is made.
+        augmentation_fn: function from image to image, applied before batching.
         on_bad_image: 'skip' leaves out a file that cannot be decoded, with a warning that names it; 'raise' ends the
-            run with its name.
+            run with an error that names it.
     """
 
     metadata_class: ClassVar[type]
@@ -85,41 +83,28 @@ class RawImageDataset(abc.ABC):
             raise checks.refuse(self, "metadata", value, f"{self.metadata_class.__name__}(base_dir=...)")
 
     def __attrs_post_init__(self) -> None:
-        name = type(self).__name__
-        if self.preprocess_fn and (self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{name} has preprocess_fn and {'image_size' if self.image_size else 'augmentation_fn'}. "
-                "preprocess_fn takes the file as it is and decodes it: resize and augment in there."
-            )
-        if self.batch_size is not None and not (self.preprocess_fn or self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{name} has batch_size={self.batch_size} and nothing that makes the images one size. Give image_size, "
-                "augmentation_fn or preprocess_fn, or leave batch_size away and let mox.run make the batches."
-            )
+        check_image_options(self)
         if self.reader_class is not None:
-            tf.get_logger().warning("reader_class of %s has no effect: tf.data reads the files in parallel.", name)
+            tf.get_logger().warning(
+                "reader_class of %s has no effect: tf.data reads the files in parallel.", type(self).__name__
+            )
         if self.cache_dir is not None:
             folder = cache_folder(os.fspath(self.cache_dir))
             self._cache = FileCache(folder, self.metadata.files.root, remove_on_finish=self.remove_cache_on_finish)
 
     def get(self, keys: list[str] | tuple[str, ...]) -> list[tf.Tensor]:
-        """Returns features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.
+        """Return features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.
 
-        However often it is called in one `input_fn`, the features are those of the same image.
+        All calls in one `input_fn` return features of the same image.
 
         Args:
             keys: names of features: 'image', 'label', 'label_desc', 'image_name'.
 
         Raises:
-            UsageError: for an unknown name, or outside `input_fn`.
+            UsageError: if a name is unknown, or outside `input_fn`.
         """
-        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-            raise UsageError(f"{type(self).__name__}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
-        for key in keys:
-            if key not in _KEYS:
-                known = f"{type(self).__name__} knows {', '.join(map(repr, _KEYS))}."
-                sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, _KEYS)), known]
-                raise UsageError(" ".join(filter(None, sentences)))
+        check_names(keys, owner=type(self).__name__)
+        check_known(keys, _KEYS, owner=type(self).__name__)
         features = read_once(self, self._read)
         return [features[key] for key in keys]
 
@@ -128,7 +113,7 @@ class RawImageDataset(abc.ABC):
         return apply_preprocessing(features, self.preprocess_fn) if self.preprocess_fn else features
 
     def source(self) -> SampleSource:
-        """Returns what the core reads: features by index, with 'image_buf' for 'image' where preprocess_fn is given."""
+        """Return the source of features by index, with 'image_buf' in place of 'image' if preprocess_fn is given."""
         return SampleSource(
             num_samples=len(self._files),
             fetch=self._fetch,
@@ -152,7 +137,7 @@ class RawImageDataset(abc.ABC):
 
     @abc.abstractmethod
     def _labels(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Returns label and label_desc of the image with an index."""
+        """Return label and label_desc of the image with an index."""
 
     def _fetch(self, index: tf.Tensor) -> Features:
         path = self._files.path_tensor(index)
@@ -161,12 +146,7 @@ class RawImageDataset(abc.ABC):
         features = {"label": label, "label_desc": label_desc, "image_name": self._files.name_tensor(index)}
         image = decode_image(content)
         if self.preprocess_fn:
-            # Decoded for the sake of the check: a bad file is found here, where it can be left out.
+            # Decoded as a check only: a bad file is found here, where it can be left out.
             with tf.control_dependencies([image]):
                 return features | {"image_buf": tf.identity(content)}
-        if self.image_size:
-            size = self.image_size
-            height, width = size if isinstance(size, (list, tuple)) else (size, size)
-            image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
-            image = tf.ensure_shape(image, [height, width, 3])
-        return features | {"image": image}
+        return features | {"image": resize_image(image, self.image_size)}

@@ -1,4 +1,4 @@
-"""From one folder of images to one for training and one for evaluation."""
+"""Splitting a folder of images into one for training and one for evaluation."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def split_image_classification_dataset(
     dst_dir: str | os.PathLike[str],
     overwrite: bool = False,
 ) -> None:
-    """Copies a folder of class folders into several, each with a part of the images of every class.
+    """Copy a folder of class folders into several folders, each with a part of the images of every class.
 
-    Which image goes where depends only on the names of class and file, so that a second call gives the same parts. Each
-    part has at least one image of every class, and a labels.txt, so that a class has the same index in all of them.
+    The part of an image depends only on the names of its class and file, so that a second call makes the same parts.
+    Each part has at least one image of every class, and a labels.txt, so that a class has the same index in all parts.
 
     Example:
         mox.split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir="flowers", dst_dir="flowers_split")
 
     Args:
-        split_spec: the fraction of the images for each part; together they are 1.
+        split_spec: the fraction of the images for each part; the sum is 1.
         src_dir: a folder as ImageClassificationRawMetadata takes it. Its content stays.
-        dst_dir: where the parts go: dst_dir/train, dst_dir/eval. They appear when all is copied; what else is in
-            dst_dir stays.
-        overwrite: whether parts that exist are replaced. They are an error otherwise.
+        dst_dir: the folder of the parts: dst_dir/train, dst_dir/eval. They appear when all is copied; everything else
+            in dst_dir stays.
+        overwrite: whether parts that exist are replaced instead of an error.
 
     Raises:
-        UsageError: if the fractions or the folders do not fit.
+        UsageError: if the fractions or the folders are wrong.
         DataError: if src_dir is not of that form, or a class has fewer images than there are parts.
     """
     fractions = _checked(split_spec)
@@ -71,7 +71,7 @@ def split_image_classification_dataset(
 
 
 def part_sizes(num_files: int, fractions: Mapping[str, Fraction]) -> dict[str, int]:
-    """Returns how many of some files each part gets: as its fraction says, rounded to the right sum, at least 1."""
+    """Return the number of files of each part: its fraction, rounded to the right sum, and at least 1."""
     exact = {split: num_files * fraction for split, fraction in fractions.items()}
     sizes = {split: math.floor(share) for split, share in exact.items()}
     by_remainder = sorted(exact, key=lambda split: sizes[split] - exact[split])
@@ -100,7 +100,7 @@ def _checked(split_spec: Mapping[str, float]) -> dict[str, Fraction]:
 
 
 def _check_target(source: Path, target: Path, splits: list[str]) -> list[str]:
-    """Returns which parts exist already."""
+    """Return the parts that exist already."""
     real_source, real_target = source.resolve(), target.resolve()
     if real_target.is_relative_to(real_source):
         raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")

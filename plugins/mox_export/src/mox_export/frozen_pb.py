@@ -1,4 +1,4 @@
-"""`ExportKeys.FROZEN_PB`: one file that holds the graph with its weights as constants."""
+"""`ExportKeys.FROZEN_PB`: one file with the graph and its weights as constants."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ FILE = "frozen_graph.pb"
 
 
 class _FrozenPb:
-    """Writes `FILE`, a serialized `tf.compat.v1.GraphDef`; the names of the model are names of its nodes."""
+    """The exporter: `FILE` is a serialized `tf.compat.v1.GraphDef` whose nodes have the names of inputs and outputs."""
 
     def check(self, model: ExportedModel) -> None:
-        """Refuses a model that cannot become one graph without variables."""
+        """Raise UsageError if the model cannot become one graph without variables."""
         freeze(model)
 
     def __call__(self, model: ExportedModel, directory: str) -> None:
-        """Writes the file.
+        """Write the file.
 
         Args:
-            model: what is exported.
+            model: the model.
             directory: an empty folder.
 
         Raises:
-            UsageError: where a name cannot be that of a node, or the model does what cannot be exported.
+            UsageError: if a name cannot be that of a node, or the model cannot be exported.
         """
         Path(directory, FILE).write_bytes(freeze(model).SerializeToString(deterministic=True))
 

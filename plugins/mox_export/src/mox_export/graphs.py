@@ -1,4 +1,4 @@
-"""An exported model as one graph: what the formats that know no variables are made from."""
+"""An exported model as one concrete function, or as one graph without variables."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-# TensorFlow has no public name for it; its own converters use it.
-from tensorflow.python.framework import convert_to_constants
-
 from mox_core.errors import UsageError
+from mox_core.sdk import PYTHON_OPS
+from mox_export.tf_internals import variables_to_constants
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,14 +20,11 @@ if TYPE_CHECKING:
     from mox_core.sdk import ExportedModel
 
 
-_PYTHON = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
-
-
 def signature(model: ExportedModel) -> Any:
-    """Returns the model as a concrete function: its arguments and the keys of its result are the model's names.
+    """Return the model as a concrete function whose arguments and keys of the result are the model's names.
 
     Raises:
-        UsageError: where the model does what cannot be exported.
+        UsageError: if the model cannot be exported.
     """
     concrete = tf.function(model.function, autograph=False).get_concrete_function(**model.inputs)
     _check_ops(concrete)
@@ -36,10 +32,10 @@ def signature(model: ExportedModel) -> Any:
 
 
 def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
-    """Returns a graph without variables and devices, whose inputs and outputs are nodes of the names of the model.
+    """Return a graph without variables and devices, in which inputs and outputs are nodes with the model's names.
 
     Raises:
-        UsageError: where a name cannot be that of a node, or the model does what cannot be exported.
+        UsageError: if a name cannot be that of a node, or the model cannot be exported.
     """
     _check_names(model)
 
@@ -50,9 +46,7 @@ def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
     concrete = tf.function(body, autograph=False).get_concrete_function(*model.inputs.values())
     _check_ops(concrete)
     with quiet():
-        frozen = convert_to_constants.convert_variables_to_constants_v2(  # type: ignore[no-untyped-call]
-            concrete, lower_control_flow=False, aggressive_inlining=True
-        )
+        frozen = variables_to_constants(concrete)
     with tf.Graph().as_default() as graph:
         inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, name) for name, spec in model.inputs.items()]
         scope = _scope(model)
@@ -74,14 +68,14 @@ def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
 
 
 def clear_devices(graph_def: tf.compat.v1.GraphDef) -> None:
-    """Lets a graph run on any machine: `tf.device` in `model_fn` leaves its mark on every op."""
+    """Remove the devices of all ops, which `tf.device` in `model_fn` leaves, so that the graph runs on any machine."""
     for node in _nodes(graph_def):
         node.ClearField("device")
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps the talk of converters out of the log: folders that are not the final ones, advice to their callers."""
+    """Keep the messages of converters out of the log: temporary folders, and advice to the caller of the converter."""
     loggers = [tf.get_logger(), logging.getLogger("tf2onnx")]
     levels = [logger.level for logger in loggers]
     try:
@@ -94,7 +88,7 @@ def quiet() -> Iterator[None]:
 
 
 def no_such_op(runtime: str, ops: Iterable[str]) -> UsageError:
-    """Returns the refusal of a model with ops that a format does not know."""
+    """Return the error for a model with ops that a format lacks."""
     return UsageError(
         f"{runtime} does not know {', '.join(sorted(set(ops)))}, or not for the types that the model uses. In mode "
         "EXPORT, compute the outputs with other ops and in float32, or choose another format of mox.ExportKeys."
@@ -117,9 +111,9 @@ def _check_names(model: ExportedModel) -> None:
 
 
 def _check_ops(function: Any) -> None:
-    """Refuses what would be missing where the model is loaded, in the bodies of branches and loops too."""
+    """Raise UsageError for ops that need this process, also in the bodies of branches and loops."""
     for node in _nodes(function.graph.as_graph_def()):
-        if node.op in _PYTHON:
+        if node.op in PYTHON_OPS:
             raise UsageError(
                 f"the outputs of ExportSpec call a Python function, in the op {node.name!r}, which is not there where "
                 "the model is loaded. In mode EXPORT, use ops of TensorFlow in its place."
@@ -143,7 +137,7 @@ def _scope(model: ExportedModel) -> str:
 
 
 class Holder(tf.Module):
-    """Holds the variables of a model, where TensorFlow looks for those that a function reads."""
+    """A module with the variables of a model: TensorFlow saves those that it finds in an object."""
 
     def __init__(self, variables: tuple[tf.Variable, ...]) -> None:
         super().__init__()

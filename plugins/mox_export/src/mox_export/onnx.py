@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-try:  # before what imports TensorFlow: what is missing is said at once
+try:  # before TensorFlow is imported, which takes seconds
     import onnx
     from tf2onnx import convert
 except ImportError as missing:
@@ -21,21 +21,21 @@ FILE = "model.onnx"
 
 
 class _Onnx:
-    """Writes `FILE`, made of ONNX's own ops, with the model's names on its inputs and outputs."""
+    """The exporter: `FILE` is of ONNX's own ops, with the model's names on its inputs and outputs."""
 
     def check(self, model: ExportedModel) -> None:
-        """Refuses a model that cannot be converted; only converting it tells."""
+        """Raise UsageError if the model cannot be converted, by converting it."""
         _convert(model)
 
     def __call__(self, model: ExportedModel, directory: str) -> None:
-        """Writes the file.
+        """Write the file.
 
         Args:
-            model: what is exported.
+            model: the model.
             directory: an empty folder.
 
         Raises:
-            UsageError: where the model does what cannot be exported, or ONNX lacks an op.
+            UsageError: if the model cannot be exported, or ONNX lacks an op.
         """
         onnx.save_model(_convert(model), str(Path(directory, FILE)))
 
@@ -53,7 +53,7 @@ def _convert(model: ExportedModel) -> onnx.ModelProto:
             output_names=outputs,
             tensors_to_rename={name: name.removesuffix(":0") for name in (*inputs, *outputs)},
         )
-    # tf2onnx leaves what it cannot convert as it is, and says so in the log only.
+    # tf2onnx leaves an op that it cannot convert as it is, and only logs it.
     unknown = [node.op_type for node in converted.graph.node if not onnx.defs.has(node.op_type, domain=node.domain)]
     if unknown:
         raise no_such_op("ONNX", unknown)

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-# What the converter raises; it has no public name, and only its field `errors` names the ops.
-from tensorflow.lite.python.convert_phase import ConverterError  # type: ignore[import-not-found]  # not in the stubs
-
 from mox_core.errors import UsageError
 from mox_export.graphs import Holder, no_such_op, quiet, signature
+from mox_export.tf_internals import ConverterError, unconverted_ops
 
 if TYPE_CHECKING:
     from mox_core.sdk import ExportedModel
@@ -23,21 +21,21 @@ FILE = "model.tflite"
 
 
 class _TFLite:
-    """Writes `FILE`, made of the ops that every LiteRT runtime has."""
+    """The exporter: `FILE` is of the ops that every LiteRT runtime has."""
 
     def check(self, model: ExportedModel) -> None:
-        """Refuses a model that cannot be converted; only converting it tells."""
+        """Raise UsageError if the model cannot be converted, by converting it."""
         _convert(model)
 
     def __call__(self, model: ExportedModel, directory: str) -> None:
-        """Writes the file.
+        """Write the file.
 
         Args:
-            model: what is exported.
+            model: the model.
             directory: an empty folder.
 
         Raises:
-            UsageError: where the model does what cannot be exported, or LiteRT lacks an op.
+            UsageError: if the model cannot be exported, or LiteRT lacks an op.
         """
         Path(directory, FILE).write_bytes(_convert(model))
 
@@ -51,7 +49,7 @@ def _convert(model: ExportedModel) -> bytes:
         with quiet():
             return converter.convert()
     except ConverterError as error:
-        ops = [each.operator.name.removeprefix("tf.") for each in error.errors if each.operator.name]
+        ops = unconverted_ops(error)
         if any(op.startswith("TensorList") for op in ops):
             raise UsageError(
                 "LiteRT runs loops over lists of tensors, such as recurrent layers, on batches of one size only: give "

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class LogEvaluationMetricHook(EvaluationHook):
-    """Logs means over validation data every so many epochs of training.
+    """Log means over validation data every so many epochs of training.
 
-    `model_fn` returns it in both modes: the one of TRAIN keeps the schedule, the one of EVAL says what is averaged. It
+    `model_fn` returns it in both modes: the hook of TRAIN keeps the schedule, that of EVAL names what is averaged. It
     needs `mox.run(..., inter_mode=mox.ModeKeys.EVAL)`. See `EvaluationHook` for the schedule.
 
     Args:
@@ -27,7 +27,7 @@ class LogEvaluationMetricHook(EvaluationHook):
         prefix: what the line of the log begins with.
 
     Raises:
-        UsageError: for a number that is not above 0, or without anything to monitor.
+        UsageError: if a number is not above 0, or monitor_info is empty.
     """
 
     def __init__(

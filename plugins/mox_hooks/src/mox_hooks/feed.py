@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class FeedSessionRunHook(AggregativeSessionRunHook):
-    """Feeds placeholders in every step.
+    """Feed placeholders in every step.
 
-    A value may be a function of no arguments: it is called for each step, and gives that step's value.
+    A value may be a function without arguments, which is called in each step and returns the value.
 
     Example:
         images = tf.compat.v1.placeholder(tf.float32, [16, 784])
@@ -23,7 +23,7 @@ class FeedSessionRunHook(AggregativeSessionRunHook):
         return mox.ModelSpec(loss=loss, hooks=[mox.FeedSessionRunHook(feed_dict={images: next_images})])
 
     Attributes:
-        feed_dict: placeholder to value, or to a function that gives it. A subclass may change it between steps too.
+        feed_dict: placeholder to value, or to a function that returns it. A subclass may change it between steps.
     """
 
     def __init__(self, feed_dict: Mapping[tf.Tensor, Any]) -> None:
@@ -31,7 +31,7 @@ class FeedSessionRunHook(AggregativeSessionRunHook):
         self.feed_dict = feed_dict
 
     def before_run(self, run_context: Any) -> Any:
-        """Feed what `feed_dict` holds now."""
+        """Return the values of this step as `SessionRunArgs`."""
         del run_context
         if not self.feed_dict:
             return None
@@ -39,13 +39,13 @@ class FeedSessionRunHook(AggregativeSessionRunHook):
         return tf.compat.v1.train.SessionRunArgs(fetches=None, feed_dict=values)
 
     def support_aggregation(self) -> bool:
-        """Each replica has placeholders of its own."""
+        """Return False: each replica has placeholders of its own."""
         return False
 
     def support_sync_workers(self) -> bool:
-        """Workers feed without waiting for each other."""
+        """Return False: workers feed without waiting for each other."""
         return False
 
     def run_inter_mode(self) -> bool:
-        """It evaluates nothing."""
+        """Return False: it evaluates nothing."""
         return False

@@ -1,6 +1,6 @@
-"""What follows if a monitored value does not improve: the rules of Keras's callbacks, without a model.
+"""The rules of Keras's `EarlyStopping` and `ReduceLROnPlateau`, without a model.
 
-The numbers of a rule are what a hook remembers. Values are compared as float32, as Keras does.
+A hook saves the numbers of its rule with the model. Values are compared as float32, as in Keras.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _FALLING: Final = re.compile(r"loss|error|entropy|perplexity|(?<![a-z])(mse|mae|
 
 
 def rises(monitor: str, mode: str, who: str) -> bool:
-    """Returns whether higher values of a monitored name are better.
+    """Return whether higher values of a monitored name are better.
 
     Args:
         monitor: the name.
-        mode: 'max', 'min', or 'auto': the name tells.
+        mode: 'max', 'min', or 'auto' for what the name implies.
         who: whose arguments they are, for messages.
 
     Raises:
-        UsageError: for another mode, or where the name does not tell.
+        UsageError: if it is another mode, or the name implies neither.
     """
     if mode in {"max", "min"}:
         return mode == "max"
@@ -47,9 +47,9 @@ class Rule:
 
     Attributes:
         rising: whether higher values are better.
-        min_delta: by how much more than this a value has to be better.
-        patience: for how many evaluations in a row it may be no better.
-        evaluations: how many there were.
+        min_delta: a value counts as better if it is by more than this.
+        patience: evaluations in a row that may be no better.
+        evaluations: number of evaluations so far.
         best: the best value.
         best_step: the step of the best value.
         wait: evaluations since something better.
@@ -66,11 +66,11 @@ class Rule:
     stopped: bool = False
 
     def remembered(self) -> dict[str, float]:
-        """What a resumed run has to know."""
+        """Return the numbers that a resumed run restores."""
         return {name: getattr(self, name) for name in ("evaluations", "best", "best_step", "wait", "stopped")}
 
     def improves(self, value: float, step: int) -> bool:
-        """Takes note of a value, and says whether it is the best; the first one is."""
+        """Count an evaluation, and return whether its value is the best so far; the first is."""
         self.evaluations += 1
         if self.evaluations > 1 and not self.better(value, self.best):
             return False
@@ -78,7 +78,7 @@ class Rule:
         return True
 
     def better(self, value: float, than: float) -> bool:
-        """Whether a value is better than another by more than min_delta."""
+        """Return whether a value is better than another by more than min_delta."""
         if self.rising:
             return bool(np.float32(value - abs(self.min_delta)) > np.float32(than))
         return bool(np.float32(value + abs(self.min_delta)) < np.float32(than))
@@ -86,16 +86,16 @@ class Rule:
 
 @define(kw_only=True)
 class EarlyStopping(Rule):
-    """Stops after `patience` evaluations that are no better: `keras.callbacks.EarlyStopping`.
+    """Stop after `patience` evaluations that are no better: `keras.callbacks.EarlyStopping`.
 
     Attributes:
-        baseline: only what is better than this too ends the waiting; None for no such value.
+        baseline: only values better than this too end the waiting; None for no such value.
     """
 
     baseline: float | None
 
     def see(self, value: float, step: int) -> bool:
-        """Takes note of a value, and says whether it is the best."""
+        """Count an evaluation, and return whether its value is the best so far."""
         self.wait += 1
         best = self.improves(value, step)
         if best:
@@ -104,19 +104,19 @@ class EarlyStopping(Rule):
         return best
 
     def still_stopped(self) -> bool:
-        """Whether a run that goes on has nothing to go on for: it stopped, and has no more patience now."""
+        """Return whether a resumed run stops again: it was stopped, and its patience is not larger now."""
         return self.stopped and self.wait >= self.patience
 
 
 @define(kw_only=True)
 class Plateaus(Rule):
-    """Finds plateaus, which are `patience` evaluations that are no better: `keras.callbacks.ReduceLROnPlateau`.
+    """Find plateaus, which are `patience` evaluations that are no better: `keras.callbacks.ReduceLROnPlateau`.
 
     Attributes:
-        cooldown: how many evaluations after a plateau do not count.
-        plateaus_before_stop: stops at this many in a row.
-        cooling: how many evaluations are still not to count.
-        plateaus: how many there were since something better.
+        cooldown: evaluations after a plateau that do not count.
+        plateaus_before_stop: plateaus in a row at which the training stops.
+        cooling: evaluations left that do not count.
+        plateaus: number of plateaus since the best value.
     """
 
     cooldown: int
@@ -125,11 +125,11 @@ class Plateaus(Rule):
     plateaus: int = 0
 
     def remembered(self) -> dict[str, float]:
-        """What a resumed run has to know."""
+        """Return the numbers that a resumed run restores."""
         return {**super().remembered(), "cooling": self.cooling, "plateaus": self.plateaus}
 
     def see(self, value: float, step: int) -> bool:
-        """Takes note of a value, and says whether a plateau ends with it."""
+        """Count an evaluation, and return whether a plateau ends with it."""
         if self.cooling:
             self.cooling -= 1
             self.wait = 0
@@ -146,5 +146,5 @@ class Plateaus(Rule):
         return True
 
     def still_stopped(self) -> bool:
-        """Whether a run that goes on has nothing to go on for: it stopped, and may not see more plateaus now."""
+        """Return whether a resumed run stops again: it was stopped, and not more plateaus are allowed now."""
         return self.stopped and self.plateaus >= self.plateaus_before_stop

@@ -1,4 +1,4 @@
-"""When validation takes place while training."""
+"""The schedule of validation while training."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ if TYPE_CHECKING:
 class EvaluationHook(AggregativeSessionRunHook):
     """The base of hooks that evaluate every so many epochs of training; a subclass overrides `evaluated`.
 
-    `model_fn` returns it in both modes: the one of TRAIN keeps the schedule, the one of EVAL says what is averaged. It
+    `model_fn` returns it in both modes: the hook of TRAIN keeps the schedule, that of EVAL names what is averaged. It
     needs `mox.run(..., inter_mode=mox.ModeKeys.EVAL)`.
 
-    An evaluation follows every ceil(samples_in_train * evaluate_every_n_epochs / batch_size) steps on one device, and
-    goes through ceil(samples_in_eval / batch_size) batches from the beginning of the validation input, or all if there
+    There is an evaluation after every ceil(samples_in_train * evaluate_every_n_epochs / batch_size) steps on one
+    device, of ceil(samples_in_eval / batch_size) batches from the beginning of the validation input, or all if there
     are fewer.
 
     Args:
         monitor_info: name to scalar tensor.
-        batch_size: samples in a batch, as given to `mox.run`: with several devices a step sees one for each.
+        batch_size: samples in a batch, as given to `mox.run`: with several replicas a step has one for each.
         samples_in_train: samples in an epoch of training.
         samples_in_eval: samples to validate with.
         evaluate_every_n_epochs: epochs between two evaluations; may be a fraction.
         prefix: what the line of the log begins with.
 
     Raises:
-        UsageError: for a number that is not above 0, or without anything to monitor.
+        UsageError: if a number is not above 0, or monitor_info is empty.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class EvaluationHook(AggregativeSessionRunHook):
         self._batches_in_period = samples_in_train * evaluate_every_n_epochs / batch_size
         self._eval_batches = samples_in_eval / batch_size
         self._prefix = prefix
-        self._first_step, self._period, self._eval_steps = 0, 1, 1  # until the session tells
+        self._first_step, self._period, self._eval_steps = 0, 1, 1  # set by the session
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Learn at which step the run begins, as a resumed run keeps the schedule, and how many devices there are."""
+        """Compute the schedule from the number of replicas and the first step, so that a resumed run keeps it."""
         del coord
         # Rounded: 1100 * 1.1 / 10 is 121.00000000000003, and means 121 steps.
         self._period = max(1, math.ceil(round(self._batches_in_period / session.num_replicas, 6)))
@@ -86,20 +86,20 @@ class EvaluationHook(AggregativeSessionRunHook):
         self.evaluated(run_context, means)
 
     def evaluated(self, run_context: Any, means: Mapping[str, float]) -> None:
-        """Act on the means of an evaluation; nothing here."""
+        """Act on the means of an evaluation; the base does nothing."""
 
     def say(self, *parts: str) -> None:
         """Write a line of the log, in the form of the manual's chapter 4.5.2."""
         tf.get_logger().info(" ".join([self._prefix, *parts]))
 
     def support_aggregation(self) -> bool:
-        """One evaluation serves all replicas."""
+        """Return True: one evaluation serves all replicas."""
         return True
 
     def support_sync_workers(self) -> bool:
-        """Workers evaluate at the same step."""
+        """Return True: workers evaluate at the same step."""
         return True
 
     def run_inter_mode(self) -> bool:
-        """It evaluates."""
+        """Return True: it evaluates."""
         return True

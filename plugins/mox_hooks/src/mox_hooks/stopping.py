@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import tensorflow as tf
 
-from mox_core import CheckpointError, UsageError
+from mox_core import CheckpointError, UsageError, get_collection
 from mox_core.sdk import LEARNING_RATE_FACTORS, hook_variable
 from mox_hooks.rules import EarlyStopping, Plateaus, rises
 from mox_hooks.schedule import EvaluationHook
@@ -20,12 +20,12 @@ _KEEPING_BEST: Final = "mox/hooks_that_keep_the_best_weights"
 
 
 class StoppingHook(EvaluationHook):
-    """The base of hooks that stop by a rule, and remember its numbers over a resume.
+    """The base of hooks that stop by a rule, whose numbers are saved with the model.
 
     Attributes:
-        monitor: the name in monitor_info of what the rule sees.
+        monitor: the name in monitor_info of the value that the rule sees.
         rule: the rule.
-        way_out: what lets a run that was stopped go on.
+        way_out: how a run that was stopped can go on, for messages.
     """
 
     way_out: str
@@ -46,7 +46,7 @@ class StoppingHook(EvaluationHook):
         }
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Remember what was saved. What stopped a run before its resume stops it again, before its first step."""
+        """Restore the numbers of the rule. A run that was stopped before stops again before its first step."""
         super().after_create_session(session, coord)
         for name, variable in self._variables.items():
             setattr(self.rule, name, variable.numpy().item())
@@ -55,39 +55,39 @@ class StoppingHook(EvaluationHook):
             coord.stopped_by = coord.stopped_by or type(self).__name__
 
     def remember(self) -> None:
-        """Put the numbers of the rule where they are saved."""
+        """Assign the numbers of the rule to the variables that are saved."""
         for name, value in self.rule.remembered().items():
             self._variables[name].assign(value)
 
     def why(self) -> str:
-        """Say why training stops, and what the best was."""
+        """Return why the training stops, and what the best value was, for messages."""
         return f"its best is {self.rule.best:.3f} of step {self.rule.best_step}"
 
 
 class EarlyStoppingHook(StoppingHook):
-    """Ends the training when validation no longer gets better, as `keras.callbacks.EarlyStopping` does.
+    """End the training when validation no longer gets better, as `keras.callbacks.EarlyStopping` does.
 
     `model_fn` returns it in TRAIN and in EVAL, as `LogEvaluationMetricHook`, whose schedule and log it has too:
     `mox.run` needs inter_mode=mox.ModeKeys.EVAL. A resumed run goes on with the count.
 
     Args:
         monitor_info: name to scalar tensor; all are logged.
-        monitor: the name of the one that decides.
+        monitor: the name of the value that decides.
         batch_size: samples in a batch, as given to `mox.run`.
         samples_in_train: samples in an epoch of training.
         samples_in_eval: samples to validate with.
         evaluate_every_n_epochs: epochs between two evaluations; may be a fraction.
         min_delta: a value that is not better by more than this is no better.
-        patience: how many evaluations in a row may be no better; the training stops with the last of them, so with
-            the first for 0 or 1.
-        mode: whether a value should rise: 'max', 'min', or 'auto', where the name of the monitor tells.
+        patience: evaluations in a row that may be no better; the training stops with the last of them, so with the
+            first for 0 or 1.
+        mode: 'max' if higher values are better, 'min' if lower ones are, 'auto' for what the monitor's name implies.
         baseline: only values better than this end the waiting.
         restore_best_weights: whether the model has its best weights at the end: those of the best evaluation. They are
             kept in `<log_dir>/best`.
         prefix: what a line of the log begins with.
 
     Raises:
-        UsageError: for an argument that cannot be.
+        UsageError: if an argument is not allowed.
     """
 
     way_out = "give it more patience"
@@ -120,14 +120,14 @@ class EarlyStoppingHook(StoppingHook):
         )
         self._keeps_best = restore_best_weights
         if restore_best_weights:
-            if tf.compat.v1.get_collection(_KEEPING_BEST):
+            if get_collection(_KEEPING_BEST):  # of this replica
                 raise UsageError(
                     "two hooks of model_fn have restore_best_weights=True; one model has one best: choose."
                 )
             tf.compat.v1.add_to_collection(_KEEPING_BEST, self)
 
     def evaluated(self, run_context: Any, means: Mapping[str, float]) -> None:
-        """Keep what is best, and stop when it was long ago."""
+        """Save the best weights, and stop after `patience` evaluations that are no better."""
         if self.rule.see(means[self.monitor], run_context.global_step) and self._keeps_best:
             run_context.session.save_best()
         self.remember()
@@ -136,11 +136,11 @@ class EarlyStoppingHook(StoppingHook):
             run_context.request_stop()
 
     def why(self) -> str:
-        """Say why training stops."""
+        """Return why the training stops, for messages."""
         return f"{self.monitor} is no better for {self.rule.wait} evaluations, {super().why()}"
 
     def end(self, session: Any) -> None:
-        """Give the model its best weights, unless an error or a signal has cut the training short."""
+        """Restore the best weights, unless an error or a signal has cut the training short."""
         if not (self._keeps_best and session.complete and self.rule.evaluations):
             return
         try:
@@ -150,30 +150,30 @@ class EarlyStoppingHook(StoppingHook):
 
 
 class PlateauLREarlyStoppingHook(StoppingHook):
-    """Lowers the learning rate on plateaus, as `keras.callbacks.ReduceLROnPlateau` does, and ends the training.
+    """Lower the learning rate on plateaus, as `keras.callbacks.ReduceLROnPlateau` does, and end the training.
 
     A plateau is `patience` evaluations in a row that are no better. At each one the learning rate of all optimizers is
-    multiplied by `factor`; schedules go on, and what they give is multiplied. At the last of `plateaus_before_stop`
+    multiplied by `factor`; schedules go on, and their values are multiplied. At the last of `plateaus_before_stop`
     plateaus with nothing better between them, the training stops. A resumed run goes on with the counts and the rate.
 
     Args:
         monitor_info: name to scalar tensor; all are logged.
-        monitor: the name of the one that decides.
+        monitor: the name of the value that decides.
         batch_size: samples in a batch, as given to `mox.run`.
         samples_in_train: samples in an epoch of training.
         samples_in_eval: samples to validate with.
         evaluate_every_n_epochs: epochs between two evaluations; may be a fraction.
-        factor: by what the learning rate is multiplied; above 0 and below 1.
-        patience: how many evaluations in a row that are no better make a plateau.
-        cooldown: how many evaluations after a plateau do not count.
+        factor: factor of the learning rate; above 0 and below 1.
+        patience: evaluations in a row that are no better, of which a plateau consists.
+        cooldown: evaluations after a plateau that do not count.
         min_delta: a value that is not better by more than this is no better.
         min_lr: the learning rate is lowered to this at least; with a schedule, that of the step of the evaluation.
         plateaus_before_stop: the training stops at this many plateaus in a row.
-        mode: whether a value should rise: 'max', 'min', or 'auto', where the name of the monitor tells.
+        mode: 'max' if higher values are better, 'min' if lower ones are, 'auto' for what the monitor's name implies.
         prefix: what a line of the log begins with.
 
     Raises:
-        UsageError: for an argument that cannot be.
+        UsageError: if an argument is not allowed.
     """
 
     rule: Plateaus
@@ -228,7 +228,7 @@ class PlateauLREarlyStoppingHook(StoppingHook):
         tf.compat.v1.add_to_collection(LEARNING_RATE_FACTORS, self._factor)
 
     def evaluated(self, run_context: Any, means: Mapping[str, float]) -> None:
-        """Lower the learning rate at a plateau, stop at the last."""
+        """Lower the learning rate at a plateau, and stop at the last one."""
         plateau = self.rule.see(means[self.monitor], run_context.global_step)
         self.remember()
         if self.rule.stopped:
@@ -248,5 +248,5 @@ class PlateauLREarlyStoppingHook(StoppingHook):
             self.say(f"{where}: the learning rate stays {rate:.4g}, which is not above min_lr")
 
     def why(self) -> str:
-        """Say why training stops."""
+        """Return why the training stops, for messages."""
         return f"{self.monitor} is no better for {self.rule.plateaus} plateaus, {super().why()}"

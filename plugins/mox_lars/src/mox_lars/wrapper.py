@@ -1,4 +1,4 @@
-"""LARS: each layer gets a learning rate of its own, by the norms of its weights and of its gradient."""
+"""LARS: a learning rate for each layer, by the norms of its weights and of its gradient."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def lars(
     weight_decay: float = 0.0001,
     exclude_patterns: Sequence[str] | None = None,
 ) -> Lars:
-    """Put layer-wise adaptive rate scaling around an optimizer: You, Gitman, Ginsburg 2017 (arXiv 1708.03888).
+    """Wrap an optimizer in layer-wise adaptive rate scaling: You, Gitman, Ginsburg 2017 (arXiv 1708.03888).
 
     The optimizer gets, in place of the gradient g of weights w,
 
         ratio * |w| / (|g| + weight_decay * |w|) * (g + weight_decay * w)
 
     with Euclidean norms, never in less than float32; where |w| or |g| is zero, the factor is 1. Around momentum that is
-    algorithm 1 of the paper. What is excluded gets its gradient as it is, without weight decay.
+    algorithm 1 of the paper. Excluded variables have their gradient as it is, without weight decay.
 
     Args:
         optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
-        ratio: eta of the paper, how far a layer is trusted to move.
-        weight_decay: beta of the paper. It takes the place of regularization losses: use one of the two.
+        ratio: eta of the paper, the trust coefficient.
+        weight_decay: beta of the paper. It replaces regularization losses: use one of the two.
         exclude_patterns: regular expressions searched in the names of variables, to exclude those. By default variables
             with less than two dimensions (biases) and those of normalization layers.
 
     Raises:
-        UsageError: if an option is none that is allowed.
+        UsageError: if an option is not allowed.
     """
     _check_number("ratio", ratio, positive=True)
     _check_number("weight_decay", weight_decay, positive=False)
@@ -73,7 +73,7 @@ def _excluding(patterns: Sequence[str] | None) -> Callable[[tf.Variable], bool]:
 
 
 class Lars(OptimizerWrapper):
-    """An optimizer that gets scaled gradients; it keeps nothing from step to step."""
+    """An optimizer that is given scaled gradients; it has no state of its own."""
 
     def __init__(
         self, optimizer: Any, ratio: float, weight_decay: float, excludes: Callable[[tf.Variable], bool]
@@ -84,7 +84,7 @@ class Lars(OptimizerWrapper):
         self._excludes = excludes
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Gradient, tf.Variable]]) -> None:
-        """Scales the gradients of one step, and hands them on."""
+        """Scale the gradients of one step, and apply them."""
         self.optimizer.apply_gradients(
             [
                 (gradient if self._excludes(variable) else self._scaled(gradient, variable), variable)

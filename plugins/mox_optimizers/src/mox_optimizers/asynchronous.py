@@ -1,4 +1,4 @@
-"""What wrappers say that are meant for workers that step on their own."""
+"""The warning of wrappers that are meant for workers that step on their own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _SAID: Final = "mox/said_that_wrappers_want_asynchrony"
 
 
 def warn_if_synchronous() -> None:
-    """Says once a graph that workers which step together lose what a wrapper is for: box 5-2-1 of the manual.
+    """Warn, once for a graph, that such a wrapper may slow down workers that step together: box 5-2-1 of the manual.
 
-    A single process loses nothing, and is told nothing.
+    There is no warning in a single process.
     """
     graph = tf.compat.v1.get_default_graph()
     if number_of_workers() == independent_workers() or graph.get_collection(_SAID):

@@ -1,4 +1,4 @@
-"""The gradients of several steps, applied as one: a large batch on a small device."""
+"""Gradient accumulation: the gradients of several steps, applied as one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _BYTES_OF_FLOAT32: Final = 4
 
 
 def batch_gradients(optimizer: Any, *, num_batches: int = 8, sync_on_apply: bool = True) -> Any:
-    """Let an optimizer work once in `num_batches` steps, with the mean of their gradients.
+    """Wrap an optimizer so that it is applied once in `num_batches` steps, with the mean of their gradients.
 
     The weights then are those of batches `num_batches` times as large, where a loss is the mean over its batch and no
     layer looks at the batch as a whole (batch normalization does). The global step counts every step, and a learning
@@ -37,12 +37,12 @@ def batch_gradients(optimizer: Any, *, num_batches: int = 8, sync_on_apply: bool
 
     Args:
         optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
-        num_batches: steps in a period; 1 gives the optimizer itself.
+        num_batches: steps in a period; with 1, the optimizer itself is returned.
         sync_on_apply: whether workers that step on their own (`--sync_replicas=False` without `--ps_hosts`) wait for
             each other where they apply their gradients, and apply the mean of all: the only time they communicate.
 
     Raises:
-        UsageError: if an option is none that is allowed.
+        UsageError: if an option is not allowed.
     """
     num_batches = checks.count("batch_gradients: num_batches", num_batches)
     if type(sync_on_apply) is not bool:
@@ -54,7 +54,7 @@ def batch_gradients(optimizer: Any, *, num_batches: int = 8, sync_on_apply: bool
 
 
 class BatchGradients(OptimizerWrapper):
-    """An optimizer that waits until it has the gradients of a period."""
+    """An optimizer that is applied at the end of each period, with the mean gradients of it."""
 
     def __init__(self, optimizer: Any, num_batches: int, *, sync_on_apply: bool) -> None:
         super().__init__(optimizer)
@@ -62,13 +62,13 @@ class BatchGradients(OptimizerWrapper):
         self.averages_workers = sync_on_apply
 
     def apply_gradients(self, grads_and_vars: Pairs) -> None:
-        """Adds the gradients of one step to the others, and applies them where they are enough."""
+        """Add the gradients of one step to the sums, and apply the means at the end of a period."""
         pairs = list(grads_and_vars)
         sums = [_Sum(gradient, variable) for gradient, variable in pairs]
         for each in sums:
             each.add()
         count = state_variable("batch_gradients/count", lambda: tf.constant(0, tf.int64))
-        # Not a remainder: a run that is resumed with a shorter period applies what it has.
+        # Not a remainder: a run that is resumed with a shorter period applies the sums at once.
         taken = count + 1
         full = taken >= self._num_batches
         count.assign(tf.where(full, tf.zeros_like(taken), taken))
@@ -76,7 +76,7 @@ class BatchGradients(OptimizerWrapper):
 
 
 class _ApplyMeans(OptimizerWrapper):
-    """Gives an optimizer the means of sums in place of gradients, and empties the sums."""
+    """Apply the means of the sums in place of gradients, and reset the sums."""
 
     def __init__(self, optimizer: Any, sums: Sequence[_Sum], count: tf.Tensor) -> None:
         super().__init__(optimizer)
@@ -96,12 +96,11 @@ class _ApplyMeans(OptimizerWrapper):
 class _Sum:
     """The gradients of one variable since the last update, in slots of the variable.
 
-    Of sparse gradients it also knows the rows: some optimizers leave rows without a gradient as they are, and do so
-    after a period too.
+    For sparse gradients also the rows are kept, as some optimizers do not update rows without a gradient.
 
     Attributes:
-        gradient: that of this step.
-        variable: what it belongs to.
+        gradient: the gradient of this step.
+        variable: the variable.
     """
 
     def __init__(self, gradient: Gradient, variable: tf.Variable) -> None:
@@ -125,12 +124,12 @@ class _Sum:
         self._rows.scatter_update(tf.IndexedSlices(tf.ones_like(indices, tf.bool), indices))
 
     def tensors(self) -> list[tf.Tensor]:
-        """The sum, and of sparse gradients how often each row had one."""
+        """Return the sum, and for sparse gradients a vector that is above 0 for rows that had one."""
         rows = [tf.cast(self._rows, self._dtype)] if isinstance(self.gradient, tf.IndexedSlices) else []
         return [self._total.read_value(), *rows]
 
     def mean(self, totals: Iterator[tf.Tensor], count: tf.Tensor) -> Gradient:
-        """The mean gradient, of `tensors` added up over workers."""
+        """Return the mean gradient, from `tensors` summed over workers."""
         gradient, total = self.gradient, next(totals)
         count = tf.cast(count, self._dtype)
         if not isinstance(gradient, tf.IndexedSlices):

@@ -1,4 +1,4 @@
-"""Elastic averaging: workers that search on their own, each tied to a common center as by a spring."""
+"""Elastic averaging SGD: workers that step on their own, each pulled towards a common center."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BETA: Final = 0.9  # in the experiments of the paper
 
 
 def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_period: int = 10) -> ElasticAveraging:
-    """Put elastic averaging around an optimizer: Zhang, Choromanska, LeCun 2015 (arXiv 1412.6651), algorithm 1.
+    """Wrap an optimizer in elastic averaging: Zhang, Choromanska, LeCun 2015 (arXiv 1412.6651), algorithm 1.
 
     Every `communication_period` steps, the first included, a worker's weights x and the center c move towards each
     other, before the optimizer takes its step with the gradient at x:
@@ -32,10 +32,9 @@ def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_per
         x, c = x - moving_rate * (x - c), c + moving_rate * (x - c)
 
     On p workers that step on their own (`--sync_replicas=False` without `--ps_hosts`) the center moves by the sum of
-    what it takes from each, and that is the only time they communicate: the center holds what they have in common, and
-    every worker keeps a copy of it. On one worker it is the same algorithm with p = 1, in which the center is an
-    average over time. The center of a variable is the slot `<variable>/easgd_center`, and begins at the variable's
-    value.
+    the differences over workers, the only time they communicate; every worker keeps the same center. On one worker it
+    is the same algorithm with p = 1, in which the center is an average over time. The center of a variable is the slot
+    `<variable>/easgd_center`, and begins at the variable's value.
 
     Args:
         optimizer: an optimizer of `tf.compat.v1.train`, of Keras, or another wrapper.
@@ -43,7 +42,7 @@ def easgd(optimizer: Any, *, moving_rate: float | None = None, communication_per
         communication_period: tau of the paper, in steps.
 
     Raises:
-        UsageError: if an option is none that is allowed.
+        UsageError: if an option is not allowed.
     """
     rate = _BETA / independent_workers() if moving_rate is None else moving_rate
     if not checks.is_number(rate) or not 0 < rate < 1:
@@ -57,7 +56,7 @@ class ElasticAveraging(OptimizerWrapper):
     """An optimizer whose variables are pulled towards a center.
 
     Attributes:
-        moving_rate: how far in one communication, as a part of the distance.
+        moving_rate: the part of the distance that both move in one communication.
     """
 
     averages_workers = True
@@ -68,7 +67,7 @@ class ElasticAveraging(OptimizerWrapper):
         self._period = communication_period
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]]) -> None:
-        """Moves variables and centers where a period begins, then the variables by their gradients."""
+        """Move variables and centers at the beginning of a period, then apply the gradients."""
         pairs = list(grads_and_vars)
         variables = [variable for _, variable in pairs]
         centers = [_center(variable) for variable in variables]
@@ -86,8 +85,8 @@ class ElasticAveraging(OptimizerWrapper):
     def _communicate(
         self, variables: Sequence[tf.Variable], centers: Sequence[tf.Variable], *, first: tf.Tensor
     ) -> None:
-        """The one place where a worker meets the center."""
-        # The first time also where the weights have come from a checkpoint that knows no center.
+        """Move variables and centers towards each other, summed over workers."""
+        # The first time also if the weights come from a checkpoint without centers.
         there = [tf.where(first, variable, center) for variable, center in zip(variables, centers, strict=True)]
         pairs = zip(variables, there, strict=True)
         differences = [tf.cast(self.moving_rate, variable.dtype) * (variable - place) for variable, place in pairs]

@@ -1,6 +1,6 @@
 """Learning rates that change while a model is trained, after MoXing's functions of the same names.
 
-They are worked out from the global step. So they are right in a run that is resumed, and are logged as they are used.
+They are functions of the global step, so that a resumed run goes on with them, and are logged as they are used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def piecewise_lr(
     lr_strategy: str, num_samples: int, global_batch_size: int
 ) -> tf.Tensor | Callable[[tf.Tensor], tf.Tensor]:
-    """Return a learning rate that goes through stages, counted in epochs.
+    """Return a learning rate that is piecewise by epochs.
 
     A strategy is a list of stages `END_EPOCH:LR` (constant), `END_EPOCH:LR->LR` (linear) or `END_EPOCH:LR=>LR`
     (exponential). A stage begins where the one before it ends, the first at epoch 0, and ends just before END_EPOCH,
@@ -39,7 +39,7 @@ def piecewise_lr(
 
     Returns:
         Inside optimizer_fn or model_fn a float32 scalar that depends on the global step. Elsewhere a function of the
-        step, which `mox.get_optimizer_fn(..., learning_rate=...)` takes; called with a number, it shows the rate.
+        step, which `mox.get_optimizer_fn(..., learning_rate=...)` takes; called with a number, it returns the rate.
 
     Raises:
         UsageError: if the strategy cannot be read, with the place that is wrong, or a number is not above 0.
@@ -83,7 +83,7 @@ def linear_cosine_decay(
         A float32 scalar.
 
     Raises:
-        UsageError: if an argument is none that is allowed.
+        UsageError: if an argument is not allowed.
     """
     rising, falling = _progress(max_lr, min_lr, global_step, max_step, warmup, decay_end)
     height = tf.where(falling > 0, (1 + tf.cos(math.pi * falling)) / 2, rising)
@@ -116,7 +116,7 @@ def polynomial_decay(
         A float32 scalar.
 
     Raises:
-        UsageError: if an argument is none that is allowed.
+        UsageError: if an argument is not allowed.
     """
     rising, falling = _progress(max_lr, min_lr, global_step, max_step, warmup, decay_end)
     height = tf.where(falling > 0, (1 - falling) ** 2, rising)
@@ -124,7 +124,7 @@ def polynomial_decay(
 
 
 def _staged(stages: Sequence[Stage], num_samples: int, seen: tf.Tensor) -> tf.Tensor:
-    """The learning rate after so many samples; whole numbers are compared, so that no stage is a step late."""
+    """Return the learning rate after so many samples; whole numbers are compared, so that no stage is a step late."""
     ends = [stage.end * num_samples for stage in stages]
     lengths = [float(end - start) for start, end in zip([Fraction(0), *ends], ends, strict=False)]
     slopes = [0.0 if stage.exponential else stage.last - stage.first for stage in stages]
@@ -147,7 +147,7 @@ def _between(low: float, high: float, height: tf.Tensor) -> tf.Tensor:
 def _progress(
     max_lr: float, min_lr: float, global_step: Any, max_step: int, warmup: float, decay_end: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """How much of the rise and of the fall is done, each between 0 and 1."""
+    """Return how much of the rise and of the fall is done, each between 0 and 1."""
     for name, value in (("max_lr", max_lr), ("min_lr", min_lr), ("warmup", warmup), ("decay_end", decay_end)):
         if not checks.is_number(value) or value < 0:
             raise UsageError(f"{name} is {value!r}; it must be a number, 0 or more.")

@@ -1,7 +1,7 @@
-"""From what users call a learning rate to what an optimizer of `tf.compat.v1.train` takes.
+"""From the forms of a learning rate to what an optimizer of `tf.compat.v1.train` takes.
 
-A rate that depends on the step becomes a tensor of the current graph, made from its global step. So it is worked out
-anew in every step, is logged, and goes on where a resumed run goes on.
+A rate that depends on the step becomes a tensor of the current graph, made from its global step: it is computed anew
+in every step, is logged, and a resumed run goes on with it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def resolve(learning_rate: LearningRate) -> float | tf.Tensor | tf.Variable:
         learning_rate: a function is called here, once; its step is the global step, an int64 tensor.
 
     Raises:
-        UsageError: if it is negative, not finite, not a scalar, or nothing that gives a number.
+        UsageError: if it is negative, not finite, not a scalar, or of another type.
     """
     return _checked(_called(learning_rate) if callable(learning_rate) else learning_rate)
 
@@ -60,7 +60,7 @@ def _called(schedule: Callable[..., Any]) -> Any:
 
 
 def _takes_step(schedule: Callable[..., Any]) -> bool:
-    """Tell a function of the step from one of nothing; an optional parameter alone could mean either."""
+    """Return whether a function takes the step, or no arguments; an optional parameter alone could mean either."""
     try:
         parameters = inspect.signature(schedule).parameters.values()
     except (TypeError, ValueError):  # some builtins and extension types have no signature

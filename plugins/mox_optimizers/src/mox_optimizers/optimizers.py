@@ -1,6 +1,6 @@
-"""The optimizers themselves: those of `tf.compat.v1.train`, with their arguments, their defaults and their slots.
+"""The optimizers of `tf.compat.v1.train`, with their arguments, their defaults and their slots.
 
-Every one is called as `name(learning_rate, ...)` with what stands behind `learning_rate` in TensorFlow's signature.
+Each is called as `name(learning_rate, ...)`, with the other arguments as in TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What mox-optimizers offers: names only, each imported when it is first used."""
+"""What mox-optimizers offers: names only, so that listing them imports no TensorFlow."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The text of a learning rate strategy, `5:0.1->0.4,10:0.4=>0.8,20:0.08`, read into stages.
+"""The parser of learning rate strategies, `5:0.1->0.4,10:0.4=>0.8,20:0.08`.
 
     strategy = stage {"," stage}
     stage    = END_EPOCH ":" (LR | LR "->" LR | LR "=>" LR)
 
-Blanks may stand anywhere but inside a number or an arrow. Every error points to its place in the text.
+Blanks are allowed but inside a number or an arrow. Every error shows its place in the text.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _ARROWS: Final = ("->", "=>")
 
 @frozen
 class Stage:
-    """A stretch of epochs with one rule for the learning rate.
+    """A range of epochs with one rule for the learning rate.
 
     Attributes:
-        end: the epoch at which it ends, as written: 0.1 is a tenth, which no binary number is.
+        end: the epoch at which it ends, exact as written: no float is a tenth.
         first: the learning rate at its beginning.
-        last: the learning rate that it has reached at its end.
-        exponential: whether it gets there by equal factors instead of equal differences.
+        last: the learning rate at its end.
+        exponential: whether it changes by equal factors instead of equal differences.
     """
 
     end: Fraction
@@ -41,7 +41,7 @@ def parse(text: str) -> list[Stage]:
     """Return the stages of a strategy, in order.
 
     Raises:
-        UsageError: if it is none, with the place that is wrong.
+        UsageError: if it cannot be parsed, with the place.
     """
     if not isinstance(text, str):
         raise UsageError(f"lr_strategy is {text!r}; it must be a text like '5:0.1->0.4,10:0.4=>0.8,20:0.08'.")
@@ -77,10 +77,10 @@ def _stage(reader: _Reader, *, after: Fraction) -> Stage:
 
 @define
 class _Reader:
-    """A place in a text.
+    """A position in a text.
 
     Attributes:
-        text: all of it.
+        text: the whole text.
         place: the index of the next character.
     """
 
@@ -88,13 +88,13 @@ class _Reader:
     place: int = 0
 
     def takes(self, word: str) -> bool:
-        """Goes on behind a word, if it is there."""
+        """Return whether a word comes next, and skip it."""
         found = self.text.startswith(word, self._skip_blanks())
         self.place += len(word) * found
         return found
 
     def number(self, what: str) -> tuple[Fraction, int]:
-        """Returns the number that stands here, and its place."""
+        """Read a number, and return it with its place."""
         place = self._skip_blanks()
         match = _NUMBER.match(self.text, place)
         if match is None:
@@ -103,11 +103,11 @@ class _Reader:
         return Fraction(match[0]), place
 
     def at_end(self) -> bool:
-        """Whether nothing but blanks is left."""
+        """Return whether only blanks are left."""
         return self._skip_blanks() == len(self.text)
 
     def fail(self, what: str, place: int | None = None) -> NoReturn:
-        """Raises the error, with a caret under the place: this one, if none is given."""
+        """Raise the error, with a caret under the place, by default the current one."""
         place = self._skip_blanks() if place is None else place
         line = re.sub(r"\s", " ", self.text)
         raise UsageError(

@@ -1,4 +1,4 @@
 """Residual networks for mox, with their preprocessing and data augmentation.
 
-Nothing is imported here: `plugin.py` names what this distribution offers, and mox imports it when it is first used.
+Nothing is imported here: `plugin.py` names what this distribution offers, and mox imports it on first use.
 """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _SLIM_DECAY = 0.997
-# Small sets have epochs of some ten steps: slim's averages would take a thousand steps to forget how they began.
+# Small data sets have epochs of some ten steps: with slim's decay the initial averages would count for a thousand.
 _SMALL_DECAY = 0.9
 
 
@@ -39,7 +39,7 @@ def bottleneck_v1(net: tf.Tensor, context: Context, depth: int, stride: int) -> 
 
 
 def bottleneck_v2(net: tf.Tensor, context: Context, depth: int, stride: int) -> tf.Tensor:
-    """The same layers with normalization and ReLU before the convolutions, and nothing behind the sum."""
+    """The layers of `bottleneck_v1` with normalization and ReLU before each convolution, and none after the sum."""
     with tf.compat.v1.variable_scope("bottleneck_v2") as scope:
         preact = tf.nn.relu(batch_norm(net, context, scope="preact"))
         if context.channels(net) == depth:
@@ -86,18 +86,18 @@ def _two_layers(net: tf.Tensor, shortcut: tf.Tensor, context: Context, depth: in
 
 
 def root_v1(net: tf.Tensor, context: Context) -> tf.Tensor:
-    """7x7 of stride 2 with 64 filters, and the pooling."""
+    """A 7x7 convolution with 64 filters and stride 2, and the pooling."""
     return max_pool(conv(net, context, filters=64, size=7, stride=2, scope="conv1"), context)
 
 
 def root_v2(net: tf.Tensor, context: Context) -> tf.Tensor:
-    """The same without normalization and ReLU, which the first unit does."""
+    """The layers of `root_v1` without normalization and ReLU, which the first unit has."""
     net = conv(net, context, filters=64, size=7, stride=2, normalize=False, activate=False, scope="conv1")
     return max_pool(net, context)
 
 
 def root_cifar(net: tf.Tensor, context: Context) -> tf.Tensor:
-    """3x3 with 16 filters at full size."""
+    """A 3x3 convolution with 16 filters and stride 1."""
     return conv(net, context, filters=16, size=3, scope="conv1")
 
 
@@ -136,7 +136,12 @@ def _basic_blocks(depth: int, units: tuple[int, ...]) -> tuple[Block, ...]:
 
 @frozen
 class Block:
-    """Units of one depth: the stride of each."""
+    """Units of one depth.
+
+    Attributes:
+        depth: the number of output channels.
+        strides: the stride of each unit.
+    """
 
     depth: int
     strides: tuple[int, ...]
@@ -144,15 +149,15 @@ class Block:
 
 @frozen
 class Architecture:
-    """One network up to its pooling.
+    """A network up to its pooling.
 
     Attributes:
         name: of the network, and the scope of its variables.
         root: the layers before the first block.
-        unit: builds one unit from (net, context, depth, stride).
+        unit: function (net, context, depth, stride) that adds one unit.
         blocks: the units, in blocks.
-        postnorm: normalization and ReLU behind the last block, as v2 needs.
-        batch_norm_decay: how much of the moving averages each step of training keeps.
+        postnorm: whether normalization and ReLU follow the last block, as in v2.
+        batch_norm_decay: the decay of the moving averages.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Data augmentation for `mox.get_data_augmentation_fn`: from one image of any size to one of the size asked for.
+"""Data augmentation for `mox.get_data_augmentation_fn`: from an image of any size to one of a given size.
 
-What comes out is float32 in 0..255 with a static shape. Means are not subtracted here: the networks do that themselves.
-Random numbers are drawn once an image by the plain `tf.random` API, outside of loops and branches.
+The result is float32 in 0..255 with a static shape. Means are not subtracted: the networks do that. Random numbers are
+drawn once an image by the plain `tf.random` API, outside of loops and branches.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ def vgg(
     TRAIN: the image is resized so that its smaller side has a random length, cropped at a random place, and mirrored at
     random. Other modes: the smaller side gets `resize_side_min`, and the centre is cropped.
 
-    In TRAIN the region that maps to the crop is cut out of the original, in whole pixels of it, and only that is
-    resized: the same scheme, over twice as fast. In the other modes the result is that of resizing and cropping, to the
-    last pixel, without resizing what is not in the crop.
+    In TRAIN the region of the crop is cut out of the original, in whole pixels of it, and only that is resized: the
+    same scheme, over twice as fast. In the other modes too only the crop is computed, with exactly the pixels of
+    resizing first.
 
     Args:
-        run_mode: TRAIN, or one of the modes that draw no random numbers.
+        run_mode: the mode; only TRAIN draws random numbers.
         output_height: 224 if not given.
         output_width: 224 if not given.
         resize_side_min: 256 if not given, or the larger side of the output if that is more, for the output is cut out
             of the resized image.
         resize_side_max: 512 if not given, or `resize_side_min` if that is more.
-        random_flip: False where left and right matter, as for digits.
-        unknown: refused.
+        random_flip: whether to mirror; False where left and right matter, as for digits.
+        unknown: unknown options, an error.
 
     Raises:
-        UsageError: an option is unknown or wrong; or, from the function returned, the image is.
+        UsageError: if an option is unknown or wrong; or, from the returned function, if the image is wrong.
     """
     check_unknown(unknown, owner="the VGG augmentation", known="resize_side_min, resize_side_max, random_flip")
     check_run_mode(run_mode)
@@ -96,14 +96,14 @@ def cifar(
     Other modes: the centre is cropped.
 
     Args:
-        run_mode: TRAIN, or one of the modes that draw no random numbers.
+        run_mode: the mode; only TRAIN draws random numbers.
         output_height: 32 if not given.
         output_width: 32 if not given.
-        random_flip: False where left and right matter, as for digits.
-        unknown: refused.
+        random_flip: whether to mirror; False where left and right matter, as for digits.
+        unknown: unknown options, an error.
 
     Raises:
-        UsageError: an option is unknown or wrong; or, from the function returned, the image is.
+        UsageError: if an option is unknown or wrong; or, from the returned function, if the image is wrong.
     """
     check_unknown(unknown, owner="the CIFAR augmentation", known="random_flip")
     check_run_mode(run_mode)
@@ -172,7 +172,7 @@ def _cropped(image: tf.Tensor, begin: tf.Tensor, output: tuple[int, int]) -> tf.
 def _window(
     image: tf.Tensor, size: tf.Tensor, resized: tf.Tensor, begin: tf.Tensor, output: tuple[int, int]
 ) -> tf.Tensor:
-    """The output that begins at `begin` in the image resized bilinearly to `resized`: only that is computed."""
+    """Return the output that begins at `begin` in the image resized bilinearly to `resized`; only that is computed."""
     window: tf.Tensor = tf.raw_ops.ScaleAndTranslate(
         images=image[tf.newaxis],
         size=output,
@@ -185,6 +185,6 @@ def _window(
 
 
 def _flipped(image: tf.Tensor, random: tf.Tensor) -> tf.Tensor:
-    """The image mirrored if `random`, uniform in [0, 1), is below one half: one operation, no branch."""
+    """Return the image, mirrored if `random`, uniform in [0, 1), is below one half: one operation, no branch."""
     flipped: tf.Tensor = tf.raw_ops.Reverse(tensor=image, dims=tf.stack([False, random < _FLIPPED_PART, False]))
     return flipped

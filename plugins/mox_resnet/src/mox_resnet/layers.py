@@ -1,4 +1,4 @@
-"""The layers that every ResNet here is made of: convolution, batch normalization, subsampling.
+"""The layers of the ResNets: convolution, batch normalization, pooling.
 
 Variables are made by `tf.compat.v1.get_variable` under the names of TF-slim (`weights`, `biases`, `BatchNorm/gamma`,
 ...), so that slim's checkpoints restore by name. Kernels are height x width x in x out in both data formats: one
@@ -31,10 +31,10 @@ def conv(
     normalize: bool = True,
     activate: bool = True,
 ) -> tf.Tensor:
-    """Convolution, then batch normalization or biases, then ReLU; noted in the end points under its scope.
+    """Convolution, then batch normalization or biases, then ReLU; the result is an end point under its scope.
 
-    The padding is that of a stride of 1, whatever the stride: the result is the one of stride 1, subsampled. ('SAME'
-    would shift it for even sizes.)
+    The padding is that of stride 1 for any stride: the result is that of stride 1, subsampled. ('SAME' would shift it
+    for even sizes.)
     """
     with tf.compat.v1.variable_scope(scope) as variables:
         shape = [size, size, context.channels(net), filters]
@@ -63,7 +63,7 @@ def conv(
 def batch_norm(net: tf.Tensor, context: Context, *, scope: str) -> tf.Tensor:
     """Batch normalization, with parameters and statistics in float32 whatever the type of the input.
 
-    In training the moving averages are moved by operations that are also put into UPDATE_OPS.
+    In training the operations that update the moving averages are in the collection UPDATE_OPS.
     """
     channels = [context.channels(net)]
     zeros, ones = tf.compat.v1.zeros_initializer(), tf.compat.v1.ones_initializer()
@@ -72,7 +72,7 @@ def batch_norm(net: tf.Tensor, context: Context, *, scope: str) -> tf.Tensor:
         beta = _variable("beta", channels, dtype=tf.float32, initializer=zeros)
         mean = _statistic("moving_mean", channels, zeros)
         variance = _statistic("moving_variance", channels, ones)
-        # The kernel returns the moved averages itself, so that moving them takes no arithmetic operations.
+        # The kernel returns the updated averages, so that the update takes no arithmetic operations.
         net, new_mean, new_variance = tf.compat.v1.nn.fused_batch_norm(
             net,
             gamma,
@@ -91,7 +91,7 @@ def batch_norm(net: tf.Tensor, context: Context, *, scope: str) -> tf.Tensor:
 
 
 def subsample(net: tf.Tensor, context: Context, stride: int) -> tf.Tensor:
-    """Every `stride`-th pixel of every `stride`-th row, by a pooling: a strided slice has a slow gradient."""
+    """Return every `stride`-th pixel of every `stride`-th row, by a pooling: a strided slice has a slow gradient."""
     if stride == 1:
         return net
     strides = context.spatial(stride, others=1)
@@ -99,13 +99,13 @@ def subsample(net: tf.Tensor, context: Context, stride: int) -> tf.Tensor:
 
 
 def max_pool(net: tf.Tensor, context: Context) -> tf.Tensor:
-    """The 3x3 pooling of stride 2 behind the first convolution."""
+    """The 3x3 max pooling with stride 2 after the first convolution."""
     window, strides = context.spatial(3, others=1), context.spatial(2, others=1)
     return cast("tf.Tensor", tf.nn.max_pool2d(net, window, strides, "SAME", data_format=context.data_format))
 
 
 def pad_channels(net: tf.Tensor, context: Context, depth: int) -> tf.Tensor:
-    """Zeros behind the channels that are there, up to `depth` of them."""
+    """Return the input with channels of zeros appended, `depth` channels in all."""
     paddings = [[0, 0] for _ in range(4)]
     paddings[context.channel_axis] = [0, depth - context.channels(net)]
     return tf.pad(net, paddings)
@@ -116,7 +116,7 @@ def _variable(name: str, shape: list[int], **options: Any) -> Any:
 
 
 def _statistic(name: str, shape: list[int], initializer: Any) -> Any:
-    # Each replica moves its own copy; the mean over the replicas is what is read and saved.
+    # Each replica updates its own value; the mean over replicas is read and saved.
     return _variable(
         name,
         shape,
@@ -129,7 +129,7 @@ def _statistic(name: str, shape: list[int], initializer: Any) -> Any:
 
 
 def _l2(weight_decay: float) -> Callable[[Any], tf.Tensor] | None:
-    """Given to `get_variable`, which adds the loss once a variable and to the variable itself, before any cast."""
+    """Return the regularizer for `get_variable`, which adds the loss once a variable, before any cast."""
     if not weight_decay:
         return None
     return lambda weights: tf.nn.l2_loss(tf.cast(weights, tf.float32)) * weight_decay
@@ -140,11 +140,11 @@ class Context:
     """What all layers of one network share.
 
     Attributes:
-        training: normalize by the batch and move the averages, instead of normalizing by the averages.
+        training: whether to normalize by the batch and update the moving averages, instead of normalizing by these.
         weight_decay: factor of the L2 loss of the kernels; 0 adds none.
-        data_format: 'NHWC' or 'NCHW', the layout that is computed in. (Any, because the stubs of TensorFlow's
-            functions want types that exclude each other.)
-        batch_norm_decay: how much of the moving averages each step keeps.
+        data_format: 'NHWC' or 'NCHW', the layout of the computation. (Any, because the stubs of TensorFlow's functions
+            want types that exclude each other.)
+        batch_norm_decay: the decay of the moving averages.
         end_points: outputs of layers, units and blocks by the name of their scope.
     """
 
@@ -169,5 +169,5 @@ class Context:
         return [self.data_format.index("H"), self.data_format.index("W")]
 
     def spatial(self, value: Any, *, others: Any) -> list[Any]:
-        """One entry for each axis: `value` for height and width, `others` for batch and channels."""
+        """Return one entry for each axis: `value` for height and width, `others` for batch and channels."""
         return [value if axis in "HW" else others for axis in self.data_format]

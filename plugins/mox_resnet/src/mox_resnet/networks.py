@@ -1,4 +1,4 @@
-"""The networks for `mox.get_model_fn`: each takes options and gives a function `images -> (logits, end_points)`."""
+"""The networks for `mox.get_model_fn`: each takes options and returns a function `images -> (logits, end_points)`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def resnet(  # noqa: PLR0913  (the options of get_model_fn)
     preprocess_fn: PreprocessFn | None = subtract_vgg_means,
     **model_kwargs: Any,
 ) -> NetworkFn:
-    """The function that builds a residual network on a batch of images.
+    """Return the function that builds a residual network on a batch of images.
 
     It takes images as [batch, height, width, channels] whatever the `data_format`, of any size, any integer or float
     type, in 0..255. float16 and bfloat16 are computed in their own type, with statistics in float32; all others in
@@ -48,20 +48,20 @@ def resnet(  # noqa: PLR0913  (the options of get_model_fn)
 
     Args:
         architecture: the layers.
-        run_mode: TRAIN normalizes by the batch and moves the averages; the other modes normalize by the averages.
+        run_mode: TRAIN normalizes by the batch and updates the moving averages; other modes normalize by these.
         num_classes: the number of logits of an image.
         weight_decay: factor of the L2 loss (half the sum of squares) of each kernel, in REGULARIZATION_LOSSES.
         data_format: 'NHWC' or 'NCHW', the layout of the end points, and of the computation where the device can do it.
             Where it cannot, and in EXPORT, NCHW is computed as NHWC: same variables, same results.
-        batch_norm_fused: makes no difference: the fused kernel is always used, being the faster one on CPUs too.
+        batch_norm_fused: no effect: the fused kernel is always used, as it is faster on CPUs too.
         batch_renorm: not supported.
         image_height: checks, or completes, the static shape of the images.
         image_width: checks, or completes, the static shape of the images.
         preprocess_fn: `preprocess_fn(images, run_mode)` in place of the network's own preprocessing; None for none.
-        model_kwargs: none are known.
+        model_kwargs: unknown options, an error.
 
     Raises:
-        UsageError: an option is unknown or wrong; or, from the function returned, the images are.
+        UsageError: if an option is unknown or wrong; or, from the returned function, if the images are wrong.
     """
     del batch_norm_fused
     name = architecture.name
@@ -132,7 +132,11 @@ def _check_options(
 
 
 def _checked(name: str, images: tf.Tensor, height: int | None, width: int | None) -> tf.Tensor:
-    """The images with all that is known of their shape."""
+    """Return the images with all that is known of their static shape.
+
+    Raises:
+        UsageError: if their dtype or shape is wrong.
+    """
     if not (images.dtype.is_integer or images.dtype.is_floating):
         raise UsageError(
             f"images for network {name!r} have dtype {images.dtype.name!r}, which must be an integer or float type"
@@ -155,9 +159,9 @@ def _checked(name: str, images: tf.Tensor, height: int | None, width: int | None
 
 
 def _does_nchw(net: tf.Tensor, run_mode: str) -> bool:
-    """Whether NCHW can be computed where the network will run.
+    """Return whether the devices of the network can compute in NCHW.
 
-    What is exported runs anywhere, so it never does. An operation made here carries the device that was asked for.
+    An exported model runs anywhere, so it cannot. An operation made here has the device of the enclosing scope.
     """
     if run_mode == ModeKeys.EXPORT or not tf.config.list_logical_devices("GPU"):
         return False

@@ -32,7 +32,7 @@ _META = {
 
 @hookimpl
 def mox_networks() -> Iterator[NetworkOffer]:
-    """One network each, under the names of TF-slim."""
+    """Offer the networks, under the names of TF-slim."""
     for name, meta in _META.items():
         layers = name.rpartition("_")[2]
         images = "small images" if meta is _CIFAR else "photographs"
@@ -43,7 +43,7 @@ def mox_networks() -> Iterator[NetworkOffer]:
 
 @hookimpl
 def mox_augmentations() -> Iterator[AugmentationOffer]:
-    """The scheme that suits the network of the same name."""
+    """Offer for each network the augmentation that suits it, under the same name."""
     for name, meta in _META.items():
         if meta is _CIFAR:
             yield AugmentationOffer(

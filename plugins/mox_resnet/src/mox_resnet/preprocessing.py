@@ -1,4 +1,4 @@
-"""What the networks do to images in 0..255 before their first layer, so that an exported model takes plain images."""
+"""Preprocessing of images in 0..255 inside the networks, so that an exported model takes plain images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ VGG_MEANS: Final = (123.68, 116.78, 103.94)
 
 
 def subtract_vgg_means(images: tf.Tensor, run_mode: str) -> tf.Tensor:
-    """The preprocessing of the ImageNet networks: the mean colour is subtracted, the range stays that of 0..255."""
+    """Subtract the mean colour, for the ImageNet networks."""
     del run_mode
     if images.shape[-1] != len(VGG_MEANS):
         raise UsageError(
@@ -24,9 +24,9 @@ def subtract_vgg_means(images: tf.Tensor, run_mode: str) -> tf.Tensor:
 
 
 def standardize_images(images: tf.Tensor, run_mode: str) -> tf.Tensor:
-    """The preprocessing of the CIFAR networks: each image gets mean 0 and variance 1.
+    """Scale each image to mean 0 and variance 1, for the CIFAR networks.
 
-    As TF-slim prepares CIFAR-10. It needs no statistics of the data set, so that it suits any small images.
+    TF-slim prepares CIFAR-10 so. It needs no statistics of the data set, so that it suits any small images.
     """
     del run_mode
     standardized: tf.Tensor = tf.image.per_image_standardization(tf.cast(images, tf.float32))
@@ -34,5 +34,5 @@ def standardize_images(images: tf.Tensor, run_mode: str) -> tf.Tensor:
 
 
 def _in_type_of(images: tf.Tensor, result: tf.Tensor) -> tf.Tensor:
-    """The result in the float type that the images came in, which is the one that the network computes in."""
+    """Return the result in the float type of the images, in which the network computes."""
     return tf.cast(result, images.dtype) if images.dtype.is_floating else result

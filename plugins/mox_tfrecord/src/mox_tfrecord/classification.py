@@ -1,4 +1,4 @@
-"""Images of one class each in records, with the features of slim's data sets (which this plugin also writes)."""
+"""Data sets of images in records, with the features of slim's data sets, which this plugin also writes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
+from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.labels import FILENAME, read_labels
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import apply_augmentation, apply_preprocessing
+from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, resize_image
 from mox_tfrecord.caching import copy_files
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
-from mox_tfrecord.sources import table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,19 +40,19 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
     Args:
         base_dir: the folder of the files.
         file_pattern: which files in it; or a list of patterns.
-        num_samples: how many records there are, where that is known.
+        num_samples: number of records, if known.
         redirect_dir: see `BaseTFRecordMetadata`.
-        num_classes: how many classes there are; 0 for as many as label_map_file has.
-        label_map_file: the name of a file in base_dir that says which index is which class, one `0: daisy` a line. A
-            file of the default name may be missing.
+        num_classes: number of classes; 0 for as many as label_map_file has.
+        label_map_file: the name of a file in base_dir with the class of each index, one `0: daisy` a line. A file of
+            the default name may be missing.
         compression_type: see `BaseTFRecordMetadata`.
 
     Attributes:
         labels_to_names: the name of each label; empty without the file.
-        num_classes: the number of classes; 0 where it is not known.
+        num_classes: the number of classes; 0 if not known.
 
     Raises:
-        DataError: if no file is of that name, or the file of labels is not as expected.
+        DataError: if no file matches, or the file of labels is not of the expected form.
     """
 
     def __init__(
@@ -83,8 +83,8 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
 class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     """Images of one class each in records, read inside `input_fn`.
 
-    `get` gives 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
-    'image_name' (the name of the file that it was).
+    `get` returns 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
+    'image_name' (the name of the image's file).
 
     Example:
         def input_fn(mode):
@@ -96,25 +96,25 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
     Attributes:
         metadata: an ImageClassificationTFRecordMetadata.
-        batch_size: how many images `get` gives at a time; None for single ones. It needs images of one size:
-            image_size, augmentation_fn or preprocess_fn.
+        batch_size: images in a batch; None for single images. It needs images of one size: image_size, augmentation_fn
+            or preprocess_fn.
         shuffle: whether each epoch has an order of its own.
-        shuffle_buffer_size: for compressed files only; others are shuffled as a whole, without a buffer.
+        shuffle_buffer_size: for compressed files only; other data sets are shuffled as a whole, without a buffer.
         num_parallel: no effect; tf.data decides.
-        num_epochs: how often the records are gone through; None for ever.
+        num_epochs: number of epochs; None for no end.
         cache_dir: a folder for local copies of the files, made before the first is read; 'ENV' stands for the folder
             in the environment variable DLS_LOCAL_CACHE_PATH.
-        preprocess_fn: takes (image_name, image_buf, label, label_desc) and returns what `get` gives in their place.
-            image_buf is the file of the image, not decoded. With a batch_size all four have a batch dimension.
+        preprocess_fn: function (image_name, image_buf, label, label_desc) that returns four tensors to replace them.
+            image_buf is the content of the file, not decoded. With a batch_size all four have a batch dimension.
         image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
             original).
         remove_cache_on_finish: whether the copies are removed when the process ends.
         private_num_threads: no effect; tf.data decides.
         custom_feature_keys: names of more features of the records, for `get`.
-        custom_feature_values: what each is: `tf.io.FixedLenFeature` and the like.
+        custom_feature_values: `tf.io.FixedLenFeature` and the like for each.
         drop_remainder: whether a last batch of fewer images is left out.
-        augmentation_fn: takes one image and returns one, before the batch is made.
-        label_one_hot: whether 'label' is a vector (float32, [num_classes]) with 1 in the place of the class.
+        augmentation_fn: function from image to image, applied before batching.
+        label_one_hot: whether 'label' is a vector (float32, [num_classes]) with 1 at the class.
         on_bad_record: see `BaseTFRecordDataset`; an image that cannot be decoded is a bad record too.
     """
 
@@ -134,31 +134,19 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     label_one_hot: bool = field(default=False, validator=checks.is_bool, kw_only=True)
     _names: tf.Tensor = field(init=False)
 
-    @batch_size.validator
-    def _check_batch_size(self, _attribute: object, value: object) -> None:
-        if value is not None and not (self.preprocess_fn or self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{type(self).__name__} has batch_size={value} and nothing that makes the images one size. Give "
-                "image_size, augmentation_fn or preprocess_fn, or leave batch_size away and let mox.run make the "
-                "batches."
-            )
-
     def __attrs_post_init__(self) -> None:
-        name = type(self).__name__
         if not isinstance(self.metadata, ImageClassificationTFRecordMetadata):
             raise checks.refuse(self, "metadata", self.metadata, "ImageClassificationTFRecordMetadata(base_dir=...)")
-        if self.preprocess_fn and (self.image_size or self.augmentation_fn):
-            raise UsageError(
-                f"{name} has preprocess_fn and {'image_size' if self.image_size else 'augmentation_fn'}. "
-                "preprocess_fn takes the file as it is and decodes it: resize and augment in there."
-            )
+        check_image_options(self)
         if self.label_one_hot and not self.metadata.num_classes:
-            raise UsageError(f"{name} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata.")
+            raise UsageError(
+                f"{type(self).__name__} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata."
+            )
         self.feature_keys = [*_SPEC, *(self.custom_feature_keys or ())]
         self.feature_values = [*_SPEC.values(), *(self.custom_feature_values or ())]
         super().__attrs_post_init__()
         names = self.metadata.labels_to_names.values()
-        self._names = table([os.fsencode(each) for each in names], tf.string)
+        self._names = captured_constant([os.fsencode(each) for each in names], tf.string)
 
     def _build_features(self, *tensors: Any) -> None:
         file, label, label_desc, image_name, *custom = tensors
@@ -172,21 +160,13 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
             self._add_feature(name, tensor)
         image = _decode(file)
         if self.preprocess_fn:
-            # Decoded for the sake of the check: a bad image is found here, where it can be left out.
+            # Decoded as a check only: a bad image is found here, where it can be left out.
             with tf.control_dependencies([image]):
                 self._add_feature("image_buf", tf.identity(file))
         else:
-            self._add_feature("image", self._resized(image))
+            self._add_feature("image", resize_image(image, self.image_size))
         for name, tensor in zip(self.feature_keys[len(_SPEC) :], custom, strict=True):
             self._add_feature(name, tensor)
-
-    def _resized(self, image: tf.Tensor) -> tf.Tensor:
-        if self.image_size is None:
-            return image
-        size = self.image_size
-        height, width = size if isinstance(size, (list, tuple)) else (size, size)
-        image = tf.image.resize(image, [height, width], method=tf.image.ResizeMethod.NEAREST_NEIGHBOR)
-        return tf.ensure_shape(image, [height, width, 3])
 
     def _source_options(self) -> dict[str, Any]:
         return {
@@ -213,7 +193,7 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
 
 def _decode(file: tf.Tensor) -> tf.Tensor:
-    """Returns the pixels of an image file, uint8 of shape [height, width, 3]; of an animation the first frame."""
+    """Return the pixels of an image file, uint8 of shape [height, width, 3]; of an animation the first frame."""
     image: tf.Tensor = tf.cond(
         tf.io.is_jpeg(file),
         # TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster.

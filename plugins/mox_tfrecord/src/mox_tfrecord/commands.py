@@ -1,4 +1,4 @@
-"""`mox tfrecord`: writing and inspecting records from the command line. Its help answers without TensorFlow."""
+"""The command `mox tfrecord`, which writes and inspects records. Its help does not import TensorFlow."""
 
 # ruff: noqa: PLC0415  (each command imports what it needs when it is called)
 
@@ -12,7 +12,7 @@ from mox_core.errors import DataError
 
 
 def main(arguments: list[str]) -> int:
-    """Runs `mox tfrecord ...` and returns the exit status: 1 if an inspected file is damaged."""
+    """Run `mox tfrecord ...` and returns the exit status: 1 if an inspected file is damaged."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported: errors only
     status: int = options.run(options)

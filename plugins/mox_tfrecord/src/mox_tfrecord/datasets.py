@@ -1,4 +1,4 @@
-"""Data sets of records: which files, which features of each record, and what is made of them."""
+"""The bases of data sets of records: files, features of the records, and what `get` returns."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import functools
 import glob
 import os
 import threading
-from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
-from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
 from mox_core.sdk import info_logging, read_once
+from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord import examples
 from mox_tfrecord.index import RecordIndex, make_index, remember
 from mox_tfrecord.sources import Records, RecordSource, StreamSource
@@ -34,7 +34,7 @@ def _as_list(values: Iterable[Any]) -> list[Any]:
 
 
 class BaseTFRecordMetadata:
-    """The files of a data set of records, and how many records they hold.
+    """The files of a data set of records, and their number of records.
 
     Records are counted by their headers, without reading their content, when the number is first asked for or the
     records are first read.
@@ -45,15 +45,15 @@ class BaseTFRecordMetadata:
     Args:
         base_dir: the folder of the files.
         file_pattern: which files in it, as 'train-*.tfrecord'; a list of such patterns for files of several kinds.
-        num_samples: how many records there are, where that is known: then it is not counted before training.
+        num_samples: number of records, if known: then they are not counted before training.
         redirect_dir: a folder with the same files (a local copy, say): they are listed in base_dir and read from here.
-        compression_type: "", "GZIP" or "ZLIB"; each file's own content tells if not given.
+        compression_type: "", "GZIP" or "ZLIB"; None to detect it for each file.
 
     Attributes:
         files: the paths of the files, sorted.
 
     Raises:
-        DataError: if no file is of that name.
+        DataError: if no file matches.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class BaseTFRecordMetadata:
         *,
         compression_type: str | None = None,
     ) -> None:
-        if num_samples is not None and (not isinstance(num_samples, Integral) or num_samples < 1):
+        if num_samples is not None and not is_whole_number(num_samples, least=1):
             raise checks.refuse(self, "num_samples", num_samples, "None or a whole number from 1")
         if compression_type not in {None, "", "GZIP", "ZLIB"}:
             raise checks.refuse(self, "compression_type", compression_type, "None, '', 'GZIP' or 'ZLIB'")
@@ -74,19 +74,19 @@ class BaseTFRecordMetadata:
         self.files = _list_files(self.base_dir, file_pattern)
         if self.redirect_dir is not None:
             self.files = _redirected(self.files, self.base_dir, self.redirect_dir)
-        self._given = num_samples
+        self._given = None if num_samples is None else int(num_samples)
         self._compression_type = compression_type
 
     @property
     def num_samples(self) -> int:
-        """The number of records: as it was given, else counted."""
+        """The number of records, as given or counted."""
         return len(self.index) if self._given is None else self._given
 
     @functools.cached_property
     def index(self) -> RecordIndex:
-        """Where each record is."""
+        """The position of each record."""
         logger = tf.get_logger()
-        with info_logging():  # also where the metadata are made outside of a run
+        with info_logging():  # also outside of a run
             if self._given is None:
                 logger.info("Find tfrecord files. Using tfrecord files in this job.")
                 logger.info(
@@ -111,7 +111,7 @@ class BaseTFRecordMetadata:
 
 @define(eq=False, slots=False)
 class BaseTFRecordDataset(abc.ABC):
-    """Records, read inside `input_fn` with `get`. A subclass says what is made of a record.
+    """Records, read inside `input_fn` with `get`. A subclass defines what is made of a record.
 
     Example:
         class Digits(mox.BaseTFRecordDataset):
@@ -127,16 +127,16 @@ class BaseTFRecordDataset(abc.ABC):
         image, label = digits.get(["image", "label"])
 
     Attributes:
-        metadata: the files.
+        metadata: the files and their records.
         feature_keys: the names of the features that are read of each record.
-        feature_values: what each is: `tf.io.FixedLenFeature` and the like.
+        feature_values: `tf.io.FixedLenFeature` and the like for each.
         shuffle: whether each epoch has an order of its own.
-        num_parallel: no effect; so many records are read at a time as keep the processors busy.
-        num_epochs: how often the records are gone through; None for ever.
-        shuffle_buffer_size: how many records of compressed files are held to be mixed; uncompressed ones are shuffled
-            as a whole, without a buffer.
-        on_bad_record: 'raise' ends the run with the place of a record that cannot be read; 'skip' leaves it out with a
-            warning, and with it what lies behind it in its file, where its length is damaged or it is cut off.
+        num_parallel: no effect; tf.data decides.
+        num_epochs: number of epochs; None for no end.
+        shuffle_buffer_size: size of the shuffle buffer for compressed files, in records; uncompressed files are
+            shuffled as a whole, without a buffer.
+        on_bad_record: 'raise' ends the run with the position of a record that cannot be read; 'skip' leaves it out with
+            a warning, and also the rest of its file if its length is damaged or it is cut off.
     """
 
     metadata: Any = field()
@@ -166,10 +166,14 @@ class BaseTFRecordDataset(abc.ABC):
 
     @abc.abstractmethod
     def _build_features(self, *tensors: Any) -> None:
-        """Calls `_add_feature` for what `get` gives, from the features of a record in the order of feature_keys."""
+        """Call `_add_feature` for each feature of `get`, from those of a record in the order of feature_keys."""
 
     def _add_feature(self, name: str, tensor: Any) -> None:
-        """Lets `get` give a tensor by a name."""
+        """Add a tensor, which `get` returns by its name.
+
+        Raises:
+            UsageError: if it is sparse or ragged.
+        """
         if isinstance(tensor, (tf.SparseTensor, tf.RaggedTensor)):
             raise UsageError(
                 f"feature {name!r} of {type(self).__name__} is a {type(tensor).__name__}; it must be a dense tensor. "
@@ -178,30 +182,24 @@ class BaseTFRecordDataset(abc.ABC):
         self._found[name] = tf.convert_to_tensor(tensor)
 
     def get(self, keys: Sequence[str]) -> list[tf.Tensor]:
-        """Returns features of a record in the order of `keys`, inside `input_fn`.
+        """Return features of a record in the order of `keys`, inside `input_fn`.
 
-        However often it is called in one `input_fn`, the features are those of the same record.
+        All calls in one `input_fn` return features of the same record.
 
         Args:
             keys: names of features.
 
         Raises:
-            UsageError: for an unknown name, or outside `input_fn`.
+            UsageError: if a name is unknown, or outside `input_fn`.
             DataError: if the files are damaged, or their records have other features.
         """
-        name = type(self).__name__
-        if isinstance(keys, str) or not all(isinstance(key, str) for key in keys):
-            raise UsageError(f"{name}.get takes a list of names, like ['image', 'label'], not {keys!r}.")
+        check_names(keys, owner=type(self).__name__)
         features = read_once(self, lambda: self._finished(self.source().read()))
-        for key in keys:
-            if key not in features:
-                known = f"{name} knows {', '.join(map(repr, features))}."
-                sentences = [f"unknown key {key!r}.", did_you_mean(nearest(key, features)), known]
-                raise UsageError(" ".join(filter(None, sentences)))
+        check_known(keys, features, owner=type(self).__name__)
         return [features[key] for key in keys]
 
     def source(self) -> SampleSource:
-        """Returns what the core reads: features by index.
+        """Return the source of features by index.
 
         Raises:
             DataError: if the files are damaged, or their records have other features.
@@ -222,15 +220,15 @@ class BaseTFRecordDataset(abc.ABC):
         return RecordSource(**options)
 
     def _source_options(self) -> dict[str, Any]:
-        """Returns more attributes of the source."""
+        """Return further attributes of the source."""
         return {}
 
     def _paths(self) -> list[str]:
-        """Returns the files that are read, in the order of the metadata's."""
+        """Return the files that are read, in the order of the metadata's."""
         return self.metadata.files
 
     def _finished(self, features: Features) -> Features:
-        """Returns what `get` gives, from the features of the source."""
+        """Return the features of `get`, from those of the source."""
         return features
 
     def _open(self) -> Records:
@@ -253,7 +251,7 @@ class BaseTFRecordDataset(abc.ABC):
         return records
 
     def _fetch(self, records: Records, index: tf.Tensor, content: tf.Tensor | None = None) -> Features:
-        """Returns the features of a record; its content need not be read where it is known."""
+        """Return the features of a record, whose content is read unless given."""
         parsed = tf.io.parse_single_example(records.one(index) if content is None else content, self._spec)
         with self._lock:
             self._found = {}
@@ -275,7 +273,7 @@ def _list_files(base_dir: str, file_pattern: str | Sequence[str]) -> list[str]:
 
 
 def _redirected(files: list[str], base_dir: str, redirect_dir: str) -> list[str]:
-    """Returns the same files in the other folder."""
+    """Return the same files in the other folder."""
     others = [os.path.join(redirect_dir, os.path.relpath(path, base_dir)) for path in files]  # noqa: PTH118 (as above)
     missing = [path for path in others if not os.path.isfile(path)]  # noqa: PTH113 (as above)
     if missing:

@@ -1,4 +1,4 @@
-"""What a `tf.train.Example` must hold: features by name, as `tf.io.parse_single_example` takes them."""
+"""Checks of specs for `tf.io.parse_single_example`, and of records against them."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ _LOOK_AT_MOST = 10  # records, until one can be read
 
 
 def spec_outside_graphs(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns a spec whose default values are arrays: a `tf.zeros` that was made in `input_fn` belongs to its graph.
+    """Return a spec whose default values are arrays: a tensor that was made in `input_fn` belongs to its graph.
 
     Raises:
-        UsageError: for a default value that is known only when the graph runs.
+        UsageError: if a default value is not a constant.
     """
     return {key: _outside_graphs(key, feature) for key, feature in spec.items()}
 
 
 def check_first(records: Records, spec: Mapping[str, Any]) -> None:
-    """Parses the first record that can be read, so that a wrong spec is known before training.
+    """Parse the first record that can be read, to find a wrong spec before training.
 
     Raises:
-        DataError: if it cannot be parsed; the text says what it holds.
+        DataError: if it cannot be parsed; the message lists its features.
     """
     with tf.init_scope():
         for number in range(min(len(records.index), _LOOK_AT_MOST)):
             try:
                 content = records.one(tf.constant(number, tf.int64))
             except tf.errors.OpError:
-                continue  # a bad record: the run will come to it, and say so
+                continue  # a bad record, which the run reports when it reads it
             try:
                 tf.io.parse_single_example(content, dict(spec))
             except (tf.errors.InvalidArgumentError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What lies in a folder of class folders, `src_dir/<class>/<image>`: the form of mox-datasets-raw."""
+"""Lists of the classes and images of a folder of class folders, `src_dir/<class>/<image>`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ImageFile:
     """One image of a class.
 
     Attributes:
-        path: where it is.
+        path: the path of the file.
         label: the index of its class.
     """
 
@@ -32,12 +32,12 @@ class ImageFile:
 
 
 def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
-    """Returns the names of the classes by index, and the images sorted by class and name; hidden files are left out.
+    """Return the names of the classes by index, and the images sorted by class and name; hidden files are left out.
 
-    The classes have the order of labels.txt where there is one, else that of their names.
+    The classes have the order of labels.txt if it exists, else that of their names.
 
     Raises:
-        DataError: if it is no folder of class folders, a class has no image, or labels.txt names other classes.
+        DataError: if the folder has no class folders, a class has no image, or labels.txt names other classes.
     """
     folders, files = list_folder(str(src_dir), EXPECTED)
     if not folders:
@@ -60,7 +60,7 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
 
 
 def _order(src_dir: Path, folders: list[str]) -> list[str]:
-    """Returns the class folders in the order of labels.txt, if there is one."""
+    """Return the class folders in the order of labels.txt, if it exists."""
     for name in folders:
         if not name.isprintable() or name != name.strip():
             raise DataError(

@@ -1,16 +1,16 @@
-"""`get_tfrecord`: records by the features that they hold and the handlers that make items of them."""
+"""`get_tfrecord`: records whose features are turned into items by handlers."""
 
 from __future__ import annotations
 
-import importlib
+import contextlib
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
 from attrs import define, field
 
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
+from mox_tfrecord.tf_internals import is_of_slim, ops_of_slim
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +30,7 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
     compression_type: str | None = None,
     on_bad_record: str = "raise",
 ) -> BaseTFRecordDataset:
-    """Reads records by the features that they hold and handlers that make items of them, inside `input_fn`.
+    """Read records, whose features handlers turn into items, inside `input_fn`.
 
     Example:
         dataset = mox.get_tfrecord(
@@ -53,19 +53,19 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
         file_pattern: which files in it; or a list of patterns.
         keys_to_features: name to `tf.io.FixedLenFeature` and the like, as `tf.io.parse_single_example` takes it.
         items_to_handlers: name, for `get`, to handler: of `mox.tfexample_decoder` or of tf_slim.
-        num_samples: how many records there are, where that is known.
-        num_epochs: how often they are gone through; None for ever.
+        num_samples: number of records, if known.
+        num_epochs: number of epochs; None for no end.
         shuffle: whether each epoch has an order of its own.
         shuffle_buffer_size: for compressed files only, see `BaseTFRecordDataset`.
         compression_type: see `BaseTFRecordMetadata`.
         on_bad_record: see `BaseTFRecordDataset`.
 
     Returns:
-        An object whose `get([...])` gives the items of one record.
+        An object whose `get([...])` returns the items of one record.
 
     Raises:
-        UsageError: if an argument does not fit.
-        DataError: if no file is of that name.
+        UsageError: if an argument is wrong.
+        DataError: if no file matches.
     """
     metadata = BaseTFRecordMetadata(dataset_dir, file_pattern, num_samples, compression_type=compression_type)
     return HandledTFRecordDataset(
@@ -80,19 +80,9 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
     )
 
 
-def _let_slim_find_its_ops() -> None:
-    """Gives ops that the handlers of tf_slim call their old places in TensorFlow, from where they have moved."""
-    for module, name, op in (
-        ("array_ops", "stack", tf.stack),
-        ("control_flow_ops", "case", tf.compat.v1.case),
-        ("control_flow_ops", "cond", tf.compat.v1.cond),
-    ):
-        importlib.import_module(f"tensorflow.python.ops.{module}").__dict__.setdefault(name, op)
-
-
 @define(eq=False, slots=False)
 class HandledTFRecordDataset(BaseTFRecordDataset):
-    """Records of which handlers make items.
+    """Records whose features handlers turn into items.
 
     Attributes:
         items_to_handlers: the handler of each item.
@@ -117,13 +107,9 @@ class HandledTFRecordDataset(BaseTFRecordDataset):
                     ]
                     raise UsageError(" ".join(filter(None, sentences)))
 
-    def __attrs_post_init__(self) -> None:
-        super().__attrs_post_init__()
-        kinds = [kind for handler in self.items_to_handlers.values() for kind in type(handler).mro()]
-        if any(kind.__module__.startswith("tf_slim.") for kind in kinds):
-            _let_slim_find_its_ops()
-
     def _build_features(self, *tensors: Any) -> None:
         parsed = dict(zip(self.feature_keys, tensors, strict=True))
-        for item, handler in self.items_to_handlers.items():
-            self._add_feature(item, handler.tensors_to_item({key: parsed[key] for key in handler.keys}))
+        uses_slim = any(map(is_of_slim, self.items_to_handlers.values()))
+        with ops_of_slim() if uses_slim else contextlib.nullcontext():
+            for item, handler in self.items_to_handlers.items():
+                self._add_feature(item, handler.tensors_to_item({key: parsed[key] for key in handler.keys}))

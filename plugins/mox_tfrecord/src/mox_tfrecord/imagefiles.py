@@ -1,4 +1,4 @@
-"""From an image file to what a record holds of it: the file's own bytes wherever TensorFlow decodes them well."""
+"""Encoding of an image file for a record: its own bytes if TensorFlow decodes them, else a PNG."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ _DEEP_MODES = ("I", "F", "I;16B", "I;16L")  # would lose depth without a word
 
 
 class BadImageError(DataError):
-    """A file that is no image, or a cut-off one."""
+    """A file is no image, or cut off."""
 
 
 @frozen
 class EncodedImage:
-    """An image as a record holds it.
+    """An encoded image.
 
     Attributes:
         encoded: the bytes of a JPEG or PNG file.
         format: b"jpeg" or b"png".
         height: in pixels.
         width: in pixels.
-        converted_from: the format that the file had, if it was neither.
+        converted_from: the format of the file, if it was neither.
     """
 
     encoded: bytes
@@ -41,13 +41,13 @@ class EncodedImage:
 
 
 def read_image(path: str) -> EncodedImage:
-    """Returns an image file's own bytes if it is a JPEG or PNG, else those of a PNG with the same pixels.
+    """Return an image file's own bytes if it is a JPEG or PNG, else those of a PNG with the same pixels.
 
-    The format is told by the first bytes, never by the name. JPEGs and PNGs are not decoded: their size stands in the
-    header, and whether they are whole is told by their end (and, of a PNG, by its checksums).
+    The format is recognized by the first bytes, not by the name. JPEGs and PNGs are not decoded: their size is in the
+    header, and a cut-off file is recognized by its end (a PNG also by its checksums).
 
     Raises:
-        BadImageError: if it is no image, or a cut-off one.
+        BadImageError: if it is no image, or cut off.
         OSError: if the file cannot be read.
     """
     content = Path(path).read_bytes()
@@ -61,7 +61,7 @@ def read_image(path: str) -> EncodedImage:
         raise BadImageError(f"{path!r} is no image of a format that Pillow knows.") from error
     except BadImageError as error:
         raise BadImageError(f"{path!r} {error}") from error
-    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them run into
+    except Exception as error:  # Pillow's readers raise many kinds of errors for damaged files
         raise BadImageError(f"{path!r} cannot be read: {type(error).__name__}: {error}.") from error
 
 

@@ -1,7 +1,7 @@
-"""The records of many files by number.
+"""An index of the records of many files.
 
-What has been found is remembered, and files that have not changed are not read again: in memory for the process, and
-beside the run for the next one.
+Scans of files are cached, in memory for the process and in the run's folder for the next one: files that have not
+changed are not scanned again.
 """
 
 from __future__ import annotations
@@ -9,23 +9,23 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
-import tempfile
 import time
 import zipfile
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.datasets.whole_files import whole_file
 from mox_core.errors import DataError
 from mox_core.sdk import info_logging, run_folder
 from mox_tfrecord.scanning import AROUND, FileScan, scan_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
 _SECONDS_BETWEEN_LINES = 5.0
 _READERS = 16  # threads, for disks and networks that take their time
@@ -38,12 +38,12 @@ _known: dict[tuple[_Key, str | None], FileScan] = {}
 
 @frozen(eq=False)
 class RecordIndex:
-    """The records of some files, numbered through.
+    """The records of some files, numbered throughout.
 
     Attributes:
         paths: the files.
-        scans: what is in each.
-        starts: the number of the first record of each file, and behind them the number of all records.
+        scans: the records of each.
+        starts: the number of the first record of each file, and the number of all records as the last entry.
     """
 
     paths: tuple[str, ...]
@@ -54,7 +54,7 @@ class RecordIndex:
         return self.starts[-1]
 
     def describe(self, number: int) -> str:
-        """Returns where a record is, for messages."""
+        """Return the position of a record, for messages."""
         file = int(np.searchsorted(self.starts, number, side="right")) - 1
         inside = number - self.starts[file]
         scan = self.scans[file]
@@ -62,7 +62,7 @@ class RecordIndex:
         return f"{self.paths[file]}: record {inside}, at byte {scan.offsets[inside]}{of_content}"
 
     def losses(self) -> list[str]:
-        """Returns what is wrong with each damaged file, and how much of it is lost."""
+        """Return for each damaged file what is wrong, and how much of it is lost, for messages."""
         return [
             f"{path!r} {scan.damage.reason}{_loss(scan)}"
             for path, scan in zip(self.paths, self.scans, strict=True)
@@ -71,11 +71,11 @@ class RecordIndex:
 
 
 def make_index(paths: Sequence[str], compression: str | None) -> RecordIndex:
-    """Finds the records of files, or remembers them.
+    """Return the index of the records of files, which are scanned unless a scan of them is cached.
 
     Args:
         paths: the files.
-        compression: "", "GZIP" or "ZLIB"; None to find out for each.
+        compression: "", "GZIP" or "ZLIB"; None to detect it for each file.
 
     Raises:
         DataError: if a file cannot be read.
@@ -100,7 +100,7 @@ def make_index(paths: Sequence[str], compression: str | None) -> RecordIndex:
 
 
 def remember(index: RecordIndex) -> None:
-    """Writes what is known of whole files beside the run that is going on; outside of one it does nothing."""
+    """Write the scans of undamaged files into the folder of the current run; outside of a run do nothing."""
     folder = run_folder()
     if folder is None:
         return
@@ -118,7 +118,7 @@ def _key(path: str) -> _Key:
 
 
 def _loss(scan: FileScan) -> str:
-    """Returns how much of a damaged file can be read, and how much cannot."""
+    """Return how much of a damaged file can be read, and how much cannot, for messages."""
     number, damage = len(scan.lengths), scan.damage
     text = f". {number} records before that can be read"
     if damage is None or damage.lost_bytes is None or not number:
@@ -129,10 +129,10 @@ def _loss(scan: FileScan) -> str:
 
 
 def _scan(paths: list[str], compression: str | None) -> list[FileScan]:
-    """Scans files, and says now and then how far it is.
+    """Scan files, and log the progress every few seconds.
 
-    Headers that are in memory are found faster by one thread than by several, which would wait for one another: so
-    the files are scanned one by one for as long as that is fast, and the others in parallel.
+    One thread scans files in memory faster than several, which would wait for one another: the files are scanned one
+    by one as long as that is fast, and the others in parallel.
     """
     counts: list[int] = []  # the threads append to it
     scans: list[Future[FileScan]] = []
@@ -152,7 +152,7 @@ def _scan(paths: list[str], compression: str | None) -> list[FileScan]:
 
 
 def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int]) -> None:
-    """Waits for scans, or for the first that fails."""
+    """Wait until all scans have ended, or one has failed."""
     while True:
         state = wait(scans, _SECONDS_BETWEEN_LINES, FIRST_EXCEPTION)
         if not state.not_done or any(scan.exception() for scan in state.done):
@@ -163,7 +163,7 @@ def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int]) -> N
 
 
 def _load(folder: Path) -> dict[_Key, FileScan]:
-    """Returns what an earlier run has written beside it; nothing where that cannot be read."""
+    """Return the scans that an earlier run has written into its folder; none if they cannot be read."""
     try:
         with np.load(folder / ".mox" / _FILENAME, allow_pickle=False) as stored:
             paths, sizes, times = stored["paths"].tolist(), stored["sizes"].tolist(), stored["times"].tolist()
@@ -179,11 +179,7 @@ def _load(folder: Path) -> dict[_Key, FileScan]:
 
 
 def _save(folder: Path, known: dict[_Key, FileScan]) -> None:
-    (folder / ".mox").mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=folder / ".mox", suffix=".npz")
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with whole_file(folder / ".mox" / _FILENAME, suffix=".npz") as temporary:
         np.savez_compressed(
             temporary,
             paths=np.array([os.fsencode(path) for path, _, _ in known]),
@@ -193,6 +189,3 @@ def _save(folder: Path, known: dict[_Key, FileScan]) -> None:
             starts=np.cumsum([0, *(len(scan.lengths) for scan in known.values())]),
             lengths=np.concatenate([scan.lengths for scan in known.values()]),
         )
-        temporary.replace(folder / ".mox" / _FILENAME)
-    finally:
-        temporary.unlink(missing_ok=True)

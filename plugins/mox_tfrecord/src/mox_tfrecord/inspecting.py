@@ -1,4 +1,4 @@
-"""What a file of records holds, in lines to read: for looking at files whose layout one does not know."""
+"""A description of a file of records, for files of unknown layout."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _IMAGES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "B
 
 @frozen
 class Report:
-    """What `inspect_file` found.
+    """The result of `inspect_file`.
 
     Attributes:
-        num_records: how many come before the damage, if there is one.
+        num_records: number of records, up to the damage if there is one.
         is_damaged: whether the file cannot be read to its end.
-        text: all of it, in lines.
+        text: the description.
     """
 
     num_records: int
@@ -46,11 +46,11 @@ class Report:
 
 
 def inspect_file(path: str, *, record: int | None = None) -> Report:
-    """Says what is in a file of records, by the headers of all and the content of some.
+    """Describe a file of records, by the headers of all records and the content of some.
 
     Args:
         path: the file, compressed or not.
-        record: the number of the record to show, counted from 0; the features of all if not given.
+        record: the record to show, counted from 0; None for the features of all.
 
     Raises:
         DataError: if there is no such file.
@@ -93,7 +93,7 @@ def _describe_record(number: int, content: bytes) -> Iterator[str]:
 
 
 def _describe_features(contents: list[bytes], looked_at: str) -> Iterator[str]:
-    """Yields a table of the features that some records have."""
+    """Yield a table of the features of some records."""
     examples = [features for features in map(parse_example, contents) if features is not None]
     if len(examples) < len(contents):
         yield f"  {len(contents) - len(examples)} of {len(contents)} records are no tf.train.Example"
@@ -116,7 +116,7 @@ def _describe_features(contents: list[bytes], looked_at: str) -> Iterator[str]:
 
 
 def _contents(path: str, scan: FileScan, numbers: Iterable[int]) -> Iterator[bytes]:
-    """Yields the content of some records."""
+    """Yield the content of some records."""
     with _open(path, scan.compression) as file:
         for number in numbers:
             file.seek(scan.offsets[number] + HEADER_SIZE)
@@ -141,7 +141,7 @@ def _range(numbers: list[int]) -> str:
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
-    """Yields a heading and rows of four columns, or of five, in lines."""
+    """Yield a heading and rows of four columns, or of five, in lines."""
     rows = list(rows)
     heading = ("name", "type", "values", "first value", "in")[: max(map(len, rows), default=0)]
     widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
@@ -150,7 +150,7 @@ def _table(rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
 
 
 def _shorten(values: list[Any]) -> str:
-    """Returns the beginning of a feature's values."""
+    """Return the first values of a feature."""
     if len(values) == 1:
         return _shorten_one(values[0])
     text = ", ".join(map(_shorten_one, values[:_VALUES]))
@@ -164,7 +164,7 @@ def _shorten_one(value: bytes | float) -> str:
 
 
 def _shorten_bytes(value: bytes) -> str:
-    """Returns text as it is, and of everything else what it is by its first bytes."""
+    """Return text as it is, and a description by the first bytes for everything else."""
     for start, name in _IMAGES.items():
         if value.startswith(start):
             return f"{name}, {_size(len(value))}"

@@ -1,4 +1,4 @@
-"""`tf.train.Example` without TensorFlow, which takes seconds to load: the same bytes, read as messages of our own."""
+"""A parser of `tf.train.Example` without TensorFlow, which takes seconds to import."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Features = dict[str, tuple[str, list[Any]]]
 
 
 def parse_example(content: bytes) -> Features | None:
-    """Returns the features of a serialized Example, by name; None if it is none."""
+    """Return the features of a serialized Example by name; None if it cannot be parsed."""
     try:
         example = _example_class().FromString(content)
     except DecodeError:

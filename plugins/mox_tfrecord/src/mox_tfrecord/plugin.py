@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mox_api() -> Iterator[ApiOffer]:
-    """Offer the data sets of records, and what writes them."""
+    """Offer the data sets of records, and the function that writes them."""
     yield ApiOffer(
         "get_tfrecord",
         "mox_tfrecord.handled:get_tfrecord",

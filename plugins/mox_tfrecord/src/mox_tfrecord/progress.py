@@ -1,4 +1,4 @@
-"""How far something long is: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of long work: a bar on a terminal, elsewhere a line in the log now and then."""
 
 from __future__ import annotations
 
@@ -17,15 +17,18 @@ _SECONDS_BETWEEN_LINES = 30.0
 
 @contextlib.contextmanager
 def progress(what: str, *, total: int, unit: str) -> Iterator[Callable[[int], None]]:
-    """Shows how far something is; the context's value is to be called with how many more are done.
+    """Show progress.
 
     Args:
-        what: what goes on, as "Writing train".
-        total: how many there are.
-        unit: what they are, as "images".
+        what: the work, as "Writing train".
+        total: the number of units.
+        unit: the unit, as "images".
+
+    Yields:
+        A function to be called with the number of further units that are done.
     """
     done, next_line = 0, time.monotonic() + _SECONDS_BETWEEN_LINES
-    with tqdm(desc=what, total=total, unit=f" {unit}", disable=None) as bar:  # None: unless it is no terminal
+    with tqdm(desc=what, total=total, unit=f" {unit}", disable=None) as bar:  # None: disabled without a terminal
 
         def advance(more: int) -> None:
             nonlocal done, next_line

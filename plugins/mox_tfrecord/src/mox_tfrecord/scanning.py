@@ -1,4 +1,4 @@
-"""Where the records of a file begin, by their headers: 12 bytes each, so that the content need not be read.
+"""Scanning the records of a file by their headers of 12 bytes, without reading the content.
 
 A record is its length (8 bytes), a checksum of the length (4), the content, and a checksum of the content (4).
 """
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 HEADER_SIZE = 12
 AROUND = HEADER_SIZE + 4
-"""How many bytes a record has beside its content."""
+"""Bytes of a record beside its content."""
 
 _HEADER = np.dtype([("length", "<u8"), ("checksum", "<u4")])
-_HEADERS_IN_BLOCK = 4096  # checked at a time: a damaged length leads anywhere, and is not to be followed for long
+_HEADERS_IN_BLOCK = 4096  # checked at a time: after a damaged length, what is taken for headers is not
 _CHUNK = 2**20
-_ANY_ZLIB = 47  # the form of the header, zlib's or gzip's, is found by zlib
+_ANY_ZLIB = 47  # zlib detects the form of the header, zlib's or gzip's
 _GZIP_START = b"\x1f\x8b\x08"
 
 
 @frozen
 class Damage:
-    """Where a file cannot be read on.
+    """Where a file is damaged or cut off.
 
     Attributes:
-        offset: where the record begins that is damaged, in bytes; in a compressed file, in what it holds.
+        offset: the byte at which the damaged record begins; in a compressed file, of its decompressed content.
         reason: what is wrong, as the end of a sentence that begins with the name of the file.
-        lost_bytes: how much of the file lies behind; None where that is not known.
+        lost_bytes: the bytes of the file from there on; None if not known.
     """
 
     offset: int
@@ -52,7 +52,7 @@ class FileScan:
     Attributes:
         compression: "", "GZIP" or "ZLIB", as TensorFlow calls them.
         lengths: of the content of each record.
-        damage: where the file cannot be read on; None for a file that is whole.
+        damage: where the file cannot be read further; None if it is whole.
     """
 
     compression: str
@@ -62,30 +62,30 @@ class FileScan:
 
     @offsets.default
     def _add_up(self) -> Lengths:
-        """Where each record begins."""
+        """Return the byte at which each record begins."""
         offsets = np.zeros(len(self.lengths), np.int64)
         np.cumsum(self.lengths[:-1] + AROUND, out=offsets[1:])
         return offsets
 
 
-def scan_file(path: str, compression: str | None, tell: Callable[[int], object]) -> FileScan:
-    """Finds the records of a file.
+def scan_file(path: str, compression: str | None, on_found: Callable[[int], object]) -> FileScan:
+    """Return the records of a file.
 
     Args:
         path: the file.
-        compression: "", "GZIP" or "ZLIB"; None to find out by the content.
-        tell: is called with numbers of records that are found.
+        compression: "", "GZIP" or "ZLIB"; None to detect it by the content.
+        on_found: is called with the number of further records found.
     """
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a path is text or bytes here, as the system has it)
         descriptor = file.fileno()
         kind = _compression(os.pread(descriptor, _CHUNK, 0)) if compression is None else compression
         if kind:
-            return _scan_compressed(path, kind, descriptor, tell)
-        return _scan_plain(descriptor, tell)
+            return _scan_compressed(path, kind, descriptor, on_found)
+        return _scan_plain(descriptor, on_found)
 
 
 def checksums(headers: npt.NDArray[np.void]) -> npt.NDArray[np.uint32]:
-    """Returns what the checksums of the lengths of some headers must be: CRC-32C, rotated and shifted."""
+    """Return the right checksums of the lengths of some headers: CRC-32C, rotated and shifted."""
     crc = np.full(len(headers), 0xFFFFFFFF, np.uint32)
     octets = np.ascontiguousarray(headers["length"]).view(np.uint8).reshape(-1, 8)
     for octet in octets.T:
@@ -108,21 +108,21 @@ _CRC_TABLE = _crc_table()
 class _Headers:
     """The headers of a file in their order."""
 
-    def __init__(self, tell: Callable[[int], object]) -> None:
-        self._tell = tell
+    def __init__(self, on_found: Callable[[int], object]) -> None:
+        self._on_found = on_found
         self._new = bytearray()
         self._lengths: list[Lengths] = []
         self.damaged = False
 
     def add(self, header: bytes) -> int:
-        """Returns where the next header is, seen from the beginning of this one."""
+        """Add a header, and return the distance to the next one, in bytes."""
         self._new += header
         if len(self._new) >= _HEADERS_IN_BLOCK * HEADER_SIZE:
             self.check()
         return int.from_bytes(header[:8], "little") + AROUND
 
     def check(self) -> None:
-        """Compares lengths and checksums; what follows a length that is damaged is forgotten."""
+        """Compare lengths and checksums; headers from a damaged length on are dropped."""
         headers = np.frombuffer(bytes(self._new), _HEADER)
         self._new.clear()
         if self.damaged:
@@ -131,16 +131,16 @@ class _Headers:
         self.damaged = len(wrong) > 0
         good = headers["length"][: wrong[0] if self.damaged else None].astype(np.int64)
         self._lengths.append(good)
-        self._tell(len(good))
+        self._on_found(len(good))
 
     def lengths(self) -> Lengths:
-        """Returns the lengths before the first that is damaged."""
+        """Return the lengths before the first damaged one."""
         self.check()
         return np.concatenate([np.zeros(0, np.int64), *self._lengths])
 
 
 def _compression(start: bytes) -> str:
-    """Returns how a file is compressed, by its first bytes."""
+    """Return the compression of a file, by its first bytes."""
     if _begins_with_header(start):
         return ""
     if start.startswith(_GZIP_START):
@@ -158,9 +158,9 @@ def _begins_with_header(content: bytes) -> bool:
     return len(header) == 1 and bool((checksums(header) == header["checksum"]).all())
 
 
-def _scan_plain(descriptor: int, tell: Callable[[int], object]) -> FileScan:
+def _scan_plain(descriptor: int, on_found: Callable[[int], object]) -> FileScan:
     size = os.fstat(descriptor).st_size
-    headers, offset = _Headers(tell), 0
+    headers, offset = _Headers(on_found), 0
     while offset < size and not headers.damaged:
         header = os.pread(descriptor, HEADER_SIZE, offset)
         if len(header) < HEADER_SIZE:
@@ -170,8 +170,8 @@ def _scan_plain(descriptor: int, tell: Callable[[int], object]) -> FileScan:
     return FileScan("", lengths, Damage(offset, reason, size - offset) if reason else None)
 
 
-def _scan_compressed(path: str, compression: str, descriptor: int, tell: Callable[[int], object]) -> FileScan:
-    headers, trouble = _Headers(tell), ""
+def _scan_compressed(path: str, compression: str, descriptor: int, on_found: Callable[[int], object]) -> FileScan:
+    headers, trouble = _Headers(on_found), ""
     buffer, skip, size = bytearray(), 0, 0
     try:
         for chunk in _decompressed(descriptor):
@@ -190,7 +190,7 @@ def _scan_compressed(path: str, compression: str, descriptor: int, tell: Callabl
     if not trouble and not reason:
         return FileScan(compression, lengths)
     if trouble:
-        # TensorFlow reads in pieces of its own, and gives up at the beginning of one.
+        # TensorFlow reads in pieces of its own, and stops at the beginning of a damaged one.
         lengths = lengths[: _readable(path, compression)]
         offset = int((lengths + AROUND).sum())
         reason = (
@@ -200,7 +200,7 @@ def _scan_compressed(path: str, compression: str, descriptor: int, tell: Callabl
 
 
 def _whole_records(headers: _Headers, size: int) -> tuple[Lengths, int, str]:
-    """Returns the lengths of the records before the first that is not whole, where that is, and what is wrong there."""
+    """Return the lengths of the records before the first damaged one, its offset, and what is wrong with it."""
     lengths = headers.lengths()
     ends = np.cumsum(lengths + AROUND)
     end = int(ends[-1]) if len(ends) else 0
@@ -216,7 +216,7 @@ def _whole_records(headers: _Headers, size: int) -> tuple[Lengths, int, str]:
 
 
 def _decompressed(descriptor: int) -> Iterator[bytes]:
-    """Yields the content of a compressed file piece by piece; several streams in a row are one.
+    """Yield the content of a compressed file in pieces; several streams in a row are one.
 
     Raises:
         EOFError: if the file ends before the stream does.
@@ -236,8 +236,8 @@ def _decompressed(descriptor: int) -> Iterator[bytes]:
 
 
 def _readable(path: str, compression: str) -> int:
-    """Returns how many records TensorFlow gives of a damaged file."""
-    import tensorflow as tf  # noqa: PLC0415  (for damaged files only: commands that look at others start without it)
+    """Return how many records TensorFlow reads of a damaged file."""
+    import tensorflow as tf  # noqa: PLC0415  (for damaged files only: commands on others start without it)
 
     with tf.init_scope():
         kind: Any = compression

@@ -1,7 +1,7 @@
-"""Records as samples: by their number, or, where nothing can be jumped to, as a stream.
+"""Sources of records: by index, or as a stream from compressed files.
 
-Shuffled records are read one by one, where they lie. Without shuffling, runs of records that follow one another are
-read at a time, which is as fast as TFRecordDataset. All are read by TensorFlow, which compares the checksums.
+Shuffled records are read one by one at their offsets. Without shuffling, runs of consecutive records are read at a
+time, which is as fast as TFRecordDataset. TensorFlow reads them, and compares the checksums.
 """
 
 from __future__ import annotations
@@ -14,7 +14,17 @@ import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.sdk import Features, Fetch, SampleSource, features_of, fold, no_autograph, parallel_reads, zeros_of_spec
+from mox_core.sdk import (
+    Features,
+    Fetch,
+    SampleSource,
+    captured_constant,
+    features_of,
+    fold,
+    no_autograph,
+    parallel_reads,
+    zeros_of_spec,
+)
 from mox_tfrecord.scanning import AROUND
 
 if TYPE_CHECKING:
@@ -29,33 +39,27 @@ _FILES_AT_A_TIME = 8
 _BUFFER = 2**18
 
 
-def table(values: Any, dtype: tf.DType) -> tf.Tensor:
-    """Returns a table that the functions of tf.data capture by reference, however often they are traced."""
-    with tf.init_scope(), tf.device("CPU:0"):
-        return tf.constant(values, dtype)
-
-
 class Records:
     """The records of an index, read by TensorFlow ops.
 
     Args:
-        index: where they are.
-        paths: the files, in the order of the index: the files themselves, or copies of them.
+        index: the records.
+        paths: the files to read, in the order of the index: the files of the index, or copies.
     """
 
     def __init__(self, index: RecordIndex, paths: list[str]) -> None:
         self.index = index
         self.compressed = any(scan.compression for scan in index.scans)
         offsets = [scan.offsets for scan in index.scans]
-        self._paths = table([os.fsencode(path) for path in paths], tf.string)
-        self._compressions = table([scan.compression for scan in index.scans], tf.string)
-        self._starts = table(index.starts, tf.int64)
-        self._offsets = table(np.concatenate(offsets), tf.int64)
-        self._lengths = table(np.concatenate([scan.lengths for scan in index.scans]), tf.int64)
-        self._runs = table(_cut_into_runs(offsets), tf.int64)
+        self._paths = captured_constant([os.fsencode(path) for path in paths], tf.string)
+        self._compressions = captured_constant([scan.compression for scan in index.scans], tf.string)
+        self._starts = captured_constant(index.starts, tf.int64)
+        self._offsets = captured_constant(np.concatenate(offsets), tf.int64)
+        self._lengths = captured_constant(np.concatenate([scan.lengths for scan in index.scans]), tf.int64)
+        self._runs = captured_constant(_cut_into_runs(offsets), tf.int64)
 
     def one(self, number: tf.Tensor) -> tf.Tensor:
-        """Returns the content of the record with a number."""
+        """Return the content of the record with a number."""
         if self.compressed:
             file = self._file(number)
             records = self._of_file(file).skip(number - tf.gather(self._starts, file))
@@ -65,9 +69,9 @@ class Records:
         return content
 
     def in_order(self, first: tf.Tensor, stop: tf.Tensor, plus: tf.Tensor) -> Dataset:
-        """Returns (number + plus, content) of the records with the numbers [first, stop), without bad ones."""
+        """Return (number + plus, content) of the records with the numbers [first, stop), without bad ones."""
         before = tf.searchsorted(self._runs, [first], side="right")[0] - 1
-        behind = tf.searchsorted(self._runs, [stop], side="left")[0]
+        after = tf.searchsorted(self._runs, [stop], side="left")[0]
 
         @no_autograph
         def run(place: tf.Tensor) -> Dataset:
@@ -82,15 +86,15 @@ class Records:
             def alone(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
                 return number + plus, self.one(number)
 
-            # TensorFlow gives nothing of a file behind a bad record, so a run with one is read record by record.
+            # TensorFlow reads nothing of a file after a bad record, so a run with one is read record by record.
             together = tf.data.Dataset.from_tensors(0).map(whole).ignore_errors().unbatch()
             apart = tf.data.Dataset.range(begin, end).map(alone).ignore_errors()
             return together.concatenate(apart).take(end - begin)
 
-        return tf.data.Dataset.range(tf.cast(before, tf.int64), tf.cast(behind, tf.int64)).flat_map(run)
+        return tf.data.Dataset.range(tf.cast(before, tf.int64), tf.cast(after, tf.int64)).flat_map(run)
 
     def of_file(self, file: tf.Tensor) -> Dataset:
-        """Returns (number, content) of the records of a file, from its beginning."""
+        """Return (number, content) of the records of a file, from its beginning."""
         start, stop = tf.gather(self._starts, file), tf.gather(self._starts, file + 1)
         return tf.data.Dataset.zip((tf.data.Dataset.range(start, stop), self._of_file(file).take(stop - start)))
 
@@ -106,7 +110,7 @@ class Records:
         return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
 
     def _from(self, number: tf.Tensor, buffer_size: tf.Tensor) -> Dataset:
-        """Returns the contents of the records from a number on, to the end of the file."""
+        """Return the contents of the records from a number on, to the end of the file."""
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=[tf.gather(self._paths, self._file(number))],
             compression_type="",
@@ -118,16 +122,16 @@ class Records:
 
 @frozen(kw_only=True)
 class RecordSource(SampleSource):
-    """Records that are read by their number.
+    """Records that are read by index.
 
     Attributes:
-        records: what `fetch` reads.
+        records: the records that `fetch` reads.
     """
 
     records: Records
 
     def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order) -> Dataset:
-        """Returns what `SampleSource.samples` does; records that follow one another are read together."""
+        """Return what `SampleSource.samples` does; consecutive records are read together."""
         if self.shuffle or order.workers > 1:
             return super().samples(first, stop, fetch, order)
         number = self.num_samples
@@ -143,29 +147,29 @@ class RecordSource(SampleSource):
 
 @frozen(kw_only=True)
 class StreamSource(SampleSource):
-    """Records of compressed files, where nothing can be jumped to.
+    """Records of compressed files, which have no random access.
 
-    A shuffled epoch has the files in an order of its own, mixes some of them, and goes through a buffer. Its order
-    is a function of seed and epoch. A run goes on in an epoch by reading the epoch again up to its position, and each
-    of several workers reads all of it for the samples that are its own.
+    A shuffled epoch has the files in an order of its own, interleaves some of them, and shuffles in a buffer. Its order
+    is a function of seed and epoch. A resumed run reads the epoch again up to its position, and each of several
+    workers reads the whole epoch for its own samples.
 
     Attributes:
-        records: what is read.
-        buffer_size: how many records the buffer holds.
+        records: the records.
+        buffer_size: size of the shuffle buffer, in records.
     """
 
     records: Records
     buffer_size: int
 
     def sample_at(self, position: tf.Tensor, order: Order) -> Features:
-        """Returns the features of the record at a position, which is looked up by reading up to it."""
+        """Return the features of the record at a position, by reading up to it."""
         place = position + order.worker
         epoch, offset = tf.math.floordiv(place, self.num_samples), tf.math.floormod(place, self.num_samples)
         number, content = self._contents(epoch, order).skip(offset).take(1).get_single_element()
         return self.fetch(number, content)
 
     def name_at(self, position: int, order: Order) -> str:
-        """Returns the name of the record at a position, which is looked up by reading up to it."""
+        """Return the name of the record at a position, by reading up to it."""
         epoch, offset = divmod(position + order.worker, self.num_samples)
         with tf.init_scope():
             for number, _ in self._contents(tf.constant(epoch, tf.int64), order).skip(offset).take(1):
@@ -173,7 +177,7 @@ class StreamSource(SampleSource):
         return f"a record at the end of epoch {epoch}"
 
     def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
-        """Returns what `SampleSource.good_samples` does."""
+        """Return what `SampleSource.good_samples` does."""
         number, begin_own = self.num_samples, start + order.worker
 
         @no_autograph
@@ -190,28 +194,28 @@ class StreamSource(SampleSource):
             alone = no_autograph(lambda position, record: fetch(position, record[1]))
             samples = contents.map(alone, num_parallel_calls=parallel_reads())
             unused = tf.nest.map_structure(zeros_of_spec, features_of(samples))
-            # Behind the last sample there is one that does not count: it shows how far the epoch has come.
-            behind = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + order.workers, unused)))
+            # After the last sample comes one that does not count: it shows how far the epoch was read.
+            end_mark = tf.data.Dataset.from_tensors(0).map(no_autograph(lambda _: (end + order.workers, unused)))
 
             @no_autograph
             def watch(expected: tf.Tensor, after: tf.Tensor, features: Features) -> Any:
-                tell = functools.partial(self._tell, order, report)
-                told = tf.cond(
+                report_gap = functools.partial(self._report_gap, order, report)
+                reported = tf.cond(
                     after - order.workers == expected,
                     lambda: True,
-                    lambda: report.call_op(tell, [expected, after]),
+                    lambda: report.call_op(report_gap, [expected, after]),
                 )
-                with tf.control_dependencies([told]):
+                with tf.control_dependencies([reported]):
                     return tf.identity(after), (after, features)
 
-            watched = samples.ignore_errors().concatenate(behind).scan(first, no_autograph(lambda s, e: watch(s, *e)))
+            watched = samples.ignore_errors().concatenate(end_mark).scan(first, no_autograph(lambda s, e: watch(s, *e)))
             return watched.filter(no_autograph(lambda *element: element[0] <= end))
 
         last = tf.int64.max if self.num_epochs is None else self.num_epochs
         return tf.data.Dataset.range(begin_own // number, last).flat_map(epoch)
 
     def _contents(self, epoch: tf.Tensor, order: Order) -> Dataset:
-        """Returns (number, content) of all records in the order of an epoch."""
+        """Return (number, content) of all records in the order of an epoch."""
         files = tf.range(len(self.records.index.paths), dtype=tf.int64)
         if not self.shuffle:
             return tf.data.Dataset.from_tensor_slices(files).flat_map(self.records.of_file)
@@ -220,7 +224,7 @@ class StreamSource(SampleSource):
         mixed = tf.data.Dataset.from_tensor_slices(files).interleave(
             self.records.of_file, cycle_length=_FILES_AT_A_TIME, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        # Not Dataset.shuffle: the seed that it is given is not all that it goes by.
+        # Not Dataset.shuffle: its order depends on more than the seed that it is given.
         variant = tf.raw_ops.ShuffleDataset(
             input_dataset=tf.data.experimental.to_variant(mixed),
             buffer_size=self.buffer_size,
@@ -232,7 +236,7 @@ class StreamSource(SampleSource):
         )
         return tf.data.experimental.from_variant(variant, mixed.element_spec)
 
-    def _tell(self, order: Order, report: BadSampleReport, expected: np.int64, after: np.int64) -> bool:
+    def _report_gap(self, order: Order, report: BadSampleReport, expected: np.int64, after: np.int64) -> bool:
         missing = int(after) - order.workers - int(expected)
         if missing >= self.num_samples:
             report.nothing_read(self, order, int(expected))
@@ -240,7 +244,7 @@ class StreamSource(SampleSource):
 
 
 def _cut_into_runs(offsets: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Returns the number of the first record of each run, and behind them the number of all records."""
+    """Return the number of the first record of each run, and the number of all records as the last entry."""
     runs, start = [], 0
     for of_file in offsets:
         number = np.arange(len(of_file))

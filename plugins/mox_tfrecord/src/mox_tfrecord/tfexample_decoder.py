@@ -1,11 +1,11 @@
-"""What turns the features of a record into a tensor, with the names and arguments of slim's module of this name.
+"""Handlers, which turn features of a record into a tensor, with the names and arguments of slim's module.
 
     items_to_handlers = {
         "image": mox.tfexample_decoder.Image(),
         "label": mox.tfexample_decoder.Tensor("image/class/label"),
     }
 
-Handlers of tf_slim do as well: a handler has `keys`, the features that it wants, and `tensors_to_item`.
+Handlers of tf_slim work as well: a handler has `keys`, the names of its features, and `tensors_to_item`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 tfexample_decoder = sys.modules[__name__]
-"""This module, for the plugin's offer: on `mox.` stand objects of modules."""
+"""This module: the target of an offer is an object in a module."""
 
 
 class ItemHandler(abc.ABC):
-    """Makes one item of one or more features of a record.
+    """Turn one or more features of a record into an item.
 
     Args:
         keys: the name of the feature, or a list of names.
@@ -37,12 +37,12 @@ class ItemHandler(abc.ABC):
 
     @property
     def keys(self) -> list[str]:
-        """The names of the features that it wants."""
+        """The names of the features that `tensors_to_item` takes."""
         return self._keys
 
     @abc.abstractmethod
     def tensors_to_item(self, keys_to_tensors: Mapping[str, Any]) -> tf.Tensor:
-        """Returns the item, made of the parsed features by name."""
+        """Return the item, from the parsed features by name."""
 
 
 class Tensor(ItemHandler):
@@ -51,8 +51,8 @@ class Tensor(ItemHandler):
     Args:
         tensor_key: the name of the feature.
         shape_keys: the name of the feature that holds the shape, or a list of names, one for each dimension.
-        shape: the shape, where it is the same for all.
-        default_value: what stands in the gaps of a sparse feature.
+        shape: the shape, if it is the same for all records.
+        default_value: the value of the gaps of a sparse feature.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Tensor(ItemHandler):
         super().__init__([tensor_key, *self._shape_keys])
 
     def tensors_to_item(self, keys_to_tensors: Mapping[str, Any]) -> tf.Tensor:
-        """Returns the feature, dense and in its shape."""
+        """Return the feature, dense and in its shape."""
         tensor, shape = keys_to_tensors[self._tensor_key], self._shape
         if self._shape_keys:
             shape = tf.concat([tf.reshape(_dense(keys_to_tensors[key]), [-1]) for key in self._shape_keys], 0)
@@ -92,10 +92,10 @@ class Image(ItemHandler):
     Args:
         image_key: the name of the feature that holds the file of the image, 'image/encoded' if not given.
         format_key: the name of the feature that holds its format, 'image/format' if not given. Only b'raw', for pixels
-            without a header, makes a difference: other formats are known by their content.
-        shape: [height, width, channels], where all images are of one size.
-        channels: how many channels the image is to have; 0 for as many as the file has.
-        dtype: the type of the pixels; they are cast, and for raw ones it is the type that they have.
+            without a header, makes a difference: other formats are recognized by their content.
+        shape: [height, width, channels], if all images are of one size.
+        channels: number of channels; 0 for as many as the file has.
+        dtype: the type to which pixels are cast; the stored type of raw pixels.
         repeated: whether the feature is a list of images of one size.
         dct_method: 'INTEGER_FAST' or 'INTEGER_ACCURATE', for JPEGs.
     """
@@ -120,7 +120,7 @@ class Image(ItemHandler):
         super().__init__([self._image_key, self._format_key])
 
     def tensors_to_item(self, keys_to_tensors: Mapping[str, Any]) -> tf.Tensor:
-        """Returns the pixels: [height, width, channels], with `repeated` one dimension more."""
+        """Return the pixels: [height, width, channels], with `repeated` one dimension more."""
         files, image_format = _dense(keys_to_tensors[self._image_key]), _dense(keys_to_tensors[self._format_key])
         is_raw = tf.reduce_any(tf.strings.lower(image_format) == "raw")
         if not self._repeated:

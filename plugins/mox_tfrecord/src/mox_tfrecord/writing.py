@@ -1,7 +1,7 @@
-"""From a folder of images to sharded TFRecords, whole or not at all.
+"""Writing a folder of images as sharded TFRecords, whole or not at all.
 
-The records are written into a hidden folder in dst_dir and renamed when all of them are there, so that a process that
-is killed leaves nothing under their names.
+The records are written into a hidden folder in dst_dir and renamed when all are complete, so that a process that is
+killed leaves nothing under their names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from attrs import field, frozen
 from mox_core.datasets.folders import some
 from mox_core.datasets.labels import FILENAME, labels_text, read_labels
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import info_logging
+from mox_core.sdk import info_logging, sync_to_disk
+from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.folders import list_images
 from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
 from mox_tfrecord.progress import progress
@@ -43,15 +44,15 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 
 @frozen
 class WrittenTFRecords:
-    """What `write_image_classification_tfrecords` has written. Its text says it in a few lines.
+    """The result of `write_image_classification_tfrecords`; `str` is a summary of a few lines.
 
     Attributes:
         files: the records, in the order of their numbers.
         classes: the names of the classes, in the order of their indices.
-        num_images: how many there are in the records.
+        num_images: number of images in the records.
         num_bytes: size of all files together.
-        converted: format to the number of images of it that became PNG.
-        skipped: what was left out: the reason for each file, which begins with its path.
+        converted: format to number of images that became PNG.
+        skipped: for each file that was left out the reason, which begins with its path.
     """
 
     files: tuple[Path, ...]
@@ -84,29 +85,29 @@ def write_image_classification_tfrecords(
     overwrite: bool = False,
     on_bad_image: str = "raise",
 ) -> WrittenTFRecords:
-    """Writes a folder of class folders as TFRecords, which ImageClassificationTFRecordDataset reads.
+    """Write a folder of class folders as TFRecords for ImageClassificationTFRecordDataset.
 
     The images are shuffled over the shards, so that each holds some of every class. JPEGs and PNGs keep their bytes;
-    other formats become PNG, without loss. A labels.txt beside the records says which index is which class.
+    other formats become PNG, without loss. A labels.txt beside the records has the class of each index.
 
     Example:
         mox.write_image_classification_tfrecords("flowers/train", "flowers_tfrecord", name="train", num_shards=8)
 
     Args:
         src_dir: a folder as ImageClassificationRawMetadata takes it, src_dir/<class>/<image>.
-        dst_dir: where the files go: train-00000-of-00008.tfrecord and so on. They appear when all are complete; what
-            else is there stays, so that records of another name with the same classes can stand beside them.
+        dst_dir: the folder for the files: train-00000-of-00008.tfrecord and so on. They appear when all are complete;
+            everything else in it stays, so that records of another name with the same classes can be beside them.
         name: the beginning of the files' names.
-        num_shards: how many files; as many as make them about 128 MiB each if not given.
-        seed: of the order of the images. The same images and seed give the same files.
-        overwrite: whether records of that name are replaced. They are an error otherwise.
-        on_bad_image: what to do with files that are no images, or cut-off ones: "raise" an error, or "skip" them.
+        num_shards: number of files; None for files of about 128 MiB.
+        seed: the seed of the order of the images. The same images and seed result in the same bytes.
+        overwrite: whether records of that name are replaced instead of an error.
+        on_bad_image: whether files that are no images or cut off "raise" an error, or are left out ("skip").
 
     Returns:
-        What was written, converted and skipped.
+        The files, and what was converted and skipped.
 
     Raises:
-        UsageError: if an argument does not fit.
+        UsageError: if an argument is wrong.
         DataError: if src_dir is not of that form, an image is bad, or dst_dir has records of that name or of other
             classes.
     """
@@ -148,7 +149,7 @@ def _check_arguments(source: Path, target: Path, name: str, on_bad_image: str) -
 
 
 def _check_target(target: Path, name: str, classes: list[str], *, overwrite: bool) -> list[Path]:
-    """Returns the records in dst_dir that are replaced."""
+    """Return the records in dst_dir that are to be replaced."""
     records = re.compile(re.escape(name) + r"-\d{5}-of-\d{5}\.tfrecord")
     present = sorted(target.iterdir()) if target.is_dir() else []
     same = [path for path in present if records.fullmatch(path.name)]
@@ -169,11 +170,11 @@ def _check_target(target: Path, name: str, classes: list[str], *, overwrite: boo
 
 
 def _make_shards(images: list[ImageFile], num_shards: int | None, seed: int) -> list[list[ImageFile]]:
-    """Returns the images of each shard; their numbers differ by one at most."""
+    """Return the images of each shard; their numbers differ by one at most."""
     if num_shards is None:
         num_bytes = sum(_size(image.path) for image in images)
         num_shards = min(max(1, round(num_bytes / _SHARD_BYTES)), len(images))
-    elif not isinstance(num_shards, int) or isinstance(num_shards, bool) or not 1 <= num_shards <= len(images):
+    elif not is_whole_number(num_shards, least=1) or int(num_shards) > len(images):
         raise UsageError(f"num_shards is {num_shards!r}; it must be a whole number from 1 to the {len(images)} images.")
     shuffled = random.Random(seed).sample(images, len(images))  # noqa: S311  (no secret)
     return [shuffled[shard::num_shards] for shard in range(num_shards)]
@@ -183,7 +184,7 @@ def _size(path: str) -> int:
     try:
         return Path(path).stat().st_size
     except OSError:
-        return 0  # reading it will say why
+        return 0  # the error comes when it is read
 
 
 def _hidden(name: str) -> str:
@@ -191,7 +192,7 @@ def _hidden(name: str) -> str:
 
 
 def _sweep(target: Path, name: str) -> None:
-    """Removes what a killed process has left."""
+    """Remove the hidden folders of processes that were killed."""
     for path in target.iterdir():
         if path.name.startswith(_hidden(name)):
             tf.get_logger().warning("Removing %s, which an unfinished write has left", path)
@@ -200,7 +201,7 @@ def _sweep(target: Path, name: str) -> None:
 
 @frozen
 class _Tally:
-    """What is written so far: the number of images by label, and what was converted and skipped."""
+    """Counts so far: images by label, images converted by format, and the reasons of skipped files."""
 
     num_images: Counter[int] = field(factory=Counter)
     converted: Counter[str] = field(factory=Counter)
@@ -219,15 +220,15 @@ def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list
             with tf.io.TFRecordWriter(str(path)) as writer:
                 for file, content in itertools.islice(reads, len(shard)):
                     if image := _take(content, tally, skip=skip):
-                        writer.write(_example(image, file, classes[file.label]).SerializeToString())
+                        writer.write(_example(image, file, classes[file.label]).SerializeToString(deterministic=True))
                         tally.num_images[file.label] += 1
                     advance(1)
-            _flush(path)
+            sync_to_disk(path)
     return tally
 
 
 def _read_ahead(images: list[ImageFile]) -> Generator[tuple[ImageFile, Future[EncodedImage]]]:
-    """Yields each image in order while threads read the next ones."""
+    """Yield each image in order while threads read the next ones."""
     waiting: collections.deque[tuple[ImageFile, Future[EncodedImage]]] = collections.deque()
     pool = ThreadPoolExecutor(_READERS)
     try:
@@ -241,7 +242,7 @@ def _read_ahead(images: list[ImageFile]) -> Generator[tuple[ImageFile, Future[En
 
 
 def _take(content: Future[EncodedImage], tally: _Tally, *, skip: bool) -> EncodedImage | None:
-    """Returns an image that was read; None if it is bad and may be skipped."""
+    """Return an image that was read; None if it is bad and skipped."""
     try:
         image = content.result()
     except BadImageError as error:
@@ -282,7 +283,7 @@ def _check_classes(classes: list[str], tally: _Tally) -> None:
 
 
 def _publish(hidden: Path, target: Path, replaced: list[Path]) -> list[Path]:
-    """Gives the files their names, and returns those of the records."""
+    """Rename the files to their final names, and return the records."""
     files = sorted(hidden.iterdir())
     old = hidden / "replaced"
     old.mkdir()
@@ -290,14 +291,5 @@ def _publish(hidden: Path, target: Path, replaced: list[Path]) -> list[Path]:
         path.replace(old / path.name)
     for path in files:
         path.replace(target / path.name)
-    _flush(target)
+    sync_to_disk(target)
     return [target / path.name for path in files if path.name != FILENAME]
-
-
-def _flush(path: Path) -> None:
-    """Waits until a file or folder is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
