@@ -17,8 +17,10 @@ import pytest
 import tensorflow as tf
 
 ROOT = Path(__file__).parents[2]
-PRIVATE = re.compile(r"tensorflow[./](?:core|lite|python)\b|\b(?:tf_)?keras\.src\b|__internal__|noqa:.*(?:SLF001|TID251)")
-"""What only the modules of `docs/tensorflow-internals.md` hold; ruff sees imports (TID251) and attributes (SLF001)."""
+PRIVATE = re.compile(
+    r"tensorflow\.(?:core|lite)\.|tensorflow[./]python\b|keras\.src\b|__internal__|noqa:.*(?:SLF001|TID251)"
+)
+"""What only the modules of `docs/tensorflow-internals.md` hold. Of it, ruff sees imports and private attributes."""
 
 
 @contextlib.contextmanager
