@@ -11,6 +11,7 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine.tensors import ancestors
+from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def exported_model(graph: ModelGraph) -> ExportedModel:
         function=function,
         inputs={name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in inputs.items()},
         outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in outputs.items()},
-        variables=tuple(pruned.graph.variables),
+        variables=tuple(func_graph.variables(pruned.graph)),
     )
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from absl import logging as absl_logging
 
+from mox_core.engine.tf_internals.log_records import comes_from_strategy
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -46,7 +48,7 @@ def info_logging() -> Iterator[None]:
 
 def is_of_interest(record: logging.LogRecord) -> bool:
     """Whether a record is not one of the lines that TensorFlow's strategies log for each of their collectives."""
-    return record.levelno > logging.INFO or "/tensorflow/python/distribute/" not in record.pathname
+    return not comes_from_strategy(record)
 
 
 class _Forwarding(logging.Handler):

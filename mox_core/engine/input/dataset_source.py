@@ -95,7 +95,7 @@ class DatasetSource:
 
     def dataset(self) -> Dataset:
         """Return the dataset itself."""
-        variant = self.traced.prune([], self.variant)() if hasattr(self.variant, "graph") else self.variant
+        variant = self.traced.prune([], self.variant)() if tf.is_symbolic_tensor(self.variant) else self.variant
         return tf.data.experimental.from_variant(variant, self.spec)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -12,6 +11,8 @@ from mox_core.engine import randomness
 from mox_core.engine.input.dataset_source import DatasetSource, worker_share
 from mox_core.engine.input.input_trace import tracing
 from mox_core.engine.tensors import Features, no_autograph
+from mox_core.engine.tf_internals import func_graph
+from mox_core.engine.tf_internals.expected_warnings import ignore_seed_of_graph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,8 +71,7 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
             return [tf.data.experimental.to_variant(result)]
         return _as_tensors(result, mode)
 
-    with randomness.python_random(f"{seed}/{mode}/input"), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Seed .* from outer graph")  # it is meant to be used
+    with randomness.python_random(f"{seed}/{mode}/input"), ignore_seed_of_graph():
         function = tf.compat.v1.wrap_function(body, [])
     _check_no_iterator(function.graph)
     for source, _ in made["sources"]:
@@ -111,7 +111,7 @@ def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, sta
     """
     fed = [traced.position]
     datasets = []
-    outputs = traced.function.outputs
+    outputs = func_graph.outputs(traced.function.graph)
     for (source, features), position in zip(traced.sources, start, strict=False):
         needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
         datasets.append(source.elements(order=order, start=position, needed=frozenset(needed), report=report))

@@ -94,7 +94,7 @@ class CompiledLoop:
         return {"more": tf.constant(True), **fixed, **result}
 
     def _start(self, before: tf.Tensor) -> State:
-        numbers = self.graph.traced.structured_outputs["numbers"]
+        numbers = self.graph.results["numbers"]
         state: State = {
             "done": tf.constant(0, tf.int64),
             "numbers": zeros_of_spec(numbers),
@@ -158,5 +158,5 @@ def graph_loop(graph: ModelGraph, *, endless: bool, stride: int | None, collecti
         stride=stride,
         collective=collective,
         step=graph.step(),
-        outputs=graph.traced.structured_outputs["outputs"],
+        outputs=graph.results["outputs"],
     )

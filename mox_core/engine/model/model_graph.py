@@ -59,6 +59,12 @@ class ModelGraph:
         """The graph itself, for hooks that name its tensors."""
         return self.traced.graph
 
+    @property
+    def results(self) -> dict[str, Any]:
+        """The tensors that `traced` returns, in the graph."""
+        results: dict[str, Any] = func_graph.results(self.graph)
+        return results
+
     def values_of(self, numbers: np.ndarray[Any, Any], outputs: dict[str, Any]) -> dict[str, Any]:
         """Return the results of a step: 'losses', 'log' by name, 'outputs' of each replica, 'learning_rate' if any."""
         losses, log = numbers[: len(self.losses)], numbers[len(self.losses) :]
@@ -69,8 +75,8 @@ class ModelGraph:
     def placeholders(self) -> dict[str, tf.Tensor]:
         """Return the placeholders that `model_fn` made itself, by name: hooks have to feed them."""
         fed = {tensor.op.name for tensor in self.inputs}
-        deferred = [placeholder for placeholder, _ in func_graph.deferred_captures(self.graph)]
-        captured = {tensor.op.name for tensor in (*self.graph.internal_captures, *deferred)}
+        captured = {placeholder.op.name for _, placeholder in func_graph.captures(self.graph)}
+        captured |= {placeholder.op.name for placeholder, _ in func_graph.deferred_captures(self.graph)}
         return {
             op.name: op.outputs[0]
             for op in self.graph.get_operations()
@@ -104,7 +110,7 @@ class ModelGraph:
     def step(self) -> Callable[..., dict[str, Any]]:
         """Return `traced` as a function of (positions, record, *inputs, deferred=deferred_captures()), for loops."""
         if func_graph.deferred_captures(self.graph):
-            return self.function([], self.graph.structured_outputs, effects=True)
+            return self.function([], self.results, effects=True)
         traced = self.traced
         return lambda *inputs, deferred: traced(*inputs, *deferred)  # of which there are none
 

@@ -139,7 +139,7 @@ class StepRunner:
     def _special_function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any) -> Callable[..., Any]:
         if not feeds and fetches is None:
             return lambda *inputs: (self.graph.traced(*inputs), None)
-        wanted = (self.graph.traced.graph.structured_outputs, [] if fetches is None else fetches)
+        wanted = (self.graph.results, [] if fetches is None else fetches)
         return self._function(feeds, wanted, effects=True)
 
     def _function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any, *, effects: bool) -> Callable[..., Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -25,6 +24,7 @@ from mox_core.engine.model.spec_checks import REQUIRED_FIELDS, check_spec
 from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
 from mox_core.engine.tf_internals import func_graph, keras_names, keras_owners, replica_collections
+from mox_core.engine.tf_internals.expected_warnings import ignore_missing_summary_writer
 from mox_core.engine.variables.keras_variables import adopt_keras_variables, check_all_known
 from mox_core.engine.variables.names import TraceNames
 from mox_core.errors import UsageError
@@ -62,8 +62,7 @@ def get_collection(key: str) -> list[Any]:
 def no_summaries(record: tf.Tensor, step: tf.Variable) -> Iterator[None]:
     """Make summary operations of the block write nothing."""
     del record, step
-    with warnings.catch_warnings(), tf.summary.record_if(False):
-        warnings.filterwarnings("ignore", message="Cannot activate TF2 compatibility")  # TF1's find no writer
+    with ignore_missing_summary_writer(), tf.summary.record_if(False):
         yield
 
 
@@ -173,7 +172,7 @@ class _ModelTrace:
             "effects": tuple(dependencies.ops_which_must_run),
         }
         # Without these, the function would run only what its results need, and updates would vanish.
-        self._graph.control_outputs.extend(dependencies.ops_which_must_run)
+        func_graph.run_always(self._graph, dependencies.ops_which_must_run)
         return result
 
     def _step(

@@ -9,6 +9,7 @@ import tensorflow as tf
 from mox_core.engine.input.bad_samples import BadSampleReport, ReadSource
 from mox_core.engine.input.sample_source import SampleSource
 from mox_core.engine.tensors import PYTHON_OPS, dataset_op_types, op_types
+from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def check_remote_input(pipeline: InputPipeline, graph: ModelGraph) -> None:
             "input_fn reads a tf.data.Dataset that was made outside of it, in the chief's memory: with parameter "
             "servers, the other workers cannot look there. Make the dataset inside input_fn."
         )
-    if any(outer.dtype == tf.resource for outer, _ in pipeline.graph.captures):
+    if any(outer.dtype == tf.resource for outer, _ in func_graph.captures(pipeline.graph)):
         raise UsageError(
             "input_fn uses a lookup table or a variable, which is in the chief's memory: with parameter servers, the "
             "other workers cannot look there. Use a constant: tf.gather(tf.constant([...]), index), for instance."
@@ -79,15 +80,14 @@ def check_remote_input(pipeline: InputPipeline, graph: ModelGraph) -> None:
 
 def _check_made_inside(pipeline: InputPipeline, graph: ModelGraph) -> None:
     """Refuse variables that only the chief has, and tensors made before TensorFlow connected to the others."""
-    inner: Any = graph.graph
-    for variable in inner.variables:
+    for variable in func_graph.variables(graph.graph):
         if "/job:ps/" not in variable.device:
             raise UsageError(
                 f"model_fn uses {variable.name!r}, which was made outside of it, in the chief's memory: with parameter "
                 "servers, make variables and Keras models inside model_fn."
             )
-    for name, traced in (("input_fn", pipeline.graph), ("model_fn", inner)):
-        if any("/job:localhost/" in outer.device for outer, _ in traced.captures):
+    for name, traced in (("input_fn", pipeline.graph), ("model_fn", graph.graph)):
+        if any("/job:localhost/" in outer.device for outer, _ in func_graph.captures(traced)):
             raise UsageError(
                 f"{name} uses a tensor that was made before mox.run had connected TensorFlow to the other processes: "
                 f"make it inside {name}, or leave it a NumPy array."
@@ -100,9 +100,9 @@ def _calls_python(graph: Any) -> bool:
 
 def _datasets_from_outside(pipeline: InputPipeline) -> list[tf.Tensor]:
     """Return the datasets that `input_fn` has not made itself, as tensors."""
-    captured = [outer for outer, _ in pipeline.graph.captures if outer.dtype == tf.variant]
+    captured = [outer for outer, _ in func_graph.captures(pipeline.graph) if outer.dtype == tf.variant]
     read = [getattr(source, "variant", None) for source in pipeline.sources]
-    return captured + [variant for variant in read if variant is not None and not hasattr(variant, "graph")]
+    return captured + [variant for variant in read if variant is not None and not tf.is_symbolic_tensor(variant)]
 
 
 def _reads_python(variant: tf.Tensor) -> bool:

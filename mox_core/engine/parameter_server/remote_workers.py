@@ -80,7 +80,7 @@ class RemoteWorkers:
 
     def chief_steps(self, opened: OpenInput) -> StepRunner:
         """Return what runs the chief's own steps, whose positions are kept beside those of the other workers."""
-        loop = self._loop(self.graph.step(), self.graph.traced.structured_outputs["outputs"])
+        loop = self._loop(self.graph.step(), self.graph.results["outputs"])
         return StepRunner(self.graph, opened, loop=loop, positions=_ChiefPositions(self.worker_positions))
 
     def welcome(self, worker: int) -> None:
@@ -217,8 +217,7 @@ def _step_without_summaries(graph: ModelGraph) -> Callable[..., dict[str, Any]]:
     if graph.has_summaries:
         record = graph.inputs[1]
         effects = [op for op in graph.effects if not any(tensor is record for tensor in op.inputs)]
-        structured: Any = graph.traced.structured_outputs
-        results = {name: structured[name] for name in ("numbers", "samples")}
+        results = {name: graph.results[name] for name in ("numbers", "samples")}
         pruned = graph.traced.prune(list(graph.inputs), [*results.values(), *effects])
         traced = lambda *inputs: dict(zip(results, pruned(*inputs), strict=False))  # noqa: E731  (the same signature)
     return lambda *inputs, deferred: traced(*inputs, *deferred)  # of which there are none

@@ -1,4 +1,4 @@
-"""What TensorFlow's errors are about, where neither their class nor an attribute says it: read from their messages."""
+"""What TensorFlow's errors are about, where neither their class nor an attribute tells: read from their messages."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import tensorflow as tf
 
 _CONNECTS_TOO_LATE: Final = "must be configured at program startup"
 _DIFFERENT_SHAPES: Final = ("Cannot batch tensors with different shapes", "Cannot add tensor to the batch")
+_ON_WORKER: Final = "/job:worker/"
+_PARAMETER_SERVER_LOST: Final = "remote target /job:ps/"
 
 
 def connects_too_late(error: RuntimeError) -> bool:
@@ -23,4 +25,4 @@ def has_different_shapes(error: tf.errors.OpError) -> bool:
 def lost_worker(error: Exception) -> bool:
     """Whether a worker of a parameter server job cannot be reached, and not a parameter server."""
     lost = isinstance(error, (tf.errors.UnavailableError, tf.errors.AbortedError))
-    return lost and "/job:worker/" in str(error) and "remote target /job:ps/" not in str(error)
+    return lost and _ON_WORKER in str(error) and _PARAMETER_SERVER_LOST not in str(error)

@@ -1,4 +1,4 @@
-"""What mox needs to know of TensorFlow's `FuncGraph`, and no public name tells."""
+"""TensorFlow's `FuncGraph`, the graph of a function: the class and most of its attributes have no public name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tensorflow.python.framework.auto_control_deps import AutomaticControlDependencies
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import tensorflow as tf
 
@@ -24,6 +24,16 @@ def automatic_control_dependencies() -> Any:
     return AutomaticControlDependencies()  # type: ignore[no-untyped-call]
 
 
+def run_always(graph: Any, operations: Iterable[tf.Operation]) -> None:
+    """Make a function run operations in each call, also those that its results do not need."""
+    graph.control_outputs.extend(operations)
+
+
+def captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    """Return the tensors from outside that a graph uses, each with the placeholder that stands for it inside."""
+    return list(graph.captures) if graph.building_function else []
+
+
 def deferred_captures(graph: Any) -> list[tuple[tf.Tensor, Callable[[], tf.Tensor]]]:
     """Return the placeholders whose values TensorFlow computes at each call, with the functions that compute them.
 
@@ -32,8 +42,23 @@ def deferred_captures(graph: Any) -> list[tuple[tf.Tensor, Callable[[], tf.Tenso
     return list(zip(graph.deferred_internal_captures, graph.deferred_external_captures, strict=True))
 
 
+def results(graph: Any) -> Any:
+    """Return the tensors that a traced function returns, in the structure in which it returned them."""
+    return graph.structured_outputs
+
+
+def outputs(graph: Any) -> list[tf.Tensor]:
+    """Return the tensors that a traced function returns, one after another."""
+    return list(graph.outputs)
+
+
+def variables(graph: Any) -> list[tf.Variable]:
+    """Return the variables that a traced function uses."""
+    return list(graph.variables)
+
+
 def watched_variables(graph: Any) -> list[tf.Variable]:
-    """Return the variables that a graph has used; its captures do not tell which resources are variables."""
+    """Return the variables that a graph has used so far; its captures do not tell which resources are variables."""
     return list(graph._watched_variables)  # noqa: SLF001  (see above)
 
 

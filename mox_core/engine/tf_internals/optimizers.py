@@ -1,4 +1,4 @@
-"""What mox needs to know of optimizers, and only their private names tell."""
+"""The learning rate and the step counter of optimizers, which optimizers of TF1 and Keras keep in private names."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _LEARNING_RATES: Final = ("learning_rate", "_learning_rate", "_lr")
 
 
 def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
-    """Return the learning rate of the step that comes next, None where an optimizer has none that can be found.
+    """Return the learning rate of the next step, None where an optimizer has none that can be found.
 
-    A wrapper answers for the optimizer inside, by its own attribute `learning_rate`.
+    The attribute `learning_rate` of a wrapper is that of the optimizer inside.
     """
     for attribute in _LEARNING_RATES:
         value = getattr(optimizer, attribute, None)
@@ -28,7 +28,7 @@ def set_learning_rate(optimizer: Any, rate: tf.Tensor) -> bool:
     attribute = next((name for name in reversed(_LEARNING_RATES) if hasattr(optimizer, name)), None)
     if attribute is None:
         return False
-    # Keras asks a function where it is one, and else takes the value as the start of a variable.
+    # Keras calls a function at each step, and makes anything else the initial value of a variable.
     setattr(optimizer, attribute, (lambda: rate) if hasattr(optimizer, "build") else rate)
     return True
 
@@ -36,7 +36,7 @@ def set_learning_rate(optimizer: Any, rate: tf.Tensor) -> bool:
 def share_step_counter(optimizer: Any) -> None:
     """Make the step counter of a Keras optimizer count the steps of all workers that share it.
 
-    Keras assigns the value that it has read plus one: steps that others have counted meanwhile would be lost.
+    Keras assigns the value that it has read plus one: steps that other workers count meanwhile would be lost.
     """
     counter: Any = getattr(optimizer, "_iterations", None)
     if isinstance(getattr(counter, "value", None), tf.Variable):

@@ -1,7 +1,7 @@
 """Python functions that another process of the cluster calls by a name.
 
-TensorFlow calls Python functions by tokens that it numbers in each process; only its own registry gives a function a
-token that another process knows.
+TensorFlow calls Python functions by tokens that it numbers in each process. Only an entry in its own registry gives a
+function a token that another process knows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def remote_function(token: str, function: Callable[[], bytes]) -> Iterator[None]:
-    """Let other processes call a function of this one, which returns bytes, while the block lasts."""
+    """Register a function that returns bytes for other processes, for the block."""
     functions = script_ops._py_funcs._funcs  # noqa: SLF001  (see above)
     functions[token] = function
     try:

@@ -1,7 +1,7 @@
-"""What the copies of a model that are traced in one graph do not share: collections, and the variables of TF1's scopes.
+"""Collections and TF1's store of variables for each replica of a model that is traced in one graph.
 
-Each copy is traced in a thread and a context of its own. TensorFlow keeps both for the graph as a whole: in the second
-copy `get_variable` would find every variable there already, and add no regularization loss.
+Each replica is traced in a thread and a context of its own. TensorFlow keeps both for the graph as a whole: in the
+second replica `get_variable` would find every variable there already, and add no regularization loss.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 _collections: contextvars.ContextVar[dict[str, list[Any]] | None] = contextvars.ContextVar(
-    "mox_collections_of_copy", default=None
+    "mox_collections_of_replica", default=None
 )
 
-_variables: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_variables_of_copy", default=None)
+_variables: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_variables_of_replica", default=None)
 
 
-class _VariablesOfCopies:
-    """Stands for the graph's store of TF1's variables, and is that of the copy that asks."""
+class _StoreOfReplicas:
+    """Stands for the graph's store of TF1's variables, and forwards to that of the replica that is being traced."""
 
     def __init__(self, outside: Any) -> None:
         self._outside = outside
@@ -38,23 +38,23 @@ class _VariablesOfCopies:
 
 
 def prepare_graph(graph: Any) -> None:
-    """Lets copies be told apart in a graph, before the first of them is traced."""
+    """Prepare a graph for several replicas, before the first of them is traced."""
     add = graph.add_to_collection
 
-    def add_and_note(name: str, value: Any) -> None:
+    def add_for_replica(name: str, value: Any) -> None:
         add(name, value)
         own = _collections.get()
         if own is not None:
             own.setdefault(name, []).append(value)
 
-    graph.add_to_collection = add_and_note
+    graph.add_to_collection = add_for_replica
     kept = graph.get_collection_ref(variable_scope._VARSTORE_KEY)  # noqa: SLF001  (see above)
-    kept[:] = [_VariablesOfCopies(variable_scope._VariableStore())]  # noqa: SLF001
+    kept[:] = [_StoreOfReplicas(variable_scope._VariableStore())]  # noqa: SLF001
 
 
 @contextlib.contextmanager
 def replica_scope() -> Iterator[None]:
-    """Begins a copy, in its context: with the names that the first copy has, and nothing in its collections."""
+    """Begin a replica, in its context: with the same names as the first one, and empty collections."""
     _collections.set({})
     _variables.set(variable_scope._VariableStore())  # noqa: SLF001  (see above)
     root = tf.compat.v1.VariableScope(reuse=False, name="")
@@ -63,6 +63,6 @@ def replica_scope() -> Iterator[None]:
 
 
 def collection_of_replica(graph: tf.Graph, key: str) -> list[Any]:
-    """Returns what the copy that asks has added to a collection; where none asks, all of it."""
+    """Return what the present replica has added to a collection; outside of replicas, all of it."""
     own = _collections.get()
     return list(graph.get_collection(key) if own is None else own.get(key, []))

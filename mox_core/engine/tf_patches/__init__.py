@@ -1,1 +1,1 @@
-"""What a run replaces in TensorFlow, and puts back when it ends."""
+"""What a run replaces in TensorFlow, and restores when it ends; see `docs/tensorflow-internals.md`."""

@@ -1,4 +1,4 @@
-"""Iterators made in `input_fn`, which read their dataset as a source of samples."""
+"""Iterators that are made in `input_fn`, replaced while a run lasts: their dataset becomes a source of samples."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from mox_core.engine.input.dataset_source import READ_TWICE, read_dataset
 from mox_core.engine.input.input_trace import InputTrace, trace_of
+from mox_core.engine.tf_patches.replaced import replaced
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mox_core.engine.tensors import Dataset
-from mox_core.engine.input.dataset_source import READ_TWICE, read_dataset
 
 
 class TracedIterator:
-    """What an iterator is in `input_fn`: the tensors of the next element, once."""
+    """An iterator in `input_fn`: it returns the tensors of the next element, once."""
 
     def __init__(self, dataset: Dataset, trace: InputTrace) -> None:
         self._dataset = dataset
@@ -26,10 +27,10 @@ class TracedIterator:
         self._read = False
 
     def get_next(self, name: str | None = None) -> Any:
-        """Returns the tensors of an element.
+        """Return the tensors of an element.
 
         Raises:
-            UsageError: the second time: which element would it be, of a function that is called once for all samples?
+            UsageError: if it is called again: `input_fn` is called once, and describes one sample.
         """
         del name
         if self._read:
@@ -44,7 +45,7 @@ class TracedIterator:
 
 
 class _OneShotIterators:
-    """The method `make_one_shot_iterator`, which datasets of TF2 lack: there only while `input_fn` is traced."""
+    """The method `make_one_shot_iterator`, which datasets of TF2 lack; it exists only in the graph of `input_fn`."""
 
     def __get__(self, dataset: Dataset | None, kind: type) -> Callable[[], TracedIterator]:
         trace = trace_of(tf.compat.v1.get_default_graph())
@@ -55,22 +56,15 @@ class _OneShotIterators:
 
 @contextlib.contextmanager
 def one_shot_iterators() -> Iterator[None]:
-    """Gives a `TracedIterator` to whoever makes an iterator in the graph of `input_fn`, for as long as a run lasts."""
+    """Make iterators in the graph of `input_fn` a `TracedIterator` for the block; elsewhere they are as ever."""
     of_tf2, of_tf1 = tf.data.Dataset, tf.compat.v1.data.Dataset
-    changes = (
+    with replaced(
         (of_tf2, "__iter__", _dispatch(vars(of_tf2)["__iter__"])),
         (of_tf2, "make_one_shot_iterator", _OneShotIterators()),
-        # The method also warns that what it gives may not work; the other one serves the function of this name.
+        # The method also warns that its result may not work; tf.compat.v1.data.make_one_shot_iterator calls the other.
         (of_tf1, "make_one_shot_iterator", _dispatch(vars(of_tf1)["make_one_shot_iterator"])),
         (of_tf1, "_make_one_shot_iterator", _dispatch(vars(of_tf1)["_make_one_shot_iterator"])),
-    )
-    with contextlib.ExitStack() as stack:
-        for owner, name, value in changes:
-            if name in vars(owner):
-                stack.callback(setattr, owner, name, vars(owner)[name])
-            else:
-                stack.callback(delattr, owner, name)
-            setattr(owner, name, value)
+    ):
         yield
 
 

@@ -9,26 +9,20 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from tensorflow.python.ops import gen_image_ops, gen_random_ops  # type: ignore[attr-defined]  # not in the stubs
 
+from mox_core.engine.randomness import current_scope, seeded
+from mox_core.engine.tf_patches.replaced import replaced
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-from mox_core.engine.randomness import current_scope, seeded
 
 
 @contextlib.contextmanager
 def stateless_random_ops() -> Iterator[None]:
-    """Puts the stateless twins in place for as long as a run lasts; without an active `seeded` they change nothing."""
-    originals = [(module, name, getattr(module, name)) for module, name, _ in _TWINS]
-    for (module, name, twin), (_, _, original) in zip(_TWINS, originals, strict=True):
-        setattr(module, name, _dispatch(original, twin))
-    for dataset_class in (tf.data.Dataset, tf.compat.v1.data.Dataset):
-        originals.append((dataset_class, "map", dataset_class.map))
-        dataset_class.map = _map_with_draws(dataset_class.map)  # type: ignore[method-assign]
-    try:
+    """Replace random operations by their stateless twins for the block; outside of `seeded` nothing changes."""
+    twins = [(module, name, _dispatch(getattr(module, name), twin)) for module, name, twin in _TWINS]
+    datasets = (tf.data.Dataset, tf.compat.v1.data.Dataset)
+    with replaced(*twins, *((each, "map", _map_with_draws(each.map)) for each in datasets)):
         yield
-    finally:
-        for module, name, original in originals:
-            setattr(module, name, original)
 
 
 def _dispatch(original: Callable[..., Any], twin: Callable[..., Any]) -> Callable[..., Any]:
@@ -47,9 +41,9 @@ def _dispatch(original: Callable[..., Any], twin: Callable[..., Any]) -> Callabl
 
 
 def _map_with_draws(original: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns `Dataset.map` for functions with random ops: parallel calls take their seeds from numbers zipped in.
+    """Return `Dataset.map` for functions with random operations: each call takes its seed from a number zipped in.
 
-    The numbers differ from epoch to epoch (`repeat`), and are the same whenever the input is gone through again.
+    The numbers differ from epoch to epoch (`repeat`), and are the same each time the input is read from its beginning.
     """
 
     @functools.wraps(original)

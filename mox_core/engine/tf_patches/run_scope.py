@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
+from mox_core.engine.tf_patches.replaced import replaced
 from mox_core.engine.tf_patches.tf1_layers import slim_layers, tf1_layers
 from mox_core.errors import UsageError
 
@@ -45,11 +46,8 @@ def hashable_tensors() -> Iterator[None]:
     """Make tensors of a graph hashable, for `feed_dict={images: array}`; `==` stays elementwise."""
     original = tf.Tensor.__hash__
 
-    def hash_of(tensor: object) -> int:
-        return id(tensor) if hasattr(tensor, "graph") else original(cast("tf.Tensor", tensor))
+    def hash_of(tensor: tf.Tensor) -> int:
+        return id(tensor) if tf.is_symbolic_tensor(tensor) else original(tensor)
 
-    tf.Tensor.__hash__ = hash_of  # type: ignore[method-assign, assignment]
-    try:
+    with replaced((tf.Tensor, "__hash__", hash_of)):
         yield
-    finally:
-        tf.Tensor.__hash__ = original  # type: ignore[method-assign]

@@ -7,12 +7,13 @@ import functools
 import importlib.util
 import inspect
 import sys
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.engine.tf_internals.expected_warnings import ignore_advice_on_tf1_layers
+from mox_core.engine.tf_patches.replaced import replaced
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,37 +27,35 @@ def slim_layers() -> Iterator[None]:
         yield
         return
     layers = importlib.import_module("tf_keras.src.legacy_tf_layers")
-    places: tuple[tuple[dict[str, Any], str, Any], ...] = (
-        (sys.modules, "tf_keras.legacy_tf_layers", layers),
-        (vars(importlib.import_module("tensorflow.python.framework.ops")), "Tensor", tf.Tensor),
-        (vars(importlib.import_module("tf_keras")), "legacy_tf_layers", layers),
+    # With its parent alone, Python would load it once more, from the same file.
+    normalization = importlib.import_module("tf_keras.src.legacy_tf_layers.normalization")
+    attributes = (
+        (importlib.import_module("tensorflow.python.framework.ops"), "Tensor", tf.Tensor),
+        (importlib.import_module("tf_keras"), "legacy_tf_layers", layers),
     )
+    modules = {"tf_keras.legacy_tf_layers": layers, "tf_keras.legacy_tf_layers.normalization": normalization}
+    missing = {name: module for name, module in modules.items() if name not in sys.modules}
     with contextlib.ExitStack() as stack:
-        for namespace, name, value in places:
-            if name not in namespace:
-                namespace[name] = value
-                stack.callback(namespace.pop, name, None)
+        stack.enter_context(replaced(*(each for each in attributes if each[1] not in vars(each[0]))))
+        for name, module in missing.items():
+            sys.modules[name] = module
+            stack.callback(sys.modules.pop, name, None)
         yield
 
 
 @contextlib.contextmanager
 def tf1_layers() -> Iterator[None]:
-    """Lets `tf.compat.v1.layers` be that of tf_keras, where TensorFlow has Keras 3 and would refuse."""
-    original = tf.compat.v1.layers
-    tf.compat.v1.layers = _LayersOfTF1(original)
-    try:
+    """Make `tf.compat.v1.layers` that of tf_keras for the block, as TensorFlow with Keras 3 has none."""
+    with replaced((tf.compat.v1, "layers", _LayersOfTF1(tf.compat.v1.layers))):
         yield
-    finally:
-        tf.compat.v1.layers = original
 
 
 def _without_advice(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Keeps tf_keras from recommending its own layers, which are not those of Keras 3, in each call."""
+    """Return a layer function that does not warn in each call."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r"`tf\.layers\.\w+` is deprecated")
+        with ignore_advice_on_tf1_layers():
             return function(*args, **kwargs)
 
     return call
@@ -67,7 +66,7 @@ class _LayersOfTF1:
     """A module that is imported when it is first used: tf_keras takes seconds, and mox does not depend on it.
 
     Attributes:
-        original: what TensorFlow has in its place. It works where TF_USE_LEGACY_KERAS is set.
+        original: TensorFlow's own module. It works where TF_USE_LEGACY_KERAS is set.
     """
 
     original: Any
@@ -76,14 +75,14 @@ class _LayersOfTF1:
         """Find a layer.
 
         Raises:
-            UsageError: where tf_keras is not installed.
+            UsageError: if tf_keras is not installed.
         """
         with contextlib.suppress(AttributeError):
             return getattr(self.original, name)
         if name.startswith("__"):
             raise AttributeError(name)
         try:
-            # Where TensorFlow itself finds them when it uses tf_keras.
+            # The module in which TensorFlow itself finds them when it uses tf_keras.
             layers = importlib.import_module("tf_keras.api._v1.keras.__internal__.legacy.layers")
         except ModuleNotFoundError as error:
             raise UsageError(

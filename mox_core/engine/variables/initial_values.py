@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.engine.tensors import ancestors
+from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def evaluate_initial_value(value: tf.Tensor, name: str, graph: tf.Graph, constan
     if static is not None:
         return static
     # What the trace captures is there already: variables that were made before, for instance.
-    known = {**constants} | {inner.op.name: outer for outer, inner in getattr(graph, "captures", ())}
+    known = {**constants} | {inner.op.name: outer for outer, inner in func_graph.captures(graph)}
     ops = ancestors([value])
     if fed := next((op.name for op in ops if op.type == "Placeholder" and op.name not in known), None):
         raise UsageError(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.engine.tf_internals import func_graph, keras_owners
+from mox_core.engine.tf_internals.variables import handles_of
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -35,8 +36,8 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
     store.settle(graph)
     own = store.known() | {id(variable) for variable in others}
     watched = [variable for variable in func_graph.watched_variables(graph) if id(variable) not in own]
-    captured = {id(outer) for outer, _ in graph.captures}
-    foreign = [variable for variable in watched if id(variable.handle) in captured]
+    captured = {id(outer) for outer, _ in func_graph.captures(graph)}
+    foreign = [variable for variable in watched if handles_of(variable) & captured]
     if not foreign and not (training and store.of_keras):
         return
     if foreign and tf.distribute.in_cross_replica_context() is False and tf.distribute.has_strategy():
@@ -59,7 +60,7 @@ def check_all_known(graph: Any, store: VariableStore, losses: Sequence[tf.Tensor
         UsageError: with the names of those that a loss depends on.
     """
     own = store.known()
-    others = [variable for variable in graph.variables if variable.trainable and id(variable) not in own]
+    others = [variable for variable in func_graph.variables(graph) if variable.trainable and id(variable) not in own]
     with graph.as_default():
         gradients = tf.gradients(list(losses), others) if others else []
     names = [each.name for each, gradient in zip(others, gradients, strict=True) if gradient is not None]

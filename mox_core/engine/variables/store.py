@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.engine import randomness
-from mox_core.engine.tf_internals import keras_owners
+from mox_core.engine.tf_internals import func_graph, keras_owners
+from mox_core.engine.tf_internals.variables import SEED_GENERATOR_STATE, handles_of, parts_of, rename
 from mox_core.engine.variables.initial_values import evaluate_initial_value
 from mox_core.engine.variables.names import TraceNames, full_name, numbered, same_name_message
 from mox_core.errors import UsageError
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from mox_core.engine.distribute.replicator import Replicator
-
-_RANDOM_STATE = "/seed_generator_state"
-"""The suffix of the names of Keras's seed generators."""
 
 _READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
 """Types of the operations that read a variable and do not change it."""
@@ -81,11 +79,11 @@ class VariableStore:
             if variable is None:
                 variable = self._create(next_creator, name, graph, constants, kwargs)
                 self.by_name[name] = variable
-                for part in _parts(variable):  # TensorFlow collects these instead
+                for part in parts_of(variable):  # TensorFlow collects these instead
                     _remove(part, graph)
-                if _parts(variable):
+                if parts_of(variable):
                     _collect(variable, kwargs.get("collections"), graph)
-                if name.endswith(_RANDOM_STATE):
+                if name.endswith(SEED_GENERATOR_STATE):
                     self._new_states.append(name)
             else:
                 _check_same(variable, name, kwargs)
@@ -133,15 +131,16 @@ class VariableStore:
     def known(self) -> set[int]:
         """Return the ids of all variables that this store keeps, and of their parts on several devices."""
         whole = [*self.by_name.values(), *(other for _, other in self._others)]
-        return {id(each) for variable in whole for each in (variable, *_parts(variable))}
+        return {id(each) for variable in whole for each in (variable, *parts_of(variable))}
 
     def moved(self, graph: Any) -> list[tf.Variable]:
         """Return the variables that are not trained, and that the graph updates: moving averages, of each replica."""
-        inner = {id(outer): placeholder for outer, placeholder in graph.captures}
+        inner = {id(outer): placeholder for outer, placeholder in func_graph.captures(graph)}
         known = [each for each in self.by_name.values() if not each.trainable and each.dtype.is_floating]
         users = {handle: placeholder.consumers() for handle, placeholder in inner.items()}
         changed = {handle for handle, operations in users.items() if any(op.type not in _READS for op in operations)}
-        return [part for variable in known if _handles(variable) & changed for part in _parts(variable) or (variable,)]
+        updated = [variable for variable in known if handles_of(variable) & changed]
+        return [part for variable in updated for part in parts_of(variable) or (variable,)]
 
     def settle(self, graph: Any) -> None:
         """Assign a name that two layers of a trace have asked for to the one that is used; drop unused random states.
@@ -152,11 +151,11 @@ class VariableStore:
         Raises:
             UsageError: if both are used.
         """
-        captured = {id(outer) for outer, _ in graph.captures}
+        captured = {id(outer) for outer, _ in func_graph.captures(graph)}
         for name, second in self._doubles:
             first = self.by_name[name]
-            used, unused = (first, second) if _handles(first) & captured else (second, first)
-            if _handles(unused) & captured:
+            used, unused = (first, second) if handles_of(first) & captured else (second, first)
+            if handles_of(unused) & captured:
                 raise UsageError(same_name_message(name))
             self.by_name[name] = used
             _rename(used, name)
@@ -164,7 +163,7 @@ class VariableStore:
             _remove(unused, graph)
         self._doubles.clear()
         for name in self._new_states:
-            if not _handles(self.by_name[name]) & captured:
+            if not handles_of(self.by_name[name]) & captured:
                 _remove(self.by_name.pop(name), graph)
         self._new_states.clear()
 
@@ -196,7 +195,7 @@ class VariableStore:
         kwargs: dict[str, Any],
     ) -> tf.Variable:
         value = kwargs["initial_value"]
-        if tf.is_tensor(value) and not isinstance(value, tf.Variable) and hasattr(value, "graph"):
+        if tf.is_symbolic_tensor(value):
             kwargs["initial_value"] = evaluate_initial_value(value, name, graph, constants)
         # Outside the trace, and with a seed made of the name: the value does not depend on what was created before.
         with (
@@ -210,21 +209,12 @@ class VariableStore:
         return variable
 
 
-def _parts(variable: tf.Variable) -> tuple[tf.Variable, ...]:
-    """Return the parts of a variable that is on several devices; none of one that is not."""
-    return tuple(variable.values) if isinstance(variable, tf.distribute.DistributedValues) else ()
-
-
-def _handles(variable: Any) -> set[int]:
-    return {id(each.handle) for each in _parts(variable) or (variable,)}
-
-
 def _rename(variable: tf.Variable, name: str) -> None:
     """Rename a variable in TensorFlow too: scopes and the slots of optimizers go by that name.
 
     Variables inside a subclassed model of Keras are all called alike there, '<model>/kernel' for instance.
     """
-    variable._handle_name = f"{name}:0"  # type: ignore[attr-defined]  # noqa: SLF001  (nothing public renames it)
+    rename(variable, name)
     setattr(variable, _IDENTITY, name)
 
 
