@@ -14,9 +14,13 @@ import sys
 import tempfile
 import types
 
-import keras  # noqa: F401 (for the processes)
-import numpy as np
-import tensorflow as tf  # noqa: F401
+BEFORE = dict(os.environ)  # imports set some variables: they are set in the processes, too
+
+import keras  # noqa: E402, F401 (for the processes)
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402, F401
+
+SET_BY_IMPORTS = {name: value for name, value in os.environ.items() if BEFORE.get(name) != value}
 
 
 def next_process(connection):
@@ -50,7 +54,7 @@ def become(request, descriptors):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(request["cwd"])
     os.environ.clear()
-    os.environ.update(request["environ"])
+    os.environ.update(SET_BY_IMPORTS | request["environ"])
     tempfile.tempdir = None  # depends on the environment
     np.random.seed()  # noqa: NPY002 (Python's own does so by itself)
     command = request["command"]
