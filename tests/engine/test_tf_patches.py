@@ -224,7 +224,7 @@ def test_tensorflow_makes_one_shot_iterators_by_the_methods_that_a_run_replaces(
     for name in ("make_one_shot_iterator", "_make_one_shot_iterator"):
         assert name in vars(dataset), message.format(name)
 
-    monkeypatch.setattr(dataset, "_make_one_shot_iterator", lambda self: calls.append(self))  # noqa: PLW0108  (it is bound to the dataset)
+    monkeypatch.setattr(dataset, "_make_one_shot_iterator", lambda self: calls.append(self))  # noqa: PLW0108  (a method)
     tf.compat.v1.data.make_one_shot_iterator(dataset.range(1))
     assert len(calls) == 1, message.format("_make_one_shot_iterator")
 
