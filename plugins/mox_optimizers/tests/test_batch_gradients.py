@@ -260,7 +260,7 @@ def test_only_workers_that_step_together_are_warned_and_once(workers, together, 
     handler.emit = lambda record: said.append(f"{record.levelname}:{record.name}:{record.getMessage()}")
     tf.get_logger().addHandler(handler)
     try:
-        with tf.Graph().as_default(), collective_scope(SimpleNamespace(number=workers, together=together)):
+        with tf.Graph().as_default(), collective_scope(SimpleNamespace(world_size=workers, synchronous=together)):
             for name in ("batch_gradients", "easgd", "batch_gradients"):
                 mox.get_optimizer_wrapper_fn(name, tf.compat.v1.train.GradientDescentOptimizer(0.1))()
     finally:

@@ -91,7 +91,7 @@ def test_the_paper_gives_what_is_not_given(tmp_path):
 
 
 def test_on_p_workers_the_moving_rate_is_a_pth_of_that_on_one():
-    with collective_scope(SimpleNamespace(number=3, together=False)):
+    with collective_scope(SimpleNamespace(world_size=3, synchronous=False)):
         optimizer = easgd(mox.get_optimizer_fn("sgd", 0.2))()
     assert optimizer.moving_rate == pytest.approx(0.3)
 
