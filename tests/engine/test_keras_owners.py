@@ -262,7 +262,7 @@ print(*sorted(name for name, _ in tf.train.list_variables(sys.argv[1])))
 def test_keras_may_be_imported_by_model_fn(run_python, tmp_path):
     pytest.importorskip("tf_keras")  # which TensorFlow then imports instead
     environ = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
-    told = run_python(IMPORTED_LATE, tmp_path, timeout=120, env=environ, start=subprocess.run)  # it imports Keras itself
+    told = run_python(IMPORTED_LATE, tmp_path, timeout=120, env=environ, start=subprocess.run)  # without Keras
     names = sorted({"hidden/kernel", "hidden/bias", "head/kernel", "head/bias"} | OF_MOX)
     assert told.stdout.splitlines() == ["False", "False", "False", " ".join(names)]
 
