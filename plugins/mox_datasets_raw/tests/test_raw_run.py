@@ -1,12 +1,12 @@
 """Image folders through `mox.run`."""
 
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 
-import forked
 import mox_core as mox
 from mox_core.errors import DataError
 
@@ -74,7 +74,7 @@ def test_what_is_wrong_with_the_folder_is_said_before_training(flowers, tmp_path
 
 
 def script(program, *arguments):
-    return forked.run(
+    return subprocess.run(
         [
             sys.executable,
             "-c",
