@@ -33,7 +33,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
     fetch_strategy_fn: None = None,
     save_model_steps: int | None = NOT_GIVEN,
 ) -> RunResult:
-    """Trains, evaluates or predicts with a model, and exports it.
+    """Train, evaluate or predict with a model, and export it.
 
     Args:
         input_fn: `input_fn(mode)` returns one tensor, a tuple or list of tensors, or a `tf.data.Dataset`.
@@ -41,7 +41,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         model_fn: `model_fn(inputs, mode)` returns a `mox.ModelSpec`; `inputs` is always a list.
         optimizer_fn: a function that returns an optimizer, or a list of them, one for each loss. TRAIN needs it.
         run_mode: `mox.ModeKeys.TRAIN`, `EVAL` or `PREDICT`.
-        inter_mode: `mox.ModeKeys.EVAL` lets hooks evaluate while training; None for nothing of the kind.
+        inter_mode: `mox.ModeKeys.EVAL` makes hooks evaluate during training; None for no evaluation.
         batch_size: samples in a batch. None where `input_fn` gives whole batches.
         auto_batch: whether mox makes batches of the samples that `input_fn` gives.
         log_dir: the folder of checkpoints, summaries and exports; None for none of them.
@@ -60,10 +60,11 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         How the run ended.
 
     Raises:
-        UsageError: where an argument, or what a function returned, cannot be.
-        CheckpointError: where a checkpoint is needed and missing, or does not fit.
-        DataError: where the input cannot be read.
-        NanLossError: where a loss is not finite any more.
+        UsageError: if an argument, or the result of a user's function, is not valid.
+        CheckpointError: if a checkpoint is needed and missing, or does not fit.
+        DataError: if the input cannot be read.
+        NanLossError: if a loss is not finite.
+        ClusterError: if another process of a job is missing or lost.
     """
     config = check_arguments(
         input_fn=input_fn,

@@ -25,7 +25,7 @@ class AggregativeSessionRunHook:
 
     | method | True | False |
     | --- | --- | --- |
-    | `support_aggregation` | one instance for all replicas; it gets the mean of its fetches | one for each replica |
+    | `support_aggregation` | one instance for all replicas; it sees the fetches of the first | one for each replica |
     | `support_sync_workers` | runs on all workers, at the same step | runs on each worker independently |
     | `run_inter_mode` | runs the inter mode | runs in its own mode only |
 
@@ -75,13 +75,13 @@ class AggregativeSessionRunHook:
         """Take no arguments; otherwise `__new__` would accept any."""
 
     def begin(self) -> None:
-        """Called once after `model_fn` has been traced, before the first step.
+        """Do nothing; override to act once, after `model_fn` has been traced and before the first step.
 
         Operations can still be added to the graph of `model_fn`, which is the default graph.
         """
 
     def after_create_session(self, session: Any, coord: Any) -> None:
-        """Called once after the variables are initialized or restored.
+        """Do nothing; override to act once, after the variables are initialized or restored.
 
         Args:
             session: has `run(fetches, feed_dict=None)` and `graph`, the graph of `model_fn`.
@@ -111,7 +111,7 @@ class AggregativeSessionRunHook:
         """
 
     def end(self, session: Any) -> None:
-        """Called once at the end of the run, also after an error, if `begin` has succeeded.
+        """Do nothing; override to act at the end of the run, also after an error, if `begin` has succeeded.
 
         All hooks are called, in order. An exception that it raises after an error is logged, and does not hide that
         error.
@@ -138,7 +138,7 @@ class AggregativeSessionRunHook:
 
     @abstractmethod
     def support_aggregation(self) -> bool:
-        """Return True for one instance for all replicas, which receives the mean of its fetches; False for one each."""
+        """Return True for one instance for all replicas, which sees the fetches of the first; False for one each."""
 
     @abstractmethod
     def support_sync_workers(self) -> bool:

@@ -52,7 +52,7 @@ def is_of_interest(record: logging.LogRecord) -> bool:
 
 
 class _Forwarding(logging.Handler):
-    """Forwards records to the handlers of the root logger, a file for instance, but not to its console."""
+    """The way of records to the handlers of the root logger, a file for instance, but not to its console."""
 
     def emit(self, record: logging.LogRecord) -> None:
         for handler in logging.getLogger().handlers:

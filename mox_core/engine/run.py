@@ -1,4 +1,4 @@
-"""The story of a run, read top to bottom, and the decisions on its way.
+"""The sequence of a run, to be read from top to bottom, and its decisions.
 
 Input, model with optimizer, checkpoint, loop with its observers, export: each is a package beside this module.
 """
@@ -73,7 +73,7 @@ def run(config: RunConfig) -> RunResult:
         graph = _trace(config, pipeline, state, writer)
         evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir))
         export = _export(config, pipeline, state)
-        _check_end(config, pipeline, graph)
+        _check_input(config, pipeline, graph)
 
         start.restore(config, state)
         first_step = int(state.step)
@@ -84,7 +84,7 @@ def run(config: RunConfig) -> RunResult:
         signal = stack.enter_context(catch_signals())
         opened = stack.enter_context(pipeline.open(state.own_positions()))
         max_steps = _max_steps(config, first_step, start)
-        steps, make_loop = _stepping(config, graph, pipeline, order, opened, state, max_steps)
+        steps, make_loop = _make_steps(config, graph, pipeline, order, opened, state, max_steps)
         hooks = HookRunner(_hooks_of(config, graph), steps, evaluation, best)
         stop_rule = StopRule(signal=signal, coordinator=hooks.coordinator, max_steps=max_steps)
         result = make_loop(
@@ -95,7 +95,7 @@ def run(config: RunConfig) -> RunResult:
             first_global_step=first_step,
         ).run()
         _report(config, result, state, writer)
-        return _end(config, result, stop_rule, state, saver, export)
+        return _finish(config, result, stop_rule, state, saver, export)
 
 
 @contextlib.contextmanager
@@ -162,8 +162,8 @@ def _export(config: RunConfig, pipeline: InputPipeline, state: RunState) -> Expo
     return Export(graph=graph, exporter=config.exporter, log_dir=config.log_dir)
 
 
-def _check_end(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) -> None:
-    """Refuse a run that nothing would end, and workers that might not end together."""
+def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) -> None:
+    """Refuse a run that nothing would end, workers that might not end together, and what other workers cannot run."""
     cluster = config.cluster if config.training else None
     if config.has_parameter_servers:
         check_remote_input(pipeline, graph)
@@ -241,7 +241,7 @@ def _observers(
     return [*observers, SaveEverySteps(saver, EverySteps(config.save_model_steps, offset=first_step + 1))]
 
 
-def _stepping(
+def _make_steps(
     config: RunConfig,
     graph: ModelGraph,
     pipeline: InputPipeline,
@@ -277,7 +277,7 @@ def _report(config: RunConfig, result: LoopResult, state: RunState, writer: Summ
         writer.write(result.means, global_step)
 
 
-def _end(
+def _finish(
     config: RunConfig,
     result: LoopResult,
     stop_rule: StopRule,

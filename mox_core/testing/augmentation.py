@@ -76,7 +76,7 @@ class AugmentationContract:
         images = self._pictures(mox.ModeKeys.TRAIN)
         if self.deterministic:
             assert _all_alike(images), (
-                f"{self._who} is declared deterministic and gives one picture several faces in TRAIN: leave "
+                f"{self._who} is declared deterministic and returns different results for one image in TRAIN: leave "
                 "`deterministic` out."
             )
             return
@@ -90,7 +90,8 @@ class AugmentationContract:
         """In EVAL the result depends on neither sample nor seed."""
         images = [*self._pictures(mox.ModeKeys.EVAL), *self._pictures(mox.ModeKeys.EVAL, seed=2)]
         assert _all_alike(images), (
-            f"{self._who} gives one picture several faces in EVAL: draw random numbers where run_mode is TRAIN only."
+            f"{self._who} returns different results for one image in EVAL: "
+            "draw random numbers where run_mode is TRAIN only."
         )
 
     def test_the_same_seed_gives_the_same_pictures(self) -> None:

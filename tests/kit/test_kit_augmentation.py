@@ -71,7 +71,7 @@ def test_one_that_draws_nothing_passes_where_it_says_so(install, run_check):
         (CROP, f"tf.cast({CROP}, tf.float64)", SHAPES, "{'TRAIN': 'float64', 'EVAL': 'float32'}: cast them"),
         (ENSURE, "raise ValueError('no picture')", SHAPES, "augmenting by augmentation 'kit_crop' in TRAIN fails: Va"),
         (CROP, "image[np.random.randint(9):][:16, :24]", TRAIN, "gives 8 samples of TRAIN the same face. Draw random"),
-        ('if run_mode == "TRAIN":', "if True:", EVAL, "gives one picture several faces in EVAL"),
+        ('if run_mode == "TRAIN":', "if True:", EVAL, "returns different results for one image in EVAL"),
         (
             CROP,
             "tf.numpy_function(lambda x: x[np.random.randint(9):][:16, :24], [image], tf.float32)",
@@ -99,7 +99,7 @@ def test_what_is_wrong_is_found(install, caught, old, new, check, words):
 
 def test_one_that_draws_and_says_that_it_does_not_is_found(install, caught):
     install(SOURCE)
-    caught(Deterministic, TRAIN, "is declared deterministic and gives one picture several faces in TRAIN")
+    caught(Deterministic, TRAIN, "is declared deterministic and returns different results for one image in TRAIN")
 
 
 def test_one_that_depends_on_how_often_it_was_called_is_found(install, caught):

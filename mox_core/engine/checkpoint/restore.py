@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mox_core.name_filter import NameFilter
 
 _LISTED: Final = 10
-_NO_WEIGHTS: Final = (POSITIONS, WORKER_POSITIONS, SEED, "save_counter")
+_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
 
 
@@ -35,23 +35,25 @@ def restore_variables(
     Raises:
         CheckpointError: with the names that are missing or of another shape.
     """
-    variables = _without_new(checkpoint, variables, partial=partial)
+    variables = _drop_new_training_state(checkpoint, variables, partial=partial)
     wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen(name)}
     _check_shapes(checkpoint, wanted, leave_out=chosen is not None)
-    # The step is no weight: what other programs wrote may do without it.
+    # Checkpoints of other programs need no global step.
     missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
     _check_missing(checkpoint, wanted, missing, partial=partial)
     tf.get_logger().info("Restoring parameters from %s", checkpoint.prefix)
     left_out = [name for name in variables if name not in wanted]
-    unused = [name for name in checkpoint.values if name not in wanted and name not in _NO_WEIGHTS]
+    unused = [name for name in checkpoint.values if name not in wanted and name not in _NO_VARIABLES]
     _report(missing, left_out, unused, partial=partial)
     for name, variable in wanted.items():
         if name in checkpoint.values:
             variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
 
 
-def _without_new(checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool) -> dict[str, tf.Variable]:
-    """Leave out the state of hooks and flags where another training begins, or where it went on without them so far."""
+def _drop_new_training_state(
+    checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool
+) -> dict[str, tf.Variable]:
+    """Leave out the state of hooks and flags if another training begins, or the checkpoint lacks it."""
     new = [name for name in variables if name.startswith(TRAINING_STATE) and (partial or name not in checkpoint.values)]
     if new:
         tf.get_logger().info(

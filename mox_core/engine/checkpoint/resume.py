@@ -88,7 +88,7 @@ def _find(config: RunConfig) -> tuple[Checkpoint | None, bool]:
 
 
 def _restore_positions(checkpoint: Checkpoint, state: RunState) -> None:
-    """Let the input go on where the run stopped."""
+    """Restore the positions of the input."""
     positions = checkpoint.values.get(POSITIONS)
     if positions is not None and positions.shape == tuple(state.positions.shape):
         state.positions.assign(positions)

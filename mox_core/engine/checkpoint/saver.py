@@ -112,7 +112,7 @@ class Saver:
         sync_to_disk(self.log_dir)
 
     def _keep_newest(self, step: int) -> None:
-        # One of a later step is damaged, or this run would have started there. It is in nobody's way, and stays.
+        # A checkpoint of a later step is damaged, or this run would have started there: it is left alone.
         prefixes = [prefix for prefix in own_prefixes(self.log_dir) if step_of(prefix) <= step]
         kept = prefixes[-self.max_to_keep :]
         write_state_file(self.log_dir, kept)  # before the old ones go: it never names one that is gone

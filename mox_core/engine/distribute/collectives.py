@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 
-_BYTES_A_BROADCAST: Final = 16 << 20
+_BYTES_PER_BROADCAST: Final = 16 << 20
 """Values of small variables are broadcast together, in parts of about this size."""
 
 
@@ -138,7 +138,7 @@ class MultiWorker:
         pack: list[tuple[tf.Variable, Array]] = []
         for variable in variables:
             pack.append((variable, np.asarray(variable.read_value())))
-            if sum(value.nbytes for _, value in pack) >= _BYTES_A_BROADCAST:
+            if sum(value.nbytes for _, value in pack) >= _BYTES_PER_BROADCAST:
                 self._broadcast_pack(pack)
                 pack.clear()
         self._broadcast_pack(pack)

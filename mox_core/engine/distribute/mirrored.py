@@ -92,7 +92,7 @@ def replicate(count: int, collective: Collective, *, on_cpu: bool) -> Replicator
     devices = devices[:count]
     if collective.world_size == 1:
         return Mirrored(tf.distribute.MirroredStrategy(devices), tuple(devices), collective)
-    # Sums over workers are collectives, and those of two strategies in one process take each other for their own.
+    # Sums over workers are collectives, and the collective keys of two strategies in one process collide.
     within = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
     return Mirrored(within, tuple(devices), collective)
 

@@ -133,7 +133,7 @@ class RunContext:
         session: computes tensors of the graph.
         step: the local step that is run.
         global_step: the global step with which it is run.
-        original_args: what all hooks together fetch and feed in this step.
+        original_args: what `before_run` of the hook has returned; None before.
         learning_rate: in `after_run`, the learning rate of the step; None without an optimizer that has one.
     """
 

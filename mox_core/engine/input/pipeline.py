@@ -146,6 +146,10 @@ class InputPipeline:
             return self.fed
         return self.fed[1 : 1 + (len(self.fed) - 1) // self.replicas]
 
+    def check(self) -> None:
+        """Build the batches once, which fails for samples that no batch can hold."""
+        self._open((0,) * self.num_positions)
+
     @contextlib.contextmanager
     def open(self, start: list[int] | None = None) -> Iterator[OpenInput]:
         """Open the input at a position, its beginning by default, and close it however the block ends."""
@@ -223,5 +227,5 @@ def build_pipeline(
     """
     traced = trace_input_fn(input_fn, mode, order.seed)
     pipeline = InputPipeline(mode=mode, batching=batching, order=order, replicas=replicas, traced=traced)
-    _ = pipeline.fed  # it refuses, before anything else is done, samples that no batch can hold
+    pipeline.check()
     return pipeline

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mox_core.session_hooks import AggregativeSessionRunHook
     from mox_core.specs import ModelSpec
 
-_STEPS_A_CALL: Final = 50
+_STEPS_PER_CALL: Final = 50
 """Steps in one compiled call, which cannot be interrupted."""
 
 
@@ -71,7 +71,7 @@ class InterMode:
 
     @contextlib.contextmanager
     def open(self) -> Iterator[InterMode]:
-        """Evaluate in the block; its hooks and its summaries end with it."""
+        """Return the inter mode for the block, and close its hooks and its summaries at the end."""
         with self._stack:
             self._stack.callback(self.pipeline.report.close)
             yield self
@@ -96,7 +96,7 @@ class InterMode:
                 if runner.hooks:
                     outcome = runner.run(done, global_step, record=False)
                 else:
-                    outcome = steps.run_loop(min(_STEPS_A_CALL, max_steps - done))
+                    outcome = steps.run_loop(min(_STEPS_PER_CALL, max_steps - done))
                 done, samples = done + outcome.steps, samples + outcome.samples
                 ended = outcome.ended or runner.coordinator.should_stop()
                 sums = {name: total + outcome.sums.get(name, 0.0) for name, total in sums.items()}
@@ -104,7 +104,7 @@ class InterMode:
         return {name: float(total) / max(samples, 1) for name, total in zip(sums, totals, strict=True)}
 
     def _begin(self, opened: OpenInput) -> tuple[StepRunner, HookRunner]:
-        """Give the steps of an evaluation their input; its hooks begin with the first one."""
+        """Attach an opened input to the steps of an evaluation; the hooks begin with the first one."""
         if self._steps is None or self._runner is None:
             self._steps = StepRunner(self.graph, opened)
             self._runner = HookRunner(self._feeding_hooks(), self._steps)

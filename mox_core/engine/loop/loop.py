@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.stop import StopRule
     from mox_core.engine.model.step_runner import Outcome, StepRunner
 
-_SECONDS_A_CALL: Final = 1.0
+_SECONDS_PER_CALL: Final = 1.0
 """A call lasts about this long at most, so that signals are answered and checkpoints saved in time."""
 
-_CALL_TO_AGREEMENT: Final = 10
-"""And at least so many times as long as many workers take to agree on it."""
+_CALL_PER_AGREEMENT: Final = 10
+"""A call lasts at least this many times as long as the workers take to agree on it, by an all-gather."""
 
 
 @frozen(kw_only=True)
@@ -85,7 +85,7 @@ class Loop:
     _nan: str | None = field(default=None, init=False)
     _seconds_to_agree: float = field(default=0.0, init=False)
     _last: dict[str, Any] | None = field(default=None, init=False)
-    _seconds_a_step: float | None = field(default=None, init=False)
+    _seconds_per_step: float | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         self._sums = dict.fromkeys(self.steps.graph.log_names, 0.0)
@@ -177,12 +177,12 @@ class Loop:
 
     def _affordable(self) -> int:
         """Return how many steps a call may have."""
-        seconds = max(_SECONDS_A_CALL, _CALL_TO_AGREEMENT * self._seconds_to_agree)
-        return 1 if self._seconds_a_step is None else max(1, int(seconds / self._seconds_a_step))
+        seconds = max(_SECONDS_PER_CALL, _CALL_PER_AGREEMENT * self._seconds_to_agree)
+        return 1 if self._seconds_per_step is None else max(1, int(seconds / self._seconds_per_step))
 
     def _count(self, outcome: Outcome, seconds: float) -> None:
         if self._done and outcome.steps:  # the first call also compiles
-            self._seconds_a_step = max(seconds / outcome.steps, 1e-6)
+            self._seconds_per_step = max(seconds / outcome.steps, 1e-6)
         self._done += outcome.steps
         self._samples += outcome.samples
         for name, total in outcome.sums.items():

@@ -118,7 +118,7 @@ class OutputWindows:
 
 @define
 class SaveEverySteps:
-    """Saves checkpoints at some steps.
+    """Checkpoints at some steps.
 
     Attributes:
         saver: writes them.
@@ -145,7 +145,7 @@ class SaveEverySteps:
 
 @define
 class SaveEverySeconds:
-    """Saves checkpoints when some time has passed.
+    """Checkpoints after some time.
 
     Attributes:
         saver: writes them.

@@ -99,7 +99,7 @@ _fork = threading.local()
 
 
 def _block_signals() -> None:
-    """Let signals wait while a process forks: until then, they would be taken for the run's."""
+    """Block the signals while a process forks: the child would take them for the run's."""
     _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
@@ -108,7 +108,7 @@ def _unblock_signals() -> None:
 
 
 def _restore_in_child() -> None:
-    """Let the signals end a process that user code forks from a run: a reader of data, say."""
+    """Restore the handling of signals in a process that user code forks from a run: a reader of data, say."""
     if _replaced:
         _replaced[0].restore()
         _replaced.clear()

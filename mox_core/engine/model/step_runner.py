@@ -1,4 +1,4 @@
-"""The steps of a graph: many in one compiled call, or one with something special about it."""
+"""The steps of a graph: many in one compiled call, or one with summaries, feeds or fetches."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Positions(Protocol):
         """Keep the positions behind the last element."""
 
 
-class InGraph:
+class PositionsInGraph:
     """Positions that the graph of a step assigns to a variable of the run."""
 
     def before(self, source: OpenInput) -> tf.Tensor:
@@ -79,7 +79,7 @@ class StepRunner:
     input: OpenInput
     collective: Collective = field(factory=SingleProcess)
     loop: CompiledLoop | None = None
-    positions: Positions = field(factory=InGraph)
+    positions: Positions = field(factory=PositionsInGraph)
     last_inputs: tuple[Any, ...] | None = field(default=None, init=False)
     _compiled: Callable[..., Any] | None = field(default=None, init=False)
     _special: dict[Any, tuple[Any, Callable[..., Any]]] = field(factory=dict, init=False)

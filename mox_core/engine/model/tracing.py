@@ -185,13 +185,13 @@ class _ModelTrace:
         """Return what each replica gave, the losses and the learning rate."""
         with self.summary_scope(record, self.state.step):
             self._graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, self.state.step)
-            with self._variables():
+            with self._store_scope():
                 self.train_step.begin()
             replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
             losses = mean_losses(replicas, present)
             with self._current():
                 gradients = [each.gradients for each in replicas]
-                losses, rate = self.train_step.apply(gradients, losses, self._variables)
+                losses, rate = self.train_step.apply(gradients, losses, self._store_scope)
             if self.mode == ModeKeys.TRAIN:
                 self.state.advance(positions)
         return replicas, losses, rate
@@ -220,7 +220,7 @@ class _ModelTrace:
                 samples=num_samples(inputs),
             )
 
-    def _variables(self) -> contextlib.AbstractContextManager[None]:
+    def _store_scope(self) -> contextlib.AbstractContextManager[None]:
         return self.state.store.scope(self._graph, self._constants, self._names)
 
     def _random_key(self, replica: int) -> str:

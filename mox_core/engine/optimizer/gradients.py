@@ -41,7 +41,7 @@ def variables_of(loss: Loss, scopes: Sequence[str] | None, trainable: NameFilter
 
     Args:
         loss: the loss, for errors.
-        scopes: their variable scopes; None for all.
+        scopes: the variable scopes that the loss trains; None for all.
         trainable: what the flags choose of them.
 
     Raises:

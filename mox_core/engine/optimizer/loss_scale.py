@@ -42,7 +42,7 @@ class NoLossScale:
 
 
 class LossScale:
-    """Multiplies losses, divides gradients, and skips and counts a step whose gradients are not finite.
+    """Loss scaling: losses are multiplied, gradients divided, and steps with gradients that are not finite skipped.
 
     Micikevicius et al. 2018, arXiv 1710.03740. A dynamic scale begins at 32768, is halved at each skipped step, and
     doubled after 2,000 good ones.
@@ -88,7 +88,7 @@ class LossScale:
             good = tf.where(finite, self._good + 1, zero)
             grows = good >= _STEPS_TO_GROW
             grown = tf.where(grows, self._scale * _FACTOR, self._scale)
-            # It stays finite, and at 1 there is nothing left to win.
+            # The scale stays between 1 and half of the largest float32.
             bounded = tf.minimum(grown, tf.float32.max / _FACTOR)
             self._variable.assign(tf.where(finite, bounded, tf.maximum(self._scale / _FACTOR, 1.0)))
             self._good.assign(tf.where(grows, zero, good))

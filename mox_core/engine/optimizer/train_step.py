@@ -93,7 +93,7 @@ class TrainStep:
                 f"there are {len(losses)} losses and {len(self.optimizer_fns)} functions in optimizer_fn: give one, "
                 "or one for each loss."
             )
-        if self._factors is None:  # those of one replica: each has made them
+        if self._factors is None:  # each replica adds the same factors: those of the first count
             graph = tf.compat.v1.get_default_graph()
             self._factors = replica_collections.collection_of_replica(graph, LEARNING_RATE_FACTORS)
         scopes = gradients.scopes_of(spec, len(losses))

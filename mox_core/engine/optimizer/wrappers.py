@@ -80,7 +80,7 @@ def independent_workers() -> int:
 def sum_over_workers(tensors: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """All-reduce over the workers that step on their own; returns the tensors where there are no others.
 
-    The workers wait for each other here. In a branch, all have to take it in the same step.
+    The workers wait for each other here. Inside a `tf.cond`, all workers must take the branch in the same step.
 
     Args:
         tensors: dense tensors of the graph, of the same shapes and dtypes on every worker.

@@ -17,7 +17,7 @@ from mox_core.engine.loop.loop import LoopResult, last_log
 from mox_core.engine.loop.observers import Observer, StepReport
 from mox_core.engine.loop.stop import not_finite
 from mox_core.engine.parameter_server.remote_input import report_remote_gaps
-from mox_core.engine.parameter_server.remote_workers import SECONDS_A_CALL, surviving
+from mox_core.engine.parameter_server.remote_workers import SECONDS_PER_CALL, retry_after_worker_loss
 from mox_core.engine.tf_internals.error_messages import lost_worker
 from mox_core.errors import NanLossError
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mox_core.engine.model.step_runner import Outcome, StepRunner
     from mox_core.engine.parameter_server.remote_workers import RemoteWorkers
 
-_LOOK_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 
 
 @define
@@ -93,7 +93,7 @@ class AsyncLoop:
             try:
                 while stopped_by is None:
                     self._run_own()
-                    self._look()
+                    self._poll()
                     stopped_by = self._stop_reason()
                 self._settle()
             finally:
@@ -125,7 +125,7 @@ class AsyncLoop:
         ledger = self.workers.ledger
         assignment = None if self._ended else ledger.take_own(1 if is_special else self._share(special))
         if assignment is None:
-            if not ledger.wait(_LOOK_SECONDS) and self.workers.all_gone():
+            if not ledger.wait(_POLL_SECONDS) and self.workers.all_gone():
                 self.workers.give_up()
             return
         try:
@@ -141,7 +141,7 @@ class AsyncLoop:
             self._ended = True
             ledger.keep_nothing()
         if outcome.values is not None:
-            self._note(outcome.values, "")
+            self._keep_values(outcome.values, "")
 
     def _outcome(self, count: int, recorded: int | None, *, alone: bool) -> Outcome:
         if alone:
@@ -149,7 +149,7 @@ class AsyncLoop:
         began = time.perf_counter()
         outcome = self.steps.run_loop(count)
         if outcome.steps and self._is_compiled:
-            self._chunk = max(1, int(SECONDS_A_CALL * outcome.steps / (time.perf_counter() - began)))
+            self._chunk = max(1, int(SECONDS_PER_CALL * outcome.steps / (time.perf_counter() - began)))
         self._is_compiled = True
         return outcome
 
@@ -168,12 +168,12 @@ class AsyncLoop:
             self._recorded_at = step if record else self._recorded_at
         return outcome
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         """Look at how far all workers are, and at what has come back."""
         self._handle_results()
         if self.workers.ledger.error:
             raise self.workers.ledger.error
-        self._done = surviving(lambda: int(self.workers.global_step)) - self.first_global_step
+        self._done = retry_after_worker_loss(lambda: int(self.workers.global_step)) - self.first_global_step
         self.workers.ledger.reconcile(self._done)
         self._report(self._done - 1)
         signal = self.stop_rule.signal
@@ -185,12 +185,12 @@ class AsyncLoop:
             number = int(result["worker"])
             if not number:
                 continue
-            self.workers.welcome(number)
+            self.workers.log_return(number)
             report_remote_gaps(result, self.workers.pipeline, self.workers.order_of(number))
             if result["done"]:
-                self._note(self.steps.graph.values_of(result["numbers"], {}), f" on worker {number}")
+                self._keep_values(self.steps.graph.values_of(result["numbers"], {}), f" on worker {number}")
 
-    def _note(self, values: dict[str, Any], where: str) -> None:
+    def _keep_values(self, values: dict[str, Any], where: str) -> None:
         """Keep the results of a step: the chief's, or those of others when the chief has no input any more."""
         if not where or self._ended:
             self._values = values
@@ -215,7 +215,7 @@ class AsyncLoop:
                 samples=self._num_samples(),
                 now=time.perf_counter(),
             )
-            surviving(functools.partial(due.observer.after_step, report))
+            retry_after_worker_loss(functools.partial(due.observer.after_step, report))
 
     def _num_samples(self) -> int:
         """Return how many samples were seen: with batches of one size, also those of a worker that has died."""
@@ -225,7 +225,7 @@ class AsyncLoop:
     def _settle(self) -> None:
         """Wait until nothing is under way, so that the weights stay as they are."""
         self.workers.ledger.close()
-        while not self.workers.ledger.wait(_LOOK_SECONDS):
+        while not self.workers.ledger.wait(_POLL_SECONDS):
             if self.workers.all_gone():
                 self.workers.give_up()
-        self._look()
+        self._poll()

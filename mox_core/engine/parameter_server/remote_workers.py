@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-SECONDS_A_CALL: Final = 0.5
+SECONDS_PER_CALL: Final = 0.5
 _WATCH_SECONDS: Final = 1.0
 _TRIES: Final = 20
 _PAUSE_SECONDS: Final = 0.1
@@ -74,8 +74,8 @@ class RemoteWorkers:
             self._begun = tf.Variable(tf.zeros([count], tf.int64), trainable=False)
         data = self.servers.coordinator.create_per_worker_dataset(self._input)
         iterator, steps = iter(data), tf.function(self._steps, autograph=False)
-        for slot in range(count):
-            self._run(self._feed, slot, steps, iterator)
+        for thread in range(count):
+            self._run(self._feed, thread, steps, iterator)
         self._run(self._watch)
 
     def chief_steps(self, opened: OpenInput) -> StepRunner:
@@ -83,7 +83,7 @@ class RemoteWorkers:
         loop = self._loop(self.graph.step(), self.graph.results["outputs"])
         return StepRunner(self.graph, opened, loop=loop, positions=_ChiefPositions(self.worker_positions))
 
-    def welcome(self, worker: int) -> None:
+    def log_return(self, worker: int) -> None:
         """Log that a worker that had gone takes part again."""
         if process := self._returning.pop(worker, None):
             tf.get_logger().info("%s is back, and takes part again.", process)
@@ -128,26 +128,26 @@ class RemoteWorkers:
         start = tf.unstack(self.worker_positions.read_value()[worker])
         return self.pipeline.open_share(tuple(start), self.order_of(worker), RemoteReport())
 
-    def _steps(self, iterator: Any, slot: tf.Tensor, number: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+    def _steps(self, iterator: Any, thread: tf.Tensor, number: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
         """Run up to `count` steps, unless the call has been begun before."""
         worker = _current_worker()
-        fresh = self._begun.read_value()[slot] < number
+        fresh = self._begun.read_value()[thread] < number
         with tf.control_dependencies([fresh]):
-            self._begun.scatter_update(tf.IndexedSlices(number, slot))
+            self._begun.scatter_update(tf.IndexedSlices(number, thread))
         before = self.worker_positions.read_value()[worker]
         count = tf.where(fresh, count, tf.zeros_like(count))
         result = self._loop(_step_without_summaries(self.graph), {}).build(iterator, before, count)
         self.worker_positions.scatter_update(tf.IndexedSlices(result["positions"], worker))
         return result | {"worker": worker, "fresh": fresh}
 
-    def _feed(self, slot: int, steps: Any, iterator: Any) -> None:
+    def _feed(self, thread: int, steps: Any, iterator: Any) -> None:
         """Have one call after another run, each by a worker that has nothing to do."""
         wanted = 1
         while assignment := self.ledger.take(wanted):
-            self._numbers[slot] += 1
+            self._numbers[thread] += 1
             began = time.perf_counter()
             try:
-                numbers = [tf.constant(each, tf.int64) for each in (slot, self._numbers[slot], assignment.steps)]
+                numbers = [tf.constant(each, tf.int64) for each in (thread, self._numbers[thread], assignment.steps)]
                 result = self.servers.coordinator.schedule(steps, args=(iterator, *numbers)).fetch()
             except Exception as error:  # noqa: BLE001  (the chief's own thread raises it)
                 if lost_worker(error):  # it died between its last step and the way back
@@ -156,8 +156,8 @@ class RemoteWorkers:
                 self.ledger.fail(assignment, error)
                 return
             done, seconds = int(result["done"]), time.perf_counter() - began
-            if done and self._numbers[slot] > 1:  # the first call also compiles
-                wanted = max(1, int(SECONDS_A_CALL * done / seconds))
+            if done and self._numbers[thread] > 1:  # the first call also compiles
+                wanted = max(1, int(SECONDS_PER_CALL * done / seconds))
             if not result["more"]:
                 self._over.wait(_WATCH_SECONDS)  # it came to a worker that has no input any more: leave that alone
             self.ledger.account(assignment, result)
@@ -191,10 +191,10 @@ class _ChiefPositions:
         self.worker_positions.scatter_update(tf.IndexedSlices(positions, tf.constant(0, tf.int64)))
 
 
-def surviving(function: Callable[[], T]) -> T:
+def retry_after_worker_loss(function: Callable[[], T]) -> T:
     """Call a function again where an operation of the chief reports the loss of a worker, and not a loss of its own.
 
-    TensorFlow tells an operation that has nothing to do with a lost worker of it, when it comes next.
+    TensorFlow reports a lost worker at the next operation, also at one that does not involve the worker.
     """
     for _ in range(_TRIES):
         try:

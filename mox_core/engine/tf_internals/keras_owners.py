@@ -1,16 +1,17 @@
 """What Keras knows of TensorFlow's variables: their paths, the layers and metrics that own them, what is not trained.
 
-While a trace lasts, `watch` wraps the methods in which Keras makes variables, and `new_variable` tells what they are at
-when TensorFlow is asked for one. Two things have no such door:
+While a trace lasts, `watch` wraps the methods in which Keras makes variables, and `new_variable` returns what they are
+making when TensorFlow is asked for a variable. For two things Keras has no such method:
 
 - The layer whose constructor, or other method of its own, makes a variable without `add_weight`: a `keras.Variable`,
   the state of a seed generator or of a metric. Python has no hook around the constructors of subclasses, and Keras
   opens no scope in them. For these alone, `new_variable` looks for the layer among the callers. It decides no name by
   itself, only whether a second variable of the same name belongs to another layer.
-- What was made before the trace (`survey`). TensorFlow's variables do not know Keras's, those not their layers, and
-  layers not what holds them, though each has a say: a layer gives its seed generators their names, and one that is not
-  trained keeps from training what it holds, also where `model_fn` calls a part or another method of it. Watching which
-  layers are called and which variables are read would miss that without a word. So the process is looked through.
+- What was made before the trace (`survey`). A variable of TensorFlow has no reference to that of Keras, this one
+  none to its layer, and a layer none to the layer around it. But paths and flags depend on all of them: a layer names
+  its seed generators, and one with `trainable=False` keeps what it holds from being trained, also where `model_fn`
+  calls a part or another method of it. Watching which layers are called and which variables are read would miss that
+  without a word. So all objects of Keras in the process are scanned (`gc`).
 """
 
 from __future__ import annotations
@@ -114,7 +115,7 @@ class _AtImport(importlib.abc.MetaPathFinder):
 
 @contextlib.contextmanager
 def watch() -> Iterator[None]:
-    """Let `new_variable` know what Keras makes in the block, also if it is imported there."""
+    """Record for `new_variable` what Keras makes in the block, also if it is imported there."""
     with contextlib.ExitStack() as stack:
         stack.callback(_owners.reset, _owners.set({}))
         wrap = functools.partial(_wrap_methods, stack)

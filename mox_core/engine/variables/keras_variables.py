@@ -2,7 +2,7 @@
 
 They are trained, saved and restored like those that `model_fn` makes, under the path that Keras gives them. A plain
 `tf.Variable` is not adopted: its name ('Variable', as likely as not) is no identity, and nothing tells whether it is
-a weight or a knob of the script.
+a weight or a setting of the script.
 """
 
 from __future__ import annotations

@@ -158,7 +158,7 @@ class VariableStore:
             if handles_of(unused) & captured:
                 raise UsageError(same_name_message(name))
             self.by_name[name] = used
-            _rename(used, name)
+            _set_name(used, name)
             self._made_twice.add(name)
             _remove(unused, graph)
         self._doubles.clear()
@@ -181,7 +181,7 @@ class VariableStore:
         name = getattr(variable, _IDENTITY, path)
         if name in self.by_name:
             raise UsageError(same_name_message(name))
-        _rename(variable, name)
+        _set_name(variable, name)
         self.by_name[name] = variable
         self._adopted.add(name)
         _collect(variable, None, graph)
@@ -209,7 +209,7 @@ class VariableStore:
         return variable
 
 
-def _rename(variable: tf.Variable, name: str) -> None:
+def _set_name(variable: tf.Variable, name: str) -> None:
     """Rename a variable in TensorFlow too: scopes and the slots of optimizers go by that name.
 
     Variables inside a subclassed model of Keras are all called alike there, '<model>/kernel' for instance.
