@@ -151,8 +151,8 @@ def test_what_fails_is_told_with_what_to_mend(kit, capsys):
     assert "  holds    train differs between samples\n" in said
     assert (
         "  FAILS    eval is always the same\n"
-        "           augmentation 'kit/flips' returns different results for one image in EVAL: draw random numbers where "
-        "run_mode is TRAIN only.\n"
+        "           augmentation 'kit/flips' returns different results for one image in EVAL: draw random numbers "
+        "where run_mode is TRAIN only.\n"
     ) in said
     assert said.endswith("9 checks hold, 1 fail, 0 were not run.\n")
 
