@@ -19,7 +19,7 @@ from mox_core.engine.model.tracing import trace_model
 from mox_core.engine.parameter_server.remote_input import check_remote_input
 from mox_core.engine.variables.run_state import RunState
 
-JOBS = Path(__file__).with_name("serving_jobs.py")
+JOBS = Path(__file__).with_name("server_jobs.py")
 CHIEF = "worker 0"
 
 

@@ -1,4 +1,4 @@
-"""Jobs with parameter servers on this machine, for tests: `serving_jobs.py SCENARIO FOLDER`.
+"""Jobs with parameter servers on this machine, for tests: `server_jobs.py SCENARIO FOLDER`.
 
 Each process is forked when TensorFlow has been imported and not yet used: it starts in a second. What happened is
 printed as JSON in the last line.
