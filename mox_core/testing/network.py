@@ -122,7 +122,7 @@ class NetworkContract:
     def test_eval_and_predict_see_each_image_alone(self, tmp_path_factory: pytest.TempPathFactory) -> None:
         """In EVAL and PREDICT the logits of an image depend on the image only."""
         trained = self._trained(tmp_path_factory)
-        logits, again = np.split(self._predicted(trained, mox.ModeKeys.PREDICT, times=2), 2)
+        logits, again = self._predicted_twice(trained)
         other = self._predicted(trained, mox.ModeKeys.EVAL, run_seed=2)
         assert _close(logits, again) and _close(logits, other), (  # noqa: PT018  (one rule)
             f"{self._who} gives other logits when it sees a batch again, with another seed, or in EVAL and PREDICT: "
@@ -142,7 +142,7 @@ class NetworkContract:
         with attempt(f"loading {self._who} back from TF_SERVING"):
             served = tf.saved_model.load(trained.export_path).signatures["serving_default"]
             logits = served(images=tf.constant(self._images()))["logits"].numpy()
-        expected = self._predicted(trained, mox.ModeKeys.PREDICT)
+        expected, _ = self._predicted_twice(trained)
         assert _close(logits, expected), (
             f"{self._who} gives other logits when it is exported and loaded back: treat EXPORT as PREDICT."
         )
@@ -186,6 +186,14 @@ class NetworkContract:
             log_dir=log_dir,
             export_model="TF_SERVING" if export else False,
         )
+
+    def _predicted_twice(self, trained: _Trained) -> list[np.ndarray[Any, Any]]:
+        """Return the logits of PREDICT for the images, which are read twice; computed once for all checks."""
+
+        def make() -> list[np.ndarray[Any, Any]]:
+            return np.split(self._predicted(trained, mox.ModeKeys.PREDICT, times=2), 2)
+
+        return once(type(self), "predicted", make)
 
     def _predicted(
         self, trained: _Trained, mode: str, *, times: int = 1, run_seed: int = 1, batch_size: int | None = None
