@@ -36,6 +36,7 @@ from mox_core.engine.tensors import (
     zeros_of_spec,
 )
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
+from mox_core.metric_text import metric_text
 
 __all__ = [
     "LEARNING_RATE_FACTORS",
@@ -58,6 +59,7 @@ __all__ = [
     "independent_workers",
     "info_logging",
     "learning_rate_of",
+    "metric_text",
     "no_autograph",
     "number_of_workers",
     "parallel_reads",

@@ -56,13 +56,14 @@ def map_values(function: Callable[[tf.Tensor], tf.Tensor], value: Any) -> Any:
 
 
 def ancestors(
-    of: Iterable[tf.Tensor | tf.Operation], *, given: Iterable[tf.Tensor | tf.Operation] = ()
+    of: Iterable[tf.Tensor | tf.Operation], *, given: Iterable[tf.Tensor | tf.Operation] = (), ordered: bool = True
 ) -> list[tf.Operation]:
-    """Return the operations that tensors and operations are computed by, control dependencies included.
+    """Return the operations that tensors and operations are computed by.
 
     Args:
         of: tensors and operations of one graph.
         given: tensors and operations whose values are there already: what only they depend on is left out.
+        ordered: whether control dependencies count too.
     """
     given = list(given)
     names = {each.name for each in given if not isinstance(each, tf.Operation)}
@@ -79,7 +80,8 @@ def ancestors(
         op = waiting.pop()
         if op.name not in found:
             found[op.name] = op
-            waiting += [before for each in (*op.inputs, *op.control_inputs) for before in makers(each)]
+            before = (*op.inputs, *(op.control_inputs if ordered else ()))
+            waiting += [maker for each in before for maker in makers(each)]
     return list(found.values())
 
 

@@ -27,7 +27,7 @@ _STEPS_PER_CALL: Final = 50
 
 
 def monitored_tensors(spec: ModelSpec) -> dict[str, Any]:
-    """Return the tensors of which the hooks of the inter mode want means: `<number of the hook>/<name>` to tensor."""
+    """Return the tensors and metrics whose means the hooks of the inter mode want: by `<number of the hook>/<name>`."""
     return {
         f"{number}/{name}": tensor
         for number, hook in enumerate(spec.hooks)
@@ -60,7 +60,7 @@ class InterMode:
     _steps: StepRunner | None = field(default=None, init=False)
     _writer: SummaryWriter | NoSummaryWriter | None = field(default=None, init=False)
     _written: dict[str, int] = field(factory=dict, init=False)
-    _latest: tuple[tuple[int, int], dict[str, float]] | None = field(default=None, init=False)
+    _latest: tuple[tuple[int, int], dict[str, Any]] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Refuse, before training, what could not be evaluated in its middle."""
@@ -76,8 +76,8 @@ class InterMode:
             self._stack.callback(self.pipeline.report.close)
             yield self
 
-    def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, float]:
-        """Return the means, weighted by samples, of the `monitor_info` of the hook's twin."""
+    def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, Any]:
+        """Return the means, weighted by samples, of the `monitor_info` of the hook's twin, and the values of its metrics."""
         asked = (global_step, max_steps)
         if self._latest is None or self._latest[0] != asked:
             self._latest = asked, self._means(max_steps, global_step)
@@ -86,10 +86,10 @@ class InterMode:
         self._write(means, global_step)
         return means
 
-    def _means(self, max_steps: int, global_step: int) -> dict[str, float]:
-        """Go through the input once, and return the means of all that is monitored."""
+    def _means(self, max_steps: int, global_step: int) -> dict[str, Any]:
+        """Go through the input once, and return the means and metrics of all that is monitored."""
         samples, sums = 0, dict.fromkeys(self.graph.log_names, 0.0)
-        with self.pipeline.open() as opened:
+        with self.pipeline.open() as opened, self.graph.metrics.counting_anew():
             steps, runner = self._begin(opened)
             done, ended = 0, False
             while done < max_steps and not ended:
@@ -100,8 +100,9 @@ class InterMode:
                 done, samples = done + outcome.steps, samples + outcome.samples
                 ended = outcome.ended or runner.coordinator.should_stop()
                 sums = {name: total + outcome.sums.get(name, 0.0) for name, total in sums.items()}
-        samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
-        return {name: float(total) / max(samples, 1) for name, total in zip(sums, totals, strict=True)}
+            samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
+            means = {name: float(total) / max(samples, 1) for name, total in zip(sums, totals, strict=True)}
+            return self.graph.metrics.with_values(means, self.collective)
 
     def _begin(self, opened: OpenInput) -> tuple[StepRunner, HookRunner]:
         """Attach an opened input to the steps of an evaluation; the hooks begin with the first one."""
@@ -117,7 +118,7 @@ class InterMode:
         hooks = self.graph.spec.hooks if self.graph.placeholders() else ()
         return [hook for hook in hooks if not hook.run_inter_mode()]
 
-    def _write(self, means: dict[str, float], step: int) -> None:
+    def _write(self, means: dict[str, Any], step: int) -> None:
         """Write means where EVAL writes too: another run of TensorBoard, with the tags of the training."""
         new = {name: mean for name, mean in means.items() if self._written.get(name) != step}
         if not new:

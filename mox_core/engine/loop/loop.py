@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mox_core.engine.hooks.hook_runner import HookRunner
     from mox_core.engine.loop.stop import StopRule
+    from mox_core.engine.model.metrics import Metrics
     from mox_core.engine.model.step_runner import Outcome, StepRunner
 
 _SECONDS_PER_CALL: Final = 1.0
@@ -40,15 +41,15 @@ class LoopResult:
         stopped_by: 'max_number_of_steps', 'end of input', the name of a hook, or the name of a signal.
         interrupted: whether a signal has ended it, sent to this process or to another worker.
         last: the values of `log_info` at the last step.
-        means: the means of `log_info`, weighted by samples.
+        means: the means of `log_info`, weighted by samples; of metrics, the values over all samples.
     """
 
     steps: int
     samples: int
     stopped_by: str
     interrupted: bool
-    last: dict[str, float]
-    means: dict[str, float]
+    last: dict[str, Any]
+    means: dict[str, Any]
 
 
 @frozen(kw_only=True)
@@ -114,12 +115,15 @@ class Loop:
     def _result(self, stopped_by: str, *, interrupted: bool) -> LoopResult:
         samples, *sums = self.steps.collective.all_gather([self._samples, *self._sums.values()]).sum(axis=0)
         means = {name: float(total / samples) for name, total in zip(self._sums, sums, strict=True)} if samples else {}
+        metrics = self.steps.graph.metrics
+        if not self.training and samples:
+            means = metrics.with_values(means, self.steps.collective)
         return LoopResult(
             steps=self._done,
             samples=int(samples),
             stopped_by=stopped_by,
             interrupted=interrupted,
-            last=last_log(self._last),
+            last=last_log(self._last, metrics),
             means=means,
         )
 
@@ -205,11 +209,14 @@ class Loop:
             values=values,
             samples=self._samples,
             now=time.perf_counter(),
+            metrics=self.steps.graph.metrics,
         )
         for observer in self.observers:
             observer.after_step(report)
 
 
-def last_log(values: dict[str, Any] | None) -> dict[str, float]:
+def last_log(values: dict[str, Any] | None, metrics: Metrics) -> dict[str, Any]:
     """Return the log values of the last step; none where no step ran."""
-    return {name: float(value) for name, value in (values or {}).get("log", {}).items()}
+    if values is None:
+        return {}
+    return metrics.with_values({name: float(value) for name, value in values["log"].items()})

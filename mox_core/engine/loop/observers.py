@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import tensorflow as tf
 from attrs import define, field, frozen
 
+from mox_core.metric_text import metric_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mox_core.engine.checkpoint.saver import Saver
     from mox_core.engine.loop.schedule import EverySteps
+    from mox_core.engine.model.metrics import Metrics
 
 
 @frozen(kw_only=True)
@@ -25,6 +28,7 @@ class StepReport:
         values: its results: 'losses', 'log', 'outputs', 'learning_rate'.
         samples: samples of the run so far, this step's included.
         now: seconds of `time.perf_counter`.
+        metrics: the metrics of the graph.
     """
 
     step: int
@@ -32,6 +36,11 @@ class StepReport:
     values: dict[str, Any]
     samples: int
     now: float
+    metrics: Metrics
+
+    def log(self) -> dict[str, Any]:
+        """Return the log values: of metrics those since the last line of the log, on this worker."""
+        return self.metrics.with_values(self.values["log"])
 
 
 class Observer(Protocol):
@@ -76,8 +85,10 @@ class LogLines:
         rate = (report.samples - self._last_samples) / max(report.now - self._last_time, 1e-9)
         self._last_time, self._last_samples = report.now, report.samples
         where = f"step: {report.step}(global step: {report.global_step})" if self.training else f"step: {report.step}"
-        values = [f"{name}: {float(value):.3f}" for name, value in report.values["log"].items()]
+        values = [f"{name}: {metric_text(value)}" for name, value in report.log().items()]
         tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *values]))
+        if self.training:
+            report.metrics.begin_after()
 
     def finish(self) -> None:
         """Do nothing."""

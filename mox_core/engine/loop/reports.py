@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from mox_core.metric_text import metric_text
+
 if TYPE_CHECKING:
     from mox_core.engine.loop.loop import LoopResult
 
 
 def report_evaluation(result: LoopResult) -> None:
     """Log the means over all steps of a run that does not train, as the original did."""
-    means = "\t".join(f"{name}: {value}" for name, value in result.means.items())
+    means = "\t".join(f"{name}: {value if isinstance(value, float) else metric_text(value, '')}" for name, value in result.means.items())
     tf.get_logger().info("%s\t[%d examples]", means, result.samples)  # the tab is there without means too
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import tensorflow as tf
 from attrs import define, field, frozen
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.observers import Observer, StepReport
 
 
+_PICTURE: Final = 320
+"""The width of the picture of a matrix in pixels, about."""
+
+
 class NoSummaryWriter:
     """The summaries of a run without log_dir, which are not written."""
 
@@ -29,7 +34,7 @@ class NoSummaryWriter:
         del every, records
         return []
 
-    def write(self, scalars: Mapping[str, Any], step: int) -> None:
+    def write(self, values: Mapping[str, Any], step: int) -> None:
         """Write nothing."""
 
 
@@ -62,16 +67,23 @@ class SummaryWriter:
         """
         return [_SummaryObserver(self, EverySteps(every), records)]
 
-    def write(self, scalars: Mapping[str, Any], step: int) -> None:
-        """Write scalars under their tags, to the disk."""
-        self.add(scalars, step)
+    def write(self, values: Mapping[str, Any], step: int) -> None:
+        """Write values under their tags, to the disk; see `add`."""
+        self.add(values, step)
         self.writer.flush()
 
-    def add(self, scalars: Mapping[str, Any], step: int) -> None:
-        """Add scalars under their tags to what is written next."""
+    def add(self, values: Mapping[str, Any], step: int) -> None:
+        """Add values under their tags to what is written next: a vector as a scalar for each class, a matrix as a picture."""
         with self.writer.as_default():
-            for tag, value in scalars.items():
-                tf.summary.scalar(tag, tf.cast(value, tf.float32), step=step)
+            for tag, value in values.items():
+                array = np.asarray(value, np.float32)
+                if array.ndim == 2:  # noqa: PLR2004
+                    tf.summary.image(tag, matrix_picture(array)[np.newaxis], step=step)
+                elif array.ndim:
+                    for number, each in enumerate(array.ravel()):
+                        tf.summary.scalar(f"{tag}/{number}", each, step=step)
+                else:
+                    tf.summary.scalar(tag, array, step=step)
 
 
 @define
@@ -87,7 +99,7 @@ class _SummaryObserver:
     def after_step(self, report: StepReport) -> None:
         if not self.schedule.is_due(report.step):
             return
-        scalars = dict(report.values["log"])
+        scalars = report.log()
         if "learning_rate" in report.values:
             scalars["learning_rate"] = report.values["learning_rate"]
         if self._last is not None:
@@ -98,6 +110,24 @@ class _SummaryObserver:
 
     def finish(self) -> None:
         self.writer.writer.flush()
+
+
+def matrix_picture(matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a picture of a matrix with a row of squares for each row, dark blue for 0 to yellow for the row's total.
+
+    A confusion matrix has a row for each true class: the diagonal of a good model is yellow.
+
+    Args:
+        matrix: numbers from 0, float32 [rows, columns].
+
+    Returns:
+        uint8 [height, width, 3].
+    """
+    shares = np.nan_to_num(matrix / np.maximum(matrix.sum(axis=1, keepdims=True), np.finfo(np.float32).tiny)).clip(0, 1)
+    low, high = np.array([20, 30, 90]), np.array([250, 220, 60])
+    colours = low + shares[..., np.newaxis] * (high - low)
+    side = max(1, _PICTURE // max(matrix.shape))
+    return np.repeat(np.repeat(colours.round().astype(np.uint8), side, axis=0), side, axis=1)
 
 
 @contextlib.contextmanager

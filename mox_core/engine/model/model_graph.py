@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from mox_core.engine.model.metrics import Metrics
     from mox_core.engine.optimizer.gradients import Loss
     from mox_core.session_hooks import AggregativeSessionRunHook
     from mox_core.specs import ModelSpec
@@ -38,6 +39,7 @@ class ModelGraph:
         inputs: the placeholders of (positions, record, *inputs).
         learning_rate: the learning rate of the first optimizer, None without one.
         log_names: the names under 'log'.
+        metrics: log values beside them, which are read from the counts of all steps.
         has_summaries: whether `model_fn` makes summaries of its own.
     """
 
@@ -47,6 +49,7 @@ class ModelGraph:
     losses: tuple[Loss, ...]
     learning_rate: tf.Tensor | None
     log_names: tuple[str, ...]
+    metrics: Metrics
     num_replicas: int
     samples: int | None
     has_summaries: bool

@@ -10,6 +10,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mox_core.engine.model.metrics import LogTensors
     from mox_core.engine.optimizer.gradients import Loss
     from mox_core.specs import ModelSpec
 
@@ -24,7 +25,7 @@ class ReplicaOutput:
     Attributes:
         spec: what it returned.
         losses: the losses of the spec.
-        log: scalars by name, those of `log_info` as a rule.
+        log: the log values, those of `log_info` as a rule.
         outputs: `output_info`, where it is wanted.
         gradients: gradients of each loss with their variables, where the model is trained.
         samples: how many samples the replica has seen, int64 scalar.
@@ -32,7 +33,7 @@ class ReplicaOutput:
 
     spec: ModelSpec
     losses: tuple[Loss, ...]
-    log: dict[str, tf.Tensor]
+    log: LogTensors
     outputs: dict[str, tf.Tensor]
     gradients: list[Any]
     samples: tf.Tensor
@@ -91,11 +92,12 @@ def step_values(
     rates = [] if rate is None else [rate]
     first = replicas[0]
     if present is None:
-        numbers = [*losses, *first.log.values(), *rates]
+        numbers = [*losses, *first.log.scalars.values(), *rates]
         return {"numbers": _vector(numbers), "outputs": first.outputs, "samples": first.samples}
     samples = _samples(replicas, present)
     logs = [
-        first.log[name] if first_log else _mean([each.log[name] for each in replicas], samples) for name in first.log
+        scalar if first_log else _mean([each.log.scalars[name] for each in replicas], samples)
+        for name, scalar in first.log.scalars.items()
     ]
     outputs = {f"{n}/{name}": value for n, each in enumerate(replicas) for name, value in each.outputs.items()}
     if outputs:

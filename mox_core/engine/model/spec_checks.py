@@ -38,15 +38,18 @@ def check_spec(spec: object, required: str | None, mode: str) -> None:
             f"model_fn returned a ModelSpec without {required} in mode {mode}, which needs it: "
             f"pass ModelSpec({required}=...)."
         )
-    for name, tensor in (spec.log_info or {}).items():
-        _check_scalar(tensor, f"log_info[{name!r}]")
     losses = spec.loss if isinstance(spec.loss, (list, tuple)) else [spec.loss]
     for number, loss in enumerate(losses):
         if loss is not None:
-            _check_scalar(loss, "loss" if len(losses) == 1 else f"loss[{number}]")
+            check_scalar(loss, "loss" if len(losses) == 1 else f"loss[{number}]")
 
 
-def _check_scalar(value: Any, name: str) -> None:
+def check_scalar(value: Any, name: str) -> None:
+    """Refuse what is no scalar number.
+
+    Raises:
+        UsageError: with what it is.
+    """
     tensor = tf.convert_to_tensor(value)
     is_number = tensor.dtype.is_floating or tensor.dtype.is_integer or tensor.dtype.is_bool
     if tensor.shape.rank not in (0, None) or not is_number:

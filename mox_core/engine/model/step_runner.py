@@ -86,6 +86,7 @@ class StepRunner:
 
     def run_loop(self, count: int) -> Outcome:
         """Run up to `count` steps in one compiled call."""
+        self.graph.metrics.before_steps()
         if self._compiled is None:
             source = self.input
             loop = self.loop or graph_loop(
@@ -110,6 +111,7 @@ class StepRunner:
         element = self.input.next()
         if not self._all_have(element):
             return Outcome(steps=0, samples=0, values=None, sums={}, ended=True)
+        self.graph.metrics.before_steps()
         positions, inputs = element
         self.last_inputs = (positions, tf.constant(record), *inputs)
         result, fetched = self._special_function(feeds or {}, fetches)(*self.last_inputs, *(feeds or {}).values())

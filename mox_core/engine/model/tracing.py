@@ -11,6 +11,8 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.engine import randomness
+from mox_core.engine.model.effects import Effects, sort_effects
+from mox_core.engine.model.metrics import LogTensors, Metrics, check_additive, count_present_only, log_tensors
 from mox_core.engine.model.model_graph import ModelGraph
 from mox_core.engine.model.replica_outputs import (
     ReplicaOutput,
@@ -20,11 +22,13 @@ from mox_core.engine.model.replica_outputs import (
     split_inputs,
     step_values,
 )
-from mox_core.engine.model.spec_checks import REQUIRED_FIELDS, check_spec
+from mox_core.engine.model.spec_checks import REQUIRED_FIELDS, check_scalar, check_spec
 from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
 from mox_core.engine.tf_internals import func_graph, keras_names, keras_owners, replica_collections
 from mox_core.engine.tf_internals.expected_warnings import ignore_missing_summary_writer
+from mox_core.engine.tf_internals.variables import handles_of, parts_of
+from mox_core.engine.tf_patches.tf1_assignments import recorded_assignments
 from mox_core.engine.variables.keras_variables import adopt_keras_variables, check_all_known
 from mox_core.engine.variables.names import TraceNames
 from mox_core.errors import UsageError
@@ -89,7 +93,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         replicator: where the replicas are; that of the run, if not given.
         first_log: whether the values that TRAIN logs are those of the first replica, or the means over all.
         train_step: adds the operations that train; none, if not given.
-        log_values: returns the scalars that stand under 'log'; those of `log_info` by default, which EVAL then needs.
+        log_values: returns what stands under 'log'; `log_info` by default, which EVAL then needs.
         outputs: whether the values of `output_info` are wanted.
         summary_scope: where `tf.summary` operations write.
 
@@ -152,27 +156,43 @@ class _ModelTrace:
         if several:
             replica_collections.prepare_graph(self._graph)
         present, inputs_of = split_inputs(inputs, len(self.replicator.devices)) if several else (None, [inputs])
-        with func_graph.automatic_control_dependencies() as dependencies:
-            replicas, losses, rate = self._step(positions, record, inputs_of, present)
+        with (
+            func_graph.automatic_control_dependencies() as dependencies,
+            keras_owners.given_values(self._graph) as given,
+            recorded_assignments() as by_tf1,
+        ):
+            replicas, losses, rate, effects = self._step(positions, record, inputs_of, present, by_tf1)
+            for operation in effects.set_aside:
+                dependencies.run_independently(operation)  # nothing waits for it
             first_log = self.mode == ModeKeys.TRAIN and self.first_log
             values = step_values(replicas, losses, rate, present, first_log=first_log)
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
+        effects.give_values(given, self.state.store, self._graph)
+        if self.mode == ModeKeys.TRAIN:
+            effects.report(given)
+        must_run = dependencies.ops_which_must_run.difference(effects.set_aside)
         samples = tf.get_static_value(values["samples"])
         self.made = {
             "spec": replicas[0].spec,
             "hooks": hooks_of_replicas(replicas),
             "num_replicas": len(replicas),
             "losses": replicas[0].losses,
-            "log_names": tuple(replicas[0].log),
+            "log_names": tuple(replicas[0].log.scalars),
+            "metrics": Metrics(
+                names=replicas[0].log.names,
+                tensors=replicas[0].log.metrics,
+                variables=self.state.store.locals_of(self._graph),
+                graph=self._graph,
+            ),
             "learning_rate": rate,
             "samples": samples if samples is None else int(samples),
             "inputs": (positions, record, *inputs),
             # Summary operations are conditional on `record`, and nothing else is.
             "has_summaries": bool(record.consumers()),
-            "effects": tuple(dependencies.ops_which_must_run),
+            "effects": tuple(must_run),
         }
         # Without these, the function would run only what its results need, and updates would vanish.
-        func_graph.run_always(self._graph, dependencies.ops_which_must_run)
+        func_graph.run_always(self._graph, must_run)
         return result
 
     def _step(
@@ -181,20 +201,39 @@ class _ModelTrace:
         record: tf.Tensor,
         inputs_of: Sequence[Sequence[tf.Tensor]],
         present: tf.Tensor | None,
-    ) -> tuple[list[ReplicaOutput], list[tf.Tensor], tf.Tensor | None]:
-        """Return what each replica gave, the losses and the learning rate."""
+        by_tf1: Mapping[str, str],
+    ) -> tuple[list[ReplicaOutput], list[tf.Tensor], tf.Tensor | None, Effects]:
+        """Return what each replica gave, the losses, the learning rate, and which effects are not of each step."""
         with self.summary_scope(record, self.state.step):
             self._graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, self.state.step)
             with self._store_scope():
                 self.train_step.begin()
             replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
+            effects = self._effects(replicas, by_tf1)
+            if present is not None:
+                count_present_only(self.state.store.locals_of(self._graph), present)
             losses = mean_losses(replicas, present)
             with self._current():
                 gradients = [each.gradients for each in replicas]
                 losses, rate = self.train_step.apply(gradients, losses, self._store_scope)
             if self.mode == ModeKeys.TRAIN:
                 self.state.advance(positions)
-        return replicas, losses, rate
+        return replicas, losses, rate, effects
+
+    def _effects(self, replicas: Sequence[ReplicaOutput], by_tf1: Mapping[str, str]) -> Effects:
+        """Return the assignments that are not part of each step, and refuse counts that cannot be added up."""
+        store = self.state.store
+        counts = store.locals_of(self._graph)
+        if len(replicas) > 1 or self.replicator.collective.world_size > 1:
+            check_additive(self._graph, counts)
+        results = [(each.spec.loss, each.log.scalars, each.outputs, each.gradients) for each in replicas]
+        return sort_effects(
+            self._graph,
+            [each for each in tf.nest.flatten(results, expand_composites=True) if tf.is_symbolic_tensor(each)],
+            by_tf1=by_tf1,
+            variables={id(part.handle): part for each in store.by_name.values() for part in parts_of(each) or (each,)},
+            counting={handle for each in counts for handle in handles_of(each.variable)},
+        )
 
     def _call_model_fn(self, replica: int, positions: tf.Tensor, inputs: Sequence[tf.Tensor]) -> ReplicaOutput:
         with contextlib.ExitStack() as stack:
@@ -214,11 +253,18 @@ class _ModelTrace:
                 spec=spec,
                 losses=losses,
                 # Before the updates: the value of a variable is that with which the step began.
-                log=_read(self.log_values(spec) if self.log_values else spec.log_info),
+                log=self._log(spec),
                 outputs=_read(spec.output_info) if self.outputs else {},
                 gradients=self.train_step.gradients_of(spec, losses),
                 samples=num_samples(inputs),
             )
+
+    def _log(self, spec: ModelSpec) -> LogTensors:
+        values = self.log_values(spec) if self.log_values else spec.log_info
+        log = log_tensors(values or {}, self._graph, self.state.store.locals_of(self._graph))
+        for name, scalar in log.scalars.items():
+            check_scalar(scalar, name if self.log_values else f"log_info[{name!r}]")
+        return log
 
     def _store_scope(self) -> contextlib.AbstractContextManager[None]:
         return self.state.store.scope(self._graph, self._constants, self._names)

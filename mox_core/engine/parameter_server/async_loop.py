@@ -108,7 +108,7 @@ class AsyncLoop:
             samples=self._num_samples(),
             stopped_by=stopped_by,
             interrupted=interrupted,
-            last=last_log(self._values),
+            last=last_log(self._values, self.steps.graph.metrics),
             means={},
         )
 
@@ -214,6 +214,7 @@ class AsyncLoop:
                 values=self._values,
                 samples=self._num_samples(),
                 now=time.perf_counter(),
+                metrics=self.steps.graph.metrics,
             )
             retry_after_worker_loss(functools.partial(due.observer.after_step, report))
 

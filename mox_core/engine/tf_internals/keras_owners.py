@@ -23,11 +23,15 @@ import gc
 import importlib.abc
 import importlib.util
 import sys
+import traceback
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine.tf_internals import keras_names
+from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,6 +48,25 @@ _asking: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_keras_owner",
 _owners: contextvars.ContextVar[dict[int, tuple[Any, Any]] | None] = contextvars.ContextVar(
     "mox_keras_owners", default=None
 )
+
+_given: contextvars.ContextVar[tuple[Any, list[GivenValue]]] = contextvars.ContextVar(
+    "mox_given_values", default=(None, [])
+)
+
+
+@frozen
+class GivenValue:
+    """A value that is no tensor of the trace, assigned to a variable of Keras: weights that are loaded, for instance.
+
+    Attributes:
+        variable: TensorFlow's variable.
+        value: the value, an array or what NumPy makes one of.
+        place: the line of the user's code, 'file:line'.
+    """
+
+    variable: Any
+    value: Any
+    place: str
 
 
 @frozen
@@ -132,6 +155,7 @@ def _wrap_methods(stack: contextlib.ExitStack) -> None:
     keras = sys.modules["keras"]
     for kind, name, wrapper in (
         (keras.Variable, _INITIALIZE, _noting_variable),
+        (keras.Variable, "assign", _noting_value),
         (keras.layers.Layer, "add_weight", _noting_owner),
         (keras.metrics.Metric, "add_variable", _noting_owner),
     ):
@@ -167,6 +191,39 @@ def _noting_owner(add: Callable[..., Any]) -> Callable[..., Any]:
         if owners is not None:
             owners[id(variable)] = variable, owner
         return variable
+
+    return call
+
+
+@contextlib.contextmanager
+def given_values(graph: tf.Graph) -> Iterator[list[GivenValue]]:
+    """Record the values that Keras assigns in a graph and that are known already, and make no operation of them.
+
+    They would be constants of the graph, as large as the weights of a model, assigned again in each step.
+    """
+    given: list[GivenValue] = []
+    token = _given.set((graph, given))
+    try:
+        yield given
+    finally:
+        _given.reset(token)
+
+
+def _noting_value(assign: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(assign)
+    def call(variable: Any, value: Any) -> Any:
+        graph, given = _given.get()
+        _, owner = (_owners.get() or {}).get(id(variable), (None, None))
+        known = not isinstance(value, (tf.Variable, sys.modules["keras"].Variable)) and not tf.is_symbolic_tensor(value)
+        if (
+            tf.compat.v1.get_default_graph() is not graph
+            or isinstance(owner, sys.modules["keras"].metrics.Metric)  # that is a new count, in each step
+            or not known
+            or tuple(np.shape(value)) != tuple(variable.shape)
+        ):
+            return assign(variable, value)
+        given.append(GivenValue(getattr(variable, _VALUE), value, user_line(traceback.extract_stack())))
+        return value
 
     return call
 

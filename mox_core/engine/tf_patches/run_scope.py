@@ -11,6 +11,7 @@ from mox_core.engine.log_setup import info_logging
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
+from mox_core.engine.tf_patches.tf1_assignments import watched_assignments
 from mox_core.engine.tf_patches.tf1_layers import slim_layers, tf1_layers
 from mox_core.errors import UsageError
 
@@ -35,6 +36,7 @@ def run_scope() -> Iterator[None]:
         hashable_tensors(),
         slim_layers(),
         tf1_layers(),
+        watched_assignments(),
         stateless_random_ops(),
         one_shot_iterators(),
     ):

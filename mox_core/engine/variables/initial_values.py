@@ -11,7 +11,7 @@ from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 def evaluate_initial_value(value: tf.Tensor, name: str, graph: tf.Graph, constants: Mapping[str, Any]) -> Any:
@@ -37,15 +37,34 @@ def evaluate_initial_value(value: tf.Tensor, name: str, graph: tf.Graph, constan
             f"the initial value of variable {name!r} is computed from input data ({fed!r}), which is not there "
             "when variables are made. Compute it from constants, or pass an initializer."
         )
+    return cut_out(graph, [value], ops, known)()[0].numpy()
+
+
+def cut_out(
+    graph: tf.Graph, values: Sequence[tf.Tensor], ops: Sequence[tf.Operation], known: Mapping[str, Any]
+) -> Callable[[], list[tf.Tensor]]:
+    """Return a function, outside of the trace, that computes tensors of it.
+
+    Args:
+        graph: graph of the trace.
+        values: the tensors.
+        ops: the operations that they are computed by; dependencies on others are dropped.
+        known: values of placeholders by the name of their operation.
+    """
+    present = {op.name for op in ops}
     graph_def = tf.compat.v1.GraphDef()
     graph_def.CopyFrom(graph.as_graph_def())
     del graph_def.node[:]
     graph_def.node.extend(op.node_def for op in ops)
-    present = {op.name for op in ops}
+    for node in graph_def.node:
+        kept = [each for each in node.input if not each.startswith("^") or each[1:] in present]
+        del node.input[:]
+        node.input.extend(kept)
+    inputs = {f"{each}:0": there for each, there in known.items() if each in present}
 
-    def body() -> tf.Tensor:
-        inputs = {f"{each}:0": tf.convert_to_tensor(there) for each, there in known.items() if each in present}
-        return tf.graph_util.import_graph_def(graph_def, inputs, [value.name], name="")[0]
+    def body() -> list[tf.Tensor]:
+        mapped = {name: tf.convert_to_tensor(there) for name, there in inputs.items()}
+        return list(tf.graph_util.import_graph_def(graph_def, mapped, [each.name for each in values], name=""))
 
     with tf.init_scope():
-        return tf.compat.v1.wrap_function(body, [])().numpy()
+        return tf.compat.v1.wrap_function(body, [])

@@ -46,6 +46,9 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
             "device: to train on several, make the model inside model_fn."
         )
     known = keras_owners.survey()
+    for variable in (each for each in foreign if id(each) in known.of_metrics):
+        store.add_local(variable, graph)
+    foreign = [variable for variable in foreign if id(variable) not in known.of_metrics]
     names = [(known.paths[id(variable)], variable) for variable in foreign if id(variable) in known.paths]
     for path, variable in sorted(names, key=lambda pair: pair[0]):
         store.adopt(variable, path, graph)

@@ -6,9 +6,12 @@ The same name in another mode, trace or process is the same variable. Names neve
 from __future__ import annotations
 
 import contextlib
+import weakref
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
+from attrs import frozen
 
 from mox_core.engine import randomness
 from mox_core.engine.tf_internals import func_graph, keras_owners
@@ -18,15 +21,33 @@ from mox_core.engine.variables.names import TraceNames, full_name, numbered, sam
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from mox_core.engine.distribute.replicator import Replicator
 
-_READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
+READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
 """Types of the operations that read a variable and do not change it."""
+
+_LOCAL = frozenset({tf.compat.v1.GraphKeys.LOCAL_VARIABLES, tf.compat.v1.GraphKeys.METRIC_VARIABLES})
+"""Collections of variables that TF1 neither saves nor restores: those in which metrics count."""
 
 _IDENTITY = "_mox_name"
 """The attribute of a variable that keeps its name, for a later run that adopts it."""
+
+
+@frozen
+class LocalVariable:
+    """A variable that belongs to one trace and is in no checkpoint: the state of a metric, or a local one of TF1.
+
+    Attributes:
+        variable: the variable.
+        initial: its initial value, with which each evaluation begins.
+        before: the values of its parts on several devices, in the graph, before a step; empty on one device.
+    """
+
+    variable: tf.Variable
+    initial: np.ndarray[Any, Any]
+    before: tuple[tf.Tensor, ...] = ()
 
 
 class VariableStore:
@@ -45,6 +66,8 @@ class VariableStore:
         self._others: list[tuple[tf.Variable, tf.Variable]] = []
         self._adopted: set[str] = set()
         self._made_twice: set[str] = set()
+        self._locals: weakref.WeakKeyDictionary[tf.Graph, dict[str, LocalVariable]] = weakref.WeakKeyDictionary()
+        self._given: set[int] = set()
         # Of the present trace:
         self._doubles: list[tuple[str, tf.Variable]] = []
         self._new_states: list[str] = []
@@ -66,6 +89,8 @@ class VariableStore:
             asked = keras_owners.new_variable()
             plain = full_name(kwargs.get("name") or "Variable", asked)
             self.of_keras |= asked is not None
+            if (asked and asked.metric is not None) or _LOCAL.intersection(kwargs.get("collections") or ()):
+                return self._local(next_creator, numbered(plain, used), graph, constants, kwargs)
             layer = asked.layer if asked else None
             if plain in self._adopted:
                 raise UsageError(same_name_message(plain))
@@ -123,6 +148,30 @@ class VariableStore:
         with scope() if replica == 0 else contextlib.nullcontext(), tf.variable_creator_scope(create):
             yield
 
+    def locals_of(self, graph: tf.Graph) -> list[LocalVariable]:
+        """Return the variables that belong to a trace alone: what its metrics count in."""
+        return list(self._locals.get(graph, {}).values())
+
+    def add_local(self, variable: tf.Variable, graph: tf.Graph) -> None:
+        """Let a variable of a metric that was made outside of the run belong to a trace. Metrics begin at 0."""
+        zeros = np.zeros(variable.shape, variable.dtype.as_numpy_dtype)
+        self._locals.setdefault(graph, {})[f"{variable.name}/{id(variable)}"] = LocalVariable(variable, zeros)
+
+    def begin_with(self, values: Iterable[tuple[tf.Variable, Any]]) -> None:
+        """Assign initial values, but to variables that an earlier trace has given theirs.
+
+        Args:
+            values: variables, or their parts, with values.
+        """
+        given = {id(variable): (variable, value) for variable, value in values if id(variable) not in self._given}
+        with tf.init_scope():
+            for variable, value in given.values():
+                for part in parts_of(variable) or (variable,):
+                    part.assign(tf.cast(value, part.dtype))
+            if given:
+                self.copy_to_replicas()
+        self._given |= given.keys()
+
     def copy_to_replicas(self) -> None:
         """Copy the optimizer state of the first replica to the others, after a restore."""
         for first, variable in self._others:
@@ -130,7 +179,8 @@ class VariableStore:
 
     def known(self) -> set[int]:
         """Return the ids of all variables that this store keeps, and of their parts on several devices."""
-        whole = [*self.by_name.values(), *(other for _, other in self._others)]
+        local = [each.variable for of_trace in self._locals.values() for each in of_trace.values()]
+        whole = [*self.by_name.values(), *local, *(other for _, other in self._others)]
         return {id(each) for variable in whole for each in (variable, *parts_of(variable))}
 
     def moved(self, graph: Any) -> list[tf.Variable]:
@@ -138,7 +188,7 @@ class VariableStore:
         inner = {id(outer): placeholder for outer, placeholder in func_graph.captures(graph)}
         known = [each for each in self.by_name.values() if not each.trainable and each.dtype.is_floating]
         users = {handle: placeholder.consumers() for handle, placeholder in inner.items()}
-        changed = {handle for handle, operations in users.items() if any(op.type not in _READS for op in operations)}
+        changed = {handle for handle, operations in users.items() if any(op.type not in READS for op in operations)}
         updated = [variable for variable in known if handles_of(variable) & changed]
         return [part for variable in updated for part in parts_of(variable) or (variable,)]
 
@@ -185,6 +235,29 @@ class VariableStore:
         self.by_name[name] = variable
         self._adopted.add(name)
         _collect(variable, None, graph)
+
+    def _local(
+        self,
+        next_creator: Callable[..., tf.Variable],
+        name: str,
+        graph: tf.Graph,
+        constants: Mapping[str, Any],
+        kwargs: dict[str, Any],
+    ) -> tf.Variable:
+        """Return the variable of this trace; its replicas share one, of which each has a part."""
+        made = self._locals.setdefault(graph, {})
+        if name in made:
+            variable = made[name].variable
+            _collect(variable, kwargs.get("collections"), graph)
+            return variable
+        variable = self._create(next_creator, name, graph, constants, {**kwargs, "trainable": False})
+        parts = parts_of(variable)
+        with tf.init_scope():
+            initial = (parts or (variable,))[0].numpy()
+        with graph.as_default():  # before anything counts in it
+            before = tuple(part.read_value() for part in parts)
+        made[name] = LocalVariable(variable, initial, before)
+        return variable
 
     def _create(
         self,

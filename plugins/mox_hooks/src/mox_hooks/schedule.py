@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core import AggregativeSessionRunHook, UsageError
+from mox_core.sdk import metric_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ class EvaluationHook(AggregativeSessionRunHook):
     are fewer.
 
     Args:
-        monitor_info: name to scalar tensor.
+        monitor_info: name to scalar tensor, or to a metric.
         batch_size: samples in a batch, as given to `mox.run`: with several replicas a step has one for each.
         samples_in_train: samples in an epoch of training.
         samples_in_eval: samples to validate with.
@@ -81,7 +82,7 @@ class EvaluationHook(AggregativeSessionRunHook):
         """Evaluate, and log the means."""
         del run_values
         means = run_context.run_inter_mode(self._eval_steps)
-        values = [f"{name}: {value:.3f}" for name, value in means.items()]
+        values = [f"{name}: {metric_text(value)}" for name, value in means.items()]
         self.say(f"step: {run_context.global_step}", *values)
         self.evaluated(run_context, means)
 
