@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import numpy as np
-
 _LONGEST: Final = 12
 """How many numbers a vector may have that is written out."""
 
@@ -20,9 +18,9 @@ def metric_text(value: Any, form: str = ".3f") -> str:
     Returns:
         A number, a vector of up to 12 numbers on one line, or the shape of a larger array: '<10 x 10>'.
     """
-    array = np.asarray(value)
-    if not array.ndim:
-        return format(float(array), form)
-    if array.ndim == 1 and array.size <= _LONGEST:
-        return "[" + " ".join(format(float(each), form) for each in array) + "]"
-    return "<" + " x ".join(map(str, array.shape)) + ">"
+    shape = getattr(value, "shape", ())
+    if not shape:
+        return format(float(value), form)
+    if len(shape) == 1 and shape[0] <= _LONGEST:
+        return "[" + " ".join(format(float(each), form) for each in value) + "]"
+    return "<" + " x ".join(map(str, shape)) + ">"

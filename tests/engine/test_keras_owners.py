@@ -115,7 +115,7 @@ def test_a_variable_of_a_constructor_is_shared_with_the_model_from_json(trained)
     assert not _is_fixed(found["scale"])
 
 
-@pytest.mark.parametrize(("kind", "name"), [(Scale, "scale"), (Counting, "seen/total")])
+@pytest.mark.parametrize(("kind", "name"), [(Scale, "scale")])
 def test_two_constructors_that_make_a_variable_of_one_name_are_refused(kind, name, trained):
     with pytest.raises(mox.UsageError, match=f"^model_fn uses two variables '{name}', and a variable is saved and"):
         trained(lambda features, _: _functional(kind(name="a"), kind(name="b"), LAYERS.Dense(1))(features))
@@ -307,5 +307,6 @@ def test_variables_of_keras_have_the_same_names_on_several_devices(run_python, t
         run_python(REPLICAS, tmp_path / str(devices), devices, timeout=120).stdout.splitlines() for devices in (1, 2)
     )
     names = {line.partition("[")[0] for line in one}
-    assert {"net/same/kernel", "net/same/kernel_1", "head/kernel", "norm/moving_mean", "mean/total"} < names
+    assert {"net/same/kernel", "net/same/kernel_1", "head/kernel", "norm/moving_mean"} < names
+    assert "mean/total" not in names  # the state of a metric
     assert two == one

@@ -77,7 +77,7 @@ class InterMode:
             yield self
 
     def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, Any]:
-        """Return the means, weighted by samples, of the `monitor_info` of the hook's twin, and the values of its metrics."""
+        """Return the means, weighted by samples, and the metrics in `monitor_info` of the hook's twin."""
         asked = (global_step, max_steps)
         if self._latest is None or self._latest[0] != asked:
             self._latest = asked, self._means(max_steps, global_step)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def report_evaluation(result: LoopResult) -> None:
     """Log the means over all steps of a run that does not train, as the original did."""
-    means = "\t".join(f"{name}: {value if isinstance(value, float) else metric_text(value, '')}" for name, value in result.means.items())
+    means = "\t".join(f"{name}: {metric_text(value, '')}" for name, value in result.means.items())
     tf.get_logger().info("%s\t[%d examples]", means, result.samples)  # the tab is there without means too
 
 

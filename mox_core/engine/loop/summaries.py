@@ -73,7 +73,7 @@ class SummaryWriter:
         self.writer.flush()
 
     def add(self, values: Mapping[str, Any], step: int) -> None:
-        """Add values under their tags to what is written next: a vector as a scalar for each class, a matrix as a picture."""
+        """Add values to what is written next: a vector as a scalar for each class, a matrix as a picture."""
         with self.writer.as_default():
             for tag, value in values.items():
                 array = np.asarray(value, np.float32)

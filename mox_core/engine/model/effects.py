@@ -81,7 +81,7 @@ class Effects:
 
     def report(self, given: Sequence[GivenValue]) -> None:
         """Log what the assignments were taken for, once for each line of the user's code."""
-        places = [each.place for each in (*given, *self.initial)]
+        places = [each.place for each in given] + [each.place for each in self.initial]
         if places:
             tf.get_logger().info(
                 "%d assignments of model_fn are initial values (%s): they are made once, where the training begins; a "
@@ -126,9 +126,7 @@ def sort_effects(
         constant = op.type == _ASSIGN and _is_constant(op.inputs[1])
         if constant or op.name in by_tf1:
             variable = variables.get(outer.get(op.inputs[0].op.name, 0))
-            candidates[op.name] = _Assignment(
-                op=op, function=by_tf1.get(op.name), variable=variable, constant=constant
-            )
+            candidates[op.name] = _Assignment(op=op, function=by_tf1.get(op.name), variable=variable, constant=constant)
     if not candidates:
         return Effects()
     collected = graph.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)
@@ -151,7 +149,7 @@ def _assigns(op: tf.Operation) -> bool:
 
 def _has_effect(op: tf.Operation) -> bool:
     definition = op.op_def
-    return definition is None or bool(definition.is_stateful) and op.type not in {"ReadVariableOp", *_READS_OF_FILES}
+    return definition is None or (bool(definition.is_stateful) and op.type not in {"ReadVariableOp", *_READS_OF_FILES})
 
 
 def _is_constant(value: tf.Tensor) -> bool:

@@ -229,9 +229,9 @@ def check_additive(graph: tf.Graph, variables: Sequence[LocalVariable]) -> None:
                 if use.type in READS or use.type in _ADDING or (use.type == "AssignVariableOp" and _adds(use)):
                     continue
                 raise UsageError(
-                    f"a metric of model_fn keeps {each.variable.name.partition(':')[0]!r}, which is no sum over samples: "
-                    "the counts of several devices and workers could not be added up. Evaluate on one device, or write "
-                    "the metric with assign_add."
+                    f"a metric of model_fn keeps {each.variable.name.partition(':')[0]!r}, which is no sum over "
+                    "samples: those of several devices and workers cannot be added up. Evaluate on one device, or "
+                    "write the metric with assign_add."
                 )
 
 

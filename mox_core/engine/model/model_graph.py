@@ -36,6 +36,8 @@ class ModelGraph:
             (updates of weights and averages, assertions, prints) and returns a dict: 'numbers' (a vector of the losses,
             the log values and the learning rate), 'outputs' and 'samples'.
         effects: those operations.
+        set_aside: assignments that are not among them. TensorFlow runs all that is stateful in a function: in that of a
+            step, they must not be at all.
         inputs: the placeholders of (positions, record, *inputs).
         learning_rate: the learning rate of the first optimizer, None without one.
         log_names: the names under 'log'.
@@ -54,6 +56,7 @@ class ModelGraph:
     samples: int | None
     has_summaries: bool
     effects: tuple[tf.Operation, ...]
+    set_aside: tuple[tf.Operation, ...]
     inputs: tuple[tf.Tensor, ...]
     traced: Any = field(repr=False)
 
@@ -112,7 +115,7 @@ class ModelGraph:
 
     def step(self) -> Callable[..., dict[str, Any]]:
         """Return `traced` as a function of (positions, record, *inputs, deferred=deferred_captures()), for loops."""
-        if func_graph.deferred_captures(self.graph):
+        if func_graph.deferred_captures(self.graph) or self.set_aside:
             return self.function([], self.results, effects=True)
         traced = self.traced
         return lambda *inputs, deferred: traced(*inputs, *deferred)  # of which there are none

@@ -139,7 +139,7 @@ class StepRunner:
         return bool(self.collective.all_gather([element is not None]).all())
 
     def _special_function(self, feeds: Mapping[tf.Tensor, Any], fetches: Any) -> Callable[..., Any]:
-        if not feeds and fetches is None:
+        if not feeds and fetches is None and not self.graph.set_aside:
             return lambda *inputs: (self.graph.traced(*inputs), None)
         wanted = (self.graph.results, [] if fetches is None else fetches)
         return self._function(feeds, wanted, effects=True)

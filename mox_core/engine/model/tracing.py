@@ -171,6 +171,8 @@ class _ModelTrace:
         if self.mode == ModeKeys.TRAIN:
             effects.report(given)
         must_run = dependencies.ops_which_must_run.difference(effects.set_aside)
+        if effects.set_aside:
+            func_graph.wait_for(tf.nest.flatten(result), must_run)
         samples = tf.get_static_value(values["samples"])
         self.made = {
             "spec": replicas[0].spec,
@@ -190,6 +192,7 @@ class _ModelTrace:
             # Summary operations are conditional on `record`, and nothing else is.
             "has_summaries": bool(record.consumers()),
             "effects": tuple(must_run),
+            "set_aside": tuple(effects.set_aside),
         }
         # Without these, the function would run only what its results need, and updates would vanish.
         func_graph.run_always(self._graph, must_run)

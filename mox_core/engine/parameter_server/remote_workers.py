@@ -214,7 +214,7 @@ def _current_worker() -> tf.Tensor:
 def _step_without_summaries(graph: ModelGraph) -> Callable[..., dict[str, Any]]:
     """Return the graph as a function that other workers can run: the writer of summaries is on the chief."""
     traced: Callable[..., dict[str, Any]] = graph.traced
-    if graph.has_summaries:
+    if graph.has_summaries or graph.set_aside:
         record = graph.inputs[1]
         effects = [op for op in graph.effects if not any(tensor is record for tensor in op.inputs)]
         results = {name: graph.results[name] for name in ("numbers", "samples")}

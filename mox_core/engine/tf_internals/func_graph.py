@@ -29,6 +29,17 @@ def run_always(graph: Any, operations: Iterable[tf.Operation]) -> None:
     graph.control_outputs.extend(operations)
 
 
+def wait_for(results: Iterable[tf.Tensor], operations: Iterable[tf.Operation]) -> None:
+    """Make results of a function wait for operations, in place of those that they have waited for.
+
+    `automatic_control_dependencies` makes them wait for everything that is stateful.
+    """
+    operations = list(operations)
+    for result in results:
+        result.op._remove_all_control_inputs()  # noqa: SLF001  (control inputs have no public setter)
+        result.op._add_control_inputs(operations)  # noqa: SLF001
+
+
 def captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Return the tensors from outside that a graph uses, each with the placeholder that stands for it inside."""
     return list(graph.captures) if graph.building_function else []

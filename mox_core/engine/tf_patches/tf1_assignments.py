@@ -1,4 +1,4 @@
-"""The functions of TF1 that assign variables, watched while a run lasts: what they make runs when something asks for it.
+"""The functions of TF1 that assign variables, watched while a run lasts: what they make runs when it is asked for.
 
 `variable.assign(...)`, TF2's, is part of a step, as in eager execution. `tf.compat.v1.assign(...)` returns an operation
 for a session, and TF1 never ran it by itself.

@@ -37,7 +37,9 @@ def evaluate_initial_value(value: tf.Tensor, name: str, graph: tf.Graph, constan
             f"the initial value of variable {name!r} is computed from input data ({fed!r}), which is not there "
             "when variables are made. Compute it from constants, or pass an initializer."
         )
-    return cut_out(graph, [value], ops, known)()[0].numpy()
+    compute = cut_out(graph, [value], ops, known)
+    with tf.init_scope():
+        return compute()[0].numpy()
 
 
 def cut_out(

@@ -1,0 +1,138 @@
+"""Kinds of effects in `model_fn`: initial values that are put in once, updates of each step, what runs when fetched.
+
+Expected: a loss that is the sum of the weights moves each by 1 a step with SGD(1), from the pretrained 3 and 4 on.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mox_core as mox
+from mox_hooks.evaluation import LogEvaluationMetricHook
+
+PRETRAINED = np.array([[3.0], [4.0]], np.float32)
+v1 = tf.compat.v1
+
+
+def dense():
+    return keras.Sequential([keras.Input([2]), keras.layers.Dense(1, use_bias=False, name="head")], name="net")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """The weights in each format that can be read."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    model = dense()
+    model.set_weights([PRETRAINED])
+    model.save_weights(folder / "net.weights.h5")
+    model.save(folder / "net.keras")
+    tf.raw_ops.SaveV2(
+        prefix=str(folder / "net.ckpt"),
+        tensor_names=["old/kernel"],
+        shape_and_slices=[""],
+        tensors=[tf.constant(PRETRAINED)],
+    )
+    return folder
+
+
+def by_set_weights(x, _):
+    model = dense()
+    model.set_weights([PRETRAINED])
+    return model(x), model.weights[0]
+
+
+def by_load_weights(x, folder):
+    model = dense()
+    model.load_weights(folder / "net.weights.h5")
+    return model(x), model.weights[0]
+
+
+def by_load_model(x, folder):
+    model = keras.models.load_model(folder / "net.keras")
+    return model(x), model.weights[0]
+
+
+def by_the_weights_argument(x, _):
+    layer = keras.layers.Embedding(2, 1, weights=[PRETRAINED], name="head")
+    return x @ layer(tf.constant([0, 1])), layer.embeddings
+
+
+def by_assigning_a_keras_variable(x, _):
+    layer = keras.layers.Dense(1, use_bias=False, name="head")
+    layer.build([None, 2])
+    layer.kernel.assign(PRETRAINED)
+    return layer(x), layer.kernel
+
+
+def by_tf1_assign(x, _):
+    kernel = v1.get_variable("head/kernel", [2, 1])
+    v1.assign(kernel, tf.constant(PRETRAINED))
+    return x @ kernel, kernel
+
+
+def by_a_method_of_the_variable(x, _):
+    kernel = v1.get_variable("head/kernel", [2, 1])
+    kernel.assign(PRETRAINED + 0.0)
+    return x @ kernel, kernel
+
+
+def by_init_from_checkpoint(x, folder):
+    kernel = v1.get_variable("head/kernel", [2, 1])
+    v1.train.init_from_checkpoint(str(folder / "net.ckpt"), {"old/kernel": kernel})
+    return x @ kernel, kernel
+
+
+WAYS = [
+    by_set_weights,
+    by_load_weights,
+    by_load_model,
+    by_the_weights_argument,
+    by_assigning_a_keras_variable,
+    by_tf1_assign,
+    by_a_method_of_the_variable,
+    by_init_from_checkpoint,
+]
+
+
+def ones(mode):
+    data = tf.data.Dataset.from_tensors(tf.ones([2]))
+    return data.repeat() if mode == mox.ModeKeys.TRAIN else data.repeat(3)
+
+
+def run(model_fn, mode=mox.ModeKeys.TRAIN, steps=2, **options):
+    return mox.run(
+        input_fn=ones,
+        model_fn=model_fn,
+        optimizer_fn=(lambda: keras.optimizers.SGD(1.0)) if mode == mox.ModeKeys.TRAIN else None,
+        run_mode=mode,
+        batch_size=1,
+        output_every_n_steps=1,
+        max_number_of_steps=steps,
+        log_every_n_steps=1,
+        **options,
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_training_begins_from_pretrained_weights_and_all_else_sees_the_checkpoint(way, files, tmp_path, caplog):
+    def model_fn(inputs, _):
+        output, kernel = way(inputs[0], files)
+        total = tf.reduce_sum(tf.convert_to_tensor(kernel))
+        hook = LogEvaluationMetricHook({"total": total}, 1, 1, 1)
+        return mox.ModelSpec(
+            loss=tf.reduce_sum(output), log_info={"total": total}, output_info={"output": output}, hooks=[hook]
+        )
+
+    with caplog.at_level("INFO"):
+        run(model_fn, log_dir=tmp_path, inter_mode=mox.ModeKeys.EVAL)
+    # 7 before the first step, 2 less after each: validations come after a step, log lines show what it began with.
+    assert [f"[VALIDATION METRICS] step: {n} total: {5 - 2 * n}.000" for n in (0, 1)] == [
+        each.getMessage() for each in caplog.records if "VALIDATION" in each.getMessage()
+    ]
+    evaluated = run(model_fn, mox.ModeKeys.EVAL, 0, log_dir=tmp_path)
+    assert evaluated.metrics == {"total": 3.0}
+    predicted = []
+    run(model_fn, mox.ModeKeys.PREDICT, 1, log_dir=tmp_path, output_fn=predicted.extend)
+    assert predicted[0]["output"].tolist() == [[3.0]]
+    assert run(model_fn, steps=3, log_dir=tmp_path, inter_mode=mox.ModeKeys.EVAL).metrics == {"total": 3.0}
