@@ -136,3 +136,43 @@ def test_training_begins_from_pretrained_weights_and_all_else_sees_the_checkpoin
     run(model_fn, mox.ModeKeys.PREDICT, 1, log_dir=tmp_path, output_fn=predicted.extend)
     assert predicted[0]["output"].tolist() == [[3.0]]
     assert run(model_fn, steps=3, log_dir=tmp_path, inter_mode=mox.ModeKeys.EVAL).metrics == {"total": 3.0}
+
+
+def test_an_assignment_of_tf1_runs_when_a_hook_fetches_it(tmp_path, caplog):
+    def model_fn(inputs, _):
+        weight = v1.get_variable("weight", initializer=10.0)
+        target = v1.get_variable("target", initializer=0.0, trainable=False)
+        copy = v1.assign(target, weight)
+
+        class Copying(mox.AggregativeSessionRunHook):
+            support_aggregation = support_sync_workers = run_inter_mode = lambda self: False  # noqa: ARG005
+
+            def after_run(self, run_context, run_values):
+                del run_values
+                if run_context.step == 1:
+                    run_context.session.run(copy)
+
+        return mox.ModelSpec(loss=weight * inputs[0][0, 0], log_info={"target": target}, hooks=[Copying()])
+
+    with caplog.at_level("INFO"):
+        run(model_fn, steps=4, log_dir=tmp_path)
+    shown = [each.getMessage().rpartition(" ")[2] for each in caplog.records if "sample/sec" in each.getMessage()]
+    assert shown == ["0.000", "0.000", "8.000", "8.000"]  # 10, less 1 for each of two steps
+    assert "1 assignments by tf.compat.v1.assign run when a hook fetches them (test_effects.py:" in caplog.text
+
+
+def test_an_assignment_runs_in_each_step_where_update_ops_or_the_loss_say_so(tmp_path):
+    def model_fn(inputs, _):
+        weight = v1.get_variable("weight", initializer=10.0)
+        by_collection = v1.get_variable("by_collection", initializer=0.0, trainable=False)
+        by_loss = v1.get_variable("by_loss", initializer=0.0, trainable=False)
+        by_method = v1.get_variable("by_method", initializer=0.0, trainable=False)
+        v1.add_to_collection(v1.GraphKeys.UPDATE_OPS, v1.assign_add(by_collection, 1.0))
+        by_method.assign_add(1.0)
+        with tf.control_dependencies([v1.assign_add(by_loss, 1.0)]):
+            loss = weight * inputs[0][0, 0]
+        return mox.ModelSpec(loss=loss)
+
+    run(model_fn, steps=3, log_dir=tmp_path)
+    reader = tf.train.load_checkpoint(str(tmp_path))
+    assert [reader.get_tensor(name) for name in ("by_collection", "by_loss", "by_method")] == [3.0, 3.0, 3.0]

@@ -21,12 +21,12 @@ FOUND = np.where(RANDOM.random(41) < 0.6, CLASSES, RANDOM.integers(0, 3, 41))
 CONFUSION = np.array([[np.sum((row == CLASSES) & (column == FOUND)) for column in range(3)] for row in range(3)])
 
 
-def auc(thresholds=200):
+def auc(labels=LABELS, scores=SCORES, thresholds=200):
     """The area under the ROC curve by the trapezoidal rule over evenly spaced thresholds, as Keras defines it."""
     places = [-1e-7, *(n / (thresholds - 1) for n in range(1, thresholds - 1)), 1 + 1e-7]
-    above = SCORES[np.newaxis] > np.array(places, np.float32)[:, np.newaxis]
-    hits = (above & (LABELS == 1)).sum(1) / (LABELS == 1).sum()
-    alarms = (above & (LABELS == 0)).sum(1) / (LABELS == 0).sum()
+    above = np.float32(scores)[np.newaxis] > np.array(places, np.float32)[:, np.newaxis]
+    hits = (above & (labels == 1)).sum(1) / (labels == 1).sum()
+    alarms = (above & (labels == 0)).sum(1) / (labels == 0).sum()
     return float(np.sum((alarms[:-1] - alarms[1:]) * (hits[:-1] + hits[1:]) / 2))
 
 
@@ -248,3 +248,42 @@ def test_a_value_of_a_metric_and_of_the_step_is_averaged_with_a_warning(trained,
 
     run(mox.ModeKeys.EVAL, model_fn=mixed, log_dir=trained)
     assert "mixed is computed from a metric and from the inputs of the step" in caplog.text
+
+
+ON_SEVERAL = """
+    def odd(mode):
+        data = tf.data.Dataset.from_tensor_slices((FEATURES[:39], TARGETS[:39]))
+        return data.repeat() if mode == mox.ModeKeys.TRAIN else data
+
+    def counting(inputs, mode):
+        predictions, loss = line(inputs)
+        labels, scores = tf.cast(inputs[1] > 0, tf.float32), tf.sigmoid(inputs[0][:, 1])
+        area, mean = keras.metrics.AUC(), keras.metrics.Mean()
+        area.update_state(labels, scores)
+        mean.update_state(inputs[1])
+        values = {
+            "auc": area,
+            "mean": mean,
+            "auc_of_tf1": tf.compat.v1.metrics.auc(labels, scores),
+            "cells": tf.compat.v1.metrics.mean_iou(labels > 0, scores > 0.5, 2)[1],
+        }
+        return mox.ModelSpec(loss=loss, log_info=values)
+
+    train("log", steps=3, model_fn=counting, input_fn=odd)
+    values = evaluate("log", batch_size=4, model_fn=counting, input_fn=odd).metrics
+    tell(**{name: np.asarray(value).tolist() for name, value in values.items()})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "replicas"), [(1, 2), (2, 1), (2, 2)])
+def test_each_sample_counts_once_on_several_devices_and_workers(told, regression, workers, replicas):
+    found = told(ON_SEVERAL, workers=workers, replicas=replicas)
+    features, targets = regression.features[:39], regression.targets[:39]
+    labels, scores = targets > 0, 1 / (1 + np.exp(-features[:, 1]))
+    cells = [[np.sum((labels == row) & ((scores > 0.5) == column)) for column in (0, 1)] for row in (0, 1)]
+    expected = {"auc": auc(labels, scores), "auc_of_tf1": auc(labels, scores), "mean": targets.mean(), "cells": cells}
+    assert len(found) == workers
+    for values in found.values():
+        for name, value in values.items():
+            np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6, err_msg=name)

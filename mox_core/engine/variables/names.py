@@ -9,7 +9,7 @@ import collections
 from typing import Any, Final
 
 import tensorflow as tf
-from attrs import field, frozen
+from attrs import define, field
 
 from mox_core.engine.tf_internals import keras_names, keras_owners
 
@@ -25,17 +25,19 @@ TRAINING_STATE: Final = (HOOKS, "mox/")
 """The prefixes of all variables that belong to a training and not to its model."""
 
 
-@frozen
+@define
 class TraceNames:
     """What one replica has asked for in a trace.
 
     Attributes:
         used: how often each name was asked for.
         layers: the Keras layer that asked for a name first, None where none did.
+        num_locals: how many variables of the trace alone it has asked for.
     """
 
     used: collections.Counter[str] = field(factory=collections.Counter)
     layers: dict[str, Any] = field(factory=dict)
+    num_locals: int = 0
 
 
 def same_name_message(name: str) -> str:

@@ -66,7 +66,7 @@ class VariableStore:
         self._others: list[tuple[tf.Variable, tf.Variable]] = []
         self._adopted: set[str] = set()
         self._made_twice: set[str] = set()
-        self._locals: weakref.WeakKeyDictionary[tf.Graph, dict[str, LocalVariable]] = weakref.WeakKeyDictionary()
+        self._locals: weakref.WeakKeyDictionary[tf.Graph, list[LocalVariable]] = weakref.WeakKeyDictionary()
         self._given: set[int] = set()
         # Of the present trace:
         self._doubles: list[tuple[str, tf.Variable]] = []
@@ -90,7 +90,7 @@ class VariableStore:
             plain = full_name(kwargs.get("name") or "Variable", asked)
             self.of_keras |= asked is not None
             if (asked and asked.metric is not None) or _LOCAL.intersection(kwargs.get("collections") or ()):
-                return self._local(next_creator, numbered(plain, used), graph, constants, kwargs)
+                return self._local(next_creator, plain, graph, constants, kwargs, names)
             layer = asked.layer if asked else None
             if plain in self._adopted:
                 raise UsageError(same_name_message(plain))
@@ -150,12 +150,12 @@ class VariableStore:
 
     def locals_of(self, graph: tf.Graph) -> list[LocalVariable]:
         """Return the variables that belong to a trace alone: what its metrics count in."""
-        return list(self._locals.get(graph, {}).values())
+        return list(self._locals.get(graph, []))
 
     def add_local(self, variable: tf.Variable, graph: tf.Graph) -> None:
         """Let a variable of a metric that was made outside of the run belong to a trace. Metrics begin at 0."""
         zeros = np.zeros(variable.shape, variable.dtype.as_numpy_dtype)
-        self._locals.setdefault(graph, {})[f"{variable.name}/{id(variable)}"] = LocalVariable(variable, zeros)
+        self._locals.setdefault(graph, []).append(LocalVariable(variable, zeros))
 
     def begin_with(self, values: Iterable[tuple[tf.Variable, Any]]) -> None:
         """Assign initial values, but to variables that an earlier trace has given theirs.
@@ -179,7 +179,7 @@ class VariableStore:
 
     def known(self) -> set[int]:
         """Return the ids of all variables that this store keeps, and of their parts on several devices."""
-        local = [each.variable for of_trace in self._locals.values() for each in of_trace.values()]
+        local = [each.variable for of_trace in self._locals.values() for each in of_trace]
         whole = [*self.by_name.values(), *local, *(other for _, other in self._others)]
         return {id(each) for variable in whole for each in (variable, *parts_of(variable))}
 
@@ -243,11 +243,14 @@ class VariableStore:
         graph: tf.Graph,
         constants: Mapping[str, Any],
         kwargs: dict[str, Any],
+        names: TraceNames,
     ) -> tf.Variable:
-        """Return the variable of this trace; its replicas share one, of which each has a part."""
-        made = self._locals.setdefault(graph, {})
-        if name in made:
-            variable = made[name].variable
+        """Return a variable of this trace: a new one, or that of the first replica, of which each has a part."""
+        made = self._locals.setdefault(graph, [])
+        number, names.num_locals = names.num_locals, names.num_locals + 1
+        if number < len(made) and made[number].before:
+            # By the order: scopes of TF1 are numbered in the graph, and have other names in the second replica.
+            variable = made[number].variable
             _collect(variable, kwargs.get("collections"), graph)
             return variable
         variable = self._create(next_creator, name, graph, constants, {**kwargs, "trainable": False})
@@ -256,7 +259,7 @@ class VariableStore:
             initial = (parts or (variable,))[0].numpy()
         with graph.as_default():  # before anything counts in it
             before = tuple(part.read_value() for part in parts)
-        made[name] = LocalVariable(variable, initial, before)
+        made.append(LocalVariable(variable, initial, before))
         return variable
 
     def _create(
