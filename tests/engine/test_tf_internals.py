@@ -141,6 +141,27 @@ def test_the_graph_around_a_branch_is_known_and_a_loop_is_no_branch():
         assert seen["loop"] is None
 
 
+def test_the_graph_of_a_function_is_told_from_branches_and_loops():
+    seen = {}
+    with relying_on("the class name FuncGraph, or FuncGraph.outer_graph", "func_graph") as func_graph:
+
+        def note(name):
+            seen[name] = func_graph.is_in_function(current_graph(), seen["outer"])
+            return tf.constant(1.0)
+
+        def body(condition):
+            seen["outer"] = current_graph()
+            note("itself")
+            tf.while_loop(lambda x: x < 1.0, lambda x: x + note("loop"), [tf.constant(0.0)])
+            tf.cond(condition, lambda: note("branch"), lambda: tf.constant(0.0))
+            tf.function(lambda: tf.cond(condition, lambda: note("function"), lambda: tf.constant(0.0)))()
+            return note("after")
+
+        wrap(body, tf.TensorSpec([], tf.bool))
+        del seen["outer"]
+        assert seen == {"itself": False, "loop": False, "branch": False, "function": True, "after": False}
+
+
 def test_the_parts_and_handles_of_variables_on_several_devices():
     with relying_on("DistributedValues.values or the variable's attribute handle", "variables") as variables:
         strategy, single = tf.distribute.MirroredStrategy(["CPU:0"]), tf.Variable(1.0)
