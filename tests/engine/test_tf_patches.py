@@ -150,6 +150,8 @@ def _replaced():
     random_ops = importlib.import_module("mox_core.engine.tf_patches.random_ops")
     attributes = [
         (tf.Tensor, "__hash__"),
+        (tf.Variable, "__hash__"),
+        (tf.Graph, "get_collection"),
         (tf.compat.v1, "layers"),
         (tf.data.Dataset, "map"),
         (tf.data.Dataset, "__iter__"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.abc
-import importlib.util
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
+
+from mox_core.engine.tf_internals.at_import import when_imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,46 +34,6 @@ def wrapped(methods: Callable[[Any], Sequence[Wrapped]]) -> Iterator[None]:
                     stack.callback(delattr, kind, name)
                 setattr(kind, name, wrapper(original))
 
-        if "keras" in sys.modules:
-            wrap()
-        else:  # TensorFlow imports Keras, unless TF_USE_LEGACY_KERAS is set
-            finder = _AtImport(wrap)
-            sys.meta_path.insert(0, finder)
-            stack.callback(sys.meta_path.remove, finder)
+        # TensorFlow imports Keras, unless TF_USE_LEGACY_KERAS is set.
+        stack.enter_context(when_imported("keras", wrap))
         yield
-
-
-class _AtImport(importlib.abc.MetaPathFinder):
-    """A finder of modules that finds Keras as the others do, and calls a function when it has been imported."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then = then
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
-        """Return the spec of Keras, whose loader calls the function; None for other modules."""
-        del path, target
-        if name != "keras":
-            return None
-        with self._set_aside():
-            spec = importlib.util.find_spec(name)
-        loader: Any = spec.loader if spec else None
-        if loader is None:
-            return spec
-        execute = loader.exec_module
-
-        def execute_and_tell(module: Any) -> None:
-            loader.exec_module = execute
-            execute(module)
-            if self in sys.meta_path:
-                self._then()
-
-        loader.exec_module = execute_and_tell
-        return spec
-
-    @contextlib.contextmanager
-    def _set_aside(self) -> Iterator[None]:
-        sys.meta_path.remove(self)
-        try:
-            yield
-        finally:
-            sys.meta_path.insert(0, self)
