@@ -6,7 +6,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from mox_core.engine.tf_internals import keras_names, keras_owners
+from mox_core.engine.tf_internals import keras_names, keras_owners, keras_training
 
 LAYERS = keras.layers
 
@@ -144,3 +144,31 @@ def test_seed_generators_are_attributes_of_their_layers_and_have_a_state():
     )
     state = generators[0].state
     assert keras_owners.survey().paths[id(state.value)] == "drop/seed_generator_state"
+
+
+def test_the_outermost_call_of_a_layer_is_told_training_and_keras_tells_the_layers_inside():
+    changed = "Keras changed Layer.__call__, or how it passes `training` on: see tf_internals/keras_training.py"
+    original, seen = LAYERS.Layer.__call__, []
+
+    class Noting(LAYERS.Layer):
+        def call(self, inputs, training=None):
+            if tf.executing_eagerly() and tf.is_tensor(inputs):  # not when Keras only builds it
+                seen.append(training)
+            return inputs
+
+    class Silent(LAYERS.Layer):
+        def __init__(self):
+            super().__init__()
+            self.inner = Noting()
+
+        def call(self, inputs):
+            return self.inner(inputs)
+
+    with keras_training.watch(), keras_training.training_is(True):
+        Silent()(tf.zeros([1]))
+        Noting()(tf.zeros([1]), training=False)
+        model = keras.Sequential([keras.Input([1]), Noting()])
+    assert seen == [True, False], changed
+    assert LAYERS.Layer.__call__ is original
+    model(tf.zeros([1, 1]))
+    assert seen == [True, False, None], changed

@@ -309,7 +309,7 @@ def test_a_network_behind_stop_gradient_stays_as_it_is_and_is_saved(run, variabl
 
     def network(features, *, training):
         del training
-        return tf.stop_gradient(outside(features)) + scale * LAYERS.Dense(1, name="last")(features)
+        return tf.stop_gradient(outside(features, training=False)) + scale * LAYERS.Dense(1, name="last")(features)
 
     found = variables(run(network, tmp_path).checkpoint)
     assert set(found) == NAMES | {"last/kernel", "last/bias"} | OF_MOX

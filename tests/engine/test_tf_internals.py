@@ -62,6 +62,25 @@ def test_automatic_control_dependencies_order_a_graph_and_know_what_must_run():
         assert "AssignAddVariableOp" in seen["types"]
 
 
+def test_results_wait_for_the_operations_that_they_are_given():
+    variable = tf.Variable(1.0)
+
+    def body():
+        with func_graph.automatic_control_dependencies() as dependencies:
+            put_back = variable.assign(5.0).op
+            variable.assign_add(1.0)
+            dependencies.run_independently(put_back)
+            result = dependencies.mark_as_return(tf.constant(0.0))
+        must_run = dependencies.ops_which_must_run.difference([put_back])
+        func_graph.wait_for([result], must_run)
+        func_graph.run_always(tf.compat.v1.get_default_graph(), must_run)
+        return result
+
+    traced = tf.compat.v1.wrap_function(body, [])
+    traced.prune([], func_graph.outputs(traced.graph))()
+    assert float(variable) == 2.0
+
+
 def test_control_outputs_run_in_each_call():
     variable = tf.Variable(1.0)
     with relying_on("FuncGraph.control_outputs", "func_graph") as func_graph:
@@ -139,6 +158,27 @@ def test_the_graph_around_a_branch_is_known_and_a_loop_is_no_branch():
         wrap(body, tf.TensorSpec([], tf.bool))
         assert seen["graph"] is seen["then"] is seen["else"]
         assert seen["loop"] is None
+
+
+def test_the_graph_of_a_function_is_told_from_branches_and_loops():
+    seen = {}
+    with relying_on("the class name FuncGraph, or FuncGraph.outer_graph", "func_graph") as func_graph:
+
+        def note(name):
+            seen[name] = func_graph.is_in_function(current_graph(), seen["outer"])
+            return tf.constant(1.0)
+
+        def body(condition):
+            seen["outer"] = current_graph()
+            note("itself")
+            tf.while_loop(lambda x: x < 1.0, lambda x: x + note("loop"), [tf.constant(0.0)])
+            tf.cond(condition, lambda: note("branch"), lambda: tf.constant(0.0))
+            tf.function(lambda: tf.cond(condition, lambda: note("function"), lambda: tf.constant(0.0)))()
+            return note("after")
+
+        wrap(body, tf.TensorSpec([], tf.bool))
+        del seen["outer"]
+        assert seen == {"itself": False, "loop": False, "branch": False, "function": True, "after": False}
 
 
 def test_the_parts_and_handles_of_variables_on_several_devices():

@@ -95,14 +95,20 @@ def test_the_layers_of_tf1_work_in_model_fn_with_their_names_and_updates(tmp_pat
         net = layers.batch_normalization(inputs[0], momentum=0.9, training=mode == mox.ModeKeys.TRAIN)
         with tf.compat.v1.variable_scope("head"):
             net = layers.dense(net, 1) + layers.Dense(1)(net)
-        return mox.ModelSpec(loss=tf.reduce_sum(net))
+        still = layers.batch_normalization(inputs[0], name="still")  # not told to train: TF1 takes that for no
+        return mox.ModelSpec(loss=tf.reduce_sum(net) + tf.reduce_sum(still))
 
     result = _train(model_fn, log_dir=tmp_path, max_number_of_steps=3)
     saved = tf.train.load_checkpoint(result.checkpoint)
     assert {name for name in saved.get_variable_to_shape_map() if "/" in name and not name.startswith("mox/")} == {
-        *(f"batch_normalization/{name}" for name in ("beta", "gamma", "moving_mean", "moving_variance")),
+        *(
+            f"{layer}/{name}"
+            for layer in ("batch_normalization", "still")
+            for name in ("beta", "gamma", "moving_mean", "moving_variance")
+        ),
         *(f"head/{layer}/{name}" for layer in ("dense", "dense_1") for name in ("kernel", "bias")),
     }
+    np.testing.assert_array_equal(saved.get_tensor("still/moving_mean"), [0.0, 0.0])
     mean = saved.get_tensor("batch_normalization/moving_mean")
     np.testing.assert_allclose(mean, (1 - 0.9**3) * np.array([1.0, 3.0]), rtol=1e-5)
 
@@ -144,6 +150,8 @@ def _replaced():
     random_ops = importlib.import_module("mox_core.engine.tf_patches.random_ops")
     attributes = [
         (tf.Tensor, "__hash__"),
+        (tf.Variable, "__hash__"),
+        (tf.Graph, "get_collection"),
         (tf.compat.v1, "layers"),
         (tf.data.Dataset, "map"),
         (tf.data.Dataset, "__iter__"),

@@ -25,7 +25,7 @@ from mox_core.engine.model.replica_outputs import (
 from mox_core.engine.model.spec_checks import REQUIRED_FIELDS, check_scalar, check_spec
 from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
-from mox_core.engine.tf_internals import func_graph, keras_names, keras_owners, replica_collections
+from mox_core.engine.tf_internals import func_graph, keras_names, keras_owners, keras_training, replica_collections
 from mox_core.engine.tf_internals.expected_warnings import ignore_missing_summary_writer
 from mox_core.engine.tf_internals.variables import handles_of, parts_of
 from mox_core.engine.tf_patches.tf1_assignments import recorded_assignments
@@ -116,6 +116,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
     with (
         keras_names.fresh_layer_names(),
         keras_owners.watch(),
+        keras_training.watch(),
         randomness.python_random(f"{state.seed}/model"),
     ):
         traced = tf.compat.v1.wrap_function(trace.body, signature)
@@ -247,6 +248,7 @@ class _ModelTrace:
             names = self._names if replica == 0 else None
             stack.enter_context(self.state.store.scope(self._graph, self._constants, names))
             stack.enter_context(self._current())
+            stack.enter_context(keras_training.training_is(self.mode == ModeKeys.TRAIN))
             spec = self.model_fn(list(inputs), self.mode)
             own = (self.state.step, self.state.positions)
             adopt_keras_variables(self._graph, self.state.store, own, training=self.train_step.trains)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _RUN_ONCE_GRAPHS: Final = ("CondBranchFuncGraph",)
+_FUNCTION_GRAPH: Final = "FuncGraph"
 
 
 def automatic_control_dependencies() -> Any:
@@ -76,3 +77,12 @@ def watched_variables(graph: Any) -> list[tf.Variable]:
 def enclosing_graph(graph: Any) -> tf.Graph | None:
     """Return the graph around a graph that runs at most once for each run of it: a branch, not the body of a loop."""
     return graph.outer_graph if type(graph).__name__ in _RUN_ONCE_GRAPHS else None
+
+
+def is_in_function(graph: Any, outer: tf.Graph) -> bool:
+    """Return whether a graph is that of a `tf.function` inside of another graph, or in one: no branch, no loop."""
+    while graph is not None and graph is not outer:
+        if type(graph).__name__ == _FUNCTION_GRAPH:
+            return True
+        graph = getattr(graph, "outer_graph", None)
+    return False

@@ -20,8 +20,6 @@ import contextlib
 import contextvars
 import functools
 import gc
-import importlib.abc
-import importlib.util
 import sys
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -30,11 +28,11 @@ import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.engine.tf_internals import keras_names
+from mox_core.engine.tf_internals import keras_methods, keras_names
 from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 _INITIALIZE = "_initialize"
 """The method in which a variable of Keras makes that of TensorFlow."""
@@ -100,71 +98,24 @@ class Survey:
     of_metrics: frozenset[int]
 
 
-class _AtImport(importlib.abc.MetaPathFinder):
-    """A finder of modules that finds Keras as the others do, and calls a function when it has been imported."""
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then = then
-
-    def find_spec(self, name: str, path: object = None, target: object = None) -> Any:
-        """Return the spec of Keras, whose loader calls the function; None for other modules."""
-        del path, target
-        if name != "keras":
-            return None
-        with self._set_aside():
-            spec = importlib.util.find_spec(name)
-        loader: Any = spec.loader if spec else None
-        if loader is None:
-            return spec
-        execute = loader.exec_module
-
-        def execute_and_tell(module: Any) -> None:
-            loader.exec_module = execute
-            execute(module)
-            if self in sys.meta_path:
-                self._then()
-
-        loader.exec_module = execute_and_tell
-        return spec
-
-    @contextlib.contextmanager
-    def _set_aside(self) -> Iterator[None]:
-        sys.meta_path.remove(self)
-        try:
-            yield
-        finally:
-            sys.meta_path.insert(0, self)
-
-
 @contextlib.contextmanager
 def watch() -> Iterator[None]:
     """Record for `new_variable` what Keras makes in the block, also if it is imported there."""
-    with contextlib.ExitStack() as stack:
-        stack.callback(_owners.reset, _owners.set({}))
-        wrap = functools.partial(_wrap_methods, stack)
-        if "keras" in sys.modules:
-            wrap()
-        else:  # TensorFlow imports Keras, unless TF_USE_LEGACY_KERAS is set
-            finder = _AtImport(wrap)
-            sys.meta_path.insert(0, finder)
-            stack.callback(sys.meta_path.remove, finder)
-        yield
+    token = _owners.set({})
+    try:
+        with keras_methods.wrapped(_watched):
+            yield
+    finally:
+        _owners.reset(token)
 
 
-def _wrap_methods(stack: contextlib.ExitStack) -> None:
-    keras = sys.modules["keras"]
-    for kind, name, wrapper in (
+def _watched(keras: Any) -> Sequence[keras_methods.Wrapped]:
+    return (
         (keras.Variable, _INITIALIZE, _noting_variable),
         (keras.Variable, "assign", _noting_value),
         (keras.layers.Layer, "add_weight", _noting_owner),
         (keras.metrics.Metric, "add_variable", _noting_owner),
-    ):
-        original = getattr(kind, name)
-        if name in vars(kind):
-            stack.callback(setattr, kind, name, original)
-        else:
-            stack.callback(delattr, kind, name)
-        setattr(kind, name, wrapper(original))
+    )
 
 
 def _noting_variable(initialize: Callable[..., None]) -> Callable[..., None]:

@@ -26,6 +26,13 @@ _collections: contextvars.ContextVar[dict[str, list[Any]] | None] = contextvars.
 _variables: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_variables_of_replica", default=None)
 
 
+class Collection(list[Any]):
+    """What a collection of a graph holds. A variable is in it as an object, not if it equals one element by element."""
+
+    def __contains__(self, wanted: object) -> bool:
+        return any(each is wanted for each in self)
+
+
 class _StoreOfReplicas:
     """Stands for the graph's store of TF1's variables, and forwards to that of the replica that is being traced."""
 
@@ -62,7 +69,7 @@ def replica_scope() -> Iterator[None]:
         yield
 
 
-def collection_of_replica(graph: tf.Graph, key: str) -> list[Any]:
+def collection_of_replica(graph: tf.Graph, key: str) -> Collection:
     """Return what the present replica has added to a collection; outside of replicas, all of it."""
     own = _collections.get()
-    return list(graph.get_collection(key) if own is None else own.get(key, []))
+    return Collection(graph.get_collection(key) if own is None else own.get(key, []))

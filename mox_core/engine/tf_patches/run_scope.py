@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from mox_core.engine.log_setup import info_logging
+from mox_core.engine.tf_internals.replica_collections import Collection
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
@@ -34,6 +35,7 @@ def run_scope() -> Iterator[None]:
     with (
         info_logging(),
         hashable_tensors(),
+        collections_by_identity(),
         slim_layers(),
         tf1_layers(),
         watched_assignments(),
@@ -45,11 +47,24 @@ def run_scope() -> Iterator[None]:
 
 @contextlib.contextmanager
 def hashable_tensors() -> Iterator[None]:
-    """Make tensors of a graph hashable, for `feed_dict={images: array}`; `==` stays elementwise."""
+    """Make variables and tensors of a graph hashable, as keys of a `feed_dict` or in a set; `==` stays elementwise."""
     original = tf.Tensor.__hash__
 
     def hash_of(tensor: tf.Tensor) -> int:
         return id(tensor) if tf.is_symbolic_tensor(tensor) else original(tensor)
 
-    with replaced((tf.Tensor, "__hash__", hash_of)):
+    with replaced((tf.Tensor, "__hash__", hash_of), (tf.Variable, "__hash__", object.__hash__)):
+        yield
+
+
+@contextlib.contextmanager
+def collections_by_identity() -> Iterator[None]:
+    """Make `variable in tf.compat.v1.get_collection(...)` what it is in TF1; TF2 compares element by element."""
+    graphs: Any = tf.Graph  # the stubs of TensorFlow do not know the method
+    original = graphs.get_collection
+
+    def get_collection(graph: tf.Graph, name: str, scope: str | None = None) -> Collection:
+        return Collection(original(graph, name, scope))
+
+    with replaced((graphs, "get_collection", get_collection)):
         yield

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.engine.tf_internals.at_import import when_imported
 from mox_core.engine.tf_internals.expected_warnings import ignore_advice_on_tf1_layers
 from mox_core.engine.tf_patches.replaced import replaced
 from mox_core.errors import UsageError
@@ -22,9 +23,13 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def slim_layers() -> Iterator[None]:
-    """Put what `tf_slim.batch_norm` is made of at its old places in TensorFlow and tf_keras, where both are in use."""
-    if "tf_slim" not in sys.modules or not importlib.util.find_spec("tf_keras"):
+    """Put what tf_slim's layers are made of at its old places in TensorFlow and tf_keras, also if a run imports it."""
+    with contextlib.ExitStack() as stack, when_imported("tf_slim", lambda: _put_in_place(stack)):
         yield
+
+
+def _put_in_place(stack: contextlib.ExitStack) -> None:
+    if not importlib.util.find_spec("tf_keras"):
         return
     layers = importlib.import_module("tf_keras.src.legacy_tf_layers")
     # With its parent alone, Python would load it once more, from the same file.
@@ -34,13 +39,11 @@ def slim_layers() -> Iterator[None]:
         (importlib.import_module("tf_keras"), "legacy_tf_layers", layers),
     )
     modules = {"tf_keras.legacy_tf_layers": layers, "tf_keras.legacy_tf_layers.normalization": normalization}
-    missing = {name: module for name, module in modules.items() if name not in sys.modules}
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(replaced(*(each for each in attributes if each[1] not in vars(each[0]))))
-        for name, module in missing.items():
+    stack.enter_context(replaced(*(each for each in attributes if each[1] not in vars(each[0]))))
+    for name, module in modules.items():
+        if name not in sys.modules:
             sys.modules[name] = module
             stack.callback(sys.modules.pop, name, None)
-        yield
 
 
 @contextlib.contextmanager
