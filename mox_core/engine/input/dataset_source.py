@@ -88,6 +88,10 @@ class DatasetSource:
         positions = tf.data.Dataset.range(start + order.workers, tf.int64.max, order.workers)
         return tf.data.Dataset.zip((positions, worker_share(self.dataset(), order, start).map(alone)))
 
+    def element_at(self, position: int, order: Order) -> Dataset:
+        """Return a dataset of the element that a worker reads at a position."""
+        return worker_share(self.dataset(), order, position).take(1)
+
     @staticmethod
     def named(element: Any) -> dict[str, Any]:
         """Return the tensors of an element, or their specs, by their numbers."""
