@@ -103,7 +103,6 @@ class Export:
         tf.get_logger().info("Exported model written to: %s", self.log_dir / name)
         return str(self.log_dir / name)
 
-
     def _model(self) -> ExportedModel:
         return exported_model(self.graph, self.input_names)
 

@@ -321,6 +321,26 @@ def test_samples_of_different_shapes_are_fine_one_at_a_time():
     assert [step[0].shape for step in steps] == [(1, 1), (1, 2), (1, 3)]
 
 
+def test_an_error_in_a_generator_or_a_file_is_told_in_its_own_words(tmp_path):
+    def generate():
+        yield 1
+        raise ValueError("row 1 of my file is broken")
+
+    spec = tf.TensorSpec([], tf.int64)
+    broken = tmp_path / "broken"
+    broken.write_text("no records " * 10)
+    inputs = {
+        "ValueError: row 1 of my file is broken": lambda: tf.data.Dataset.from_generator(
+            generate, output_signature=spec
+        ),
+        r"corrupted record at 0": lambda: tf.data.TFRecordDataset(str(broken)).map(tf.strings.length),
+    }
+    for words, input_fn in inputs.items():
+        for steps in (1, 2):  # the last one alone, and all in one call
+            with pytest.raises(mox.DataError, match=f"the input of input_fn cannot be read in mode TRAIN: {words}"):
+                _collect(lambda mode: input_fn(), steps=steps, batch_size=2)  # noqa: ARG005, B023
+
+
 def test_a_source_is_read_inside_input_fn_only():
     with pytest.raises(mox.UsageError, match=r"^a data set is read inside input_fn: call dataset\.get"):
         _numbers(3).read()

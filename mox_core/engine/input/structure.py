@@ -1,7 +1,7 @@
 """The structure of inputs: `model_fn` sees what `input_fn` gave, the engine between them a flat list of tensors.
 
-An input is a tensor, or a dict, tuple or list of inputs. A RaggedTensor, a SparseTensor or another composite tensor is a
-leaf of that structure, and several tensors, its components, of the flat list.
+An input is a tensor, or a dict, tuple or list of inputs. A RaggedTensor, a SparseTensor or another composite tensor is
+one leaf of that structure, and several tensors of the flat list: its components.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ def _items_of(value: Any) -> Iterable[tuple[str, Any]]:
     """Return what is in a nest, each with what stands behind the name of the nest to get at it."""
     if isinstance(value, Mapping):
         return [(f"[{key!r}]", value[key]) for key in sorted(value)]
-    if hasattr(value, "_fields") and isinstance(value, tuple):
-        return [(f".{key}", part) for key, part in zip(value._fields, value, strict=True)]
+    if isinstance(value, tuple) and (fields := getattr(value, "_fields", None)):
+        return [(f".{key}", part) for key, part in zip(fields, value, strict=True)]
     if isinstance(value, (list, tuple)):
         return [(f"[{number}]", part) for number, part in enumerate(value)]
     if tf.nest.is_nested(value):  # an object of attrs
@@ -184,7 +184,7 @@ def _refusal(value: Any, name: str, mode: str) -> UsageError:
 
 def _parts(leaf: Any) -> list[str]:
     """Return what stands behind the name of a leaf to get at each of its tensors."""
-    if isinstance(leaf, tf.RaggedTensorSpec) and leaf.ragged_rank:
+    if leaf.value_type is tf.RaggedTensor and leaf.ragged_rank:
         return [".flat_values", *(f".nested_row_splits[{number}]" for number in range(leaf.ragged_rank))]
     if isinstance(leaf, tf.SparseTensorSpec):
         return [".indices", ".values", ".dense_shape"]
@@ -192,7 +192,7 @@ def _parts(leaf: Any) -> list[str]:
 
 
 def _with_free_batch(spec: Any) -> Any:
-    if isinstance(spec, tf.RaggedTensorSpec):
+    if spec.value_type is tf.RaggedTensor:
         return tf.RaggedTensorSpec(
             [None, *spec.shape[1:]], spec.dtype, spec.ragged_rank, spec.row_splits_dtype, spec.flat_values_spec
         )

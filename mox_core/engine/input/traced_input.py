@@ -123,7 +123,8 @@ def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, sta
         tensors = list(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))
         for tensor, original in zip(tensors, outputs, strict=True):
             tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
-        return positions, tuple(tf.nest.flatten(tf.nest.pack_sequence_as(traced.inputs, tensors, expand_composites=True)))
+        inputs = tf.nest.pack_sequence_as(traced.inputs, tensors, expand_composites=True)
+        return positions, tuple(tf.nest.flatten(inputs))
 
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 

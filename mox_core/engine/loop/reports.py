@@ -88,6 +88,6 @@ def check_seen(mode: str, samples: int) -> None:
         tf.get_logger().warning("%s found no samples: input_fn gives nothing in this mode.", mode)
         return
     raise DataError(
-        f"{mode} found no samples: input_fn gives nothing in this mode (0 samples), and a mean of nothing is no number. "
-        "Look at the files or the filter of its data set."
+        f"{mode} found 0 samples: input_fn gives nothing in this mode, and a mean of nothing is no number. Look at the "
+        "files or the filter of its data set."
     )
