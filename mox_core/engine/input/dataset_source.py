@@ -50,6 +50,7 @@ def get_next(dataset: Dataset) -> Any:
 
 def read_dataset(dataset: Dataset, trace: InputTrace) -> Any:
     """Make a dataset a source, and return the placeholders of its next element, in the structure of its elements."""
+    trace.datasets.append(dataset)
     source = DatasetSource(dataset.element_spec, tf.data.experimental.to_variant(dataset))
     features = trace.add_placeholders(source, source.named(source.spec))
     return tf.nest.pack_sequence_as(source.spec, [features[name] for name in sorted(features)])

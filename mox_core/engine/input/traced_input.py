@@ -9,12 +9,15 @@ from attrs import frozen
 
 from mox_core.engine import randomness
 from mox_core.engine.input.dataset_source import DatasetSource, worker_share
+from mox_core.engine.input.input_state import Effects, effects_of, run_once
 from mox_core.engine.input.input_trace import tracing
+from mox_core.engine.input.outside_datasets import take_order_of_run
 from mox_core.engine.input.structure import as_inputs, check_element_spec, flat_tensors, inputs_of
 from mox_core.engine.tensors import Features, no_autograph
 from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.expected_warnings import ignore_seed_of_graph
 from mox_core.errors import UsageError
+from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +36,7 @@ class TracedInput:
         position: the placeholder of the position from which random operations take their seeds.
         sources: what it reads, each with the placeholders of its features.
         spec: the elements of the dataset that it returned; None where it returned tensors.
+        effects: its operations that are there for what they do.
         inputs: the specs of one sample, or of a whole batch, in the structure in which `model_fn` gets its inputs.
     """
 
@@ -41,6 +45,7 @@ class TracedInput:
     sources: list[tuple[Any, Features]]
     spec: Any
     inputs: list[Any]
+    effects: Effects
 
     @property
     def is_dataset(self) -> bool:
@@ -68,14 +73,20 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
         tf.compat.v1.set_random_seed(seed)  # of this graph: what `Dataset.shuffle` in it goes by
         with tracing(graph) as trace, randomness.seeded(f"{seed}/{mode}/input", made["position"], graph=graph):
             result = input_fn(mode)
-        made["sources"] = trace.sources
         if isinstance(result, tf.data.Dataset):
             check_element_spec(result.element_spec, mode)
+            trace.datasets.append(result)
             made["spec"], made["inputs"] = result.element_spec, inputs_of(result.element_spec)
-            return [tf.data.experimental.to_variant(result)]
-        inputs = as_inputs(result, mode)
-        made["inputs"] = tf.nest.map_structure(tf.type_spec_from_value, inputs)
-        return flat_tensors(inputs)
+            outputs = [tf.identity(tf.data.experimental.to_variant(result))]
+        else:
+            inputs = as_inputs(result, mode)
+            made["inputs"] = tf.nest.map_structure(tf.type_spec_from_value, inputs)
+            outputs = flat_tensors(inputs)
+        fed = [made["position"], *(tensor for _, features in trace.sources for tensor in features.values())]
+        made["sources"], made["effects"] = trace.sources, effects_of(graph, [*outputs, *trace.made_datasets()], fed)
+        if mode == ModeKeys.TRAIN:  # other modes are not resumed
+            take_order_of_run(graph, trace, seed)
+        return outputs
 
     with randomness.python_random(f"{seed}/{mode}/input"), ignore_seed_of_graph():
         function = tf.compat.v1.wrap_function(body, [])
@@ -83,6 +94,7 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
     for source, _ in made["sources"]:
         if isinstance(source, DatasetSource):
             source.traced = function
+    run_once(function, made["effects"])
     return TracedInput(function=function, **made)
 
 
@@ -114,13 +126,13 @@ def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, sta
     if not datasets:
         positions = tf.data.Dataset.range(start[0] + order.workers, tf.int64.max, order.workers)
         datasets.append(positions.map(_without_features))
-    function = traced.function.prune(fed, outputs)
+    function = traced.function.prune(fed, [*outputs, *traced.effects.each])
 
     @no_autograph
     def apply(*elements: tuple[tf.Tensor, Features]) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:
         positions = tuple(after for after, _ in elements)
         values = [features[name] for _, features in elements for name in sorted(features)]
-        tensors = list(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))
+        tensors = list(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))[: len(outputs)]
         for tensor, original in zip(tensors, outputs, strict=True):
             tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
         inputs = tf.nest.pack_sequence_as(traced.inputs, tensors, expand_composites=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from mox_core.engine.log_setup import info_logging
+from mox_core.engine.tf_patches.input_state import state_of_input_fn
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
@@ -37,6 +38,7 @@ def run_scope() -> Iterator[None]:
         tf1_layers(),
         stateless_random_ops(),
         one_shot_iterators(),
+        state_of_input_fn(),
     ):
         yield
 
