@@ -32,8 +32,8 @@ _GENERATOR: Final = (
 )
 _VARIABLE: Final = (
     "input_fn changes a variable by {} as samples are made: they are made in parallel, and a resumed run begins "
-    "without its value. Count by the dataset itself (dataset.enumerate(), mox.get_next(tf.data.Dataset.range(n))); a variable "
-    "may be set once, to a value that depends on no sample."
+    "without its value. Count by the dataset itself (dataset.enumerate(), mox.get_next(tf.data.Dataset.range(n))); a "
+    "variable may be set once, to a value that depends on no sample."
 )
 _TABLE: Final = (
     "input_fn changes a lookup table by {} as samples are made: they are made in parallel, and a resumed run begins "
@@ -77,7 +77,10 @@ def effects_of(graph: tf.Graph, outputs: Sequence[tf.Tensor], fed: Iterable[tf.T
     def depends_on_sample(op: tf.Operation) -> bool:
         return any(before.name in fed_ops for before in ancestors([op]))
 
-    made = [op for op in graph.get_operations() if op.name not in returned and _has_effect(op)]
+    stateful = [op for op in graph.get_operations() if op.op_def.is_stateful and op.name not in returned]
+    silent = [op for op in stateful if not op.outputs]
+    used = {op.name for op in ancestors([*outputs, *silent])}
+    made = [op for op in stateful if not op.outputs or (op.type in _CALLS and op.name not in used)]
     each = [op for op in made if depends_on_sample(op)]
     once = [op for op in made if op not in each]
     with_samples = ancestors([*outputs, *each])
@@ -99,12 +102,6 @@ def run_once(function: Any, effects: Effects) -> None:
     """
     for op in effects.once:
         function.prune([], [op])()
-
-
-def _has_effect(op: tf.Operation) -> bool:
-    if not op.op_def.is_stateful:
-        return False
-    return not op.outputs or (op.type in _CALLS and not any(tensor.consumers() for tensor in op.outputs))
 
 
 def _refuse_change(op_type: str, *, set_by_sample: bool) -> None:

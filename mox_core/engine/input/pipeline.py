@@ -20,6 +20,7 @@ from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import failing_sample, read_error
 from mox_core.engine.input.replica_batches import batches_for_replicas
+from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.input.traced_input import TracedInput, open_dataset, open_samples, trace_input_fn
 from mox_core.engine.tensors import features_of
@@ -250,6 +251,7 @@ def build_pipeline(
         UsageError: if `input_fn` returns what cannot be an input.
     """
     traced = trace_input_fn(input_fn, mode, order.seed)
+    check_samples(traced, batching.batch_size if batching.by_mox else None, mode)
     pipeline = InputPipeline(mode=mode, batching=batching, order=order, replicas=replicas, traced=traced)
     pipeline.check()
     return pipeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
@@ -36,6 +37,8 @@ class TracedInput:
         position: the placeholder of the position from which random operations take their seeds.
         sources: what it reads, each with the placeholders of its features.
         spec: the elements of the dataset that it returned; None where it returned tensors.
+        returned: that dataset itself.
+        returns_arrays: whether it returned arrays of NumPy.
         effects: its operations that are there for what they do.
         inputs: the specs of one sample, or of a whole batch, in the structure in which `model_fn` gets its inputs.
     """
@@ -44,6 +47,8 @@ class TracedInput:
     position: tf.Tensor
     sources: list[tuple[Any, Features]]
     spec: Any
+    returned: Dataset | None
+    returns_arrays: bool
     inputs: list[Any]
     effects: Effects
 
@@ -65,7 +70,7 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
     Raises:
         UsageError: if it returns what cannot be an input.
     """
-    made: dict[str, Any] = {"spec": None}
+    made: dict[str, Any] = {"spec": None, "returned": None, "returns_arrays": False}
 
     def body() -> list[tf.Tensor]:
         graph = tf.compat.v1.get_default_graph()
@@ -76,10 +81,11 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
         if isinstance(result, tf.data.Dataset):
             check_element_spec(result.element_spec, mode)
             trace.datasets.append(result)
-            made["spec"], made["inputs"] = result.element_spec, inputs_of(result.element_spec)
+            made["returned"], made["spec"], made["inputs"] = result, result.element_spec, inputs_of(result.element_spec)
             outputs = [tf.identity(tf.data.experimental.to_variant(result))]
         else:
             inputs = as_inputs(result, mode)
+            made["returns_arrays"] = any(isinstance(each, np.ndarray) for each in tf.nest.flatten(result))
             made["inputs"] = tf.nest.map_structure(tf.type_spec_from_value, inputs)
             outputs = flat_tensors(inputs)
         fed = [made["position"], *(tensor for _, features in trace.sources for tensor in features.values())]

@@ -11,7 +11,7 @@ _CONNECTS_TOO_LATE: Final = "must be configured at program startup"
 _DIFFERENT_SHAPES: Final = ("Cannot batch tensors with different shapes", "Cannot add tensor to the batch")
 _IN_ITERATOR: Final = "IteratorGetNext"
 _NODES: Final = ("\n\t [[", " [Op:")
-_STAGE: Final = re.compile(r"Error in user-defined function passed to .* iterator: \S+: ")
+_STAGE: Final = re.compile(r"^\{\{function_node \S+\}\} |Error in user-defined function passed to .* iterator: \S+: ")
 _ON_WORKER: Final = "/job:worker/"
 _PARAMETER_SERVER_LOST: Final = "remote target /job:ps/"
 

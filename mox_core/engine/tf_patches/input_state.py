@@ -89,8 +89,8 @@ def _adapt_eagerly(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(layer, data, *args, **kwargs)
         if tf.is_symbolic_tensor(data) or _is_of_graph(data):
             raise UsageError(
-                f"input_fn adapts {type(layer).__name__} to what it makes itself, and its graph has no values yet: give "
-                "adapt an array, or a dataset from outside of input_fn, or adapt the layer outside of it."
+                f"input_fn adapts {type(layer).__name__} to what it makes itself, and its graph has no values yet: "
+                "give adapt an array, or a dataset from outside of input_fn, or adapt the layer outside of it."
             )
         with tf.init_scope():
             return original(layer, data, *args, **kwargs)
