@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 NOT_GIVEN: Final[Any] = object()
 """The default of an argument for which None means something else."""
 
+_PATTERN_CHARACTERS = ("[", "\\")
+"""What makes a path a pattern for the functions by which TensorFlow finds checkpoints and variables."""
 _SAVE_SECS = 600
 """Seconds between two checkpoints, as in TensorFlow's `MonitoredTrainingSession`."""
 
@@ -281,7 +283,12 @@ def _path(value: object, name: str) -> Path | None:
     text = os.fsdecode(value)
     if "://" in text:
         raise UsageError(f"{name} is {text!r}; it must be a path of this machine's file system.")
-    return Path(text).expanduser()
+    if found := [each for each in _PATTERN_CHARACTERS if each in text]:
+        raise UsageError(
+            f"{name} is {text!r}, and TensorFlow reads {' and '.join(found)} in a path as part of a pattern: it finds "
+            "neither checkpoints nor exported models there. Use a name without."
+        )
+    return Path(os.path.expanduser(text))  # noqa: PTH111  (Path.expanduser fails for a folder '~x', and for './~x')
 
 
 def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keyword
 import os
 import shutil
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
@@ -15,10 +16,11 @@ from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from mox_core.engine.input.pipeline import InputPipeline
+    from mox_core.engine.input.structure import InputStructure
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.specs import ExportSpec
 
@@ -43,11 +45,9 @@ class ExportedModel:
     variables: tuple[tf.Variable, ...]
 
 
-def export_input_specs(pipeline: InputPipeline) -> list[tf.TensorSpec]:
-    """Return the specs of the inputs of `model_fn` in mode EXPORT: of any batch size where mox makes the batches."""
-    if not pipeline.batching.by_mox:
-        return list(pipeline.specs)
-    return [tf.TensorSpec([None, *spec.shape[1:]], spec.dtype) for spec in pipeline.specs]
+def export_inputs(pipeline: InputPipeline) -> InputStructure:
+    """Return the inputs of `model_fn` in mode EXPORT: of any batch size where mox makes the batches."""
+    return pipeline.structure.of_any_batch_size() if pipeline.batching.by_mox else pipeline.structure
 
 
 class NoExport:
@@ -66,11 +66,13 @@ class Export:
         exporter: function of (model, directory) that writes it. An exporter may have a method `check(model)`, which
             raises where its format cannot hold the model.
         log_dir: the folder of the version folder.
+        input_names: how `model_fn` gets at each tensor that it is fed, for errors.
     """
 
     graph: ModelGraph
     exporter: Callable[[ExportedModel, str], None]
     log_dir: Path
+    input_names: Sequence[str]
 
     def __attrs_post_init__(self) -> None:
         """Refuse what could not be exported.
@@ -78,7 +80,7 @@ class Export:
         Raises:
             UsageError: if the version exists, or outputs need more than the inputs give.
         """
-        model = exported_model(self.graph)
+        model = self._model()
         _check_version(self.log_dir, _spec_of(self.graph).version)
         if (check := getattr(self.exporter, "check", None)) is not None:
             check(model)
@@ -93,7 +95,7 @@ class Export:
         folder = self.log_dir / f"{_UNFINISHED}{os.getpid()}"
         folder.mkdir()
         try:
-            self.exporter(exported_model(self.graph), str(folder))
+            self.exporter(self._model(), str(folder))
             name = str(_next_version(self.log_dir) if version == -1 else version)
             folder.rename(self.log_dir / name)
         finally:
@@ -101,8 +103,11 @@ class Export:
         tf.get_logger().info("Exported model written to: %s", self.log_dir / name)
         return str(self.log_dir / name)
 
+    def _model(self) -> ExportedModel:
+        return exported_model(self.graph, self.input_names)
 
-def exported_model(graph: ModelGraph) -> ExportedModel:
+
+def exported_model(graph: ModelGraph, input_names: Sequence[str]) -> ExportedModel:
     """Cut the function from the inputs to the outputs of its export_spec out of a graph.
 
     Raises:
@@ -112,7 +117,7 @@ def exported_model(graph: ModelGraph) -> ExportedModel:
     inputs = {name: _tensor_of(graph, tensor, f"inputs_dict[{name!r}]") for name, tensor in spec.inputs_dict.items()}
     outputs = {name: _tensor_of(graph, tensor, f"outputs_dict[{name!r}]") for name, tensor in spec.outputs_dict.items()}
     _check_names(inputs)
-    _check_reachable(graph, inputs, outputs)
+    _check_reachable(graph, input_names, inputs, outputs)
     pruned = graph.traced.prune(list(inputs.values()), list(outputs.values()))
 
     def function(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -132,9 +137,27 @@ def _spec_of(graph: ModelGraph) -> ExportSpec:
 
 def _tensor_of(graph: ModelGraph, value: Any, name: str) -> tf.Tensor:
     if getattr(value, "graph", None) is not graph.graph:
-        msg = f"ExportSpec {name} is {value!r}, which is no tensor that model_fn made in this call."
+        msg = f"ExportSpec {name} is {value!r}, which is no tensor that model_fn made in this call.{_hint(value)}"
         raise UsageError(msg)
     return value
+
+
+def _hint(value: Any) -> str:
+    """Return what to write for a value that holds several tensors."""
+    if isinstance(value, tf.RaggedTensor):
+        return (
+            " An exported model takes and gives dense tensors: of a RaggedTensor, values.flat_values and "
+            "values.nested_row_splits, each under a name of its own."
+        )
+    if isinstance(value, tf.SparseTensor):
+        return (
+            " An exported model takes and gives dense tensors: of a SparseTensor, values.indices, values.values and "
+            "values.dense_shape, each under a name of its own."
+        )
+    if isinstance(value, Mapping):
+        names = ", ".join(map(str, value))
+        return f" Each tensor has a name of its own: use those of this dict, {names}."
+    return " Give each of its tensors a name of its own." if tf.nest.is_nested(value) else ""
 
 
 def _check_names(inputs: dict[str, tf.Tensor]) -> None:
@@ -166,8 +189,11 @@ def _check_version(log_dir: Path, version: int | str) -> None:
         raise UsageError(msg)
 
 
-def _check_reachable(graph: ModelGraph, inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]) -> None:
-    fed = {tensor.op.name: f"inputs[{number}] of model_fn" for number, tensor in enumerate(graph.inputs[2:])}
+def _check_reachable(
+    graph: ModelGraph, input_names: Sequence[str], inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]
+) -> None:
+    named = zip(graph.inputs[2:], input_names, strict=True)
+    fed = {tensor.op.name: f"{name} of model_fn" for tensor, name in named}
     fed |= {name: f"the placeholder {name!r} of model_fn" for name in graph.placeholders()}
     for op in ancestors(outputs.values(), given=inputs.values()):
         if op.name in fed:

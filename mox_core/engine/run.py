@@ -17,7 +17,7 @@ from mox_core.engine.checkpoint.saver import NoSaver, Saver
 from mox_core.engine.distribute.connection import connect_workers
 from mox_core.engine.distribute.mirrored import replicate, split_cpu
 from mox_core.engine.distribute.replicator import OneDevice, Replicator
-from mox_core.engine.export import Export, NoExport, export_input_specs
+from mox_core.engine.export import Export, NoExport, export_inputs
 from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
 from mox_core.engine.hooks.session import Evaluation, NoEvaluation
 from mox_core.engine.input.batching import Batching
@@ -26,7 +26,13 @@ from mox_core.engine.input.pipeline import InputPipeline, build_pipeline
 from mox_core.engine.loop.inter_mode import InterMode, monitored_tensors
 from mox_core.engine.loop.loop import Loop, LoopResult
 from mox_core.engine.loop.observers import LogLines, Observer, OutputWindows, SaveEverySeconds, SaveEverySteps
-from mox_core.engine.loop.reports import report_evaluation, report_nothing_to_train, report_stop
+from mox_core.engine.loop.reports import (
+    check_seen,
+    check_trained,
+    report_evaluation,
+    report_nothing_to_train,
+    report_stop,
+)
 from mox_core.engine.loop.schedule import EverySteps
 from mox_core.engine.loop.signals import catch_signals
 from mox_core.engine.loop.stop import StopRule
@@ -82,7 +88,8 @@ def run(config: RunConfig) -> RunResult:
         best = stack.enter_context(_best_weights(config, log_dir, saver, state))
 
         signal = stack.enter_context(catch_signals())
-        opened = stack.enter_context(pipeline.open(state.own_positions()))
+        first_positions = state.own_positions()
+        opened = stack.enter_context(pipeline.open(first_positions, state.own_positions if config.training else None))
         max_steps = _max_steps(config, first_step, start)
         steps, make_loop = _make_steps(config, graph, pipeline, order, opened, state, max_steps)
         hooks = HookRunner(_hooks_of(config, graph), steps, evaluation, best)
@@ -94,6 +101,8 @@ def run(config: RunConfig) -> RunResult:
             stop_rule=stop_rule,
             first_global_step=first_step,
         ).run()
+        if config.training and not (start.resumed and first_step):
+            check_trained(result, pipeline, first_positions, order.workers)
         _report(config, result, state, writer)
         return _finish(config, result, stop_rule, state, saver, export)
 
@@ -125,6 +134,7 @@ def _trace(
         config.run_mode,
         state,
         pipeline.fed,
+        structure=pipeline.structure,
         first_log=config.log_first_clone,
         train_step=TrainStep(config.optimizer_fns, state, config.gradients) if config.training else None,
         outputs=config.output_fn is not None,
@@ -148,7 +158,14 @@ def _evaluation(config: RunConfig, graph: ModelGraph, state: RunState, log_dir: 
     collective = state.replicator.collective
     order = Order(seed=state.seed, workers=collective.world_size, worker=collective.rank)
     pipeline = _pipeline(config, config.inter_mode, order, state.replicator)
-    twin = trace_model(config.model_fn, config.inter_mode, state, pipeline.fed, log_values=monitored_tensors)
+    twin = trace_model(
+        config.model_fn,
+        config.inter_mode,
+        state,
+        pipeline.fed,
+        structure=pipeline.structure,
+        log_values=monitored_tensors,
+    )
     with InterMode(twin, pipeline, graph.hooks, log_dir, collective).open() as inter_mode:
         yield inter_mode
 
@@ -157,9 +174,11 @@ def _export(config: RunConfig, pipeline: InputPipeline, state: RunState) -> Expo
     """Build what is exported, before training: what cannot be exported is known before it."""
     if config.exporter is None or config.log_dir is None:
         return NoExport()
-    specs = export_input_specs(pipeline)
-    graph = trace_model(config.model_fn, ModeKeys.EXPORT, state, specs, replicator=OneDevice())
-    return Export(graph=graph, exporter=config.exporter, log_dir=config.log_dir)
+    structure = export_inputs(pipeline)
+    graph = trace_model(
+        config.model_fn, ModeKeys.EXPORT, state, structure.specs, structure=structure, replicator=OneDevice()
+    )
+    return Export(graph=graph, exporter=config.exporter, log_dir=config.log_dir, input_names=structure.names())
 
 
 def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) -> None:
@@ -272,6 +291,8 @@ def _report(config: RunConfig, result: LoopResult, state: RunState, writer: Summ
     if config.training:
         report_stop(result, global_step, state.skipped_steps())
         return
+    if result.stopped_by == "end of input":
+        check_seen(config.run_mode, result.samples)
     report_evaluation(result)
     if config.run_mode == ModeKeys.EVAL:
         writer.write(result.means, global_step)

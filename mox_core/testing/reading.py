@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING, Any
 
+import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine.input.batching import Batching
@@ -15,8 +16,6 @@ from mox_core.engine.tf_patches.run_scope import run_scope
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-
 
 @frozen
 class Element:
@@ -24,11 +23,11 @@ class Element:
 
     Attributes:
         after: the position in the input after it, from which a resumed run continues.
-        values: its arrays, the `inputs` of `model_fn`.
+        values: the `inputs` of `model_fn`, with arrays for tensors; what is ragged or sparse stays that.
     """
 
     after: list[int]
-    values: list[np.ndarray[Any, Any]]
+    values: list[Any]
 
 
 def read(
@@ -58,8 +57,13 @@ def read(
             with pipeline.open(start) as opened:
                 while len(found) != limit and (element := opened.next()) is not None:
                     after, values = element
-                    found.append(Element(after.numpy().tolist(), [value.numpy() for value in values]))
+                    inputs = tf.nest.map_structure(_to_array, pipeline.structure.pack(values))
+                    found.append(Element(after.numpy().tolist(), inputs))
     except Exception:
         gc.collect()  # the traceback may hold an iterator, and a process cannot exit while it reads
         raise
     return found
+
+
+def _to_array(value: Any) -> Any:
+    return value.numpy() if isinstance(value, tf.Tensor) else value

@@ -177,6 +177,17 @@ WRONG = [
         ({name: "s3://bucket/log"}, f"{name} is 's3://bucket/log'; it must be a path of this machine's file system.")
         for name in ("log_dir", "checkpoint_path")
     ),
+    *(
+        (
+            {name: path},
+            (
+                f"{name} is {path!r}, and TensorFlow reads {found} in a path as part of a pattern: it finds neither "
+                "checkpoints nor exported models there. Use a name without."
+            ),
+        )
+        for name in ("log_dir", "checkpoint_path")
+        for path, found in (("runs/lr=[0.1]", "["), ("a\\b", "\\"), ("[\\]", "[ and \\"))
+    ),
     (
         {"export_model": "TF_SERVING"},
         "export_model needs log_dir: the exported model is written into a version folder there.",

@@ -506,3 +506,19 @@ def test_a_run_with_other_sources_goes_on_with_their_beginning_and_says_so(run, 
         "from its beginning."
     ) in said.lines
     assert result.metrics["highest"] == pytest.approx(regression.targets[:4].max())
+
+
+@pytest.mark.parametrize("name", ["a]b", "a*b", "a?b", "~no one", "a~", "a b", "{a,b}", "%20"])
+def test_a_folder_of_any_name_saves_resumes_evaluates_exports_and_loads(name, regression, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = {"input_fn": regression.input_fn, "model_fn": regression.model_fn, "batch_size": 8, "log_dir": name}
+    train = {"optimizer_fn": regression.sgd, "run_mode": mox.ModeKeys.TRAIN, "export_model": mox.ExportKeys.TF_SERVING}
+    assert [mox.run(**job, **train, max_number_of_steps=steps).steps for steps in (2, 5)] == [2, 3]
+    assert mox.run(**job, run_mode=mox.ModeKeys.EVAL).global_step == 5
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    served = tf.saved_model.load(str(tmp_path / name / "2")).signatures["serving_default"]
+    expected = regression.train(5, batch_size=8, rate=0.1)
+    predictions = served(features=tf.constant(regression.features))["predictions"]
+    np.testing.assert_allclose(
+        predictions, regression.features @ expected.weights + expected.bias, rtol=1e-4, atol=1e-5
+    )

@@ -224,3 +224,19 @@ def test_a_checkpoint_in_log_dir_comes_before_checkpoint_path(trained, said, tmp
     ]
     metrics = _run(mox.ModeKeys.EVAL, batch_size=5, checkpoint_path=other).metrics
     assert metrics["loss"] == pytest.approx(((VALUES - 1) ** 2).mean(), rel=1e-5)  # of step 0
+
+
+def test_an_evaluation_of_nothing_is_refused_and_a_prediction_of_nothing_warns(regression, said, tmp_path):
+    job = {"model_fn": regression.model_fn, "batch_size": 8, "log_dir": tmp_path}
+    train = {"optimizer_fn": regression.sgd, "run_mode": mox.ModeKeys.TRAIN, "max_number_of_steps": 1}
+    mox.run(input_fn=regression.input_fn, **job, **train)
+
+    def nothing(mode):
+        data = regression.input_fn(mode)
+        return data if mode == mox.ModeKeys.TRAIN else data.take(0)
+
+    with pytest.raises(mox.DataError, match="EVAL found 0 samples: input_fn gives nothing in this mode"):
+        mox.run(input_fn=nothing, run_mode=mox.ModeKeys.EVAL, **job)
+    predict = {"run_mode": mox.ModeKeys.PREDICT, "output_fn": print, "output_every_n_steps": 1}
+    assert mox.run(input_fn=nothing, **predict, **job).samples == 0
+    assert "WARNING:tensorflow:PREDICT found no samples: input_fn gives nothing in this mode." in said.lines

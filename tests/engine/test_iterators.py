@@ -102,6 +102,29 @@ def test_a_run_goes_on_behind_the_elements_that_get_next_gave(collect, tmp_path)
     assert collect(input_fn, steps=5, batch_size=2, log_dir=tmp_path)[0] == [[[106, 107]], [[108, 109]]]
 
 
+@pytest.mark.parametrize("mode", [mox.ModeKeys.TRAIN, mox.ModeKeys.PREDICT])
+def test_a_file_that_is_no_image_is_named(collect, mode, tmp_path):
+    for number in range(12):
+        image = tf.io.encode_png(tf.zeros([4, 4, 3], tf.uint8)).numpy()
+        (tmp_path / f"{number:02}.png").write_bytes(b"no image" if number == 7 else image)
+
+    def folder_fn(mode):
+        dataset = tf.data.Dataset.from_tensor_slices(sorted(str(path) for path in tmp_path.glob("*.png")))
+        path = mox.get_next(dataset.repeat() if mode == mox.ModeKeys.TRAIN else dataset)
+        image = tf.io.decode_image(tf.io.read_file(path), channels=3, expand_animations=False)
+        return tf.image.resize(image, [2, 2])
+
+    collect(lambda mode: folder_fn(mode)[:1], steps=1, batch_size=4, log_dir=tmp_path / "log")
+    place = (
+        {"log_dir": tmp_path / "log", "steps": 9}
+        if mode == mox.ModeKeys.TRAIN
+        else {"checkpoint_path": tmp_path / "log"}
+    )
+    words = r"Unknown image file format.* It fails for element 7 of the dataset that it reads \('.*/07\.png'\)\.$"
+    with pytest.raises(mox.DataError, match=words):
+        collect(folder_fn, run_mode=mode, batch_size=4, **place)
+
+
 def test_two_datasets_are_read_side_by_side(collect):
     def input_fn(mode):
         del mode

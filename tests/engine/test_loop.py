@@ -195,11 +195,18 @@ def test_an_input_that_ends_with_the_last_step_is_not_what_stopped(regression):
     assert (result.stopped_by, result.steps) == ("max_number_of_steps", 5)
 
 
-def test_an_input_without_one_batch_ends_at_once(regression, said, tmp_path):
+def test_an_input_without_one_batch_is_refused_with_the_numbers_and_nothing_is_exported(regression, tmp_path):
     few = tf.data.Dataset.from_tensor_slices((regression.features[:3], regression.targets[:3]))
-    result = _train(regression, input_fn=lambda mode: few, log_dir=tmp_path)  # noqa: ARG005
-    assert (result.stopped_by, result.steps, result.metrics) == ("end of input", 0, {})
-    assert said.starting("step:") == []
+    words = r"TRAIN did not one step: input_fn gives 3 samples, and a step takes 8 \(batch_size=8\)"
+    for _ in range(2):  # also with the checkpoint of step 0 that the first one has left
+        with pytest.raises(mox.DataError, match=words):
+            _train(regression, input_fn=lambda mode: few, log_dir=tmp_path, export_model=mox.ExportKeys.TF_SERVING)  # noqa: ARG005
+    assert [path for path in tmp_path.iterdir() if path.name.isdecimal()] == []
+    with pytest.raises(mox.DataError, match=r"gives 0 batches, and a step takes 1 \(one batch\)"):
+        _train(regression, input_fn=lambda mode: few.take(0).batch(8), batch_size=None)  # noqa: ARG005
+    none = few.filter(lambda *_: False).repeat()
+    with pytest.raises(mox.DataError, match="should go on for ever and has ended"):
+        _train(regression, input_fn=lambda mode: none, max_number_of_steps=3)  # noqa: ARG005
 
 
 def test_a_hook_stops_after_the_step_in_which_it_asks_and_is_named(regression, said, every_step, tmp_path):

@@ -283,6 +283,31 @@ def test_the_error_for_samples_of_different_shapes_is_recognized(options):
         assert errors.has_different_shapes(caught.value), caught.value.message
 
 
+def test_an_error_of_an_iterator_is_recognized_and_its_cause_is_found():
+    def fail(number):
+        raise ValueError(f"row {int(number)} is broken")
+
+    @tf.function
+    def read(iterator):
+        return next(iterator)
+
+    texts = {
+        "ValueError: row 3 is broken": lambda n: tf.numpy_function(fail, [n], tf.int64),
+        "Unknown image file format": lambda n: tf.io.decode_png(tf.strings.as_string(n)),
+    }
+    with relying_on("the errors of iterators", "error_messages") as errors:
+        for text, failing in texts.items():
+            for options in ({}, {"num_parallel_calls": 2}):
+                iterator = iter(tf.data.Dataset.range(3, 4).map(failing, **options))
+                with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+                    read(iterator)
+                assert errors.is_of_iterator(caught.value), caught.value.message
+                assert errors.cause_of(caught.value).startswith(text), caught.value.message
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            tf.function(lambda: tf.io.decode_png("no image"))()
+        assert not errors.is_of_iterator(caught.value), caught.value.message
+
+
 def test_the_error_for_connecting_too_late_is_recognized():
     tf.constant(1.0)
     hosts = tf.train.ClusterSpec({"worker": ["localhost:1", "localhost:2"]})

@@ -44,7 +44,7 @@ class ReadSource(Protocol):
 
 def report_gaps(
     elements: Dataset,
-    sources: tuple[ReadSource, ...],
+    sources: tuple[Any, ...],
     *,
     order: Order,
     start: tuple[int, ...],
@@ -54,7 +54,8 @@ def report_gaps(
 
     Args:
         elements: elements are (next positions, rest): a tensor of positions, of any shape, for each source.
-        sources: the sources; where there are none, the positions are counted and have no gaps.
+        sources: the sources. Datasets leave no sample out, and without any source the positions are counted: there are
+            no gaps in those.
         order: the share of this worker.
         start: the first position of each source.
         report: the report of the samples that are missing.
@@ -69,6 +70,8 @@ def report_gaps(
         afters = [tf.reshape(after, [-1]) for after in positions]
         reported = []
         for number, (source, after) in enumerate(zip(sources, afters, strict=False)):
+            if not hasattr(source, "on_bad_sample"):
+                continue
             before = tf.concat([expected[number : number + 1], after[:-1]], 0)
             report_op = functools.partial(
                 report.call_op, functools.partial(report.gaps, source, order), [before, after]

@@ -50,6 +50,7 @@ def get_next(dataset: Dataset) -> Any:
 
 def read_dataset(dataset: Dataset, trace: InputTrace) -> Any:
     """Make a dataset a source, and return the placeholders of its next element, in the structure of its elements."""
+    trace.datasets.append(dataset)
     source = DatasetSource(dataset.element_spec, tf.data.experimental.to_variant(dataset))
     features = trace.add_placeholders(source, source.named(source.spec))
     return tf.nest.pack_sequence_as(source.spec, [features[name] for name in sorted(features)])
@@ -87,6 +88,10 @@ class DatasetSource:
         alone = no_autograph(lambda *element: named(element[0] if len(element) == 1 else element))
         positions = tf.data.Dataset.range(start + order.workers, tf.int64.max, order.workers)
         return tf.data.Dataset.zip((positions, worker_share(self.dataset(), order, start).map(alone)))
+
+    def element_at(self, position: int, order: Order) -> Dataset:
+        """Return a dataset of the element that a worker reads at a position."""
+        return worker_share(self.dataset(), order, position).take(1)
 
     @staticmethod
     def named(element: Any) -> dict[str, Any]:

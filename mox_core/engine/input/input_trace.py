@@ -13,7 +13,7 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from mox_core.engine.tensors import Features
+    from mox_core.engine.tensors import Dataset, Features
 
 
 class InputTrace:
@@ -22,11 +22,13 @@ class InputTrace:
     Attributes:
         graph: the graph of the trace.
         sources: each source with the placeholders of its features.
+        datasets: the datasets that it reads.
     """
 
     def __init__(self, graph: tf.Graph) -> None:
         self.graph = graph
         self.sources: list[tuple[Any, Features]] = []
+        self.datasets: list[Dataset] = []
         self._read: list[tuple[object, Features]] = []
 
     def once(self, owner: object, read: Callable[[], Features]) -> Features:
@@ -45,6 +47,11 @@ class InputTrace:
         }
         self.sources.append((source, features))
         return features
+
+    def made_datasets(self) -> list[tf.Tensor]:
+        """Return the datasets that it reads and has made itself, as tensors."""
+        variants = (getattr(source, "variant", None) for source, _ in self.sources)
+        return [each for each in variants if each is not None and tf.is_symbolic_tensor(each)]
 
 
 @contextlib.contextmanager
@@ -89,6 +96,11 @@ def trace_of(graph: tf.Graph) -> InputTrace | None:
     """Return the trace of the `input_fn` that is being called in a graph, None where it is another graph."""
     trace = _trace.get()
     return trace if trace is not None and trace.graph is graph and not tf.executing_eagerly() else None
+
+
+def is_tracing() -> bool:
+    """Whether an `input_fn` is being called."""
+    return _trace.get() is not None
 
 
 _trace: contextvars.ContextVar[InputTrace | None] = contextvars.ContextVar("mox_input_trace", default=None)

@@ -15,14 +15,16 @@ import tensorflow as tf
 from attrs import define, field, frozen
 
 from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
-from mox_core.engine.input.batching import Batching, last_positions, make_batches
+from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, last_positions, make_batches
 from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.order import Order
+from mox_core.engine.input.read_errors import failing_sample, read_error
 from mox_core.engine.input.replica_batches import batches_for_replicas
+from mox_core.engine.input.sample_checks import check_samples
+from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.input.traced_input import TracedInput, open_dataset, open_samples, trace_input_fn
 from mox_core.engine.tensors import features_of
-from mox_core.engine.tf_internals.error_messages import has_different_shapes
-from mox_core.errors import DataError
+from mox_core.engine.tf_internals.error_messages import is_of_iterator
 from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
@@ -139,69 +141,92 @@ class InputPipeline:
         batches = self._open((0,) * self.num_positions)
         return tuple(cast("Any", batches.element_spec) if self._traced.is_dataset else features_of(batches))
 
-    @property
-    def specs(self) -> tuple[tf.TensorSpec, ...]:
-        """Specs of the inputs of `model_fn`."""
-        if self.replicas == 1:
-            return self.fed
-        return self.fed[1 : 1 + (len(self.fed) - 1) // self.replicas]
+    @functools.cached_property
+    def structure(self) -> InputStructure:
+        """The structure of the inputs of `model_fn`."""
+        batches = self._batches((0,) * self.num_positions, self.order, self.report)
+        leaves = tf.nest.flatten(inputs_spec(batches, counted=self._traced.is_dataset))
+        return InputStructure(tuple(tf.nest.pack_sequence_as(self._traced.inputs, leaves)))
+
+    def count_samples(self, start: list[int], limit: int) -> int:
+        """Return how many samples `input_fn` gives this worker from a position on: to say so where they were too few.
+
+        Args:
+            start: the positions.
+            limit: the highest number that is counted. Where mox makes no batches, batches are counted.
+        """
+        if self._traced.is_dataset:
+            elements = open_dataset(self._traced, self.order, tuple(start))
+        else:
+            elements = open_samples(self._traced, self.order, self.report, tuple(start))
+        return sum(1 for _ in elements.take(limit))
 
     def check(self) -> None:
         """Build the batches once, which fails for samples that no batch can hold."""
         self._open((0,) * self.num_positions)
 
     @contextlib.contextmanager
-    def open(self, start: list[int] | None = None) -> Iterator[OpenInput]:
-        """Open the input at a position, its beginning by default, and close it however the block ends."""
+    def open(
+        self, start: list[int] | None = None, reached: Callable[[], list[int]] | None = None
+    ) -> Iterator[OpenInput]:
+        """Open the input at a position, its beginning by default, and close it however the block ends.
+
+        Args:
+            start: the positions.
+            reached: returns the positions that the run has come to, where it keeps them; to find a sample that fails.
+        """
         positions = start or [0] * self.num_positions
         if self.order.workers > 1 and any(map(reads_generator, self._traced.datasets())):
             self.report.warn_once("generator", _NOT_SHARED)
         opened = OpenInput(iter(self._open(tuple(positions))), self.endless, self.stride, positions)
         try:
             yield opened
-        except (tf.errors.InvalidArgumentError, tf.errors.UnknownError) as error:
+        except tf.errors.OpError as error:
             # TensorFlow's frames hold the iterator, and whoever keeps the error keeps the frames.
             traceback.clear_frames(error.__traceback__)
             self.report.raise_error()
-            if not has_different_shapes(error):
+            if not is_of_iterator(error):
                 raise
-            raise DataError(
-                f"the samples of input_fn in mode {self.mode} are not all of one shape "
-                f"({error.message.splitlines()[0]}). "
-                "Samples of a batch must agree: resize them (dataset argument image_size, or "
-                "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False. Only sequences of "
-                "integers are filled up with zeros: those of rank 1 and unknown length, set_shape([None])."
-            ) from error
+            opened.close()
+            sample = failing_sample(self._traced, self.order, self.report, reached() if reached else positions)
+            raise read_error(error, self.mode, sample) from error
         finally:
             opened.close()
 
     def open_share(self, start: tuple[Any, ...], order: Order, report: BadSampleReport) -> Dataset:
-        """Return the batches of a worker.
+        """Return the batches of a worker, each a flat list of tensors.
 
         Args:
             start: the positions at which it begins, which may be tensors.
             order: its share of the samples.
             report: its report of bad samples.
         """
-        # Batches of TRAIN have one static shape, as the original's had; elsewhere every sample counts.
-        whole = self.endless or self.mode == ModeKeys.TRAIN
+        counted = self._traced.is_dataset
+        batches = flat_batches(self._batches(start, order, report), counted=counted)
+        if self.replicas > 1:
+            batches = batches_for_replicas(batches, self.replicas, counted=counted, whole=self._whole)
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether all batches are whole: those of TRAIN have one static shape; elsewhere every sample counts."""
+        return self.endless or self.mode == ModeKeys.TRAIN
+
+    def _batches(self, start: tuple[Any, ...], order: Order, report: BadSampleReport) -> Dataset:
+        """Return the batches of a worker in the structure in which tf.data makes them."""
+        whole = self._whole
         size = self.batching.batch_size if self.batching.by_mox else None
         if self._traced.is_dataset:
             batches = open_dataset(self._traced, order, start)
-            batches = batches if size is None else make_batches(batches, size, whole=whole)
-        else:
-            watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
-            elements = open_samples(self._traced, order, report, start)
-            if size is None:
-                batches = watch(elements)
-            elif whole and not self.endless:
-                # Before the last samples are dropped: bad ones among them are reported too.
-                batches = make_batches(watch(elements), size, whole=True).map(last_positions)
-            else:
-                batches = watch(make_batches(elements, size, whole=whole))
-        if self.replicas > 1:
-            batches = batches_for_replicas(batches, self.replicas, counted=self._traced.is_dataset, whole=whole)
-        return batches.prefetch(tf.data.AUTOTUNE)
+            return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
+        watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
+        elements = open_samples(self._traced, order, report, start)
+        if size is None:
+            return watch(elements)
+        if whole and not self.endless:
+            # Before the last samples are dropped: bad ones among them are reported too.
+            return make_batches(watch(elements), size, counted=False, whole=True).map(last_positions)
+        return watch(make_batches(elements, size, counted=False, whole=whole))
 
     def _open(self, start: tuple[int, ...]) -> Dataset:
         if start not in self._opened:
@@ -226,6 +251,7 @@ def build_pipeline(
         UsageError: if `input_fn` returns what cannot be an input.
     """
     traced = trace_input_fn(input_fn, mode, order.seed)
+    check_samples(traced, batching.batch_size if batching.by_mox else None, mode)
     pipeline = InputPipeline(mode=mode, batching=batching, order=order, replicas=replicas, traced=traced)
     pipeline.check()
     return pipeline

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine import randomness
 from mox_core.engine.input.dataset_source import DatasetSource, worker_share
+from mox_core.engine.input.input_state import Effects, effects_of, run_once
 from mox_core.engine.input.input_trace import tracing
+from mox_core.engine.input.outside_datasets import take_order_of_run
+from mox_core.engine.input.structure import as_inputs, check_element_spec, flat_tensors, inputs_of
 from mox_core.engine.tensors import Features, no_autograph
 from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.expected_warnings import ignore_seed_of_graph
 from mox_core.errors import UsageError
+from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,12 +37,20 @@ class TracedInput:
         position: the placeholder of the position from which random operations take their seeds.
         sources: what it reads, each with the placeholders of its features.
         spec: the elements of the dataset that it returned; None where it returned tensors.
+        returned: that dataset itself.
+        returns_arrays: whether it returned arrays of NumPy.
+        effects: its operations that are there for what they do.
+        inputs: the specs of one sample, or of a whole batch, in the structure in which `model_fn` gets its inputs.
     """
 
     function: Any
     position: tf.Tensor
     sources: list[tuple[Any, Features]]
     spec: Any
+    returned: Dataset | None
+    returns_arrays: bool
+    inputs: list[Any]
+    effects: Effects
 
     @property
     def is_dataset(self) -> bool:
@@ -57,7 +70,7 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
     Raises:
         UsageError: if it returns what cannot be an input.
     """
-    made: dict[str, Any] = {"spec": None}
+    made: dict[str, Any] = {"spec": None, "returned": None, "returns_arrays": False}
 
     def body() -> list[tf.Tensor]:
         graph = tf.compat.v1.get_default_graph()
@@ -65,11 +78,21 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
         tf.compat.v1.set_random_seed(seed)  # of this graph: what `Dataset.shuffle` in it goes by
         with tracing(graph) as trace, randomness.seeded(f"{seed}/{mode}/input", made["position"], graph=graph):
             result = input_fn(mode)
-        made["sources"] = trace.sources
         if isinstance(result, tf.data.Dataset):
-            made["spec"] = result.element_spec
-            return [tf.data.experimental.to_variant(result)]
-        return _as_tensors(result, mode)
+            check_element_spec(result.element_spec, mode)
+            trace.datasets.append(result)
+            made["returned"], made["spec"], made["inputs"] = result, result.element_spec, inputs_of(result.element_spec)
+            outputs = [tf.identity(tf.data.experimental.to_variant(result))]
+        else:
+            inputs = as_inputs(result, mode)
+            made["returns_arrays"] = any(isinstance(each, np.ndarray) for each in tf.nest.flatten(result))
+            made["inputs"] = tf.nest.map_structure(tf.type_spec_from_value, inputs)
+            outputs = flat_tensors(inputs)
+        fed = [made["position"], *(tensor for _, features in trace.sources for tensor in features.values())]
+        made["sources"], made["effects"] = trace.sources, effects_of(graph, [*outputs, *trace.made_datasets()], fed)
+        if mode == ModeKeys.TRAIN:  # other modes are not resumed
+            take_order_of_run(graph, trace, seed)
+        return outputs
 
     with randomness.python_random(f"{seed}/{mode}/input"), ignore_seed_of_graph():
         function = tf.compat.v1.wrap_function(body, [])
@@ -77,6 +100,7 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
     for source, _ in made["sources"]:
         if isinstance(source, DatasetSource):
             source.traced = function
+    run_once(function, made["effects"])
     return TracedInput(function=function, **made)
 
 
@@ -89,19 +113,8 @@ def _check_no_iterator(graph: tf.Graph) -> None:
         )
 
 
-def _as_tensors(result: Any, mode: str) -> list[tf.Tensor]:
-    """Return the result of `input_fn` as a list of tensors."""
-    values = list(result) if isinstance(result, (list, tuple)) else [result]
-    if not values or any(value is None or isinstance(value, (dict, list, tuple, set)) for value in values):
-        raise UsageError(
-            f"input_fn returned {result!r} in mode {mode}. It returns one tensor, a tuple or list of tensors, "
-            "or a tf.data.Dataset."
-        )
-    return [tf.convert_to_tensor(value) for value in values]
-
-
 def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...]) -> Dataset:
-    """Map the operations of `input_fn` over its sources: returns (positions, inputs).
+    """Map the operations of `input_fn` over its sources: returns (positions, leaves of the inputs).
 
     Args:
         traced: `input_fn`.
@@ -119,33 +132,25 @@ def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, sta
     if not datasets:
         positions = tf.data.Dataset.range(start[0] + order.workers, tf.int64.max, order.workers)
         datasets.append(positions.map(_without_features))
-    function = traced.function.prune(fed, outputs)
+    function = traced.function.prune(fed, [*outputs, *traced.effects.each])
 
     @no_autograph
-    def apply(*elements: tuple[tf.Tensor, Features]) -> tuple[tuple[tf.Tensor, ...], tuple[tf.Tensor, ...]]:
+    def apply(*elements: tuple[tf.Tensor, Features]) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:
         positions = tuple(after for after, _ in elements)
         values = [features[name] for _, features in elements for name in sorted(features)]
-        inputs = tuple(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))
-        for tensor, original in zip(inputs, outputs, strict=True):
+        tensors = list(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))[: len(outputs)]
+        for tensor, original in zip(tensors, outputs, strict=True):
             tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
-        return positions, inputs
+        inputs = tf.nest.pack_sequence_as(traced.inputs, tensors, expand_composites=True)
+        return positions, tuple(tf.nest.flatten(inputs))
 
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
 
 
 def open_dataset(traced: TracedInput, order: Order, start: tuple[int, ...]) -> Dataset:
-    """Return the dataset that `input_fn` returned, from a position on; its elements are tuples of inputs."""
-    spec = traced.spec
+    """Return the dataset that `input_fn` returned, from a position on."""
     (whole,) = traced.datasets()
-    dataset = worker_share(whole, order, start[0])
-    if isinstance(spec, tuple) and not any(tf.nest.is_nested(each) for each in spec):
-        return dataset
-    return dataset.map(_flattened)
-
-
-@no_autograph
-def _flattened(*element: Any) -> tuple[Any, ...]:
-    return tuple(tf.nest.flatten(element))
+    return worker_share(whole, order, start[0])
 
 
 @no_autograph

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
+from mox_core.engine.loop.reports import check_seen
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
 from mox_core.errors import UsageError
@@ -100,9 +101,15 @@ class InterMode:
                 done, samples = done + outcome.steps, samples + outcome.samples
                 ended = outcome.ended or runner.coordinator.should_stop()
                 sums = {name: total + outcome.sums.get(name, 0.0) for name, total in sums.items()}
+<<<<<<< HEAD
             samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
             means = {name: float(total) / max(samples, 1) for name, total in zip(sums, totals, strict=True)}
             return self.graph.metrics.with_values(means, self.collective)
+=======
+        samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
+        check_seen(self.graph.mode, int(samples))
+        return {name: float(total) / samples for name, total in zip(sums, totals, strict=True)}
+>>>>>>> i11_inp
 
     def _begin(self, opened: OpenInput) -> tuple[StepRunner, HookRunner]:
         """Attach an opened input to the steps of an evaluation; the hooks begin with the first one."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.engine.input.structure import batch_size_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -39,13 +41,10 @@ class ReplicaOutput:
     samples: tf.Tensor
 
 
-def num_samples(inputs: Sequence[tf.Tensor]) -> tf.Tensor:
+def num_samples(inputs: Sequence[Any]) -> tf.Tensor:
     """Return the size of the batch: the first dimension of the first input, 1 where there is none."""
-    batch = next((tensor for tensor in inputs if tensor.shape.rank), None)
-    if batch is None:
-        return tf.constant(1, tf.int64)
-    size = batch.shape[0]
-    return tf.shape(batch, tf.int64)[0] if size is None else tf.constant(size, tf.int64)
+    sizes = (batch_size_of(leaf) for leaf in tf.nest.flatten(inputs))
+    return next((size for size in sizes if size is not None), tf.constant(1, tf.int64))
 
 
 def split_inputs(inputs: Sequence[tf.Tensor], replicas: int) -> tuple[tf.Tensor, list[Sequence[tf.Tensor]]]:

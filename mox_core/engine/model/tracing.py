@@ -11,6 +11,7 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.engine import randomness
+from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.model.effects import Effects, sort_effects
 from mox_core.engine.model.metrics import LogTensors, Metrics, check_additive, count_present_only, log_tensors
 from mox_core.engine.model.model_graph import ModelGraph
@@ -76,6 +77,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
     state: RunState,
     input_specs: Sequence[tf.TensorSpec],
     *,
+    structure: InputStructure | None = None,
     replicator: Replicator | None = None,
     first_log: bool = True,
     train_step: TrainStep | NoTrainStep | None = None,
@@ -90,6 +92,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         mode: one of `ModeKeys`.
         state: the variables of the run.
         input_specs: what the input gives.
+        structure: the structure in which a replica gets its inputs; a list of tensors, if not given.
         replicator: where the replicas are; that of the run, if not given.
         first_log: whether the values that TRAIN logs are those of the first replica, or the means over all.
         train_step: adds the operations that train; none, if not given.
@@ -104,6 +107,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         model_fn=model_fn,
         mode=mode,
         state=state,
+        structure=structure or InputStructure(tuple(input_specs)),
         replicator=replicator or state.replicator,
         first_log=first_log,
         train_step=train_step or NoTrainStep(),
@@ -137,6 +141,7 @@ class _ModelTrace:
     model_fn: Callable[..., Any]
     mode: str
     state: RunState
+    structure: InputStructure
     replicator: Replicator
     first_log: bool
     train_step: TrainStep | NoTrainStep
@@ -239,7 +244,8 @@ class _ModelTrace:
             counting={handle for each in counts for handle in handles_of(each.variable)},
         )
 
-    def _call_model_fn(self, replica: int, positions: tf.Tensor, inputs: Sequence[tf.Tensor]) -> ReplicaOutput:
+    def _call_model_fn(self, replica: int, positions: tf.Tensor, tensors: Sequence[tf.Tensor]) -> ReplicaOutput:
+        inputs = self.structure.pack(tensors)
         with contextlib.ExitStack() as stack:
             if len(self.replicator.devices) > 1:
                 stack.enter_context(replica_collections.replica_scope())
@@ -249,7 +255,7 @@ class _ModelTrace:
             stack.enter_context(self.state.store.scope(self._graph, self._constants, names))
             stack.enter_context(self._current())
             stack.enter_context(keras_training.training_is(self.mode == ModeKeys.TRAIN))
-            spec = self.model_fn(list(inputs), self.mode)
+            spec = self.model_fn(inputs, self.mode)
             own = (self.state.step, self.state.positions)
             adopt_keras_variables(self._graph, self.state.store, own, training=self.train_step.trains)
             check_spec(spec, None if self.log_values else REQUIRED_FIELDS[self.mode], self.mode)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import tensorflow as tf
 
 _CONNECTS_TOO_LATE: Final = "must be configured at program startup"
 _DIFFERENT_SHAPES: Final = ("Cannot batch tensors with different shapes", "Cannot add tensor to the batch")
+_IN_ITERATOR: Final = "IteratorGetNext"
+_NODES: Final = ("\n\t [[", " [Op:")
+_STAGE: Final = re.compile(r"^\{\{function_node \S+\}\} |Error in user-defined function passed to .* iterator: \S+: ")
 _ON_WORKER: Final = "/job:worker/"
 _PARAMETER_SERVER_LOST: Final = "remote target /job:ps/"
 
@@ -20,6 +24,23 @@ def connects_too_late(error: RuntimeError) -> bool:
 def has_different_shapes(error: tf.errors.OpError) -> bool:
     """Whether tf.data cannot batch elements because their shapes differ."""
     return any(each in error.message for each in _DIFFERENT_SHAPES)
+
+
+def is_of_iterator(error: tf.errors.OpError) -> bool:
+    """Whether an error comes from the operations of a dataset, by way of the iterator that reads it."""
+    return _IN_ITERATOR in error.message
+
+
+def cause_of(error: tf.errors.OpError) -> str:
+    """Return the line of an error that says what went wrong, without what TensorFlow writes around it.
+
+    Of an exception in Python code, that is the last line: its class and its text.
+    """
+    message = error.message
+    for each in _NODES:
+        message = message.partition(each)[0]
+    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    return _STAGE.sub("", lines[-1]).rstrip(".") if lines else type(error).__name__
 
 
 def lost_worker(error: Exception) -> bool:

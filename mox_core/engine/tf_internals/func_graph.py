@@ -46,6 +46,13 @@ def captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
     return list(graph.captures) if graph.building_function else []
 
 
+def replace_capture(graph: Any, outer: tf.Tensor, new: tf.Tensor) -> None:
+    """Make a graph that is being traced use another tensor from outside in place of one that it uses already."""
+    captured = graph._function_captures  # noqa: SLF001  (`captures` only lists them)
+    placeholder = captured.by_val_internal[id(outer)]
+    captured.add_or_replace(key=id(outer), external=new, internal=placeholder, is_by_ref=False)
+
+
 def deferred_captures(graph: Any) -> list[tuple[tf.Tensor, Callable[[], tf.Tensor]]]:
     """Return the placeholders whose values TensorFlow computes at each call, with the functions that compute them.
 

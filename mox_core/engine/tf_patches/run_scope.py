@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.tf_internals.replica_collections import Collection
+from mox_core.engine.tf_patches.input_state import state_of_input_fn
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
@@ -41,6 +42,7 @@ def run_scope() -> Iterator[None]:
         watched_assignments(),
         stateless_random_ops(),
         one_shot_iterators(),
+        state_of_input_fn(),
     ):
         yield
 

@@ -1,0 +1,92 @@
+"""Data in the wrong shape: whole arrays, or batches, where mox expects single samples to make batches of.
+
+Such a run would train, and on something else than is meant. What is certain is refused; what only looks like it, a
+warning names before the first step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from mox_core.engine.input.structure import named_leaves
+from mox_core.engine.tensors import ancestors
+from mox_core.engine.tf_internals import datasets, func_graph
+from mox_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from mox_core.engine.input.traced_input import TracedInput
+    from mox_core.engine.tensors import Dataset
+
+
+def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> None:
+    """Look at whether `input_fn` gives single samples, where mox makes batches.
+
+    Args:
+        traced: `input_fn`.
+        batch_size: samples in a batch; None where mox makes none.
+        mode: the mode.
+
+    Raises:
+        UsageError: if it certainly gives batches, or whole arrays.
+    """
+    if batch_size is None:
+        return
+    if traced.returned is not None:
+        _check_not_batched(traced.returned, batch_size, mode)
+    elif not traced.sources:
+        _check_not_whole(traced, batch_size, mode)
+
+
+def _check_not_batched(dataset: Dataset, batch_size: int, mode: str) -> None:
+    batched = datasets.batched(dataset)
+    if batched is None:
+        return
+    leaves = tf.nest.flatten(dataset.element_spec)
+    sizes = {leaf.shape[0] if leaf.shape.rank else 0 for leaf in leaves}
+    if batched.mapped and not sizes <= {None, batched.size}:
+        return  # the function has made something else of the batches
+    text = (
+        f"input_fn returns a dataset of batches in mode {mode}, made by {batched.method}({batched.size or '...'}), and "
+        f"batch_size={batch_size} makes batches of those once more. Leave {batched.method} out of input_fn, or leave "
+        "batch_size out of mox.run (or add auto_batch=False). If several elements are meant to be one sample, write "
+        "`return mox.get_next(dataset)`."
+    )
+    several = len(leaves) > 1 and None in sizes
+    if not batched.mapped and (batched.method != "batch" or batched.size == batch_size or several):
+        raise UsageError(text)
+    tf.get_logger().warning(text)
+
+
+def _check_not_whole(traced: TracedInput, batch_size: int, mode: str) -> None:
+    leaves = [pair for number, each in enumerate(traced.inputs) for pair in named_leaves(each, f"inputs[{number}]")]
+    shapes = {name: leaf.shape for name, leaf in leaves if isinstance(leaf, tf.TensorSpec) and leaf.shape.rank}
+    lengths = [shape[0] for shape in shapes.values() if shape[0] is not None and shape[0] > 1]
+    alike = max((lengths.count(length), length) for length in lengths) if lengths else (0, 0)
+    alone = len(leaves) == 1 and bool(lengths) and next(iter(shapes.values())).rank > 1
+    if (alike[0] < 2 and not alone) or not _is_constant(traced):  # noqa: PLR2004  (two arrays have the same length)
+        return
+    listed = ", ".join(f"{name} of shape {tuple(shape)}" for name, shape in shapes.items())
+    text = (
+        f"input_fn returns the same arrays for each sample in mode {mode} ({listed}): what it returns is one sample, "
+        f"and batch_size={batch_size} would stack these whole arrays. For their rows as samples, return "
+        "tf.data.Dataset.from_tensor_slices((x, y)), with .repeat() in TRAIN; for batches of your own, leave "
+        "batch_size out of mox.run. If it is one sample, return tf.data.Dataset.from_tensors((x, y)).repeat()."
+    )
+    if alike[0] == len(leaves) > 1:
+        raise UsageError(text)
+    tf.get_logger().warning(text)
+
+
+def _is_constant(traced: TracedInput) -> bool:
+    """Whether all samples are the same, and hold data rather than a filling such as `tf.zeros`."""
+    outputs = func_graph.outputs(traced.function.graph)
+    made_by = ancestors(outputs)
+    if any(op.op_def.is_stateful or op.name == traced.position.op.name for op in made_by):
+        return False
+    if traced.returns_arrays:
+        return True
+    values: list[Any] = [value.numpy() for value in traced.function.prune([], outputs)()]
+    return any(value.size and not np.all(value == value.flat[0]) for value in values)
