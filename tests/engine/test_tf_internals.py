@@ -63,22 +63,24 @@ def test_automatic_control_dependencies_order_a_graph_and_know_what_must_run():
 
 
 def test_results_wait_for_the_operations_that_they_are_given():
+    name = "run_independently of AutomaticControlDependencies, or _add_control_inputs of an operation"
     variable = tf.Variable(1.0)
+    with relying_on(name, "func_graph") as func_graph:
 
-    def body():
-        with func_graph.automatic_control_dependencies() as dependencies:
-            put_back = variable.assign(5.0).op
-            variable.assign_add(1.0)
-            dependencies.run_independently(put_back)
-            result = dependencies.mark_as_return(tf.constant(0.0))
-        must_run = dependencies.ops_which_must_run.difference([put_back])
-        func_graph.wait_for([result], must_run)
-        func_graph.run_always(tf.compat.v1.get_default_graph(), must_run)
-        return result
+        def body():
+            with func_graph.automatic_control_dependencies() as dependencies:
+                put_back = variable.assign(5.0, read_value=False)
+                variable.assign_add(1.0)
+                dependencies.run_independently(put_back)
+                result = dependencies.mark_as_return(tf.constant(0.0))
+            must_run = dependencies.ops_which_must_run.difference([put_back])
+            func_graph.wait_for([result], must_run)
+            func_graph.run_always(current_graph(), must_run)
+            return result
 
-    traced = tf.compat.v1.wrap_function(body, [])
-    traced.prune([], func_graph.outputs(traced.graph))()
-    assert float(variable) == 2.0
+        traced = wrap(body)
+        traced.prune([], func_graph.outputs(traced.graph))()
+        assert variable == 2.0
 
 
 def test_control_outputs_run_in_each_call():

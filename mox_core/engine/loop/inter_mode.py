@@ -101,15 +101,10 @@ class InterMode:
                 done, samples = done + outcome.steps, samples + outcome.samples
                 ended = outcome.ended or runner.coordinator.should_stop()
                 sums = {name: total + outcome.sums.get(name, 0.0) for name, total in sums.items()}
-<<<<<<< HEAD
             samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
-            means = {name: float(total) / max(samples, 1) for name, total in zip(sums, totals, strict=True)}
+            check_seen(self.graph.mode, int(samples))
+            means = {name: float(total) / samples for name, total in zip(sums, totals, strict=True)}
             return self.graph.metrics.with_values(means, self.collective)
-=======
-        samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
-        check_seen(self.graph.mode, int(samples))
-        return {name: float(total) / samples for name, total in zip(sums, totals, strict=True)}
->>>>>>> i11_inp
 
     def _begin(self, opened: OpenInput) -> tuple[StepRunner, HookRunner]:
         """Attach an opened input to the steps of an evaluation; the hooks begin with the first one."""

@@ -6,12 +6,9 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-<<<<<<< HEAD
-from mox_core.metric_text import metric_text
-=======
 from mox_core.errors import DataError
+from mox_core.metric_text import metric_text
 from mox_core.modes import ModeKeys
->>>>>>> i11_inp
 
 if TYPE_CHECKING:
     from mox_core.engine.input.pipeline import InputPipeline
