@@ -36,9 +36,11 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
     """Train, evaluate or predict with a model, and export it.
 
     Args:
-        input_fn: `input_fn(mode)` returns one tensor, a tuple or list of tensors, or a `tf.data.Dataset`.
+        input_fn: `input_fn(mode)` returns one tensor, a tuple or list of tensors, or a `tf.data.Dataset`; for a tensor
+            there may also be a dict, a tuple, a RaggedTensor or a SparseTensor.
         output_fn: `output_fn(outputs)` gets a list of dicts of arrays: `ModelSpec.output_info` of each step.
-        model_fn: `model_fn(inputs, mode)` returns a `mox.ModelSpec`; `inputs` is always a list.
+        model_fn: `model_fn(inputs, mode)` returns a `mox.ModelSpec`; `inputs` is always a list, of what `input_fn`
+            gave in its order and structure.
         optimizer_fn: a function that returns an optimizer, or a list of them, one for each loss. TRAIN needs it.
         run_mode: `mox.ModeKeys.TRAIN`, `EVAL` or `PREDICT`.
         inter_mode: `mox.ModeKeys.EVAL` makes hooks evaluate during training; None for no evaluation.

@@ -508,7 +508,7 @@ def test_a_run_with_other_sources_goes_on_with_their_beginning_and_says_so(run, 
     assert result.metrics["highest"] == pytest.approx(regression.targets[:4].max())
 
 
-@pytest.mark.parametrize("name", ["a]b", "a*b", "a?b", "~no one", "a~", "a b", "{a,b}", "%20"])
+@pytest.mark.parametrize("name", ["a]b*?", "~no one", "a b{a,b}%20~"])
 def test_a_folder_of_any_name_saves_resumes_evaluates_exports_and_loads(name, regression, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     job = {"input_fn": regression.input_fn, "model_fn": regression.model_fn, "batch_size": 8, "log_dir": name}

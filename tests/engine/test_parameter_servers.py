@@ -182,9 +182,17 @@ def test_python_in_input_fn_is_refused(input_fn):
         _check(input_fn)
 
 
-def test_a_table_in_input_fn_is_refused():
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1, 2], [3, 4]), 0),
+        lambda: tf.lookup.experimental.MutableHashTable(tf.int32, tf.int32, 0),
+    ],
+    ids=["static", "mutable"],
+)
+def test_a_table_in_input_fn_is_refused(make):
     def input_fn(_mode):
-        table = tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer([1, 2], [3, 4]), 0)
+        table = make()
         return table.lookup(tf.cast(mox.get_next(tf.data.Dataset.range(10)), tf.int32))
 
     with pytest.raises(mox.UsageError, match=r"a lookup table or a variable.*Use a constant: tf\.gather"):

@@ -277,6 +277,57 @@ def test_the_step_counter_of_a_keras_optimizer_can_be_shared():
 
 
 @pytest.mark.parametrize("options", [{}, {"num_parallel_calls": 2}])
+def test_a_capture_of_a_graph_is_replaced_while_it_is_traced():
+    outer, new = tf.constant(1.0), tf.constant(5.0)
+    with relying_on("FuncGraph._function_captures, its by_val_internal or add_or_replace", "func_graph") as func_graph:
+
+        def body():
+            result = outer * 2.0
+            func_graph.replace_capture(current_graph(), outer, new)
+            return result
+
+        traced = wrap(body)
+        assert traced().numpy() == traced.prune([], func_graph.outputs(traced.graph)[0])().numpy() == 10.0
+
+
+def test_a_dataset_knows_the_stages_that_it_was_made_of():
+    rows = tf.data.Dataset.from_tensor_slices(tf.zeros([6, 2]))
+    with relying_on("Dataset._inputs, _functions, the classes of its stages", "datasets") as datasets:
+        stages = list(datasets.stages(tf.data.Dataset.zip((rows.shuffle(3), rows))))
+        names = [type(each).__name__ for each in stages]
+        assert names == ["_ZipDataset", "_ShuffleDataset", "_TensorSliceDataset", "_TensorSliceDataset"]
+        assert sum(map(datasets.array_bytes, stages)) == 2 * 6 * 2 * 4
+        of_tf1 = tf.compat.v1.data.Dataset.range(4).batch(2).prefetch(1)
+        assert datasets.batched(of_tf1) == datasets.Batched("batch", 2, mapped=False)
+        shuffled = rows.interleave(lambda row: tf.data.Dataset.from_tensor_slices(row).shuffle(2))
+        assert "ShuffleDatasetV3" in datasets.op_types_of_functions(next(datasets.stages(shuffled)))
+
+
+def _kept(rows):
+    """The same elements, by all methods that keep them."""
+    same = rows.cache().concatenate(rows).filter(lambda _: True).ignore_errors().prefetch(1).repeat(2).shard(2, 0)
+    return same.shuffle(2).skip(1).take(3).take_while(lambda _: True).with_options(tf.data.Options())
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda rows: _kept(rows.batch(2)), ("batch", 2, False)),
+        (lambda rows: _kept(rows.batch(2, num_parallel_calls=2)), ("batch", 2, False)),
+        (lambda rows: _kept(rows.padded_batch(2)), ("padded_batch", 2, False)),
+        (lambda rows: _kept(rows.ragged_batch(2)), ("ragged_batch", 2, False)),
+        (lambda rows: rows.batch(2).map(tf.identity), ("batch", 2, True)),
+        (lambda rows: rows.batch(2).map(tf.identity, num_parallel_calls=2), ("batch", 2, True)),
+        (_kept, None),
+        (lambda rows: rows.batch(2).unbatch(), None),
+    ],
+)
+def test_a_dataset_of_batches_is_told_from_one_of_samples(make, expected):
+    rows = tf.data.Dataset.from_tensor_slices(tf.zeros([6, 2]))
+    with relying_on("the classes of datasets, _batch_size", "datasets") as datasets:
+        assert datasets.batched(make(rows)) == (expected and datasets.Batched(*expected[:2], mapped=expected[2]))
+
+
 def test_the_error_for_samples_of_different_shapes_is_recognized(options):
     dataset = tf.data.Dataset.range(1, 3).map(lambda n: tf.zeros([n])).batch(2, **options)
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:

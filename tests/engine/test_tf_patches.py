@@ -5,6 +5,7 @@ import importlib
 import sys
 import warnings
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -224,6 +225,31 @@ def test_every_random_operation_that_a_run_replaces_is_tested():
     from mox_core.engine.tf_patches.random_ops import _TWINS
 
     assert {name for _, name, _ in _TWINS} == set(RANDOM_OPS)
+
+
+def test_tables_seeds_and_layers_of_input_fn_come_from_what_a_run_replaces():
+    """That each of them works in a run, `test_input_state.py` shows; that it is called at all, here."""
+    from mox_core.engine.input.input_trace import tracing
+    from mox_core.engine.tf_patches.input_state import state_of_input_fn
+
+    def body():
+        with tracing(tf.compat.v1.get_default_graph()):
+            for anonymous in (False, True):
+                table = tf.lookup.experimental.MutableHashTable(
+                    tf.string, tf.int64, -1, experimental_is_anonymous=anonymous
+                )
+                assert table.resource_handle.op.get_attr("shared_name").startswith(b"mox/")
+            dense = tf.lookup.experimental.DenseHashTable(tf.int64, tf.int64, -1, -2, -3)
+            assert dense.resource_handle.op.get_attr("shared_name").startswith(b"mox/")
+            layer = keras.layers.StringLookup(name="words")
+            layer.adapt(["a"])
+            assert layer.get_config()["name"] == "words"
+            with pytest.raises(mox.UsageError, match="Generator"):
+                tf.random.Generator.from_seed(1)
+        return tf.constant(0)
+
+    with state_of_input_fn():
+        tf.compat.v1.wrap_function(body, [])
 
 
 def test_tensorflow_makes_one_shot_iterators_by_the_methods_that_a_run_replaces(monkeypatch):
