@@ -89,7 +89,7 @@ class Saver:
     def _write(self, prefix: str, step: int) -> None:
         # Positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
         tensors = self.state.input_positions()
-        tensors |= {name: variable.read_value() for name, variable in self.state.model_variables().items()}
+        tensors |= self.state.saved_values()
         tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
         names = sorted(tensors)

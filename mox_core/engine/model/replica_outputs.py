@@ -10,7 +10,7 @@ from attrs import frozen
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mox_core.engine.optimizer.gradients import Loss
+    from mox_core.engine.optimizer.gradients import Loss, Target
     from mox_core.specs import ModelSpec
 
 _PRESENT: Final = ""
@@ -26,7 +26,7 @@ class ReplicaOutput:
         losses: the losses of the spec.
         log: scalars by name, those of `log_info` as a rule.
         outputs: `output_info`, where it is wanted.
-        gradients: gradients of each loss with their variables, where the model is trained.
+        targets: each loss with the variables that it trains, where the model is trained.
         samples: how many samples the replica has seen, int64 scalar.
     """
 
@@ -34,7 +34,7 @@ class ReplicaOutput:
     losses: tuple[Loss, ...]
     log: dict[str, tf.Tensor]
     outputs: dict[str, tf.Tensor]
-    gradients: list[Any]
+    targets: list[Target]
     samples: tf.Tensor
 
 

@@ -190,8 +190,8 @@ class _ModelTrace:
             replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
             losses = mean_losses(replicas, present)
             with self._current():
-                gradients = [each.gradients for each in replicas]
-                losses, rate = self.train_step.apply(gradients, losses, self._store_scope)
+                targets = [each.targets for each in replicas]
+                losses, rate = self.train_step.apply(targets, losses, self._store_scope)
             if self.mode == ModeKeys.TRAIN:
                 self.state.advance(positions)
         return replicas, losses, rate
@@ -216,7 +216,7 @@ class _ModelTrace:
                 # Before the updates: the value of a variable is that with which the step began.
                 log=_read(self.log_values(spec) if self.log_values else spec.log_info),
                 outputs=_read(spec.output_info) if self.outputs else {},
-                gradients=self.train_step.gradients_of(spec, losses),
+                targets=self.train_step.targets_of(spec, losses),
                 samples=num_samples(inputs),
             )
 
