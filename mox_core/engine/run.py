@@ -76,6 +76,7 @@ def run(config: RunConfig) -> RunResult:
         _check_input(config, pipeline, graph)
 
         start.restore(config, state)
+        state.begin_training()
         first_step = int(state.step)
         saver = _saver(config, log_dir, state, start)
         saver.save()
@@ -296,6 +297,8 @@ def _finish(
     collective = state.replicator.collective
     # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
     interrupted = result.interrupted or stop_rule.interrupted
+    if config.training:
+        state.check_finite(state.saved_values())  # also where nothing is saved, and before the export
     with state.final_weights_in_place():
         path = None if interrupted or collective.rank else export.write()
     # Broadcast the paths: only the chief writes, and every worker returns after the files exist.

@@ -44,9 +44,7 @@ class Checkpoint:
 
     def for_training(self) -> Checkpoint:
         """Return it with the weights that were trained under their names, where those that are used are others."""
-        trained = {
-            name.removeprefix(TRAINED): value for name, value in self.values.items() if name.startswith(TRAINED)
-        }
+        trained = {name.removeprefix(TRAINED): value for name, value in self.values.items() if name.startswith(TRAINED)}
         return evolve(self, values=self.values | trained)
 
     @property

@@ -40,10 +40,25 @@ def check_spec(spec: object, required: str | None, mode: str) -> None:
         )
     for name, tensor in (spec.log_info or {}).items():
         _check_scalar(tensor, f"log_info[{name!r}]")
-    losses = spec.loss if isinstance(spec.loss, (list, tuple)) else [spec.loss]
-    for number, loss in enumerate(losses):
-        if loss is not None:
-            _check_scalar(loss, "loss" if len(losses) == 1 else f"loss[{number}]")
+    if isinstance(spec.loss, (list, tuple)):
+        for number, loss in enumerate(spec.loss):
+            _check_loss(loss, f"loss[{number}]", training=mode == ModeKeys.TRAIN)
+    elif spec.loss is not None:
+        _check_loss(spec.loss, "loss", training=mode == ModeKeys.TRAIN)
+
+
+def _check_loss(value: Any, name: str, *, training: bool) -> None:
+    try:
+        tensor = tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"ModelSpec {name} is {value!r}. It must be a scalar tensor, or a list of them.") from error
+    _check_scalar(tensor, name)
+    if training and not tensor.dtype.is_floating:
+        raise UsageError(
+            f"ModelSpec {name} is a {tensor.dtype.name} tensor, and whole numbers have no gradient: nothing could be "
+            "trained. Compute it in floating point, from the outputs of the network and not from tf.argmax or tf.round "
+            "of them; for what is only logged there is log_info."
+        )
 
 
 def _check_scalar(value: Any, name: str) -> None:

@@ -72,7 +72,7 @@ class CompleteOptimizer(OptimizerWrapper):
             self.scale = internals.loss_scale_of(self.optimizer)
 
     def build(self, variables: list[tf.Variable]) -> None:
-        """Make the variables of an optimizer of Keras, outside of the graph, as their initial values may be assigned."""
+        """Make the variables of an optimizer of Keras, outside of the graph: their initial values may be assigned."""
         if internals.is_of_keras(self.optimizer) and not self.optimizer.built:
             with tf.init_scope():
                 self.optimizer.build(variables)

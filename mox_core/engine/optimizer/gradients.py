@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 from attrs import frozen
@@ -84,7 +84,7 @@ def compute(target: Target, scale: Callable[[tf.Tensor], tf.Tensor]) -> GradsAnd
     """Return the gradients of a scaled loss, with the variables that it depends on.
 
     Raises:
-        UsageError: if it depends on none of them, or has no gradient at all.
+        UsageError: if it depends on none of them.
     """
     loss, variables = target.loss, target.variables
     gradients = tf.gradients(scale(loss.tensor), variables)

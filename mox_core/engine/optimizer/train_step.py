@@ -25,7 +25,7 @@ from mox_core.engine.optimizer.wrappers import (
 )
 from mox_core.engine.tf_internals import replica_collections
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
-from mox_core.engine.tf_internals.variables import parts_of
+from mox_core.engine.tf_internals.variables import parts_in_collections, parts_of
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -186,6 +186,7 @@ class TrainStep:
         with (
             tf.device(device) if device else contextlib.nullcontext(),
             self.state.store.optimizers_of(replica, scope),
+            parts_in_collections(graph, replica),
             collective_scope(collective),
             randomness.seeded(
                 f"{self.state.seed}/optimizers/{what}/{worker}", self.state.step.read_value(), graph=graph

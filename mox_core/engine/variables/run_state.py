@@ -9,12 +9,21 @@ import tensorflow as tf
 from mox_core.did_you_mean import listed
 from mox_core.engine.distribute.replicator import OneDevice
 from mox_core.engine.variables.final_weights import FinalWeights
-from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SKIPPED_STEPS, TRAINED, WORKER_POSITIONS
+from mox_core.engine.variables.finite_weights import FiniteWeights
+from mox_core.engine.variables.names import (
+    GLOBAL_STEP,
+    POSITIONS,
+    SKIPPED_STEPS,
+    TRAINED,
+    TRAINING_STATE,
+    WORKER_POSITIONS,
+)
 from mox_core.engine.variables.store import VariableStore
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     import contextlib
+    from collections.abc import Mapping
 
     import numpy as np
 
@@ -40,6 +49,7 @@ class RunState:
         self.worker_positions: tf.Variable | None = None
         self.store = VariableStore(seed, self.replicator)
         self.final_weights = FinalWeights()
+        self._finite = FiniteWeights()
         with self.replicator.device_scope(GLOBAL_STEP, {}):
             self.step = tf.Variable(tf.constant(0, tf.int64), dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
         self.positions = tf.Variable(
@@ -84,11 +94,33 @@ class RunState:
         """Return the variables that every checkpoint of this model has, by name."""
         return {**self.store.by_name, GLOBAL_STEP: self.step}
 
+    def weights(self) -> dict[str, tf.Variable]:
+        """Return the variables of the model itself, by name: not those of optimizers, hooks and flags."""
+        return {
+            name: variable
+            for name, variable in self.store.by_name.items()
+            if name not in self.store.of_optimizers and not name.startswith(TRAINING_STATE)
+        }
+
+    def begin_training(self) -> None:
+        """Look at the weights with which a training begins."""
+        self._finite.begin(self.weights())
+
     def saved_values(self) -> dict[str, tf.Tensor]:
         """Return the values that a checkpoint holds under the names of variables, and the weights being trained."""
         values = {name: variable.read_value() for name, variable in self.model_variables().items()}
         final = self.final_weights.values(self.store.by_name)
         return values | {f"{TRAINED}{name}": values[name] for name in final} | final
+
+    def check_finite(self, values: Mapping[str, tf.Tensor]) -> None:
+        """Refuse `saved_values` of which a weight is not finite.
+
+        Raises:
+            NanLossError: with its name.
+        """
+        trained = {f"{TRAINED}{name}" for name in self.weights()} & values.keys()
+        weights = {name: values[name] for name in (*self.weights(), *sorted(trained))}
+        self._finite.check(weights, int(values[GLOBAL_STEP]))
 
     def final_weights_in_place(self) -> contextlib.AbstractContextManager[None]:
         """Return a context in which the variables have the weights with which the model is used."""

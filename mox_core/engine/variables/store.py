@@ -110,6 +110,7 @@ class VariableStore:
             replica: the number of the replica.
             scope: returns the scope of the store in the present trace.
         """
+
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
             if replica == 0:
                 self._asked.append(next_creator(**kwargs))
