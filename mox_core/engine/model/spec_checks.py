@@ -48,10 +48,7 @@ def check_spec(spec: object, required: str | None, mode: str) -> None:
 
 
 def _check_loss(value: Any, name: str, *, training: bool) -> None:
-    try:
-        tensor = tf.convert_to_tensor(value)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"ModelSpec {name} is {value!r}. It must be a scalar tensor, or a list of them.") from error
+    tensor = tf.convert_to_tensor(value)
     _check_scalar(tensor, name)
     if training and not tensor.dtype.is_floating:
         raise UsageError(
