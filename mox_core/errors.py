@@ -32,7 +32,7 @@ class CheckpointError(MoxError):
 
 
 class NanLossError(MoxError, ArithmeticError):
-    """A loss is NaN or infinite."""
+    """A loss or a weight is NaN or infinite."""
 
 
 class ClusterError(MoxError):

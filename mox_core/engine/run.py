@@ -82,6 +82,7 @@ def run(config: RunConfig) -> RunResult:
         _check_input(config, pipeline, graph)
 
         start.restore(config, state)
+        state.begin_training()
         first_step = int(state.step)
         saver = _saver(config, log_dir, state, start)
         saver.save()
@@ -155,6 +156,12 @@ def _evaluation(config: RunConfig, graph: ModelGraph, state: RunState, log_dir: 
             )
         yield NoEvaluation()
         return
+    if config.has_parameter_servers and state.final_weights.differ:
+        raise UsageError(
+            "an optimizer with use_ema=True, --ps_hosts and inter_mode: an evaluation has the averages in the place of "
+            "the weights, and the other workers would train them meanwhile. Leave inter_mode out and evaluate the "
+            "checkpoints in a process of its own, or leave --sync_replicas=False out."
+        )
     collective = state.replicator.collective
     order = Order(seed=state.seed, workers=collective.world_size, worker=collective.rank)
     pipeline = _pipeline(config, config.inter_mode, order, state.replicator)
@@ -166,7 +173,8 @@ def _evaluation(config: RunConfig, graph: ModelGraph, state: RunState, log_dir: 
         structure=pipeline.structure,
         log_values=monitored_tensors,
     )
-    with InterMode(twin, pipeline, graph.hooks, log_dir, collective).open() as inter_mode:
+    in_place = state.final_weights_in_place
+    with InterMode(twin, pipeline, graph.hooks, log_dir, collective, in_place).open() as inter_mode:
         yield inter_mode
 
 
@@ -310,9 +318,14 @@ def _finish(
     collective = state.replicator.collective
     # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
     interrupted = result.interrupted or stop_rule.interrupted
-    path = None if interrupted or collective.rank else export.write()
+    if config.training:
+        state.check_finite(state.saved_values())  # also where nothing is saved, and before the export
+    with state.final_weights_in_place():
+        path = None if interrupted or collective.rank else export.write()
     # Broadcast the paths: only the chief writes, and every worker returns after the files exist.
     checkpoint, path = collective.broadcast_object([saver.save(), path])
+    if not interrupted:
+        state.assign_final_weights()
     return RunResult(
         global_step=int(state.step),
         steps=result.steps,

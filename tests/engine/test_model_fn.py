@@ -316,3 +316,35 @@ def test_a_variable_is_read_before_the_step_for_the_log_and_after_it_for_hooks(r
         assert result.metrics == {"step": 3.0}
     assert seen == [(step, step + 1, 2 * step) for step in range(4)]
     assert [int(values["step"]) for values in put_out] == [0, 1, 2, 3] * 2
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda w: tf.cast(w, tf.int32), r"ModelSpec loss is a int32 tensor, and whole numbers have no gradient"),
+        (lambda w: w > 0, r"ModelSpec loss is a bool tensor, and whole numbers have no gradient: nothing could be"),
+        (lambda w: [w, tf.cast(w, tf.int64)], r"ModelSpec loss\[1\] is a int64 tensor, and whole numbers"),
+        (
+            lambda w: tf.complex(w, w),
+            r"ModelSpec loss is a complex64 tensor of shape \(\)\. It must be a scalar number",
+        ),
+        (
+            lambda w: tf.stack([w, w]),
+            r"ModelSpec loss is a float32 tensor of shape \(2,\)\. It must be a scalar number",
+        ),
+    ],
+)
+def test_a_loss_that_cannot_be_trained_is_refused_for_its_reason(make, words, regression):
+    def model_fn(inputs, mode):
+        del inputs, mode
+        return mox.ModelSpec(loss=make(tf.compat.v1.get_variable("w", initializer=1.0)))
+
+    with pytest.raises(mox.UsageError, match=words):
+        mox.run(
+            input_fn=regression.input_fn,
+            model_fn=model_fn,
+            optimizer_fn=regression.sgd,
+            run_mode=mox.ModeKeys.TRAIN,
+            batch_size=8,
+            max_number_of_steps=1,
+        )

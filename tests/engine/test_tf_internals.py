@@ -500,3 +500,38 @@ def test_the_document_names_every_module_behind_the_fence_and_tests_that_exist()
     assert not {name for name in names if f"`{name}`" not in text}
     tests = "".join(path.read_text("utf-8") for path in ROOT.glob("**/tests/**/test_*.py"))
     assert not {name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests}
+
+
+def test_an_optimizer_sees_constraints_and_no_slices():
+    own = lambda value: value  # noqa: E731
+    with relying_on("_constraint and _save_slice_info of a variable", "variables") as variables:
+        plain, constrained = tf.Variable(1.0), tf.Variable(-1.0, constraint=tf.abs)
+        with variables.seen_by_optimizer([plain, constrained], lambda each: own if each is plain else None):
+            assert (plain.constraint, constrained.constraint) == (own, None)
+            tf.compat.v1.train.MomentumOptimizer(0.5, 0.0).apply_gradients([(tf.constant(1.0), constrained)])
+            assert constrained == -1.5
+        assert (plain.constraint, constrained.constraint) == (None, tf.abs)
+
+
+def test_what_scales_losses_tells_its_scale_and_the_optimizer_inside():
+    with relying_on("_optimizer and _loss_scale of MixedPrecisionLossScaleOptimizer", "optimizers") as optimizers:
+        plain = tf.compat.v1.train.GradientDescentOptimizer(0.5)
+        scaling = tf.compat.v1.mixed_precision.MixedPrecisionLossScaleOptimizer(plain, 8.0)
+        assert optimizers.inside(scaling) is plain
+        assert optimizers.loss_scale_of(scaling) == 8
+        assert optimizers.learning_rate_of(scaling) == 0.5
+        of_keras = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.25), initial_scale=4.0)
+        assert optimizers.inside(of_keras) is of_keras.inner_optimizer
+        assert (optimizers.loss_scale_of(of_keras), optimizers.learning_rate_of(of_keras)) == (4, 0.25)
+        assert optimizers.set_learning_rate(of_keras, tf.constant(0.125))
+        assert of_keras.inner_optimizer.learning_rate == 0.125
+
+
+def test_an_optimizer_of_keras_keeps_what_it_was_built_for():
+    with relying_on("(Keras) Optimizer._trainable_variables", "optimizers") as optimizers:
+        own, of_tensorflow = keras.Variable(1.0), tf.Variable(2.0)
+        optimizer = keras.optimizers.SGD(0.1, use_ema=True)
+        optimizer.build([own, of_tensorflow])
+        assert [id(each) for each in optimizers.trained_by(optimizer)] == [id(own.value), id(of_tensorflow)]
+        assert optimizers.finishes(optimizer)
+        assert not optimizers.finishes(keras.optimizers.SGD(0.1))

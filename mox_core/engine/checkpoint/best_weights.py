@@ -82,7 +82,7 @@ class BestWeights:
             )
         by_name = self.state.store.by_name
         weights = {name: each for name, each in by_name.items() if not name.startswith(TRAINING_STATE)}
-        restore_variables(found, weights, partial=False)
+        restore_variables(found.for_training(), weights, partial=False)
         self.saver.forget_last_step()  # its checkpoint holds other weights
         return found.prefix
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mox_core.engine.checkpoint.files import checkpoint_exists, own_prefixes
-from mox_core.engine.variables.names import GLOBAL_STEP, SEED
+from mox_core.engine.variables.names import GLOBAL_STEP, SEED, TRAINED
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ class Checkpoint:
     def step(self) -> int:
         """The global step at which it was written, 0 where it has none."""
         return int(self.values.get(GLOBAL_STEP, 0))
+
+    def for_training(self) -> Checkpoint:
+        """Return it with the weights that were trained under their names, where those that are used are others."""
+        trained = {name.removeprefix(TRAINED): value for name, value in self.values.items() if name.startswith(TRAINED)}
+        return evolve(self, values=self.values | trained)
 
     @property
     def seed(self) -> int | None:

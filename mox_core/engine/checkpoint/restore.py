@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
 
-from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SEED, TRAINING_STATE, WORKER_POSITIONS
+from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SEED, TRAINED, TRAINING_STATE, WORKER_POSITIONS
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from collections.abc import Set as AbstractSet
 
     from mox_core.engine.checkpoint.reader import Checkpoint
     from mox_core.name_filter import NameFilter
@@ -22,7 +23,12 @@ _NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, "save_counter")
 
 
 def restore_variables(
-    checkpoint: Checkpoint, variables: dict[str, tf.Variable], *, partial: bool, chosen: NameFilter | None = None
+    checkpoint: Checkpoint,
+    variables: dict[str, tf.Variable],
+    *,
+    partial: bool,
+    chosen: NameFilter | None = None,
+    of_optimizers: AbstractSet[str] = frozenset(),
 ) -> None:
     """Assign the values of a checkpoint to the variables of the same names.
 
@@ -31,11 +37,16 @@ def restore_variables(
         variables: the variables by name.
         partial: whether variables that it lacks keep their initial values (fine-tuning), instead of being an error.
         chosen: which names are restored at all; None for all.
+        of_optimizers: the names of the variables of optimizers, which with `partial` come along where the global step
+            does, and only there.
 
     Raises:
         CheckpointError: with the names that are missing or of another shape.
     """
     variables = _drop_new_training_state(checkpoint, variables, partial=partial)
+    goes_on = GLOBAL_STEP in checkpoint.values and (chosen is None or chosen(GLOBAL_STEP))
+    if partial and not goes_on:
+        variables = {name: variable for name, variable in variables.items() if name not in of_optimizers}
     wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen(name)}
     _check_shapes(checkpoint, wanted, leave_out=chosen is not None)
     # Checkpoints of other programs need no global step.
@@ -43,8 +54,10 @@ def restore_variables(
     _check_missing(checkpoint, wanted, missing, partial=partial)
     tf.get_logger().info("Restoring parameters from %s", checkpoint.prefix)
     left_out = [name for name in variables if name not in wanted]
-    unused = [name for name in checkpoint.values if name not in wanted and name not in _NO_VARIABLES]
+    unused = [name for name in checkpoint.values if name not in wanted and not _is_of_run(name)]
     _report(missing, left_out, unused, partial=partial)
+    if partial:
+        _report_optimizer(checkpoint, wanted, of_optimizers, goes_on=goes_on)
     for name, variable in wanted.items():
         if name in checkpoint.values:
             variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
@@ -112,6 +125,32 @@ def _report(missing: list[str], left_out: list[str], unused: list[str], *, parti
         )
     if unused and partial:
         logger.info("%d values of the checkpoint are not used: %s", len(unused), _listed(unused))
+
+
+def _report_optimizer(
+    checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], of_optimizers: AbstractSet[str], *, goes_on: bool
+) -> None:
+    """Log what of the optimizers goes on where another training left off, and what begins anew."""
+    logger, along = tf.get_logger(), sorted(of_optimizers & wanted.keys() & checkpoint.values.keys())
+    if not goes_on:
+        logger.info(
+            "The global step begins at 0, and with it learning rates and what optimizers keep: %s",
+            _listed(sorted(of_optimizers)) or "nothing",
+        )
+        return
+    logger.info(
+        "The global step goes on at %d, and with it learning rates that follow it and what optimizers keep: %s. "
+        "What begins anew: %s. To begin with the weights alone: --checkpoint_exclude_patterns=%s",
+        checkpoint.step,
+        _listed(along) or "nothing",
+        _listed(sorted(of_optimizers - set(along))) or "nothing",
+        GLOBAL_STEP,
+    )
+
+
+def _is_of_run(name: str) -> bool:
+    """Whether a checkpoint holds it beside variables."""
+    return name in _NO_VARIABLES or name.startswith(TRAINED)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -44,7 +44,14 @@ class Start:
         if found is not None:
             chosen = None if self.resumed else config.restored
             partial = config.training and not self.resumed
-            restore_variables(found, state.model_variables(), partial=partial, chosen=chosen)
+            values = found.for_training() if config.training and self.resumed else found
+            restore_variables(
+                values,
+                state.model_variables(),
+                partial=partial,
+                chosen=chosen,
+                of_optimizers=state.store.of_optimizers,
+            )
             if config.training and self.resumed:
                 _restore_positions(found, state)
         state.broadcast_from_chief()

@@ -72,7 +72,11 @@ class Saver:
         remove_unfinished(self.log_dir)
 
     def save(self) -> str:
-        """Write a checkpoint of the current step, unless there is one, and return its prefix."""
+        """Write a checkpoint of the current step, unless there is one, and return its prefix.
+
+        Raises:
+            NanLossError: if a weight is not finite.
+        """
         step = int(self.state.step)
         prefix = str(self.log_dir / f"{BASENAME}-{step}")
         if self.last_step != step or not checkpoint_exists(prefix):
@@ -89,7 +93,9 @@ class Saver:
     def _write(self, prefix: str, step: int) -> None:
         # Positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
         tensors = self.state.input_positions()
-        tensors |= {name: variable.read_value() for name, variable in self.state.model_variables().items()}
+        values = self.state.saved_values()
+        self.state.check_finite(values)
+        tensors |= values
         tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
         names = sorted(tensors)

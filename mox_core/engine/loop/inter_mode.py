@@ -14,7 +14,7 @@ from mox_core.engine.model.step_runner import StepRunner
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from mox_core.engine.distribute.collectives import Collective
@@ -49,6 +49,7 @@ class InterMode:
         training_hooks: the hooks of TRAIN, of which some ask.
         log_dir: where means are written as summaries beside those of the training, None for nowhere.
         collective: the workers, of which each evaluates its share of the input.
+        weights_in_place: returns a context in which the model has the weights with which it is used.
     """
 
     graph: ModelGraph
@@ -56,6 +57,7 @@ class InterMode:
     training_hooks: Sequence[AggregativeSessionRunHook]
     log_dir: Path | None
     collective: Collective
+    weights_in_place: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     _stack: contextlib.ExitStack = field(factory=contextlib.ExitStack, init=False)
     _runner: HookRunner | None = field(default=None, init=False)
     _steps: StepRunner | None = field(default=None, init=False)
@@ -81,7 +83,8 @@ class InterMode:
         """Return the means, weighted by samples, and the metrics in `monitor_info` of the hook's twin."""
         asked = (global_step, max_steps)
         if self._latest is None or self._latest[0] != asked:
-            self._latest = asked, self._means(max_steps, global_step)
+            with self.weights_in_place():
+                self._latest = asked, self._means(max_steps, global_step)
         prefix = f"{self._twin(hook)}/"
         means = {name.removeprefix(prefix): mean for name, mean in self._latest[1].items() if name.startswith(prefix)}
         self._write(means, global_step)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mox_core.engine.model.metrics import LogTensors
-    from mox_core.engine.optimizer.gradients import Loss
+    from mox_core.engine.optimizer.gradients import Loss, Target
     from mox_core.specs import ModelSpec
 
 _PRESENT: Final = ""
@@ -29,7 +29,7 @@ class ReplicaOutput:
         losses: the losses of the spec.
         log: the log values, those of `log_info` as a rule.
         outputs: `output_info`, where it is wanted.
-        gradients: gradients of each loss with their variables, where the model is trained.
+        targets: each loss with the variables that it trains, where the model is trained.
         samples: how many samples the replica has seen, int64 scalar.
     """
 
@@ -37,7 +37,7 @@ class ReplicaOutput:
     losses: tuple[Loss, ...]
     log: LogTensors
     outputs: dict[str, tf.Tensor]
-    gradients: list[Any]
+    targets: list[Target]
     samples: tf.Tensor
 
 

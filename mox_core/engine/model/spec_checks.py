@@ -38,10 +38,22 @@ def check_spec(spec: object, required: str | None, mode: str) -> None:
             f"model_fn returned a ModelSpec without {required} in mode {mode}, which needs it: "
             f"pass ModelSpec({required}=...)."
         )
-    losses = spec.loss if isinstance(spec.loss, (list, tuple)) else [spec.loss]
-    for number, loss in enumerate(losses):
-        if loss is not None:
-            check_scalar(loss, "loss" if len(losses) == 1 else f"loss[{number}]")
+    if isinstance(spec.loss, (list, tuple)):
+        for number, loss in enumerate(spec.loss):
+            _check_loss(loss, f"loss[{number}]", training=mode == ModeKeys.TRAIN)
+    elif spec.loss is not None:
+        _check_loss(spec.loss, "loss", training=mode == ModeKeys.TRAIN)
+
+
+def _check_loss(value: Any, name: str, *, training: bool) -> None:
+    tensor = tf.convert_to_tensor(value)
+    check_scalar(tensor, name)
+    if training and not tensor.dtype.is_floating:
+        raise UsageError(
+            f"ModelSpec {name} is a {tensor.dtype.name} tensor, and whole numbers have no gradient: nothing could be "
+            "trained. Compute it in floating point, from the outputs of the network and not from tf.argmax or tf.round "
+            "of them; for what is only logged there is log_info."
+        )
 
 
 def check_scalar(value: Any, name: str) -> None:

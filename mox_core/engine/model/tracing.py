@@ -223,8 +223,8 @@ class _ModelTrace:
                 count_present_only(self.state.store.locals_of(self._graph), present)
             losses = mean_losses(replicas, present)
             with self._current():
-                gradients = [each.gradients for each in replicas]
-                losses, rate = self.train_step.apply(gradients, losses, self._store_scope)
+                targets = [each.targets for each in replicas]
+                losses, rate = self.train_step.apply(targets, losses, self._store_scope)
             if self.mode == ModeKeys.TRAIN:
                 self.state.advance(positions)
         return replicas, losses, rate, effects
@@ -235,7 +235,7 @@ class _ModelTrace:
         counts = store.locals_of(self._graph)
         if len(replicas) > 1 or self.replicator.collective.world_size > 1:
             check_additive(self._graph, counts)
-        results = [(each.spec.loss, each.log.scalars, each.outputs, each.gradients) for each in replicas]
+        results = [(each.spec.loss, each.log.scalars, each.outputs) for each in replicas]
         return sort_effects(
             self._graph,
             [each for each in tf.nest.flatten(results, expand_composites=True) if tf.is_symbolic_tensor(each)],
@@ -266,7 +266,7 @@ class _ModelTrace:
                 # Before the updates: the value of a variable is that with which the step began.
                 log=self._log(spec),
                 outputs=_read(spec.output_info) if self.outputs else {},
-                gradients=self.train_step.gradients_of(spec, losses),
+                targets=self.train_step.targets_of(spec, losses),
                 samples=num_samples(inputs),
             )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 from attrs import frozen
@@ -26,6 +26,14 @@ class Loss:
 
     name: str
     tensor: tf.Tensor
+
+
+@frozen
+class Target:
+    """A loss of one replica, and the variables that it trains."""
+
+    loss: Loss
+    variables: list[tf.Variable]
 
 
 def scopes_of(spec: ModelSpec, count: int) -> list[Sequence[str] | None]:
@@ -72,12 +80,13 @@ def _within(name: str, scope: str) -> bool:
     return name.startswith(scope.rstrip("/") + "/")
 
 
-def compute(loss: Loss, variables: Sequence[tf.Variable], scale: Callable[[tf.Tensor], tf.Tensor]) -> GradsAndVars:
+def compute(target: Target, scale: Callable[[tf.Tensor], tf.Tensor]) -> GradsAndVars:
     """Return the gradients of a scaled loss, with the variables that it depends on.
 
     Raises:
         UsageError: if it depends on none of them.
     """
+    loss, variables = target.loss, target.variables
     gradients = tf.gradients(scale(loss.tensor), variables)
     pairs = [(gradient, own) for gradient, own in zip(gradients, variables, strict=True) if gradient is not None]
     if not pairs:
@@ -90,10 +99,43 @@ def compute(loss: Loss, variables: Sequence[tf.Variable], scale: Callable[[tf.Te
 
 def clip(pairs: GradsAndVars, options: GradientOptions) -> GradsAndVars:
     """Return the gradients of one loss, clipped as the flags say."""
-    gradients, variables = [gradient for gradient, _ in pairs], [variable for _, variable in pairs]
+    if not options.clip_type:
+        return pairs
+    gradients, variables = [_with_unique_rows(gradient) for gradient, _ in pairs], [variable for _, variable in pairs]
     if options.clip_type == "norm":  # Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063, algorithm 1
         gradients, _ = tf.clip_by_global_norm(gradients, options.clip)
-    elif options.clip_type == "value":
+    else:
         limited = functools.partial(map_values, lambda values: tf.clip_by_value(values, -options.clip, options.clip))
         gradients = [limited(gradient) for gradient in gradients]
     return list(zip(gradients, variables, strict=True))
+
+
+def loss_with_gradients(loss: tf.Tensor, pairs: GradsAndVars) -> tf.Tensor:
+    """Return a scalar with the value of a loss whose gradients are those given, exactly.
+
+    So what computes gradients of a loss by itself is given those of all replicas and workers, as they are by then.
+
+    Args:
+        loss: the loss, whose own dependencies do not count.
+        pairs: gradients with their variables.
+    """
+    dtype = tf.float64 if loss.dtype == tf.float64 else tf.float32
+    terms = [tf.cast(_zero_with_gradient(gradient, variable), dtype) for gradient, variable in pairs]
+    return tf.stop_gradient(tf.cast(loss, dtype)) + tf.add_n(terms)
+
+
+def _zero_with_gradient(gradient: Any, variable: tf.Variable) -> tf.Tensor:
+    if isinstance(gradient, tf.IndexedSlices):
+        values, read = gradient.values, tf.gather(variable, gradient.indices)
+    else:
+        values, read = gradient, tf.convert_to_tensor(variable)
+    return tf.reduce_sum(tf.stop_gradient(tf.cast(values, read.dtype)) * (read - tf.stop_gradient(read)))
+
+
+def _with_unique_rows(gradient: Any) -> Any:
+    """Return a gradient in which no row occurs twice: what the slices of a row say is added up."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return gradient
+    indices, places = tf.unique(gradient.indices)
+    values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(indices))
+    return tf.IndexedSlices(values, indices, gradient.dense_shape)

@@ -68,7 +68,7 @@ class LossScale:
 
     def unscale(self, pairs: GradsAndVars) -> GradsAndVars:
         """Return the gradients divided by the scale."""
-        return [(map_values(lambda values: values / tf.cast(self._scale, values.dtype), g), v) for g, v in pairs]
+        return unscaled(pairs, self._scale)
 
     def apply(self, optimizers: Sequence[Any], updates: Sequence[GradsAndVars]) -> None:
         """Apply all optimizers, or none where some gradient is not finite."""
@@ -92,6 +92,11 @@ class LossScale:
             bounded = tf.minimum(grown, tf.float32.max / _FACTOR)
             self._variable.assign(tf.where(finite, bounded, tf.maximum(self._scale / _FACTOR, 1.0)))
             self._good.assign(tf.where(grows, zero, good))
+
+
+def unscaled(pairs: GradsAndVars, scale: tf.Tensor) -> GradsAndVars:
+    """Return gradients divided by a scale."""
+    return [(map_values(lambda values: values / tf.cast(scale, values.dtype), g), v) for g, v in pairs]
 
 
 def _values(gradient: Any) -> tf.Tensor:

@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from attrs import define, field
 
+from mox_core.engine import randomness
 from mox_core.engine.distribute.collectives import all_reduce_mean
 from mox_core.engine.optimizer import gradients
-from mox_core.engine.optimizer.loss_scale import LossScale, NoLossScale
+from mox_core.engine.optimizer.complete import completed, innermost
+from mox_core.engine.optimizer.gradients import Target
+from mox_core.engine.optimizer.loss_scale import LossScale, NoLossScale, unscaled
 from mox_core.engine.optimizer.wrappers import (
     OptimizerWrapper,
     averages_workers,
@@ -22,10 +25,11 @@ from mox_core.engine.optimizer.wrappers import (
 )
 from mox_core.engine.tf_internals import replica_collections
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
+from mox_core.engine.tf_internals.variables import parts_in_collections, parts_of
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from mox_core.arguments import GradientOptions
     from mox_core.engine.optimizer.gradients import Loss
@@ -46,19 +50,19 @@ class NoTrainStep:
     def begin(self) -> None:
         """Make nothing."""
 
-    def gradients_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[GradsAndVars]:
-        """Return no gradients."""
+    def targets_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[Target]:
+        """Return nothing to train."""
         del spec, losses
         return []
 
     def apply(
         self,
-        computed: Sequence[Sequence[GradsAndVars]],
+        targets: Sequence[Sequence[Target]],
         losses: list[tf.Tensor],
         scope: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> tuple[list[tf.Tensor], tf.Tensor | None]:
         """Update nothing."""
-        del computed, scope
+        del targets, scope
         return losses, None
 
 
@@ -85,9 +89,10 @@ class TrainStep:
         scale = self.options.loss_scale
         self._loss_scale = NoLossScale() if scale == 1 else LossScale(scale)
         self._factors = None
+        self.state.store.begin_optimizers()
 
-    def gradients_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[GradsAndVars]:
-        """Return the gradients of each loss of one replica, with their variables."""
+    def targets_of(self, spec: ModelSpec, losses: Sequence[Loss]) -> list[Target]:
+        """Return each loss of one replica with the variables that it trains."""
         if len(self.optimizer_fns) not in (1, len(losses)):
             raise UsageError(
                 f"there are {len(losses)} losses and {len(self.optimizer_fns)} functions in optimizer_fn: give one, "
@@ -101,42 +106,93 @@ class TrainStep:
             gradients.variables_of(loss, scope, self.options.trainable)
             for loss, scope in zip(losses, scopes, strict=True)
         ]
-        # All gradients come before any update: the losses of a GAN see the same weights.
-        scale = self._loss_scale.scale
-        return [gradients.compute(loss, own, scale) for loss, own in zip(losses, variables, strict=True)]
+        return [Target(loss, own) for loss, own in zip(losses, variables, strict=True)]
 
     def apply(
         self,
-        computed: Sequence[Sequence[GradsAndVars]],
+        targets: Sequence[Sequence[Target]],
         losses: list[tf.Tensor],
         scope: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> tuple[list[tf.Tensor], tf.Tensor | None]:
-        """Update the variables of every replica by the mean gradients.
+        """Compute the gradients of every replica, and update its variables by their means.
 
         Args:
-            computed: for each replica what `gradients_of` returned.
+            targets: for each replica what `targets_of` returned.
             losses: the mean of each loss over the replicas.
-            scope: returns the scope in which variables come from the store.
+            scope: returns the scope of the store in the present trace.
 
         Returns:
             The losses, averaged over all workers where these step together, and the learning rate.
         """
-        replicator, store = self.state.replicator, self.state.store
+        replicator = self.state.replicator
+        with self._optimizer_scope(0, scope, "making"):
+            optimizers = self._optimizers(targets[0], losses, 0)
+            # Before the updates: they advance the counter of a Keras optimizer, and a schedule would give the rate of
+            # the next step.
+            learning_rate = learning_rate_of(optimizers[0])
+        scales = [innermost(optimizer).scale for optimizer in optimizers]
+        # All gradients come before any update: the losses of a GAN see the same weights.
+        computed = replicator.run(lambda replica: self._gradients(targets[replica], scales))
         means = [replicator.reduce_mean(of_loss) for of_loss in zip(*computed, strict=True)]
         means, losses = self._average_workers(means, losses)
-        learning_rate = None
-        for replica, device in enumerate(replicator.devices):
-            updates = [gradients.clip(self._loss_scale.unscale(mean[replica]), self.options) for mean in means]
-            device_scope = tf.device(device) if device else contextlib.nullcontext()
-            with device_scope, store.optimizers_of(replica, scope), collective_scope(replicator.collective):
-                optimizers = self._optimizers(len(updates))
-                if replica == 0:
-                    # Before the updates: they advance the counter of a Keras optimizer, and a schedule would give the
-                    # rate of the next step.
-                    learning_rate = learning_rate_of(optimizers[0])
-                self._loss_scale.apply(optimizers, updates)
+        for replica in range(len(replicator.devices)):
+            if replica:
+                with self._optimizer_scope(replica, scope, "making"):
+                    optimizers = self._optimizers(targets[0], losses, replica)
+            with self._optimizer_scope(replica, scope, "applying"):
+                self._loss_scale.apply(
+                    optimizers,
+                    [self._as_applied(mean[replica], scale) for mean, scale in zip(means, scales, strict=True)],
+                )
+            if not replica:
+                self._note_finish(optimizers)
         self._loss_scale.end()
         return losses, learning_rate
+
+    def _note_finish(self, optimizers: Sequence[Any]) -> None:
+        """Keep what optimizers do with the weights at the end; those of other replicas would do the same."""
+        for optimizer in optimizers:
+            if (finish := innermost(optimizer).finish()) is not None:
+                self.state.final_weights.add(finish)
+
+    def _gradients(self, targets: Sequence[Target], scales: Sequence[tf.Tensor | None]) -> list[GradsAndVars]:
+        """Return the gradients of each loss of one replica, with their variables: scaled twice."""
+
+        def scale(loss: tf.Tensor, own: tf.Tensor | None) -> tf.Tensor:
+            loss = self._loss_scale.scale(loss)
+            return loss if own is None else loss * tf.cast(own, loss.dtype)
+
+        return [
+            gradients.compute(target, functools.partial(scale, own=own))
+            for target, own in zip(targets, scales, strict=True)
+        ]
+
+    def _as_applied(self, pairs: GradsAndVars, scale: tf.Tensor | None) -> GradsAndVars:
+        """Return mean gradients as optimizers and wrappers are given them: without any scale, and clipped."""
+        pairs = self._loss_scale.unscale(pairs)
+        return gradients.clip(pairs if scale is None else unscaled(pairs, scale), self.options)
+
+    @contextlib.contextmanager
+    def _optimizer_scope(
+        self, replica: int, scope: Callable[[], contextlib.AbstractContextManager[None]], what: str
+    ) -> Iterator[None]:
+        """Enter what is around the optimizers of a replica, in the block.
+
+        Their random numbers are the same on all replicas, and on all workers that step together: weights stay the same.
+        """
+        replicator, graph = self.state.replicator, tf.compat.v1.get_default_graph()
+        collective, device = replicator.collective, replicator.devices[replica]
+        worker = 0 if collective.synchronous else collective.rank
+        with (
+            tf.device(device) if device else contextlib.nullcontext(),
+            self.state.store.optimizers_of(replica, scope),
+            parts_in_collections(graph, replica),
+            collective_scope(collective),
+            randomness.seeded(
+                f"{self.state.seed}/optimizers/{what}/{worker}", self.state.step.read_value(), graph=graph
+            ),
+        ):
+            yield
 
     def _average_workers(
         self, means: list[list[GradsAndVars]], losses: list[tf.Tensor]
@@ -161,12 +217,14 @@ class TrainStep:
             for of_loss, replicas in zip(of_losses, means, strict=True)
         ], losses
 
-    def _optimizers(self, count: int) -> list[Any]:
+    def _optimizers(self, targets: Sequence[Target], losses: Sequence[tf.Tensor], replica: int) -> list[Any]:
         """Make an optimizer for each loss, with the learning rate that hooks want."""
+        count, store = len(targets), self.state.store
         functions = self.optimizer_fns if len(self.optimizer_fns) == count else [*self.optimizer_fns] * count
-        optimizers = [_make(optimizer_fn, self.state.store) for optimizer_fn in functions]
-        for optimizer in optimizers:
+        optimizers = [completed(_make(optimizer_fn, store), store.constraint_of) for optimizer_fn in functions]
+        for optimizer, target, loss in zip(optimizers, targets, losses, strict=True):
             self.state.replicator.prepare_optimizer(optimizer)
+            innermost(optimizer).prepare(loss, [(parts_of(each) or (each,))[replica] for each in target.variables])
         if independent_workers() > 1:
             self._check_averaging(optimizers)
         if self._factors:

@@ -147,7 +147,7 @@ def apply_if(condition: tf.Tensor, optimizer: Any, grads_and_vars: Sequence[tupl
         grads_and_vars: the gradients with their variables.
     """
     pairs = list(grads_and_vars)
-    if not isinstance(optimizer, OptimizerWrapper) and hasattr(optimizer, "build"):
+    if hasattr(optimizer, "build"):
         optimizer.build([variable for _, variable in pairs])  # Keras makes its slots outside of the branch
 
     def apply() -> tf.Tensor:

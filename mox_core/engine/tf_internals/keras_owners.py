@@ -91,11 +91,13 @@ class Survey:
         paths: Keras's path; that of its layer for the state of a seed generator.
         fixed: the variables that Keras does not train, because of their own flag or that of a layer.
         of_metrics: the variables that are the state of a metric.
+        constraints: the constraints of variables that have one.
     """
 
     paths: dict[int, str]
     fixed: frozenset[int]
     of_metrics: frozenset[int]
+    constraints: dict[int, Callable[[Any], Any]]
 
 
 @contextlib.contextmanager
@@ -217,7 +219,7 @@ def survey() -> Survey:
     """Look through the process for the variables, layers and metrics of Keras."""
     keras = sys.modules.get("keras")
     if keras is None:
-        return Survey({}, frozenset(), frozenset())
+        return Survey({}, frozenset(), frozenset(), {})
     variables, layers, metrics = _objects(keras.Variable, keras.layers.Layer, keras.metrics.Metric)
     paths = {_id(each): str(each.path) for each in variables}
     # Their own paths are numbered by the process, and no user can name them.
@@ -231,7 +233,8 @@ def survey() -> Survey:
     fixed = [each for layer in layers if not getattr(layer, "trainable", True) for each in layer.variables]
     fixed += [each for each in variables if not each.trainable]
     of_metrics = [each for metric in metrics for each in getattr(metric, "variables", ())]
-    return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)))
+    constraints = {_id(each): each.constraint for each in variables if each.constraint is not None}
+    return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)), constraints)
 
 
 def _objects(*kinds: type) -> list[list[Any]]:

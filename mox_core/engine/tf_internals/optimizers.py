@@ -1,7 +1,8 @@
-"""The learning rate and the step counter of optimizers, which optimizers of TF1 and Keras keep in private names."""
+"""What optimizers of TF1 and Keras keep in private names: learning rate, step counter, loss scale, what they train."""
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Final
 
 import tensorflow as tf
@@ -10,11 +11,78 @@ import tensorflow as tf
 _LEARNING_RATES: Final = ("learning_rate", "_learning_rate", "_lr")
 
 
+def inside(optimizer: Any) -> Any:
+    """Return the optimizer inside of one that scales losses: Keras's `LossScaleOptimizer`, or that of TF1."""
+    if isinstance(optimizer, tf.compat.v1.mixed_precision.MixedPrecisionLossScaleOptimizer):
+        return inside(optimizer._optimizer)  # noqa: SLF001  (no public name)
+    within = getattr(optimizer, "inner_optimizer", None)
+    return optimizer if within is None else inside(within)
+
+
+def is_of_keras(optimizer: Any) -> bool:
+    """Whether an optimizer is one of Keras 3."""
+    keras: Any = sys.modules.get("keras")
+    return keras is not None and isinstance(optimizer, keras.optimizers.Optimizer)
+
+
+def replaces_gradients(optimizer: Any) -> bool:
+    """Whether an optimizer has a `compute_gradients` or a `minimize` of its own, beside those of TF1's base class."""
+    if is_of_keras(optimizer):
+        return False
+    base = tf.compat.v1.train.Optimizer
+    return any(
+        getattr(getattr(optimizer, name, None), "__func__", getattr(optimizer, name, None))
+        not in (None, getattr(base, name))
+        for name in ("compute_gradients", "minimize")
+    )
+
+
+def replaces_minimize(optimizer: Any) -> bool:
+    """Whether the method `minimize` of an optimizer is its own."""
+    own = getattr(optimizer, "minimize", None)
+    return getattr(own, "__func__", own) not in (None, tf.compat.v1.train.Optimizer.minimize)
+
+
+def applies_constraints(optimizer: Any) -> bool:
+    """Whether the update is that of TensorFlow or Keras, which apply the constraints of variables in it."""
+    names = ("apply", "apply_gradients") if is_of_keras(optimizer) else ("apply_gradients",)
+    methods = [getattr(optimizer, name) for name in names]
+    return all(str(method.__module__).partition(".")[0] in {"tensorflow", "keras"} for method in methods)
+
+
+def loss_scale_of(optimizer: Any) -> tf.Tensor | None:
+    """Return by what an optimizer multiplies a loss before its gradients are computed, None where it does not.
+
+    One of Keras has to be built, or the scale is that of its beginning for ever.
+    """
+    if isinstance(optimizer, tf.compat.v1.mixed_precision.MixedPrecisionLossScaleOptimizer):
+        return tf.cast(optimizer._loss_scale(), tf.float32)  # noqa: SLF001  (no public name)
+    one = tf.constant(1.0)
+    scaled = optimizer.scale_loss(one) if is_of_keras(optimizer) else one
+    return None if scaled is one else tf.cast(scaled, tf.float32)
+
+
+def finishes(optimizer: Any) -> bool:
+    """Whether an optimizer changes the weights at the end of a training, as one of Keras with `use_ema` does."""
+    if not is_of_keras(optimizer):
+        return False
+    base: Any = sys.modules["keras"].optimizers.Optimizer
+    own = type(inside(optimizer)).finalize_variable_values is not base.finalize_variable_values
+    return own or bool(inside(optimizer).use_ema)
+
+
+def trained_by(optimizer: Any) -> list[Any]:
+    """Return the variables that an optimizer of Keras was built for, in the order in which it keeps its own."""
+    trained = optimizer._trainable_variables  # noqa: SLF001  (no public name)
+    return [each if callable(each.value) else each.value for each in trained]  # a method of TensorFlow's variables
+
+
 def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
     """Return the learning rate of the next step, None where an optimizer has none that can be found.
 
     The attribute `learning_rate` of a wrapper is that of the optimizer inside.
     """
+    optimizer = inside(optimizer)
     for attribute in _LEARNING_RATES:
         value = getattr(optimizer, attribute, None)
         value = value() if callable(value) else value
@@ -25,6 +93,7 @@ def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
 
 def set_learning_rate(optimizer: Any, rate: tf.Tensor) -> bool:
     """Replace the learning rate of an optimizer that has not been applied yet; False where it has none to be found."""
+    optimizer = inside(optimizer)
     attribute = next((name for name in reversed(_LEARNING_RATES) if hasattr(optimizer, name)), None)
     if attribute is None:
         return False
@@ -38,6 +107,6 @@ def share_step_counter(optimizer: Any) -> None:
 
     Keras assigns the value that it has read plus one: steps that other workers count meanwhile would be lost.
     """
-    counter: Any = getattr(optimizer, "_iterations", None)
+    counter: Any = getattr(inside(optimizer), "_iterations", None)
     if isinstance(getattr(counter, "value", None), tf.Variable):
         counter.assign_add = counter.value.assign_add

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 SEED_GENERATOR_STATE: Final = "/seed_generator_state"
 """The end of the name that Keras gives to the state of a seed generator."""
@@ -26,3 +30,45 @@ def handles_of(variable: Any) -> set[int]:
 def rename(variable: Any, name: str) -> None:
     """Give a variable another name, by which scopes and the slots of optimizers go."""
     variable._handle_name = f"{name}:0"  # noqa: SLF001  (see above)
+
+
+@contextlib.contextmanager
+def parts_in_collections(graph: Any, replica: int) -> Iterator[None]:
+    """Have in the collections of a graph, for the block, the parts of variables that are those of a replica.
+
+    What an optimizer finds there has to be what its gradients are of, and each once: the calls of `model_fn` for all
+    replicas have put the same variables there.
+    """
+    before = {key: list(graph.get_collection_ref(key)) for key in graph.collections}
+    parts = {id(each): parts_of(each)[replica] for whole in before.values() for each in whole if parts_of(each)}
+    for key, whole in before.items():
+        once = {id(each) if id(each) in parts else (number,): each for number, each in enumerate(whole)}
+        graph.get_collection_ref(key)[:] = [parts.get(id(each), each) for each in once.values()]
+    known = {id(each) for whole in before.values() for each in whole} | set(map(id, parts.values()))
+    try:
+        yield
+    finally:
+        for key in graph.collections:
+            new = [each for each in graph.get_collection_ref(key) if id(each) not in known]
+            graph.get_collection_ref(key)[:] = before.get(key, []) + new
+
+
+@contextlib.contextmanager
+def seen_by_optimizer(variables: Sequence[Any], constraint_of: Callable[[Any], Any]) -> Iterator[None]:
+    """Show variables to an optimizer, for the block, as it has to see them.
+
+    That is with chosen constraints, and not as slices of a larger variable: optimizers of TF1 cut the name of such a
+    variable off those of its slots, by an operation that variables made outside of a graph do not have.
+
+    Args:
+        variables: the variables.
+        constraint_of: returns the constraint of a variable, None for none.
+    """
+    before = [(each, each._constraint, each._save_slice_info) for each in variables]  # noqa: SLF001  (see above)
+    try:
+        for each in variables:
+            each._constraint, each._save_slice_info = constraint_of(each), None  # noqa: SLF001
+        yield
+    finally:
+        for each, constraint, slice_info in before:
+            each._constraint, each._save_slice_info = constraint, slice_info  # noqa: SLF001

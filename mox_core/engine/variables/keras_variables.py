@@ -54,6 +54,7 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
         store.adopt(variable, path, graph)
     trainable = graph.get_collection_ref(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)
     trainable[:] = [variable for variable in trainable if id(variable) not in known.fixed]
+    store.constrain(known.constraints)
 
 
 def check_all_known(graph: Any, store: VariableStore, losses: Sequence[tf.Tensor]) -> None:

@@ -18,6 +18,9 @@ POSITIONS: Final = "mox/input_positions"
 WORKER_POSITIONS: Final = "mox/worker_positions"
 SEED: Final = "mox/seed"
 SKIPPED_STEPS: Final = "mox/skipped_steps"
+TRAINED: Final = "mox/trained/"
+"""The prefix, in a checkpoint, of weights that are trained where others are used: those have the name itself."""
+
 HOOKS: Final = "hooks/"
 """The prefix of the variables in which hooks keep their state."""
 

@@ -8,11 +8,23 @@ import tensorflow as tf
 
 from mox_core.did_you_mean import listed
 from mox_core.engine.distribute.replicator import OneDevice
-from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SKIPPED_STEPS, WORKER_POSITIONS
+from mox_core.engine.variables.final_weights import FinalWeights
+from mox_core.engine.variables.finite_weights import FiniteWeights
+from mox_core.engine.variables.names import (
+    GLOBAL_STEP,
+    POSITIONS,
+    SKIPPED_STEPS,
+    TRAINED,
+    TRAINING_STATE,
+    WORKER_POSITIONS,
+)
 from mox_core.engine.variables.store import VariableStore
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Mapping
+
     import numpy as np
 
     from mox_core.engine.distribute.replicator import Replicator
@@ -24,6 +36,7 @@ class RunState:
     Attributes:
         seed: seed of the order of samples, of initial values and of random operations.
         store: the variables of the model and of the optimizers.
+        final_weights: what optimizers make of the weights at the end.
         replicator: where the replicas of the model are.
         step: the global step, int64: how many steps the model has been trained.
         positions: the next position of each source of the input, int64 [sources].
@@ -35,6 +48,8 @@ class RunState:
         self.replicator = replicator or OneDevice()
         self.worker_positions: tf.Variable | None = None
         self.store = VariableStore(seed, self.replicator)
+        self.final_weights = FinalWeights()
+        self._finite = FiniteWeights()
         with self.replicator.device_scope(GLOBAL_STEP, {}):
             self.step = tf.Variable(tf.constant(0, tf.int64), dtype=tf.int64, trainable=False, name=GLOBAL_STEP)
         self.positions = tf.Variable(
@@ -78,6 +93,42 @@ class RunState:
     def model_variables(self) -> dict[str, tf.Variable]:
         """Return the variables that every checkpoint of this model has, by name."""
         return {**self.store.by_name, GLOBAL_STEP: self.step}
+
+    def weights(self) -> dict[str, tf.Variable]:
+        """Return the variables of the model itself, by name: not those of optimizers, hooks and flags."""
+        return {
+            name: variable
+            for name, variable in self.store.by_name.items()
+            if name not in self.store.of_optimizers and not name.startswith(TRAINING_STATE)
+        }
+
+    def begin_training(self) -> None:
+        """Look at the weights with which a training begins."""
+        self._finite.begin(self.weights())
+
+    def saved_values(self) -> dict[str, tf.Tensor]:
+        """Return the values that a checkpoint holds under the names of variables, and the weights being trained."""
+        values = {name: variable.read_value() for name, variable in self.model_variables().items()}
+        final = self.final_weights.values(self.store.by_name)
+        return values | {f"{TRAINED}{name}": values[name] for name in final} | final
+
+    def check_finite(self, values: Mapping[str, tf.Tensor]) -> None:
+        """Refuse `saved_values` of which a weight is not finite.
+
+        Raises:
+            NanLossError: with its name.
+        """
+        trained = {f"{TRAINED}{name}" for name in self.weights()} & values.keys()
+        weights = {name: values[name] for name in (*self.weights(), *sorted(trained))}
+        self._finite.check(weights, int(values[GLOBAL_STEP]))
+
+    def final_weights_in_place(self) -> contextlib.AbstractContextManager[None]:
+        """Return a context in which the variables have the weights with which the model is used."""
+        return self.final_weights.in_place(self.store.by_name)
+
+    def assign_final_weights(self) -> None:
+        """Assign to the variables the weights with which the model is used, when the training is over."""
+        self.final_weights.assign(self.store.by_name)
 
     def broadcast_from_chief(self) -> None:
         """Broadcast the chief's values to the variables of every worker, and of every replica of a worker.

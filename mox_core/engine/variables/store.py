@@ -5,6 +5,7 @@ The same name in another mode, trace or process is the same variable. Names neve
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,7 @@ class VariableStore:
     Attributes:
         by_name: every variable that a trace has asked for, in the order of creation, and those that were adopted.
         of_keras: whether Keras has asked for any.
+        of_optimizers: the names of those that optimizers and their wrappers have made.
     """
 
     def __init__(self, seed: int, replicator: Replicator) -> None:
@@ -63,6 +65,8 @@ class VariableStore:
         self._replicator = replicator
         self.by_name: dict[str, tf.Variable] = {}
         self.of_keras = False
+        self.of_optimizers: set[str] = set()
+        self._constraints: dict[int, Callable[[Any], Any]] = {}
         self._others: list[tuple[tf.Variable, tf.Variable]] = []
         self._adopted: set[str] = set()
         self._made_twice: set[str] = set()
@@ -72,6 +76,7 @@ class VariableStore:
         self._doubles: list[tuple[str, tf.Variable]] = []
         self._new_states: list[str] = []
         self._asked: list[tf.Variable] = []
+        self._followed: collections.Counter[int] = collections.Counter()
 
     @contextlib.contextmanager
     def scope(self, graph: tf.Graph, constants: Mapping[str, Any], names: TraceNames | None = None) -> Iterator[None]:
@@ -124,21 +129,20 @@ class VariableStore:
     ) -> Iterator[None]:
         """Keep the variables that optimizers make in the block: the first replica's in the store, others beside it.
 
-        All replicas make the same variables in the same order.
+        All replicas make the same variables in the same order, after `begin_optimizers`.
 
         Args:
             replica: the number of the replica.
             scope: returns the scope of the store in the present trace.
         """
-        if replica == 0:
-            self._asked.clear()
-        firsts = iter(list(self._asked))
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
             if replica == 0:
                 self._asked.append(next_creator(**kwargs))
+                self.of_optimizers.add(getattr(self._asked[-1], _IDENTITY))
                 return self._asked[-1]
-            first = next(firsts)
+            first = self._asked[self._followed[replica]]
+            self._followed[replica] += 1
             name = f"{first.name.partition(':')[0]}/replica_{replica}"
             with tf.init_scope(), tf.compat.v1.name_scope(None):
                 variable = next_creator(**{**kwargs, "initial_value": first.read_value(), "name": name})
@@ -171,6 +175,21 @@ class VariableStore:
             if given:
                 self.copy_to_replicas()
         self._given |= given.keys()
+
+    def begin_optimizers(self) -> None:
+        """Forget what the optimizers of an earlier trace have asked for."""
+        self._asked.clear()
+        self._followed.clear()
+
+    def constrain(self, constraints: Mapping[int, Callable[[Any], Any]]) -> None:
+        """Keep the constraints that Keras's layers have put on variables of this store, by the `id` of the variable."""
+        for variable in self.by_name.values():
+            if (constraint := constraints.get(id(variable))) is not None:
+                self._constraints |= {id(each): constraint for each in (variable, *parts_of(variable))}
+
+    def constraint_of(self, variable: Any) -> Callable[[Any], Any] | None:
+        """Return the constraint of a variable, or of a part of one; None for none."""
+        return self._constraints.get(id(variable), variable.constraint)
 
     def copy_to_replicas(self) -> None:
         """Copy the optimizer state of the first replica to the others, after a restore."""
