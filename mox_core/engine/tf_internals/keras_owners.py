@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from mox_core.engine.tf_internals import keras_methods, keras_names
+from mox_core.engine.tf_internals.variables import parts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,11 +69,13 @@ class Survey:
         paths: Keras's path; that of its layer for the state of a seed generator.
         fixed: the variables that Keras does not train, because of their own flag or that of a layer.
         of_metrics: the variables that are the state of a metric.
+        parts: Keras's path for the parts of a variable that was made under a strategy, one on each device.
     """
 
     paths: dict[int, str]
     fixed: frozenset[int]
     of_metrics: frozenset[int]
+    parts: dict[int, str]
 
 
 @contextlib.contextmanager
@@ -160,7 +163,7 @@ def survey() -> Survey:
     """Look through the process for the variables, layers and metrics of Keras."""
     keras = sys.modules.get("keras")
     if keras is None:
-        return Survey({}, frozenset(), frozenset())
+        return Survey({}, frozenset(), frozenset(), {})
     variables, layers, metrics = _objects(keras.Variable, keras.layers.Layer, keras.metrics.Metric)
     paths = {_id(each): str(each.path) for each in variables}
     # Their own paths are numbered by the process, and no user can name them.
@@ -174,7 +177,8 @@ def survey() -> Survey:
     fixed = [each for layer in layers if not getattr(layer, "trainable", True) for each in layer.variables]
     fixed += [each for each in variables if not each.trainable]
     of_metrics = [each for metric in metrics for each in getattr(metric, "variables", ())]
-    return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)))
+    parts = {id(part): str(each.path) for each in variables for part in parts_of(getattr(each, _VALUE, None))}
+    return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)), parts)
 
 
 def _objects(*kinds: type) -> list[list[Any]]:

@@ -46,6 +46,12 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
             "device: to train on several, make the model inside model_fn."
         )
     known = keras_owners.survey()
+    scattered = sorted(known.parts[id(variable)] for variable in foreign if id(variable) in known.parts)
+    if scattered:
+        raise UsageError(
+            f"model_fn uses a Keras model that was made under a strategy of tf.distribute ({scattered[0]}, for one): "
+            "make it outside of strategy.scope(). --num_gpus=2 puts a model that is made in model_fn on two devices."
+        )
     names = [(known.paths[id(variable)], variable) for variable in foreign if id(variable) in known.paths]
     for path, variable in sorted(names, key=lambda pair: pair[0]):
         store.adopt(variable, path, graph)
