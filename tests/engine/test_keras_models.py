@@ -303,6 +303,17 @@ def test_a_plain_variable_from_outside_is_refused_by_name(run):
     )
 
 
+def test_a_model_that_was_made_under_a_strategy_is_refused_by_name(run):
+    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+        model = _ready_made()
+    with pytest.raises(mox.UsageError) as refusal:
+        run(model)
+    assert str(refusal.value) == (
+        "model_fn uses a Keras model that was made under a strategy of tf.distribute (head/bias, for one): make it "
+        "outside of strategy.scope(). --num_gpus=2 puts a model that is made in model_fn on two devices."
+    )
+
+
 def test_a_network_behind_stop_gradient_stays_as_it_is_and_is_saved(run, variables, tmp_path):
     outside, scale = _ready_made(), tf.Variable(0.5, trainable=False)
     before = _by_path(outside)

@@ -281,9 +281,97 @@ mox.run(input_fn=lambda mode: 0.0, model_fn=lambda inputs, mode: None, optimizer
     result = forked.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert result.stderr.rstrip().endswith(
         "mox_core.errors.UsageError: TensorFlow does not execute eagerly, and mox runs on TF2: remove "
-        "tf.compat.v1.disable_v2_behavior() and disable_eager_execution(), and call mox.run outside of graphs. "
-        "TF1-style code in model_fn needs neither."
+        "tf.compat.v1.disable_v2_behavior() and disable_eager_execution(), and call mox.run outside of graphs and of "
+        "tf.function. TF1-style code in model_fn needs neither."
     )
+
+
+def _weight(inputs, mode):  # noqa: ARG001
+    return mox.ModelSpec(loss=tf.compat.v1.get_variable("w", []))
+
+
+def _never(inputs, mode):  # noqa: ARG001
+    raise AssertionError("the run has begun")
+
+
+def _in_a_function():
+    tf.function(lambda: _train(_never, max_number_of_steps=1), autograph=False)()
+
+
+def _in_a_run():
+    _train(lambda inputs, mode: _train(_never, max_number_of_steps=1), max_number_of_steps=1)  # noqa: ARG005
+
+
+def _under(scope):
+    def call():
+        with scope():
+            _train(_never, max_number_of_steps=1)
+
+    return call
+
+
+@contextlib.contextmanager
+def _dimensions_of_tf1():
+    tf.compat.v1.disable_v2_tensorshape()
+    try:
+        yield
+    finally:
+        tf.compat.v1.enable_v2_tensorshape()
+
+
+REFUSED = {
+    "strategy": (
+        _under(lambda: tf.distribute.MirroredStrategy(["CPU:0"]).scope()),
+        r"^mox\.run is called under a MirroredStrategy, and has replicas of its own: call it outside of ",
+    ),
+    "replica": (
+        lambda: tf.distribute.OneDeviceStrategy("/CPU:0").run(lambda: _train(_never, max_number_of_steps=1)),
+        r"^mox\.run is called under a OneDeviceStrategy, .* Several GPUs are used by --num_gpus=2",
+    ),
+    "dimensions": (_under(_dimensions_of_tf1), r"remove tf\.compat\.v1\.disable_v2_tensorshape\(\)"),
+    "graph": (_under(lambda: tf.Graph().as_default()), r"call mox\.run outside of graphs and of tf\.function"),
+    "function": (_in_a_function, r"call mox\.run outside of graphs and of tf\.function"),
+    "run": (_in_a_run, r"^mox\.run is called in input_fn or model_fn of another run, .* in a hook or output_fn\.$"),
+}
+
+
+@pytest.mark.parametrize("where", REFUSED)
+def test_where_no_run_can_work_it_is_refused_in_a_sentence_before_it_begins(where):
+    call, words = REFUSED[where]
+    with pytest.raises(mox.UsageError, match=words):
+        call()
+
+
+def test_a_run_is_refused_where_keras_runs_on_another_backend(monkeypatch):
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")  # what Keras says where KERAS_BACKEND is set to it
+    with pytest.raises(mox.UsageError, match=r"^Keras runs on 'jax', and mox on TensorFlow: set KERAS_BACKEND=tensor"):
+        _train(_never, max_number_of_steps=1)
+
+
+@contextlib.contextmanager
+def _functions_run_eagerly():
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+SURROUNDINGS = {
+    "device": lambda: tf.device("/CPU:0"),
+    "tape": tf.GradientTape,
+    "init_scope": tf.init_scope,
+    "names": lambda: tf.compat.v1.variable_scope("outer"),
+    "eager functions": _functions_run_eagerly,
+}
+
+
+@pytest.mark.filterwarnings("ignore:Even though the `tf.config.experimental_run_functions_eagerly`")  # of tf.data
+@pytest.mark.parametrize("around", SURROUNDINGS)
+def test_what_else_is_around_a_run_changes_nothing(around, tmp_path):
+    with SURROUNDINGS[around]():
+        result = _train(_weight, log_dir=tmp_path, max_number_of_steps=1)
+    assert "w" in dict(tf.train.list_variables(result.checkpoint))
 
 
 def test_a_file_that_the_user_logs_to_gets_every_line_once(tmp_path):

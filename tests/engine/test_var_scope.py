@@ -103,7 +103,39 @@ def test_reuse_gives_one_variable_and_a_regularizer_sees_it_once():
         losses = mox.get_collection(tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES)
         return [loss.dtype for loss in losses], [v.name for v in tf.compat.v1.trainable_variables()]
 
-    assert _look(body) == ([tf.float32], ["s/w:0"])
+    assert _look(body) == ([tf.float16], ["s/w:0"])
+
+
+@pytest.mark.parametrize("half", HALVES, ids=lambda dtype: dtype.name)
+def test_the_loss_of_half_precision_logits_and_the_losses_of_regularizers_add_up(half, variables, tmp_path):
+    begin = np.float32([1e-3, 2.0, 3.0])  # the square of the first is nothing in float16 beside the others
+
+    def regularizer(weight):
+        return 0.5 * tf.reduce_sum(weight**2)
+
+    def model_fn(inputs, mode):
+        del mode
+        with mox.var_scope(force_dtype=tf.float32):
+            outer = tf.compat.v1.variable_scope("scope", regularizer=regularizer)
+            with outer:  # by the scope, by the variable, by none
+                options = {"dtype": half, "initializer": lambda *_, **__: tf.constant(begin)}
+                weights = [
+                    tf.compat.v1.get_variable("a", [3], **options),
+                    tf.compat.v1.get_variable("b", [3], regularizer=lambda w: tf.reduce_sum(abs(w)), **options),
+                    tf.compat.v1.get_variable("c", [3], regularizer=lambda w: None, **options),  # noqa: ARG005
+                ]
+        logits = tf.add_n(weights) * tf.cast(inputs[0], half)
+        losses = mox.get_collection(tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES)
+        assert losses == tf.compat.v1.losses.get_regularization_losses()
+        assert [loss.dtype for loss in losses] == [half, half]
+        return mox.ModelSpec(loss=tf.add_n([tf.reduce_mean(logits) * 0, *losses]))
+
+    options = {"optimizer_fn": lambda: tf.compat.v1.train.GradientDescentOptimizer(0.5)}
+    found = variables(_train(model_fn, tmp_path, steps=1, **options).checkpoint)
+    # The gradient of the squares is the weight, that of the absolute values 1; all of it in float32.
+    np.testing.assert_allclose(found["scope/a"], 0.5 * begin, rtol=1e-6)
+    np.testing.assert_allclose(found["scope/b"], begin - 0.5, rtol=1e-6)
+    np.testing.assert_array_equal(found["scope/c"], begin)
 
 
 def test_scopes_outside_and_inside_keep_their_names_getters_and_initializers():

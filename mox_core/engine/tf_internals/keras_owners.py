@@ -29,6 +29,7 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine.tf_internals import keras_methods, keras_names
+from mox_core.engine.tf_internals.variables import parts_of
 from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
@@ -92,12 +93,14 @@ class Survey:
         fixed: the variables that Keras does not train, because of their own flag or that of a layer.
         of_metrics: the variables that are the state of a metric.
         constraints: the constraints of variables that have one.
+        parts: Keras's path for the parts of a variable that was made under a strategy, one on each device.
     """
 
     paths: dict[int, str]
     fixed: frozenset[int]
     of_metrics: frozenset[int]
     constraints: dict[int, Callable[[Any], Any]]
+    parts: dict[int, str]
 
 
 @contextlib.contextmanager
@@ -219,7 +222,7 @@ def survey() -> Survey:
     """Look through the process for the variables, layers and metrics of Keras."""
     keras = sys.modules.get("keras")
     if keras is None:
-        return Survey({}, frozenset(), frozenset(), {})
+        return Survey({}, frozenset(), frozenset(), {}, {})
     variables, layers, metrics = _objects(keras.Variable, keras.layers.Layer, keras.metrics.Metric)
     paths = {_id(each): str(each.path) for each in variables}
     # Their own paths are numbered by the process, and no user can name them.
@@ -234,7 +237,8 @@ def survey() -> Survey:
     fixed += [each for each in variables if not each.trainable]
     of_metrics = [each for metric in metrics for each in getattr(metric, "variables", ())]
     constraints = {_id(each): each.constraint for each in variables if each.constraint is not None}
-    return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)), constraints)
+    parts = {id(part): str(each.path) for each in variables for part in parts_of(getattr(each, _VALUE, None))}
+    return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)), constraints, parts)
 
 
 def _objects(*kinds: type) -> list[list[Any]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
+import sys
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
 from mox_core.engine.log_setup import info_logging
+from mox_core.engine.tf_internals.at_import import when_imported
 from mox_core.engine.tf_internals.replica_collections import Collection
 from mox_core.engine.tf_patches.input_state import state_of_input_fn
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
@@ -21,30 +24,68 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_running: contextvars.ContextVar[bool] = contextvars.ContextVar("mox_running", default=False)
+
+
 @contextlib.contextmanager
 def run_scope() -> Iterator[None]:
     """Change TensorFlow for the block, as TF1-style code and exact resumes need it.
 
     Raises:
-        UsageError: if the script has switched the behaviour of TF2 off.
+        UsageError: where no run can work, because of what is around it or what the script has switched off.
     """
+    _check_surroundings()
+    token = _running.set(True)
+    try:
+        with (
+            when_imported("keras", _check_backend),
+            info_logging(),
+            hashable_tensors(),
+            collections_by_identity(),
+            slim_layers(),
+            tf1_layers(),
+            watched_assignments(),
+            stateless_random_ops(),
+            one_shot_iterators(),
+            state_of_input_fn(),
+        ):
+            yield
+    finally:
+        _running.reset(token)
+
+
+def _check_surroundings() -> None:
+    if not tf.executing_eagerly() and _running.get():
+        raise UsageError(
+            "mox.run is called in input_fn or model_fn of another run, whose graph is being built: call it before that "
+            "run or after it, or in a hook or output_fn."
+        )
     if not tf.executing_eagerly():
         raise UsageError(
             "TensorFlow does not execute eagerly, and mox runs on TF2: remove tf.compat.v1.disable_v2_behavior() and "
-            "disable_eager_execution(), and call mox.run outside of graphs. TF1-style code in model_fn needs neither."
+            "disable_eager_execution(), and call mox.run outside of graphs and of tf.function. "
+            "TF1-style code in model_fn needs neither."
         )
-    with (
-        info_logging(),
-        hashable_tensors(),
-        collections_by_identity(),
-        slim_layers(),
-        tf1_layers(),
-        watched_assignments(),
-        stateless_random_ops(),
-        one_shot_iterators(),
-        state_of_input_fn(),
-    ):
-        yield
+    if tf.distribute.has_strategy():
+        strategy = type(tf.distribute.get_strategy()).__name__
+        raise UsageError(
+            f"mox.run is called under a {strategy}, and has replicas of its own: call it outside of strategy.scope() "
+            "and strategy.run(). Several GPUs are used by --num_gpus=2, several machines by --worker_hosts."
+        )
+    if isinstance(tf.TensorShape([1])[0], tf.compat.v1.Dimension):
+        raise UsageError(
+            "TensorFlow gives dimensions of TF1, and mox runs on TF2: remove tf.compat.v1.disable_v2_tensorshape(). "
+            "tensor.shape.as_list() gives integers in both, where the code has tensor.shape[0].value."
+        )
+
+
+def _check_backend() -> None:
+    backend = sys.modules["keras"].config.backend()
+    if backend != "tensorflow":
+        raise UsageError(
+            f"Keras runs on {backend!r}, and mox on TensorFlow: set KERAS_BACKEND=tensorflow, or leave it out, before "
+            "Keras is imported."
+        )
 
 
 @contextlib.contextmanager

@@ -46,6 +46,12 @@ def adopt_keras_variables(graph: Any, store: VariableStore, others: Iterable[tf.
             "device: to train on several, make the model inside model_fn."
         )
     known = keras_owners.survey()
+    scattered = sorted(known.parts[id(variable)] for variable in foreign if id(variable) in known.parts)
+    if scattered:
+        raise UsageError(
+            f"model_fn uses a Keras model that was made under a strategy of tf.distribute ({scattered[0]}, for one): "
+            "make it outside of strategy.scope(). --num_gpus=2 puts a model that is made in model_fn on two devices."
+        )
     for variable in (each for each in foreign if id(each) in known.of_metrics):
         store.add_local(variable, graph)
     foreign = [variable for variable in foreign if id(variable) not in known.of_metrics]

@@ -18,8 +18,9 @@ def var_scope(force_dtype: Any = None) -> Iterator[None]:
     """Make all floating-point variables of `tf.compat.v1.get_variable` in the block of one dtype.
 
     `get_variable` returns the dtype that was asked for: where that is another one, a tensor, the cast of the variable.
-    Regularizers, collections, checkpoints and optimizers see the variable itself. Layers of Keras do not ask
-    `get_variable`: for them there is `dtype="mixed_float16"`.
+    Regularizers, collections, checkpoints and optimizers see the variable itself; the loss of a regularizer is cast as
+    the variable is, so that it can be added to the loss of the logits. Layers of Keras do not ask `get_variable`: for
+    them there is `dtype="mixed_float16"`.
 
     Args:
         force_dtype: dtype of the variables, `tf.float32` as a rule; None leaves the dtypes as they are.
@@ -56,6 +57,21 @@ def _casting_getter(forced: tf.DType) -> Callable[..., Any]:
             return getter(name, *args, **kwargs)
         if initializer is not None and not callable(initializer):
             kwargs["initializer"] = tf.cast(initializer, forced)
+        if kwargs.get("regularizer"):
+            kwargs["regularizer"] = _casting_regularizer(kwargs["regularizer"], asked)
         return tf.cast(getter(name, *args, **{**kwargs, "dtype": forced}), asked)
 
     return get
+
+
+def _casting_regularizer(regularizer: Callable[[Any], Any], asked: tf.DType) -> Callable[[Any], Any]:
+    """Return a regularizer whose loss has the type of the computation, and can be added to that of the logits.
+
+    It is computed from the variable itself: half precision would lose the squares of small weights.
+    """
+
+    def regularize(variable: Any) -> Any:
+        loss = regularizer(variable)
+        return loss if loss is None else tf.cast(loss, asked)
+
+    return regularize

@@ -129,10 +129,10 @@ def _statistic(name: str, shape: list[int], initializer: Any) -> Any:
 
 
 def _l2(weight_decay: float) -> Callable[[Any], tf.Tensor] | None:
-    """Return the regularizer for `get_variable`, which adds the loss once a variable, before any cast."""
+    """Return the regularizer for `get_variable`: its loss is computed in float32, and has the type of the weights."""
     if not weight_decay:
         return None
-    return lambda weights: tf.nn.l2_loss(tf.cast(weights, tf.float32)) * weight_decay
+    return lambda weights: tf.cast(tf.nn.l2_loss(tf.cast(weights, tf.float32)) * weight_decay, weights.dtype)
 
 
 @frozen
