@@ -137,8 +137,9 @@ class ModelSpec:
         loss: a scalar tensor, or a list of them, each with an optimizer of its own.
         var_scopes: a list of names of variable scopes, whose trainable variables the loss updates; None: all trainable
             variables. With a list of losses, a list of such lists.
-        log_info: a dict from names to scalar tensors, which are logged every `log_every_n_steps` steps and written as
-            summaries. EVAL computes their means over the samples.
+        log_info: a dict from names to scalar tensors and metrics, which are logged every `log_every_n_steps` steps and
+            written as summaries. EVAL computes the means of tensors over the samples, and reads metrics once: those of
+            `keras.metrics`, their results, and pairs (value, update_op) of `tf.compat.v1.metrics`.
         output_info: a dict from names to tensors, whose values are passed to `output_fn` as arrays.
         export_spec: a `mox.ExportSpec`, the inputs and outputs of the exported model.
         hooks: a list of instances of subclasses of `mox.AggregativeSessionRunHook`.

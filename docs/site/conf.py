@@ -41,7 +41,16 @@ html_css_files = ["before_after.css"]
 html_additional_pages = {"index": "to_first_page.html"}
 
 NAVIGATION = {
-    "Start": ["README", "docs/guide", "docs/manual", "docs/distributed", "docs/scaling", "docs/serving", "docs/errors"],
+    "Start": [
+        "README",
+        "docs/guide",
+        "docs/state-and-effects",
+        "docs/manual",
+        "docs/distributed",
+        "docs/scaling",
+        "docs/serving",
+        "docs/errors",
+    ],
     "Come from elsewhere": ["docs/migrating", "docs/moxing-users"],
     "Publish a plugin": [
         "docs/tutorial",
