@@ -234,7 +234,6 @@ def test_the_step_counter_of_a_keras_optimizer_can_be_shared():
         assert [op.type for op in counter.consumers() if op.type.startswith("Assign")] == ["AssignAddVariableOp"]
 
 
-@pytest.mark.parametrize("options", [{}, {"num_parallel_calls": 2}])
 def test_a_capture_of_a_graph_is_replaced_while_it_is_traced():
     outer, new = tf.constant(1.0), tf.constant(5.0)
     with relying_on("FuncGraph._function_captures, its by_val_internal or add_or_replace", "func_graph") as func_graph:
@@ -286,6 +285,7 @@ def test_a_dataset_of_batches_is_told_from_one_of_samples(make, expected):
         assert datasets.batched(make(rows)) == (expected and datasets.Batched(*expected[:2], mapped=expected[2]))
 
 
+@pytest.mark.parametrize("options", [{}, {"num_parallel_calls": 2}])
 def test_the_error_for_samples_of_different_shapes_is_recognized(options):
     dataset = tf.data.Dataset.range(1, 3).map(lambda n: tf.zeros([n])).batch(2, **options)
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:
