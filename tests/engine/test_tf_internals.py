@@ -276,7 +276,19 @@ def test_the_step_counter_of_a_keras_optimizer_can_be_shared():
         assert [op.type for op in counter.consumers() if op.type.startswith("Assign")] == ["AssignAddVariableOp"]
 
 
-@pytest.mark.parametrize("options", [{}, {"num_parallel_calls": 2}])
+def test_a_graph_knows_the_functions_that_its_operations_call():
+    with relying_on("FuncGraph._functions, AtomicFunction.cached_definition", "func_graph") as func_graph:
+
+        def body():
+            dataset = tf.data.Dataset.range(3).map(lambda n: tf.cond(n > 1, lambda: n * 2, lambda: n))
+            return tf.identity(tf.data.experimental.to_variant(dataset))
+
+        graph = wrap(body).graph
+        found = func_graph.function_defs(graph)
+        assert found.keys() == {each.signature.name for each in graph.as_graph_def().library.function}
+        assert {"StatelessIf", "Greater", "Mul"} <= {node.op for each in found.values() for node in each.node_def}
+
+
 def test_a_capture_of_a_graph_is_replaced_while_it_is_traced():
     outer, new = tf.constant(1.0), tf.constant(5.0)
     with relying_on("FuncGraph._function_captures, its by_val_internal or add_or_replace", "func_graph") as func_graph:
@@ -328,6 +340,7 @@ def test_a_dataset_of_batches_is_told_from_one_of_samples(make, expected):
         assert datasets.batched(make(rows)) == (expected and datasets.Batched(*expected[:2], mapped=expected[2]))
 
 
+@pytest.mark.parametrize("options", [{}, {"num_parallel_calls": 2}])
 def test_the_error_for_samples_of_different_shapes_is_recognized(options):
     dataset = tf.data.Dataset.range(1, 3).map(lambda n: tf.zeros([n])).batch(2, **options)
     with pytest.raises(tf.errors.InvalidArgumentError) as caught:

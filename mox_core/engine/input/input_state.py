@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import field, frozen
 
 from mox_core.engine.tensors import ancestors
+from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ _CALLS: Final = frozenset(
 _COUNTS: Final = frozenset({"AssignAddVariableOp", "AssignSubVariableOp"})
 _DRAWS: Final = frozenset({"RngReadAndSkip", "RngSkip"})
 _FILLS_TABLE: Final = frozenset({"LookupTableInsertV2", "LookupTableRemoveV2", "LookupTableImportV2"})
+_ASSIGN: Final = "AssignVariableOp"
+_SCATTERS: Final = "ResourceScatter"
+_CHANGES: Final = _COUNTS | _DRAWS | _FILLS_TABLE | {_ASSIGN}
 
 _GENERATOR: Final = (
     "input_fn draws from a tf.random.Generator{}, which keeps its state in a variable: samples are made in parallel, "
@@ -85,10 +89,11 @@ def effects_of(graph: tf.Graph, outputs: Sequence[tf.Tensor], fed: Iterable[tf.T
     once = [op for op in made if op not in each]
     with_samples = ancestors([*outputs, *each])
     for op in with_samples:
-        _refuse_change(op.type, set_by_sample=depends_on_sample(op))
+        if op.type in _CHANGES or op.type.startswith(_SCATTERS):
+            _refuse_change(op.type, set_by_sample=depends_on_sample(op))
     for op in once:
         _refuse_change(op.type, set_by_sample=False)
-    for name in _op_types_in_functions(graph, {op.name for op in with_samples if op not in once}):
+    for name in _op_types_in_functions(graph, [op for op in with_samples if op not in once]):
         _refuse_change(name, set_by_sample=True)
     return Effects(once, each)
 
@@ -113,19 +118,19 @@ def _refuse_change(op_type: str, *, set_by_sample: bool) -> None:
     """
     if op_type in _DRAWS:
         raise refuse_generator()
-    if op_type in _COUNTS or op_type.startswith("ResourceScatter"):
+    if op_type in _COUNTS or op_type.startswith(_SCATTERS):
         raise UsageError(_VARIABLE.format(op_type))
-    if set_by_sample and op_type == "AssignVariableOp":
+    if set_by_sample and op_type == _ASSIGN:
         raise UsageError(_VARIABLE.format(op_type))
     if set_by_sample and op_type in _FILLS_TABLE:
         raise UsageError(_TABLE.format(op_type))
 
 
-def _op_types_in_functions(graph: tf.Graph, callers: set[str]) -> set[str]:
+def _op_types_in_functions(graph: tf.Graph, callers: Sequence[tf.Operation]) -> set[str]:
     """Return the types of all operations in the functions that some operations of a graph call, at any depth."""
-    graph_def = graph.as_graph_def()
-    library = {function.signature.name: function.node_def for function in graph_def.library.function}
-    waiting = [name for node in graph_def.node if node.name in callers for name in _called(node)]
+    library = {name: function.node_def for name, function in func_graph.function_defs(graph).items()}
+    calling = [op for op in callers if any("func" in each.type for each in op.op_def.attr)]
+    waiting = [name for op in calling for name in _called(op.node_def)]
     called: set[str] = set()
     while waiting:
         name = waiting.pop()

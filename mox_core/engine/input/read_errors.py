@@ -44,8 +44,7 @@ def read_error(error: tf.errors.OpError, mode: str, sample: str) -> DataError:
             f"the samples of input_fn in mode {mode} are not all of one shape ({cause}). "
             "Samples of a batch must agree: resize them (dataset argument image_size, or "
             "mox.get_data_augmentation_fn), or batch them yourself with auto_batch=False. Only sequences of integers "
-            "are filled up with zeros: those of rank 1 and unknown length, set_shape([None]). To keep others as they "
-            "are, return each as a RaggedTensor: tf.RaggedTensor.from_tensor(x[tf.newaxis])."
+            "are filled up with zeros: those of rank 1 and unknown length, set_shape([None])."
         )
     where = f" It fails for {sample}." if sample else ""
     return DataError(f"the input of input_fn cannot be read in mode {mode}: {cause}.{where}")

@@ -64,7 +64,7 @@ def check_remote_input(pipeline: InputPipeline, graph: ModelGraph) -> None:
             "input_fn reads a tf.data.Dataset that was made outside of it, in the chief's memory: with parameter "
             "servers, the other workers cannot look there. Make the dataset inside input_fn."
         )
-    has_table = any("HashTable" in name for name in op_types(pipeline.graph.as_graph_def()))
+    has_table = any("HashTable" in op.type for op in pipeline.graph.get_operations())
     if has_table or any(outer.dtype == tf.resource for outer, _ in func_graph.captures(pipeline.graph)):
         raise UsageError(
             "input_fn uses a lookup table or a variable, which is in the chief's memory: with parameter servers, the "

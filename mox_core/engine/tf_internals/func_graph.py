@@ -46,6 +46,11 @@ def captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
     return list(graph.captures) if graph.building_function else []
 
 
+def function_defs(graph: Any) -> dict[str, Any]:
+    """Return the definitions of the functions of a graph by name, without the graph, which may hold large constants."""
+    return {name: function.cached_definition for name, function in graph._functions.items()}  # noqa: SLF001  (see above)
+
+
 def replace_capture(graph: Any, outer: tf.Tensor, new: tf.Tensor) -> None:
     """Make a graph that is being traced use another tensor from outside in place of one that it uses already."""
     captured = graph._function_captures  # noqa: SLF001  (`captures` only lists them)
