@@ -12,13 +12,13 @@ import itertools
 import uuid
 from typing import TYPE_CHECKING, Any, Final
 
-import keras
 import tensorflow as tf
 from tensorflow.python.ops import gen_lookup_ops  # type: ignore[attr-defined]  # not in the stubs
 
 from mox_core.engine.input.input_state import refuse_generator
 from mox_core.engine.input.input_trace import is_tracing, trace_of
 from mox_core.engine.randomness import current_scope
+from mox_core.engine.tf_internals import keras_methods
 from mox_core.engine.tf_patches.replaced import replaced
 from mox_core.errors import UsageError
 
@@ -43,16 +43,18 @@ def state_of_input_fn() -> Iterator[None]:
         )
         for _, name, made in named
     ]
-    layers = [getattr(keras.layers, name) for name in _ADAPTED]
-    with replaced(
-        *named,
-        *anonymous,
-        *((layer, "adapt", _adapt_eagerly(layer.adapt)) for layer in layers),
-        *((layer, "__init__", _made_eagerly(layer.__init__)) for layer in layers),
-        (keras.random.SeedGenerator, "next", _seeds_of_run(keras.random.SeedGenerator.next)),
-        (tf.random.Generator, "__init__", _refused(tf.random.Generator.__init__)),
-    ):
+    generators = (tf.random.Generator, "__init__", _refused(tf.random.Generator.__init__))
+    with replaced(*named, *anonymous, generators), keras_methods.wrapped(_of_keras):
         yield
+
+
+def _of_keras(keras: Any) -> list[keras_methods.Wrapped]:
+    layers = [getattr(keras.layers, name) for name in _ADAPTED]
+    return [
+        *((layer, "adapt", _adapt_eagerly) for layer in layers),
+        *((layer, "__init__", _made_eagerly) for layer in layers),
+        (keras.random.SeedGenerator, "next", _seeds_of_run),
+    ]
 
 
 def _is_traced_here() -> bool:
