@@ -83,6 +83,33 @@ def test_results_wait_for_the_operations_that_they_are_given():
         assert variable == 2.0
 
 
+def test_an_assignment_by_a_function_of_tf1_is_told_from_others():
+    variable, average = tf.Variable(1.0), tf.train.ExponentialMovingAverage(0.5)
+    average.apply([variable])
+    made_by, seen = (
+        {
+            "assign": lambda: tf.compat.v1.assign(variable, 2.0),
+            "assign_add": lambda: tf.compat.v1.assign_add(variable, 2.0),
+            None: lambda: variable.assign(2.0),
+            "of TensorFlow": lambda: average.apply([variable]),
+        },
+        {},
+    )
+    name = "the place of TF1's functions, tensorflow/python/ops/state_ops.py"
+    with relying_on(name, "tf1_assignments") as tf1_assignments:
+
+        def body():
+            for function, make in made_by.items():
+                before = len(current_graph().get_operations())
+                make()
+                ops = current_graph().get_operations()[before:]
+                seen[function] = {tf1_assignments.tf1_function(op) for op in ops if op.type.startswith("Assign")}
+            return tf.constant(0.0)
+
+        wrap(body)
+        assert seen == {"assign": {"assign"}, "assign_add": {"assign_add"}, None: {None}, "of TensorFlow": {None}}
+
+
 def test_control_outputs_run_in_each_call():
     variable = tf.Variable(1.0)
     with relying_on("FuncGraph.control_outputs", "func_graph") as func_graph:

@@ -17,16 +17,18 @@ from attrs import define, field, frozen
 
 from mox_core.engine.tensors import ancestors
 from mox_core.engine.tf_internals import func_graph
+from mox_core.engine.tf_internals.tf1_assignments import tf1_function
 from mox_core.engine.variables.initial_values import evaluate_initial_value
 from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from mox_core.engine.tf_internals.keras_owners import GivenValue
     from mox_core.engine.variables.store import VariableStore
 
 _ASSIGN: Final = "AssignVariableOp"
+_CHANGING: Final = frozenset({"Placeholder", "ReadVariableOp"})
 _READS_OF_FILES: Final = frozenset({"RestoreV2", "ReadFile"})
 """Stateful operations, or operations on files, whose result is the same in every step."""
 
@@ -58,10 +60,12 @@ class Effects:
     """The assignments of a trace that do not run in each step.
 
     Attributes:
-        initial: initial values: of operations, in the order of the trace.
+        given: initial values that Keras assigns, of which no operations are made.
+        initial: other initial values, in the order of the trace.
         on_demand: those that run when they are fetched.
     """
 
+    given: list[GivenValue]
     initial: list[_Assignment] = field(factory=list)
     on_demand: list[_Assignment] = field(factory=list)
 
@@ -70,18 +74,20 @@ class Effects:
         """The operations that no step runs by itself."""
         return [each.op for each in (*self.initial, *self.on_demand)]
 
-    def give_values(self, given: Sequence[GivenValue], store: VariableStore, graph: tf.Graph) -> None:
+    def give_values(self, store: VariableStore, graph: tf.Graph) -> None:
         """Assign the initial values, unless an earlier trace of the run has given the variable another."""
-        values: dict[int, tuple[tf.Variable, Any]] = {id(each.variable): (each.variable, each.value) for each in given}
+        values: dict[int, tuple[tf.Variable, Any]] = {
+            id(each.variable): (each.variable, each.value) for each in self.given
+        }
         for each in self.initial:
             if each.variable is not None:
                 value = evaluate_initial_value(each.op.inputs[1], each.variable.name, graph, {})
                 values[id(each.variable)] = each.variable, value
         store.begin_with(values.values())
 
-    def report(self, given: Sequence[GivenValue]) -> None:
+    def report(self) -> None:
         """Log what the assignments were taken for, once for each line of the user's code."""
-        places = [each.place for each in given] + [each.place for each in self.initial]
+        places = [each.place for each in self.given] + [each.place for each in self.initial]
         if places:
             tf.get_logger().info(
                 "%d assignments of model_fn are initial values (%s): they are made once, where the training begins; a "
@@ -104,7 +110,7 @@ def sort_effects(
     graph: tf.Graph,
     results: Iterable[Any],
     *,
-    by_tf1: Mapping[str, str],
+    given: list[GivenValue],
     variables: Mapping[int, tf.Variable],
     counting: set[int],
 ) -> Effects:
@@ -113,22 +119,24 @@ def sort_effects(
     Args:
         graph: the graph, before TensorFlow has ordered its effects.
         results: tensors that a step computes.
-        by_tf1: the names of operations that functions of TF1 made, with those of the functions.
+        given: the values that Keras assigns.
         variables: the variables and their parts by the id of their handle.
         counting: the ids of the handles of metrics, of which every assignment runs.
     """
     outer = {inner.op.name: id(handle) for handle, inner in func_graph.captures(graph)}
     operations = graph.get_operations()
     candidates: dict[str, _Assignment] = {}
+    changing = _changing(operations)
     for op in operations:
         if not _assigns(op) or outer.get(op.inputs[0].op.name) in counting:
             continue
-        constant = op.type == _ASSIGN and _is_constant(op.inputs[1])
-        if constant or op.name in by_tf1:
+        constant = op.type == _ASSIGN and op.inputs[1].op.name not in changing
+        function = tf1_function(op)
+        if constant or function:
             variable = variables.get(outer.get(op.inputs[0].op.name, 0))
-            candidates[op.name] = _Assignment(op=op, function=by_tf1.get(op.name), variable=variable, constant=constant)
+            candidates[op.name] = _Assignment(op=op, function=function, variable=variable, constant=constant)
     if not candidates:
-        return Effects()
+        return Effects(given)
     collected = graph.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)
     updates = [each if isinstance(each, tf.Operation) else getattr(each, "op", None) for each in collected]
     always = [op for op in operations if op.name not in candidates and _has_effect(op)]
@@ -138,7 +146,7 @@ def sort_effects(
     # Two constants that TF1 assigns to one variable, to switch it on and off, say, are no initial value.
     times = [id(each.variable) for each in free if each.constant and each.function]
     initial = [each for each in free if each.constant and times.count(id(each.variable)) <= 1]
-    return Effects(initial=initial, on_demand=[each for each in free if each not in initial])
+    return Effects(given, initial=initial, on_demand=[each for each in free if each not in initial])
 
 
 def _assigns(op: tf.Operation) -> bool:
@@ -149,14 +157,23 @@ def _assigns(op: tf.Operation) -> bool:
 
 def _has_effect(op: tf.Operation) -> bool:
     definition = op.op_def
-    return definition is None or (bool(definition.is_stateful) and op.type not in {"ReadVariableOp", *_READS_OF_FILES})
+    return definition is None or (definition.is_stateful and op.type not in {"ReadVariableOp", *_READS_OF_FILES})
 
 
-def _is_constant(value: tf.Tensor) -> bool:
-    return not any(
-        op.type == "Placeholder" or (op.op_def is not None and op.op_def.is_stateful and op.type not in _READS_OF_FILES)
-        for op in ancestors([value])
-    )
+def _changing(operations: Iterable[tf.Operation]) -> set[str]:
+    """Return the names of operations that may give something else in each step.
+
+    They depend on an input, a variable or a random draw.
+
+    Args:
+        operations: those of a graph, in the order in which they were made.
+    """
+    changing: set[str] = set()
+    for op in operations:
+        before = (*(each.op for each in op.inputs), *op.control_inputs)
+        if op.type in _CHANGING or _has_effect(op) or any(each.name in changing for each in before):
+            changing.add(op.name)
+    return changing
 
 
 def _listed(places: Iterable[str]) -> str:

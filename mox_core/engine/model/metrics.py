@@ -16,7 +16,7 @@ from attrs import define, field, frozen
 
 from mox_core.engine.tensors import ancestors
 from mox_core.engine.tf_internals import func_graph
-from mox_core.engine.tf_internals.variables import handles_of, parts_of
+from mox_core.engine.tf_internals.variables import handles_of, local_parts, parts_of
 from mox_core.engine.variables.initial_values import cut_out
 from mox_core.engine.variables.store import READS
 from mox_core.errors import UsageError
@@ -135,13 +135,13 @@ class Metrics:
     def _begin(self) -> None:
         self._due = False
         for each in self.variables:
-            for part in parts_of(each.variable) or (each.variable,):
+            for part in local_parts(each.variable):
                 part.assign(each.initial)
 
     @contextlib.contextmanager
     def counting_anew(self) -> Iterator[None]:
         """Let all counts begin anew for the block, and put those from before it back: an evaluation while training."""
-        parts = [part for each in self.variables for part in parts_of(each.variable) or (each.variable,)]
+        parts = [part for each in self.variables for part in local_parts(each.variable)]
         before = [part.numpy() for part in parts]
         self._begin()
         try:
@@ -181,7 +181,7 @@ class Metrics:
         if not several and not any(parts_of(each.variable) for each in self.variables):
             yield
             return
-        parts = [parts_of(each.variable) or (each.variable,) for each in self.variables]
+        parts = [local_parts(each.variable) for each in self.variables]
         before = [[part.numpy() for part in own] for own in parts]
         added = [
             sum((value.astype(np.float64) - each.initial for value in values), np.zeros(each.initial.shape))

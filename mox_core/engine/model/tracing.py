@@ -28,8 +28,7 @@ from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
 from mox_core.engine.tf_internals import func_graph, keras_names, keras_owners, keras_training, replica_collections
 from mox_core.engine.tf_internals.expected_warnings import ignore_missing_summary_writer
-from mox_core.engine.tf_internals.variables import handles_of, parts_of
-from mox_core.engine.tf_patches.tf1_assignments import recorded_assignments
+from mox_core.engine.tf_internals.variables import handles_of, local_parts
 from mox_core.engine.variables.keras_variables import adopt_keras_variables, check_all_known
 from mox_core.engine.variables.names import TraceNames
 from mox_core.errors import UsageError
@@ -165,17 +164,16 @@ class _ModelTrace:
         with (
             func_graph.automatic_control_dependencies() as dependencies,
             keras_owners.given_values(self._graph) as given,
-            recorded_assignments() as by_tf1,
         ):
-            replicas, losses, rate, effects = self._step(positions, record, inputs_of, present, by_tf1)
+            replicas, losses, rate, effects = self._step(positions, record, inputs_of, present, given)
             for operation in effects.set_aside:
                 dependencies.run_independently(operation)  # nothing waits for it
             first_log = self.mode == ModeKeys.TRAIN and self.first_log
             values = step_values(replicas, losses, rate, present, first_log=first_log)
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
-        effects.give_values(given, self.state.store, self._graph)
+        effects.give_values(self.state.store, self._graph)
         if self.mode == ModeKeys.TRAIN:
-            effects.report(given)
+            effects.report()
         must_run = dependencies.ops_which_must_run.difference(effects.set_aside)
         if effects.set_aside:
             func_graph.wait_for(tf.nest.flatten(result), must_run)
@@ -210,7 +208,7 @@ class _ModelTrace:
         record: tf.Tensor,
         inputs_of: Sequence[Sequence[tf.Tensor]],
         present: tf.Tensor | None,
-        by_tf1: Mapping[str, str],
+        given: list[keras_owners.GivenValue],
     ) -> tuple[list[ReplicaOutput], list[tf.Tensor], tf.Tensor | None, Effects]:
         """Return what each replica gave, the losses, the learning rate, and which effects are not of each step."""
         with self.summary_scope(record, self.state.step):
@@ -218,7 +216,7 @@ class _ModelTrace:
             with self._store_scope():
                 self.train_step.begin()
             replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
-            effects = self._effects(replicas, by_tf1)
+            effects = self._effects(replicas, given)
             if present is not None:
                 count_present_only(self.state.store.locals_of(self._graph), present)
             losses = mean_losses(replicas, present)
@@ -229,7 +227,7 @@ class _ModelTrace:
                 self.state.advance(positions)
         return replicas, losses, rate, effects
 
-    def _effects(self, replicas: Sequence[ReplicaOutput], by_tf1: Mapping[str, str]) -> Effects:
+    def _effects(self, replicas: Sequence[ReplicaOutput], given: list[keras_owners.GivenValue]) -> Effects:
         """Return the assignments that are not part of each step, and refuse counts that cannot be added up."""
         store = self.state.store
         counts = store.locals_of(self._graph)
@@ -239,8 +237,8 @@ class _ModelTrace:
         return sort_effects(
             self._graph,
             [each for each in tf.nest.flatten(results, expand_composites=True) if tf.is_symbolic_tensor(each)],
-            by_tf1=by_tf1,
-            variables={id(part.handle): part for each in store.by_name.values() for part in parts_of(each) or (each,)},
+            given=given,
+            variables={id(part.handle): part for each in store.by_name.values() for part in local_parts(each)},
             counting={handle for each in counts for handle in handles_of(each.variable)},
         )
 

@@ -25,7 +25,7 @@ from mox_core.engine.optimizer.wrappers import (
 )
 from mox_core.engine.tf_internals import replica_collections
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
-from mox_core.engine.tf_internals.variables import parts_in_collections, parts_of
+from mox_core.engine.tf_internals.variables import local_parts, parts_in_collections
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ class TrainStep:
         optimizers = [completed(_make(optimizer_fn, store), store.constraint_of) for optimizer_fn in functions]
         for optimizer, target, loss in zip(optimizers, targets, losses, strict=True):
             self.state.replicator.prepare_optimizer(optimizer)
-            innermost(optimizer).prepare(loss, [(parts_of(each) or (each,))[replica] for each in target.variables])
+            innermost(optimizer).prepare(loss, [local_parts(each)[replica] for each in target.variables])
         if independent_workers() > 1:
             self._check_averaging(optimizers)
         if self._factors:

@@ -22,9 +22,14 @@ def parts_of(variable: Any) -> tuple[tf.Variable, ...]:
     return tuple(variable.values) if isinstance(variable, tf.distribute.DistributedValues) else ()
 
 
+def local_parts(variable: Any) -> tuple[tf.Variable, ...]:
+    """Return the parts of a variable that is on several devices; itself, if it is on one."""
+    return parts_of(variable) or (variable,)
+
+
 def handles_of(variable: Any) -> set[int]:
     """Return the ids of the resources of a variable and its parts: those that a graph captures."""
-    return {id(each.handle) for each in parts_of(variable) or (variable,)}
+    return {id(each.handle) for each in local_parts(variable)}
 
 
 def rename(variable: Any, name: str) -> None:

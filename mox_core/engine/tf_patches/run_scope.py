@@ -16,7 +16,6 @@ from mox_core.engine.tf_patches.input_state import state_of_input_fn
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
-from mox_core.engine.tf_patches.tf1_assignments import watched_assignments
 from mox_core.engine.tf_patches.tf1_layers import slim_layers, tf1_layers
 from mox_core.errors import UsageError
 
@@ -44,7 +43,6 @@ def run_scope() -> Iterator[None]:
             collections_by_identity(),
             slim_layers(),
             tf1_layers(),
-            watched_assignments(),
             stateless_random_ops(),
             one_shot_iterators(),
             state_of_input_fn(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from attrs import frozen
 
 from mox_core.engine import randomness
 from mox_core.engine.tf_internals import func_graph, keras_owners
-from mox_core.engine.tf_internals.variables import SEED_GENERATOR_STATE, handles_of, parts_of, rename
+from mox_core.engine.tf_internals.variables import SEED_GENERATOR_STATE, handles_of, local_parts, parts_of, rename
 from mox_core.engine.variables.initial_values import evaluate_initial_value
 from mox_core.engine.variables.names import TraceNames, full_name, numbered, same_name_message
 from mox_core.errors import UsageError
@@ -92,10 +93,12 @@ class VariableStore:
 
         def create(next_creator: Callable[..., tf.Variable], **kwargs: Any) -> tf.Variable:
             asked = keras_owners.new_variable()
+            make = functools.partial(self._create, next_creator, graph, constants, kwargs)
             plain = full_name(kwargs.get("name") or "Variable", asked)
             self.of_keras |= asked is not None
             if (asked and asked.metric is not None) or _LOCAL.intersection(kwargs.get("collections") or ()):
-                return self._local(next_creator, plain, graph, constants, kwargs, names)
+                kwargs["trainable"] = False
+                return self._local(make, plain, graph, kwargs, names)
             layer = asked.layer if asked else None
             if plain in self._adopted:
                 raise UsageError(same_name_message(plain))
@@ -103,11 +106,11 @@ class VariableStore:
             name = plain if plain in self._made_twice else numbered(plain, used)
             variable = self.by_name.get(name)
             if double and name != plain:
-                variable = self._create(next_creator, name, graph, constants, kwargs)
+                variable = make(name)
                 self._doubles.append((plain, variable))
                 return variable
             if variable is None:
-                variable = self._create(next_creator, name, graph, constants, kwargs)
+                variable = make(name)
                 self.by_name[name] = variable
                 for part in parts_of(variable):  # TensorFlow collects these instead
                     _remove(part, graph)
@@ -170,7 +173,7 @@ class VariableStore:
         given = {id(variable): (variable, value) for variable, value in values if id(variable) not in self._given}
         with tf.init_scope():
             for variable, value in given.values():
-                for part in parts_of(variable) or (variable,):
+                for part in local_parts(variable):
                     part.assign(tf.cast(value, part.dtype))
             if given:
                 self.copy_to_replicas()
@@ -209,7 +212,7 @@ class VariableStore:
         users = {handle: placeholder.consumers() for handle, placeholder in inner.items()}
         changed = {handle for handle, operations in users.items() if any(op.type not in READS for op in operations)}
         updated = [variable for variable in known if handles_of(variable) & changed]
-        return [part for variable in updated for part in parts_of(variable) or (variable,)]
+        return [part for variable in updated for part in local_parts(variable)]
 
     def settle(self, graph: Any) -> None:
         """Assign a name that two layers of a trace have asked for to the one that is used; drop unused random states.
@@ -257,11 +260,10 @@ class VariableStore:
 
     def _local(
         self,
-        next_creator: Callable[..., tf.Variable],
+        make: Callable[[str], tf.Variable],
         name: str,
         graph: tf.Graph,
-        constants: Mapping[str, Any],
-        kwargs: dict[str, Any],
+        kwargs: Mapping[str, Any],
         names: TraceNames,
     ) -> tf.Variable:
         """Return a variable of this trace: a new one, or that of the first replica, of which each has a part."""
@@ -272,10 +274,10 @@ class VariableStore:
             variable = made[number].variable
             _collect(variable, kwargs.get("collections"), graph)
             return variable
-        variable = self._create(next_creator, name, graph, constants, {**kwargs, "trainable": False})
+        variable = make(name)
         parts = parts_of(variable)
         with tf.init_scope():
-            initial = (parts or (variable,))[0].numpy()
+            initial = local_parts(variable)[0].numpy()
         with graph.as_default():  # before anything counts in it
             before = tuple(part.read_value() for part in parts)
         made.append(LocalVariable(variable, initial, before))
@@ -284,10 +286,10 @@ class VariableStore:
     def _create(
         self,
         next_creator: Callable[..., tf.Variable],
-        name: str,
         graph: tf.Graph,
         constants: Mapping[str, Any],
         kwargs: dict[str, Any],
+        name: str,
     ) -> tf.Variable:
         value = kwargs["initial_value"]
         if tf.is_symbolic_tensor(value):
