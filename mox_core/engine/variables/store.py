@@ -79,10 +79,6 @@ class VariableStore:
             if variable is None:
                 variable = self._create(next_creator, name, graph, constants, kwargs)
                 self.by_name[name] = variable
-                for part in parts_of(variable):  # TensorFlow collects these instead
-                    _remove(part, graph)
-                if parts_of(variable):
-                    _collect(variable, kwargs.get("collections"), graph)
                 if name.endswith(SEED_GENERATOR_STATE):
                     self._new_states.append(name)
             else:
@@ -206,6 +202,10 @@ class VariableStore:
         ):
             variable = next_creator(**{**kwargs, "name": name})
         setattr(variable, _IDENTITY, name)
+        for part in parts_of(variable):  # TensorFlow collects these instead
+            _remove(part, graph)
+        if parts_of(variable):
+            _collect(variable, kwargs.get("collections"), graph)
         return variable
 
 
