@@ -84,11 +84,19 @@ TRAINING = """
     train("keras", lambda: keras.optimizers.Adam(0.05))
     wrapped = lambda: mox.get_optimizer_wrapper_fn("batch_gradients", momentum(), num_batches=3)()
     train("wrapped", wrapped)
+
+    def json_fn(inputs, mode):
+        entry = keras.Input([3])
+        keras.Model(entry, keras.layers.Dense(1, name="head")(entry)).to_json()  # and nothing else
+        predictions = keras.layers.Dense(1, name="head")(inputs[0])[:, 0]
+        return mox.ModelSpec(loss=tf.reduce_mean((predictions - inputs[1]) ** 2))
+
+    train("json", momentum, model_fn=json_fn)
     mox.set_flag("loss_scale", "dynamic")
     mox.set_flag("gradient_clip_type", "norm")
     mox.set_flag("gradient_clip", 0.5)
     train("scaled", lambda: tf.compat.v1.train.AdamOptimizer(0.05))
-    tell(**{name: variables(name) for name in ("momentum", "keras", "wrapped", "scaled")})
+    tell(**{name: variables(name) for name in ("momentum", "keras", "wrapped", "json", "scaled")})
 """
 
 

@@ -229,6 +229,10 @@ def test_a_variable_and_its_slots_go_by_the_name_that_it_is_given():
         optimizer = tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)
         optimizer.apply_gradients([(tf.constant(1.0), variable)])
         assert variable.name == "scope/new:0"
+        with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
+            mirrored = tf.Variable(1.0, name="old")
+        variables.rename(mirrored, "scope/newer")
+        assert [mirrored.name, mirrored.values[0].name] == ["scope/newer:0"] * 2
         assert [each.name for each in optimizer.variables()] == ["scope/new/Momentum:0"]
 
 

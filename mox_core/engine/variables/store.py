@@ -112,10 +112,6 @@ class VariableStore:
             if variable is None:
                 variable = make(name)
                 self.by_name[name] = variable
-                for part in parts_of(variable):  # TensorFlow collects these instead
-                    _remove(part, graph)
-                if parts_of(variable):
-                    _collect(variable, kwargs.get("collections"), graph)
                 if name.endswith(SEED_GENERATOR_STATE):
                     self._new_states.append(name)
             else:
@@ -303,6 +299,10 @@ class VariableStore:
         ):
             variable = next_creator(**{**kwargs, "name": name})
         setattr(variable, _IDENTITY, name)
+        for part in parts_of(variable):  # TensorFlow collects these instead
+            _remove(part, graph)
+        if parts_of(variable):
+            _collect(variable, kwargs.get("collections"), graph)
         return variable
 
 

@@ -267,7 +267,7 @@ def test_half_precision_images_keep_statistics_in_float32(dtype):
         for variable in tf.compat.v1.global_variables():
             assert variable.dtype == (tf.float32 if "/BatchNorm/" in variable.op.name else dtype)
         losses = tf.compat.v1.get_collection(KEYS.REGULARIZATION_LOSSES)
-        assert {loss.dtype for loss in losses} == {tf.float32}
+        assert {loss.dtype for loss in losses} == {dtype}
         assert np.isfinite(evaluated(tf.cast(logits, tf.float32))).all()
 
 
