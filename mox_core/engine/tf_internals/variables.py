@@ -34,7 +34,8 @@ def handles_of(variable: Any) -> set[int]:
 
 def rename(variable: Any, name: str) -> None:
     """Give a variable another name, by which scopes and the slots of optimizers go, and its parts names like it."""
-    for number, part in enumerate(local_parts(variable)):
+    parts: tuple[Any, ...] = local_parts(variable)
+    for number, part in enumerate(parts):
         full = f"{name}/replica_{number}" if number else name
         part._handle_name = f"{full}:0"  # noqa: SLF001  (see above)
 
