@@ -94,6 +94,7 @@ SYNCHRONOUS = """
 @pytest.mark.slow
 def test_workers_that_step_together_meet_in_every_step_and_are_told_so(run_job):
     result = run_job(COUNTED + SYNCHRONOUS)
+    assert set(result["codes"].values()) == {0}, "\n".join(log[-3000:] for log in result["logs"].values())
     for index in (0, 1):
         assert result["told"][f"worker-{index}"]["sums"] == [12, 12]
         warning = "WARNING:tensorflow:Using OptimizerWrapper when sync_replicas is True may cause performance loss."
