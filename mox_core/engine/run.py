@@ -280,7 +280,7 @@ def _make_steps(
     """Return what runs steps, and the loop around it: of workers that step together, or beside parameter servers."""
     if not config.has_parameter_servers:
         steps = StepRunner(graph, opened, state.replicator.collective)
-        return steps, functools.partial(Loop, training=config.training)
+        return steps, functools.partial(Loop, state=state, training=config.training)
     workers = RemoteWorkers(
         servers=cast("ParameterServers", state.replicator),
         graph=graph,

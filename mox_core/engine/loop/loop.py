@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.stop import StopRule
     from mox_core.engine.model.metrics import Metrics
     from mox_core.engine.model.step_runner import Outcome, StepRunner
+    from mox_core.engine.variables.run_state import RunState
 
 _SECONDS_PER_CALL: Final = 1.0
 """A call lasts about this long at most, so that signals are answered and checkpoints saved in time."""
@@ -54,7 +55,7 @@ class LoopResult:
 
 @frozen(kw_only=True)
 class _NextCall:
-    """What is done next: the end, one step alone, in which something special happens, or several in one call."""
+    """What is done next: the end, one step with hooks around it, or several in one call."""
 
     stop: bool = False
     alone: bool = False
@@ -67,6 +68,7 @@ class Loop:
 
     Attributes:
         steps: runs them.
+        state: the variables of the run.
         hooks: the session hooks.
         observers: what is done after steps, in this order.
         stop_rule: what stops the loop beside the end of its input.
@@ -75,6 +77,7 @@ class Loop:
     """
 
     steps: StepRunner
+    state: RunState
     hooks: HookRunner
     observers: Sequence[Observer]
     stop_rule: StopRule
@@ -86,6 +89,7 @@ class Loop:
     _nan: str | None = field(default=None, init=False)
     _seconds_to_agree: float = field(default=0.0, init=False)
     _last: dict[str, Any] | None = field(default=None, init=False)
+    _unreported: bool = field(default=False, init=False)
     _seconds_per_step: float | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -98,14 +102,13 @@ class Loop:
             while True:
                 stopped_by = self.stop_rule.reason(self._done) or ("end of input" if ended else None)
                 call = self._agree(stopped_by)
+                self._report()  # now the positions of all workers are known, which a checkpoint holds
                 if call.stop:
                     break
                 began = time.perf_counter()
                 outcome = self._run(call)
                 self._count(outcome, time.perf_counter() - began)
                 ended = outcome.ended
-                if outcome.values is not None:
-                    self._report(outcome.values)
             reason, interrupted = self._stop_reason(stopped_by)
             self.hooks.session.complete = not interrupted
         for observer in self.observers:
@@ -137,9 +140,11 @@ class Loop:
         if not self.training:
             return own
         began = time.perf_counter()
-        rows = self.steps.collective.all_gather([own.stop, own.alone, own.steps, self._nan is not None])
+        positions = [] if self.state.worker_positions is None else self.state.own_positions()
+        rows = self.steps.collective.all_gather([own.stop, own.alone, own.steps, self._nan is not None, *positions])
         self._seconds_to_agree = time.perf_counter() - began
-        stop, alone, steps, nan = rows.T
+        stop, alone, steps, nan = rows[:, :4].T
+        self.state.note_worker_positions(rows[:, 4:])
         if nan.any():
             raise NanLossError(self._nan or f"a loss of worker {int(nan.argmax())} is not finite: see its log.")
         return _NextCall(stop=bool(stop.any()), alone=bool(alone.any()), steps=int(steps.min()))
@@ -160,11 +165,11 @@ class Loop:
         step = self._done
         wanted = [observer.next_step(step) for observer in self.observers]
         recorded, hooked = self._recorded(step), self.hooks.next_step(step)
-        if step in {recorded, hooked}:
+        if step == hooked:
             return _NextCall(alone=True)
-        # The special step itself is run alone, by a later call: this one stops before it.
-        stops = [each + 1 for each in wanted if each is not None and each != recorded]
-        stops += [each for each in (recorded, hooked, self.stop_rule.max_steps) if each is not None]
+        stops = [each + 1 for each in wanted if each is not None]
+        # A special step has a call for itself, a later one: this one stops before it.
+        stops += [each for each in (recorded, hooked, self.stop_rule.max_steps) if each is not None and each != step]
         count = min(stops, default=step + 1 + self._affordable()) - step
         return _NextCall(steps=max(1, min(count, self._affordable())))
 
@@ -174,10 +179,11 @@ class Loop:
         return min((each for each in wanted if each is not None), default=None)
 
     def _run(self, call: _NextCall) -> Outcome:
-        if not call.alone:
-            return self.steps.run_loop(call.steps)
         step = self._done
-        return self.hooks.run(step, self.first_global_step + step, record=step == self._recorded(step))
+        record = step == self._recorded(step)
+        if not call.alone:
+            return self.steps.run_loop(call.steps, record=record)
+        return self.hooks.run(step, self.first_global_step + step, record=record)
 
     def _affordable(self) -> int:
         """Return how many steps a call may have."""
@@ -191,9 +197,11 @@ class Loop:
         self._samples += outcome.samples
         for name, total in outcome.sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(total)
+        if outcome.values is not None:
+            self._last, self._unreported = outcome.values, True
+            self._check_finite(outcome.values)
 
-    def _report(self, values: dict[str, Any]) -> None:
-        self._last = values
+    def _check_finite(self, values: dict[str, Any]) -> None:
         step = self._done - 1
         if bad := not_finite(self.steps.graph.losses, values["losses"]):
             self._nan = (
@@ -202,11 +210,17 @@ class Loop:
             )
             if self.steps.collective.world_size == 1 or not self.training:
                 raise NanLossError(self._nan)
-            return  # all workers agree before one of them ends
+            # Otherwise all workers agree before one of them ends.
+
+    def _report(self) -> None:
+        """Report the last step to the observers, once."""
+        if self._last is None or not self._unreported:
+            return
+        self._unreported, step = False, self._done - 1
         report = StepReport(
             step=step,
             global_step=self.first_global_step + step,
-            values=values,
+            values=self._last,
             samples=self._samples,
             now=time.perf_counter(),
             metrics=self.steps.graph.metrics,
