@@ -257,3 +257,66 @@ def test_parts_of_the_cpu_have_to_be_asked_for_before_tensorflow_computes(run_py
         "--clone_on_cpu=True --num_gpus=2: TensorFlow has begun to compute with 1 CPU, and the number cannot change "
         "any more. Call mox.run before anything else of TensorFlow, in a process of its own."
     )
+
+
+def test_weights_are_the_same_bit_for_bit_whatever_is_logged_recorded_fetched_and_saved(on_devices):
+    """oneDNN joins the gradients of a convolution and of its bias in some functions only, which rounds otherwise.
+
+    It does so in this network, where each convolution is followed by a bias and a ReLU, and the dropout comes late.
+    """
+    program = """
+        IMAGES = np.random.default_rng(7).normal(size=(97, 8, 8, 3)).astype(np.float32)
+
+        def images(mode):
+            data = tf.data.Dataset.from_tensor_slices((IMAGES, np.arange(97) % 5)).shuffle(97).repeat()
+            return data.map(lambda image, label: (tf.image.random_flip_left_right(image), label))
+
+        class Fetch(mox.AggregativeSessionRunHook):
+            def __init__(self, every, *tensors):
+                self.every, self.tensors = every, tensors
+            def support_aggregation(self):
+                return True
+            def support_sync_workers(self):
+                return True
+            def run_inter_mode(self):
+                return False
+            def next_step(self, step):
+                return -(-step // self.every) * self.every
+            def before_run(self, run_context):
+                return tf.compat.v1.train.SessionRunArgs(self.tensors)
+
+        def convolution(x, width, name):
+            kernel = tf.compat.v1.get_variable(name, [3, 3, width, 16])
+            bias = tf.compat.v1.get_variable(f"{name}_bias", [16])
+            return tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "SAME"), bias))
+
+        def network(fetch_every=None):
+            def model_fn(inputs, mode):
+                image, label = inputs
+                x = convolution(convolution(image, 3, "first"), 16, "second")
+                x = keras.layers.BatchNormalization()(x, training=True)
+                x = keras.layers.Dense(64, activation="tanh")(keras.layers.Flatten()(x))
+                logits = keras.layers.Dense(5)(keras.layers.Dropout(0.3)(x, training=True))
+                loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(label, logits))
+                tf.summary.histogram("logits", logits)
+                hooks = [Fetch(fetch_every, logits, loss)] if fetch_every else []
+                return mox.ModelSpec(loss=loss, log_info={"loss": loss}, hooks=hooks)
+            return model_fn
+
+        def run(name, steps=12, fetch_every=None, **intervals):
+            mox.run(
+                input_fn=images, model_fn=network(fetch_every), optimizer_fn=momentum, run_mode=mox.ModeKeys.TRAIN,
+                batch_size=8, max_number_of_steps=steps, log_dir=folder / name, **intervals,
+            )
+            return variables(name)
+
+        whole = run("whole", save_summary_steps=100, log_every_n_steps=100)
+        others = {
+            "recorded": run("recorded", save_summary_steps=1),
+            "fetched": run("fetched", fetch_every=3, save_summary_steps=5),
+            "saved": run("saved", save_model_steps=2, log_every_n_steps=7),
+            "resumed": (run("parts", 5, save_summary_steps=3), run("parts"))[1],
+        }
+        tell(**{name: [key for key in whole if values[key] != whole[key]] for name, values in others.items()})
+    """
+    assert on_devices(program, 2) == {"recorded": [], "fetched": [], "saved": [], "resumed": []}

@@ -57,7 +57,7 @@ class Start:
                 _restore_positions(found, state)
         state.broadcast_from_chief()
         replicator = state.replicator
-        if config.training and replicator.num_readers > 1 or config.has_parameter_servers:
+        if (config.training and replicator.num_readers > 1) or config.has_parameter_servers:
             saved = found.values.get(WORKER_POSITIONS) if found and self.resumed else None
             rows = replicator.collective.broadcast_object(None if saved is None else saved.tolist())
             state.track_workers(replicator.num_readers, None if rows is None else np.array(rows, np.int64))

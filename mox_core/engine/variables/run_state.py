@@ -97,7 +97,10 @@ class RunState:
             return {POSITIONS: self.positions.read_value()}
         # The slowest worker's for another number of workers; each worker's own for the same number.
         positions = self.worker_positions.read_value()
-        return {POSITIONS: tf.reduce_min(positions, 0), WORKER_POSITIONS: positions}
+        slowest = {POSITIONS: tf.reduce_min(positions, 0)}
+        if self.replicator.tracks_positions and (positions.numpy() == positions.numpy()[0]).all():
+            return slowest  # workers in step that have left out nothing
+        return {**slowest, WORKER_POSITIONS: positions}
 
     def model_variables(self) -> dict[str, tf.Variable]:
         """Return the variables that every checkpoint of this model has, by name."""
