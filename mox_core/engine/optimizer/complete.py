@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.engine.optimizer.borrowed import Borrowed, Surroundings
-from mox_core.engine.optimizer.gradients import loss_with_gradients
+from mox_core.engine.optimizer.gradients import loss_with_gradients, with_unique_rows
 from mox_core.engine.optimizer.wrappers import OptimizerWrapper
 from mox_core.engine.tf_internals import optimizers as internals
 from mox_core.engine.tf_internals.branch_gradients import differentiable_through
@@ -95,6 +95,8 @@ class CompleteOptimizer(OptimizerWrapper):
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]]) -> None:
         """Do all that the optimizer does in a step, for these gradients."""
         pairs = list(grads_and_vars)
+        if internals.clips(self.optimizer) or internals.has_code_of_its_own(self.optimizer):
+            pairs = [(with_unique_rows(gradient), variable) for gradient, variable in pairs]
         self.build([variable for _, variable in pairs])
         itself = internals.applies_constraints(self.optimizer)
         left = [variable for gradient, variable in pairs if not itself or self._refuses_constraint(gradient)]

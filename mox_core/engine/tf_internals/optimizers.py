@@ -50,6 +50,12 @@ def has_code_of_its_own(optimizer: Any) -> bool:
     return not all(_is_ready_made(each) for each in methods if each is not None)
 
 
+def clips(optimizer: Any) -> bool:
+    """Whether an optimizer of Keras clips gradients; where they are sparse, it takes each of their slices for a row."""
+    names = ("clipnorm", "clipvalue", "global_clipnorm")
+    return is_of_keras(optimizer) and any(getattr(inside(optimizer), name) is not None for name in names)
+
+
 def _is_ready_made(method: Any) -> bool:
     return str(method.__module__).partition(".")[0] in {"tensorflow", "keras"}
 
