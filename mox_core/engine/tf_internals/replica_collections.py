@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_OF_REPLICAS: Final = "_mox_collections_of_replicas"
+"""An attribute of graphs: what each replica has added to collections, by its number."""
+
 _collections: contextvars.ContextVar[dict[str, list[Any]] | None] = contextvars.ContextVar(
     "mox_collections_of_replica", default=None
 )
-
-_of_replicas: weakref.WeakKeyDictionary[Any, dict[int, dict[str, list[Any]]]] = weakref.WeakKeyDictionary()
-"""What each replica of a graph has added to its collections."""
 
 _variables: contextvars.ContextVar[Any] = contextvars.ContextVar("mox_variables_of_replica", default=None)
 
@@ -52,7 +51,7 @@ class _StoreOfReplicas:
 
 def prepare_graph(graph: Any) -> None:
     """Prepare a graph for several replicas, before the first of them is traced."""
-    _of_replicas[graph] = {}
+    setattr(graph, _OF_REPLICAS, {})
     add = graph.add_to_collection
 
     def add_for_replica(name: str, value: Any) -> None:
@@ -79,7 +78,7 @@ def _waits(value: Any, graph: Any) -> bool:
 @contextlib.contextmanager
 def replica_scope(graph: Any, replica: int) -> Iterator[None]:
     """Begin a replica, in its context: with the same names as the first one, and empty collections."""
-    _collections.set(_of_replicas[graph].setdefault(replica, {}))
+    _collections.set(getattr(graph, _OF_REPLICAS).setdefault(replica, {}))
     _variables.set(variable_scope._VariableStore())  # noqa: SLF001  (see above)
     root = tf.compat.v1.VariableScope(reuse=False, name="")
     with tf.compat.v1.name_scope(None), tf.compat.v1.variable_scope(root, auxiliary_name_scope=False):
@@ -92,14 +91,6 @@ def collection_of_replica(graph: tf.Graph, key: str) -> Collection:
     return Collection(graph.get_collection(key) if own is None else own.get(key, []))
 
 
-def of_others(graph: Any, replica: int, key: str) -> list[Any]:
-    """Return what only other replicas than this one have added to a collection, each with calls of its own."""
-    collections = _of_replicas.get(graph, {})
-    own = set(map(id, collections.get(replica, {}).get(key, [])))
-    added = [each for number, kept in collections.items() if number != replica for each in kept.get(key, [])]
-    return [each for each in added if id(each) not in own]
-
-
 @contextlib.contextmanager
 def seen_by_replica(graph: Any, replica: int) -> Iterator[None]:
     """Have in the collections of a graph, for the block, what a replica has put there, and what no replica has.
@@ -110,7 +101,7 @@ def seen_by_replica(graph: Any, replica: int) -> Iterator[None]:
     before = {key: list(graph.get_collection_ref(key)) for key in graph.collections}
     parts = {id(each): parts_of(each)[replica] for whole in before.values() for each in whole if parts_of(each)}
     for key, whole in before.items():
-        foreign = set(map(id, of_others(graph, replica, key)))
+        foreign = set(map(id, _of_others(graph, replica, key)))
         once = {
             id(each) if id(each) in parts else (number,): each
             for number, each in enumerate(whole)
@@ -124,3 +115,11 @@ def seen_by_replica(graph: Any, replica: int) -> Iterator[None]:
         for key in graph.collections:
             new = [each for each in graph.get_collection_ref(key) if id(each) not in known]
             graph.get_collection_ref(key)[:] = before.get(key, []) + new
+
+
+def _of_others(graph: Any, replica: int, key: str) -> list[Any]:
+    """Return what only other replicas than this one have added to a collection."""
+    collections = getattr(graph, _OF_REPLICAS, {})
+    own = set(map(id, collections.get(replica, {}).get(key, [])))
+    added = [each for number, kept in collections.items() if number != replica for each in kept.get(key, [])]
+    return [each for each in added if id(each) not in own]
