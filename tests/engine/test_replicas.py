@@ -230,6 +230,50 @@ def test_collections_hooks_placeholders_logs_and_scopes_are_those_of_each_device
     assert told["moved"]["other/unmoved"] == [1, 1]
 
 
+@pytest.mark.slow
+def test_runs_of_one_process_on_several_devices_do_not_get_in_each_others_way(run_python, tmp_path):
+    program = """
+def rows(mode):
+    return tf.data.Dataset.from_tensor_slices([1, 1, 3, 1, 2, 3, 0, 0, 2, 1, 3, 3]).repeat()
+
+def table():
+    return tf.compat.v1.get_variable("table", [4, 2], initializer=tf.compat.v1.zeros_initializer())
+
+def dense(inputs, mode):
+    return mox.ModelSpec(loss=tf.reduce_mean(tf.one_hot(inputs[0], 4) @ table()))
+
+def sparse(inputs, mode):
+    return mox.ModelSpec(loss=tf.reduce_mean(tf.nn.embedding_lookup(table(), inputs[0])))
+
+def failing(inputs, mode):
+    with tf.control_dependencies([tf.debugging.assert_less(inputs[0], 3)]):
+        return mox.ModelSpec(loss=tf.identity(sparse(inputs, mode).loss))
+
+def table_of(model_fn, devices, batch_size):
+    name = folder / f"{model_fn.__name__} {devices} {batch_size}"
+    mox.set_flag("num_gpus", devices)
+    mox.run(
+        input_fn=rows, model_fn=model_fn, optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(1.0),
+        run_mode=mox.ModeKeys.TRAIN, batch_size=batch_size // devices, max_number_of_steps=1, log_dir=name,
+    )
+    return tf.train.load_checkpoint(str(name)).get_tensor("table")[:, 0].tolist()
+
+mox.set_flag("num_gpus", 4)
+found = [table_of(dense, 4, 12)]
+own = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])  # of the script
+tf.function(lambda: own.run(lambda: tf.distribute.get_replica_context().all_reduce("SUM", tf.ones([7]))))()
+found += [table_of(sparse, 2, 12), table_of(dense, 2, 12), table_of(sparse, 3, 12)]
+try:
+    table_of(failing, 2, 12)
+except tf.errors.InvalidArgumentError:
+    found += [table_of(sparse, 2, 4), table_of(dense, 4, 4)]
+print(json.dumps(found))
+"""
+    found = json.loads(run_python(COMMON + program, tmp_path, 4, timeout=300).stdout.splitlines()[-1])
+    of_all, of_four = [-2 / 24, -4 / 24, -2 / 24, -4 / 24], [0, -3 / 8, 0, -1 / 8]  # how often a row comes
+    np.testing.assert_allclose(found, [of_all] * 4 + [of_four] * 2, atol=1e-6)
+
+
 def test_more_gpus_than_there_are_are_refused_with_a_way_to_try(run_python, tmp_path):
     program = COMMON.replace('mox.set_flag("clone_on_cpu", True)', "") + textwrap.dedent("""
         try:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from attrs import define, field, frozen
 
+from mox_core.engine.distribute.collectives import SingleProcess, together
 from mox_core.engine.loop.observers import Observer, StepReport
 from mox_core.engine.loop.stop import not_finite
 from mox_core.errors import NanLossError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mox_core.engine.hooks.hook_runner import HookRunner
     from mox_core.engine.loop.stop import StopRule
@@ -111,8 +112,7 @@ class Loop:
                 ended = outcome.ended
             reason, interrupted = self._stop_reason(stopped_by)
             self.hooks.session.complete = not interrupted
-        for observer in self.observers:
-            observer.finish()
+        self._together(self._finish)
         return self._result(reason, interrupted=interrupted)
 
     def _result(self, stopped_by: str, *, interrupted: bool) -> LoopResult:
@@ -134,7 +134,7 @@ class Loop:
         """Return what all workers do next, where they train: the least that one of them wants.
 
         Raises:
-            NanLossError: if a loss of one of them is not finite any more.
+            NanLossError: if a loss or a weight of one of them is not finite any more.
         """
         own = _NextCall(stop=True) if stopped_by else self._wanted()
         if not self.training:
@@ -146,8 +146,20 @@ class Loop:
         stop, alone, steps, nan = rows[:, :4].T
         self.state.note_worker_positions(rows[:, 4:])
         if nan.any():
-            raise NanLossError(self._nan or f"a loss of worker {int(nan.argmax())} is not finite: see its log.")
+            self._together(self._raise_nan)
         return _NextCall(stop=bool(stop.any()), alone=bool(alone.any()), steps=int(steps.min()))
+
+    def _together(self, function: Callable[[], None]) -> None:
+        """Call a function; where workers train, all of them fail if one does."""
+        together(self.steps.collective if self.training else SingleProcess(), function)
+
+    def _raise_nan(self) -> None:
+        if self._nan:
+            raise NanLossError(self._nan)
+
+    def _finish(self) -> None:
+        for observer in self.observers:
+            observer.finish()
 
     def _stop_reason(self, stopped_by: str | None) -> tuple[str, bool]:
         """Return what stopped the first worker that was stopped, and whether it was a signal."""
@@ -225,8 +237,13 @@ class Loop:
             now=time.perf_counter(),
             metrics=self.steps.graph.metrics,
         )
-        for observer in self.observers:
-            observer.after_step(report)
+        try:
+            for observer in self.observers:
+                observer.after_step(report)
+        except NanLossError as error:  # of weights that were to be saved, by the chief alone
+            if self.steps.collective.world_size == 1:
+                raise
+            self._nan = str(error)
 
 
 def last_log(values: dict[str, Any] | None, metrics: Metrics) -> dict[str, Any]:
