@@ -12,6 +12,7 @@ import tensorflow as tf
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.tf_internals.at_import import when_imported
 from mox_core.engine.tf_internals.replica_collections import Collection
+from mox_core.engine.tf_patches.generators import watched_generators
 from mox_core.engine.tf_patches.input_state import state_of_input_fn
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
@@ -45,6 +46,7 @@ def run_scope() -> Iterator[None]:
             tf1_layers(),
             stateless_random_ops(),
             one_shot_iterators(),
+            watched_generators(),
             state_of_input_fn(),
         ):
             yield
