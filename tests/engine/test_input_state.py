@@ -315,3 +315,27 @@ def test_iterators_are_known_for_as_long_as_somebody_else_has_them():
     assert known._others[0] is kept[0]
     assert len(known._others) == 2  # the one that is kept, and the last
     assert list(known._weak.values()) == [kept[1]]
+
+
+PYTHON = tf.data.Dataset.range(3).map(lambda n: n + tf.numpy_function(lambda: 1, [], tf.int64))
+SHUFFLES = tf.data.Dataset.range(2).flat_map(lambda n: tf.data.Dataset.range(2 * n, 2 * n + 2).shuffle(2)).repeat()
+READ = tf.data.Dataset.from_generator(_letters, output_signature=tf.TensorSpec([], tf.int64))
+UNPLACED = {
+    "python": lambda: tf.py_function(lambda: 1, [], tf.int64),
+    "python in a map": lambda: tf.data.Dataset.range(3).map(lambda n: n + tf.py_function(lambda: 1, [], tf.int64)),
+    "python outside": lambda: PYTHON,
+    "shuffle": lambda: tf.data.Dataset.range(2).interleave(lambda n: tf.data.Dataset.range(n, 9).shuffle(8)).repeat(),
+    "shuffle outside": lambda: SHUFFLES,
+    "neither": lambda: READ.map(lambda n: tf.py_function(lambda value: value, [n], tf.int64)).shuffle(4).repeat(),
+}
+
+
+@pytest.mark.parametrize("kind", UNPLACED)
+def test_what_belongs_to_no_sample_is_named_in_a_warning(kind, said):
+    _first_inputs(UNPLACED[kind])
+    python = [line for line in said.lines if "calls a Python function without an argument" in line]
+    shuffled = [line for line in said.lines if "it has the same order there in each epoch" in line]
+    assert (len(python), len(shuffled)) == (kind.startswith("python"), kind.startswith("shuffle"))
+    said.clear()
+    _first_inputs(UNPLACED[kind], mode=mox.ModeKeys.EVAL)
+    assert len([line for line in said.lines if "WARNING" in line]) == len(python)
