@@ -7,6 +7,7 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,7 +119,10 @@ def _is_copy(copy: Path, original: os.stat_result) -> bool:
         found = copy.stat()
     except OSError:
         return False
-    return (found.st_size, found.st_mtime_ns) == (original.st_size, original.st_mtime_ns)
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (
+        original.st_size,
+        original.st_mtime_ns,
+    )
 
 
 @functools.cache

@@ -46,12 +46,12 @@ def test_the_log_tells_what_was_found(flowers, caplog):
         logger.removeHandler(caplog.handler)
     lines = list(dict.fromkeys(caplog.messages))
     assert lines == [
-        f"Total 9 files found in {flowers}",
+        f"Total 9 files found in {str(flowers)!r}",
         "Total number of samples is 9",
         "Labels index to name:",
-        "0: daisy",
-        "1: roses",
-        "2: tulips",
+        "0: 'daisy'",
+        "1: 'roses'",
+        "2: 'tulips'",
     ]
 
 

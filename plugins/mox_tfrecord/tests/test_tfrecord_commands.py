@@ -89,8 +89,8 @@ def test_what_the_system_refuses_is_one_message_too(run, folder, tmp_path):
     status, lines, error = run("write", folder, tmp_path / "records")
     assert (status, lines) == (2, [])
     assert error == (
-        f"mox: error: cannot turn {str(folder)!r} into records: "
-        f"[Errno 2] No such file or directory: {str(folder / 'dog' / 'link.png')!r}.\n"
+        f"mox: error: {str(folder / 'dog' / 'link.png')!r} cannot be read: No such file or directory. "
+        "Mend or remove it.\n"
     )
 
 

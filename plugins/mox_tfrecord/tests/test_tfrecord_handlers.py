@@ -204,7 +204,7 @@ def test_features_that_records_do_not_hold_are_told_before_training(write, batch
     with pytest.raises(DataError) as caught:
         batches(input_fn)
     text = str(caught.value)
-    assert text.startswith(f"{folder / 'part-0.tfrecord'}: record 0, at byte 0: it does not hold the features")
+    assert text.startswith(f"'{folder / 'part-0.tfrecord'}: record 0, at byte 0': it does not hold the features")
     assert reason in text
     assert text.endswith("It holds 'filling' (bytes, 1 values), 'x' (int64, 1 values).")
 

@@ -7,6 +7,7 @@ import logging
 import os
 import pty
 import signal
+import socket
 import struct
 import sys
 import termios
@@ -19,6 +20,7 @@ from PIL import Image
 
 import forked
 import mox_core as mox
+from mox_core.datasets.whole_sets import whole_set
 from mox_core.errors import DataError, UsageError
 from mox_tfrecord import progress, writing
 
@@ -347,7 +349,7 @@ def test_a_folder_of_images_without_classes_is_refused(many, dst):
 def test_folders_among_the_images_of_a_class_are_told(many, dst, log):
     (many / "a" / "more").mkdir()
     mox.write_image_classification_tfrecords(many, dst)
-    assert log.messages == [f"Folders in class folder {many / 'a'} are not read: 'more'"]
+    assert log.messages == [f"Folders in class folder {str(many / 'a')!r} are not read: 'more'"]
 
 
 @pytest.mark.parametrize(
@@ -373,10 +375,32 @@ def test_a_file_is_no_folder_for_records(many):
 
 
 def test_a_file_that_cannot_be_read_is_an_error_even_if_bad_images_are_skipped(many, dst):
-    (many / "a" / "link.png").symlink_to(many / "nowhere.png")
-    with pytest.raises(FileNotFoundError, match=r"link\.png"):
-        mox.write_image_classification_tfrecords(many, dst, on_bad_image="skip")
-    assert names(dst) == []
+    for leads_to, reason in (("nowhere", "No such file or directory"), ("link", "Too many levels of symbolic links")):
+        path = many / "a" / "link"
+        path.symlink_to(leads_to)
+        with pytest.raises(DataError) as caught:
+            mox.write_image_classification_tfrecords(many, dst, on_bad_image="skip")
+        assert str(caught.value) == f"{str(path)!r} cannot be read: {reason}. Mend or remove it."
+        path.unlink()
+        assert names(dst) == []
+
+
+def test_what_is_no_regular_file_is_named_and_never_opened(many, dst):
+    os.mkfifo(many / "b" / "pipe.png")
+    (many / "a" / "zero.png").symlink_to("/dev/zero")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(os.path.relpath(many / "a" / "socket"))  # addresses are short
+        with pytest.raises(
+            DataError, match=r"' is a (FIFO|device|socket), not a regular file\. on_bad_image='skip' leaves"
+        ):
+            mox.write_image_classification_tfrecords(many, dst)
+        written = mox.write_image_classification_tfrecords(many, dst, on_bad_image="skip")
+    assert sorted(written.skipped) == [
+        f"{str(many / 'a' / 'socket')!r} is a socket, not a regular file.",
+        f"{str(many / 'a' / 'zero.png')!r} is a device, not a regular file.",
+        f"{str(many / 'b' / 'pipe.png')!r} is a FIFO, not a regular file.",
+    ]
+    assert (written.num_images, len(read(*written.files))) == (80, 80)
 
 
 @pytest.mark.parametrize("inner", ["", "records"])
@@ -385,44 +409,92 @@ def test_records_are_not_written_among_the_classes(many, inner):
         mox.write_image_classification_tfrecords(many, many / inner)
 
 
-def test_a_writer_that_is_killed_leaves_nothing_and_the_next_one_removes_the_rest(many, dst, log):
-    os.mkfifo(many / "b" / "pipe.png")  # an image that is never read to its end
-    command = [sys.executable, "-m", "mox_core.cli", "tfrecord", "write", str(many), str(dst), "--shards", "4"]
-    process = forked.Popen(command, stderr=forked.DEVNULL)
-    with (many / "b" / "pipe.png").open("wb"):  # waits until the writer reads it
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    (leftover,) = names(dst)
-    assert leftover.startswith(".train-unfinished-")
-    (many / "b" / "pipe.png").unlink()
-    written = mox.write_image_classification_tfrecords(many, dst)
-    assert names(dst) == ["labels.txt", "train-00000-of-00001.tfrecord"]
-    assert len(read(*written.files)) == 80
-    assert log.messages == [f"Removing {dst / leftover}, which an unfinished write has left"]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import mox_core as mox
+from mox_tfrecord import writing
+
+where, renames, rename, read_image = sys.argv[3], 0, Path.rename, writing.read_image
+def kill_in_publishing(path, target):
+    global renames
+    if where == str(renames):
+        os.kill(os.getpid(), signal.SIGKILL)
+    renames += 1
+    return rename(path, target)
+def kill_in_reading(path):
+    if where == "reading" and path.endswith("7.png"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read_image(path)
+Path.rename, writing.read_image = kill_in_publishing, kill_in_reading
+mox.write_image_classification_tfrecords(sys.argv[1], sys.argv[2], num_shards=3, seed=5, overwrite=True)
+"""
 
 
-def test_ctrl_c_leaves_nothing(many, dst):
-    os.mkfifo(many / "b" / "pipe.png")
-    received = threading.Event()
+# Of the old set, 2 shards and labels.txt go, of the new one 3 shards and labels.txt come.
+@pytest.mark.parametrize("where", ["reading", 0, 2, 3, 5, 6])
+def test_a_writer_that_is_killed_is_undone_by_the_next_one(many, dst, log, where):
+    mox.write_image_classification_tfrecords(many, dst, num_shards=2)
+    before = {path.name: path.read_bytes() for path in dst.iterdir()}
+    process = forked.run([sys.executable, "-c", KILLED, str(many), str(dst), str(where)], check=False)
+    assert process.returncode == -signal.SIGKILL
+    (left,) = [name for name in names(dst) if name.startswith(".train-unfinished-")]
+    if where in {2, 5, 6}:  # neither set is whole
+        with pytest.raises(DataError):
+            mox.BaseTFRecordMetadata(dst, "train-*")
+    log.clear()
+    with pytest.raises(DataError, match="has records named 'train' already"):
+        mox.write_image_classification_tfrecords(many, dst)
+    assert {path.name: path.read_bytes() for path in dst.iterdir()} == before
+    assert log.messages == [f"Removed {left!r} in {str(dst)!r}, which an unfinished write had left"]
+
+
+def test_two_writers_of_a_name_do_not_sweep_each_other_up(many, dst):
+    with whole_set(dst, "train") as other:
+        with pytest.raises(DataError, match=r"^another process is writing 'train' into '.*', in '\.train-unfinished-"):
+            mox.write_image_classification_tfrecords(many, dst)
+        mox.write_image_classification_tfrecords(many, dst, name="eval")
+        assert other.folder.is_dir()
+    assert names(dst) == ["eval-00000-of-00001.tfrecord", "labels.txt"]
+
+
+def test_overwrite_replaces_records_and_their_labels_and_no_other_things(many, dst):
+    dst.mkdir()
+    (dst / "labels.txt").write_text("0: of\n1: the\n2: user\n")
+    with pytest.raises(
+        DataError, match=r"labels\.txt' has the classes 'of', 'the', 'user' \(3\), and src_dir has 'a', 'b'"
+    ):
+        mox.write_image_classification_tfrecords(many, dst, overwrite=True)
+    (dst / "labels.txt").unlink()
+    (dst / "train-00000-of-00001.tfrecord").mkdir()
+    (dst / "train-00000-of-00001.tfrecord" / "notes").touch()
+    with pytest.raises(
+        DataError, match=r"of-00001\.tfrecord' has the name of a record and is a folder, which mox does"
+    ):
+        mox.write_image_classification_tfrecords(many, dst, overwrite=True)
+    assert (dst / "train-00000-of-00001.tfrecord" / "notes").exists()
+
+
+def test_ctrl_c_leaves_nothing(many, dst, monkeypatch):
+    received, read_image = threading.Event(), writing.read_image
 
     def receive(*_):
         received.set()
         raise KeyboardInterrupt
 
-    def interrupt():
-        with (many / "b" / "pipe.png").open("wb"):  # the image has no end before the writer has been interrupted
+    def interrupt(path):
+        if path == str(many / "b" / "7.png"):
             os.kill(os.getpid(), signal.SIGINT)
-            received.wait()
+            received.wait()  # this image is not read before the writer has been interrupted
+        return read_image(path)
 
+    monkeypatch.setattr(writing, "read_image", interrupt)
     before = signal.signal(signal.SIGINT, receive)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
     try:
         with pytest.raises(KeyboardInterrupt):
             mox.write_image_classification_tfrecords(many, dst, num_shards=4)
     finally:
         signal.signal(signal.SIGINT, before)
-    thread.join()
     assert names(dst) == []
 
 
