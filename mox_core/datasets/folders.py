@@ -78,13 +78,13 @@ def list_class_folders(path: str, expected: str) -> Folder:
     """Return the entries of a folder of class folders.
 
     Raises:
-        DataError: as `list_folder`; and if an entry cannot be looked at: without it, classes would get other labels.
+        DataError: as `list_folder`; and if an entry cannot be looked at, which may be a class folder or labels.txt.
     """
     found = list_folder(path, expected)
     if found.broken:
         raise DataError(
-            f"{path!r} holds {listed(found.broken)}, which may be meant for a class folder: mend or remove it. "
-            f"{expected}"
+            f"{path!r} holds {listed(found.broken)}, without which the classes may get other labels: mend or remove "
+            f"it. {expected}"
         )
     return found
 

@@ -212,7 +212,7 @@ def test_features_that_records_do_not_hold_are_told_before_training(write, batch
 def test_records_that_are_no_examples_are_told(tmp_path, numbers):
     with tf.io.TFRecordWriter(str(tmp_path / "a")) as writer:
         writer.write(b"\xff\xff no message")
-    with pytest.raises(DataError, match=r"record 0, at byte 0: .* It is no tf\.train\.Example\.$"):
+    with pytest.raises(DataError, match=r"record 0, at byte 0': it does not .* It is no tf\.train\.Example\.$"):
         numbers(tmp_path, "a").source()
 
 
