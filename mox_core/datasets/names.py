@@ -1,8 +1,4 @@
-"""The one rule for names of classes, which are names of folders, lines of labels.txt and words of messages at once.
-
-Names in messages and logs are quoted (`repr`): a name with a line break would forge lines, one with an escape sequence
-would reach the terminal.
-"""
+"""The one rule for names of classes, which are names of folders, lines of labels.txt and words of messages at once."""
 
 from __future__ import annotations
 
@@ -42,8 +38,3 @@ def check_class_names(names: Iterable[str], *, what: str, where: str) -> None:
     for name in names:
         if not is_class_name(name):
             raise DataError(f"the name of {what} {name!r} in {where!r} cannot stand in a labels.txt; rename it. {RULE}")
-
-
-def shown(text: str) -> str:
-    """Return a name for a table or a list of its own: as it is if it is harmless there, else quoted."""
-    return text if text.isprintable() and text == text.strip() else repr(text)

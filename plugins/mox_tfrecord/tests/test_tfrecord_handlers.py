@@ -175,6 +175,24 @@ def test_a_handler_whose_feature_is_not_asked_for_is_refused_before_files_are_re
         )
 
 
+@pytest.mark.parametrize("item", ["größe in cm", "a:b", "x\x1b[31m\ny", "名前"])
+def test_items_may_have_names_that_tensorflow_does_not_take_for_operations(write, batches, item):
+    folder = write([4])
+
+    def input_fn(_mode):
+        dataset = mox.get_tfrecord(
+            folder,
+            "*",
+            keys_to_features={"x": tf.io.FixedLenFeature([], tf.int64)},
+            items_to_handlers={item: mox.tfexample_decoder.Tensor("x")},
+            shuffle=False,
+            num_epochs=1,
+        )
+        return dataset.get([item])
+
+    assert [values.tolist() for (values,) in batches(input_fn, batch_size=2)] == [[0, 1], [2, 3]]
+
+
 def test_an_item_that_does_not_exist_is_refused(write, numbers, batches):
     dataset = numbers(write([1]))
     with pytest.raises(UsageError, match=r"^unknown key 'y'\. HandledTFRecordDataset knows 'x'\.$"):

@@ -14,9 +14,10 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.folders import list_folder, reason_of, some, warn_of_unread
 from mox_core.datasets.labels import FILENAME
-from mox_core.datasets.names import check_class_names, shown
+from mox_core.datasets.names import check_class_names
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_core.sdk import captured_constant
 from mox_datasets_raw.labels import read_labels
 from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from mox_core.datasets.names import shown
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_tfrecord.lightexamples import parse_example
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from attrs import frozen
 
 from mox_core.datasets.folders import no_file
-from mox_core.datasets.names import shown
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_tfrecord.lightexamples import parse_example
 from mox_tfrecord.scanning import HEADER_SIZE, scan_file
 

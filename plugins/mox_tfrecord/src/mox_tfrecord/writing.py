@@ -22,9 +22,9 @@ from attrs import field, frozen
 
 from mox_core.datasets.folders import kind_of, reason_of, some
 from mox_core.datasets.labels import FILENAME, has_labels, labels_text, read_labels
-from mox_core.datasets.names import shown
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_core.sdk import info_logging, sync_to_disk
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.folders import list_images
