@@ -278,6 +278,14 @@ def test_a_target_inside_the_source_is_refused(source):
         split_image_classification_dataset({"train": 0.5, "eval": 0.5}, src_dir=source, dst_dir=source / "split")
 
 
+def test_a_source_that_is_a_loop_of_links_is_refused(source, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match=r"the folder '.*loop' cannot be read: Too many levels of symbolic links\."):
+        split_image_classification_dataset({"a": 0.5, "b": 0.5}, src_dir=tmp_path / "loop", dst_dir=tmp_path / "out")
+    with pytest.raises(DataError, match=r"the parts cannot be written into '.*loop': File exists\."):
+        split_image_classification_dataset({"a": 0.5, "b": 0.5}, src_dir=source, dst_dir=tmp_path / "loop")
+
+
 def test_a_part_that_is_the_source_is_refused(source):
     with pytest.raises(UsageError, match="part 'flowers' would be written over src_dir"):
         split_image_classification_dataset(

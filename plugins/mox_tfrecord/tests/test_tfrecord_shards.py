@@ -111,6 +111,15 @@ def test_more_shards_than_there_can_be_are_refused(folder):
     assert "have a shard 5, which a set of 2 does not have" in refused(root, "train-*")
 
 
+def test_a_file_that_is_named_and_is_not_there_is_not_read_as_one_less(folder, said):
+    root = folder(*shards([0], 2))
+    assert refused(root, shards([0, 1], 2)) == (
+        f"file_pattern names 'train-00001-of-00002.tfrecord', which {str(root)!r} does not hold."
+    )
+    assert found(root, [*shards([0], 2), "eval-*"]) == shards([0], 2)
+    assert said == [f"WARNING: no file in {str(root)!r} is named like 'eval-*', of file_pattern"]
+
+
 def test_what_a_pattern_matches_and_is_no_file_is_refused_and_folders_are_named(folder, said):
     root = folder("part-0", "part-1/file")
     assert found(root, "part-*") == ["part-0"]

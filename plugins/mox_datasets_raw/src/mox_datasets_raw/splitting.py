@@ -58,12 +58,12 @@ def split_image_classification_dataset(
     fractions = _checked(split_spec)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_folders(source, target, list(fractions))
-    for left in undo_unfinished(target, _NAME):
-        tf.get_logger().warning("Removed %r in %r, which an unfinished split had left", left, str(target))
-    existing = _replaceable(target, list(fractions), overwrite=overwrite)
     classes = list_classes(str(source), FILENAME)
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
     try:
+        for left in undo_unfinished(target, _NAME):
+            tf.get_logger().warning("Removed %r in %r, which an unfinished split had left", left, str(target))
+        existing = _replaceable(target, list(fractions), overwrite=overwrite)
         with whole_set(target, _NAME) as made:
             for split in fractions:
                 _copy(source, made.folder / split, {name: part[split] for name, part in parts.items()})
@@ -106,7 +106,7 @@ def _checked(split_spec: Mapping[str, float]) -> dict[str, Fraction]:
 
 def _check_folders(source: Path, target: Path, splits: list[str]) -> None:
     """Check that nothing is written into, or over, the source."""
-    real_source, real_target = source.resolve(), target.resolve()
+    real_source, real_target = Path(os.path.realpath(source)), Path(os.path.realpath(target))  # resolve fails in loops
     if real_target.is_relative_to(real_source):
         raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")
     for split in splits:

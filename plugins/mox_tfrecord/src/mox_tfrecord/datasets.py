@@ -270,18 +270,26 @@ def _list_files(base_dir: str, file_pattern: str | Sequence[str]) -> list[str]:
         raise DataError(f"there is no folder {base_dir!r}, where records are to be.")
     held = list_folder(base_dir, "It is to hold the records.")
     found: set[str] = set()
+    unmatched: list[str] = []
     for pattern in patterns:
         matches = set(glob.glob(os.path.join(glob.escape(base_dir), pattern)))  # noqa: PTH118, PTH207 (a path is text here)
         folders = sorted(path for path in matches if os.path.isdir(path))  # noqa: PTH112 (as above)
         if folders:
             tf.get_logger().warning("file_pattern %r matches folders, which are not read: %s", pattern, some(folders))
-        check_sets(sorted(matches.difference(folders)), pattern)
-        found |= matches.difference(folders)
+        matches.difference_update(folders)
+        check_sets(sorted(matches), pattern)
+        if not matches:
+            unmatched.append(pattern)
+        found |= matches
     files = sorted(found)
     if not files:
         names = sorted([*held.folders, *held.files, *held.special, *held.broken])
         holds = f"It holds {some(names)}." if names else "It is empty."
         raise DataError(f"no file in {base_dir!r} is named like file_pattern {file_pattern!r}. {holds}")
+    if by_name := [pattern for pattern in unmatched if not glob.has_magic(pattern)]:
+        raise DataError(f"file_pattern names {some(by_name)}, which {base_dir!r} does not hold.")
+    if unmatched:
+        tf.get_logger().warning("no file in %r is named like %s, of file_pattern", base_dir, some(unmatched))
     if unread := {path: reason for path in files if (reason := no_file(path))}:
         raise DataError(f"files that file_pattern {file_pattern!r} matches cannot be read: {listed(unread)}.")
     return files

@@ -148,7 +148,8 @@ def _check_arguments(source: Path, target: Path, name: str, on_bad_image: str) -
         raise UsageError(f"on_bad_image is {on_bad_image!r}; it must be 'raise' or 'skip'.")
     if target.exists() and not target.is_dir():
         raise UsageError(f"dst_dir {str(target)!r} is a file; it must be a folder, or not there yet.")
-    if target.resolve().is_relative_to(source.resolve()):
+    # Path.resolve fails in a loop of links.
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(source)):
         raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")
 
 
