@@ -139,15 +139,21 @@ def _locked(folder: Path) -> int | None:
 
 
 def _undo(target: Path, hidden: Path) -> None:
-    """Bring a folder into the state before a set, or after it if all of it was placed, and remove the hidden folder."""
+    """Bring a folder into the state before a set, or after it if all of it was placed, and remove the hidden folder.
+
+    Killed at any moment and called again, it does the same: what tells the two cases apart goes last.
+    """
     made = _names_of(hidden / _PLACING)
-    if made is None or any(os.path.lexists(hidden / _NEW / name) for name in made):
+    if made is not None and not any(os.path.lexists(hidden / _NEW / name) for name in made):
+        shutil.rmtree(hidden / _OLD, ignore_errors=True)
+    else:
         for name in made or ():
             if os.path.lexists(target / name) and not os.path.lexists(hidden / _NEW / name):
                 (target / name).rename(hidden / _NEW / name)
         for path in (hidden / _OLD).iterdir() if (hidden / _OLD).is_dir() else ():
             if not os.path.lexists(target / path.name):
                 path.rename(target / path.name)
+        (hidden / _PLACING).unlink(missing_ok=True)
     shutil.rmtree(hidden, ignore_errors=True)
 
 
