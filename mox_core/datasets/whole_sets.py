@@ -94,7 +94,10 @@ def undo_unfinished(target: Path, name: str) -> list[str]:
     for path in sorted(target.iterdir()) if target.is_dir() else []:
         if not path.name.startswith(_prefix(name)) or path.is_symlink() or not path.is_dir():
             continue
-        lock = _locked(path)
+        try:
+            lock = _locked(path)
+        except FileNotFoundError:
+            continue  # its process has just ended well
         if lock is None:
             raise DataError(
                 f"another process is writing {name!r} into {str(target)!r}, in {path.name!r} there. Wait until it has "
@@ -160,10 +163,11 @@ def _undo(target: Path, hidden: Path) -> None:
 def _names_of(placing: Path) -> list[str] | None:
     """Return the names that were to be placed; None where none was yet."""
     try:
-        names: list[str] = json.loads(placing.read_text())
+        names = json.loads(placing.read_text())
     except (FileNotFoundError, ValueError):  # ValueError: killed while it was written, before the first was placed
         return None
-    return names
+    is_list = isinstance(names, list) and all(isinstance(name, str) and name == Path(name).name for name in names)
+    return names if is_list else None  # nothing else is written here
 
 
 def _sync(folder: Path) -> None:
