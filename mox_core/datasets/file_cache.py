@@ -11,6 +11,7 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mox_core.datasets.folders import unreadable
 from mox_core.datasets.whole_files import whole_file
 from mox_core.errors import UsageError
 
@@ -68,8 +69,12 @@ class FileCache:
         return self.folder / original.relative_to(self._root)
 
     def holds(self, original: Path) -> bool:
-        """Return whether there is a copy of a file as it is now."""
-        return _is_copy(self.place(original), original.stat())
+        """Return whether there is a copy of a file as it is now, and can be read."""
+        try:
+            status = original.stat()
+        except OSError:
+            return False
+        return _is_copy(self.place(original), status) and not unreadable(self.place(original))
 
     def copy(self, original: Path) -> None:
         """Copy a file.

@@ -8,6 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from mox_core.datasets.file_cache import FileCache, cache_folder
+from mox_core.datasets.folders import reason_of
 from mox_core.sdk import info_logging
 from mox_tfrecord.progress import progress
 
@@ -51,6 +52,13 @@ def copy_files(files: list[str], cache_dir: str, *, remove_on_finish: bool) -> l
         ):
             for _ in pool.map(copy, missing):
                 advance(1)
-    for original, error in failed.items():
-        tf.get_logger().warning("%r is read without a copy in cache_dir: %s", str(original), error)
+    if failed:
+        number, (original, error) = len(failed), min(failed.items())
+        tf.get_logger().warning(
+            "%d of %d files are read without a copy in cache_dir, %r first: %s",
+            number,
+            len(files),
+            str(original),
+            reason_of(error),
+        )
     return [str(original if original in failed else caches[original.parent].place(original)) for original in originals]
