@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 from mox_core.engine.checkpoint.best_weights import BestWeights, NoBestWeights
 from mox_core.engine.checkpoint.resume import Start, find_start
 from mox_core.engine.checkpoint.saver import NoSaver, Saver
+from mox_core.engine.distribute.collectives import together
 from mox_core.engine.distribute.connection import connect_workers
 from mox_core.engine.distribute.mirrored import replicate, split_cpu
 from mox_core.engine.distribute.replicator import OneDevice, Replicator
@@ -85,7 +86,7 @@ def run(config: RunConfig) -> RunResult:
         state.begin_training()
         first_step = int(state.step)
         saver = _saver(config, log_dir, state, start)
-        saver.save()
+        together(replicator.collective, saver.save)
         best = stack.enter_context(_best_weights(config, log_dir, saver, state))
 
         signal = stack.enter_context(catch_signals())
@@ -280,7 +281,7 @@ def _make_steps(
     """Return what runs steps, and the loop around it: of workers that step together, or beside parameter servers."""
     if not config.has_parameter_servers:
         steps = StepRunner(graph, opened, state.replicator.collective)
-        return steps, functools.partial(Loop, training=config.training)
+        return steps, functools.partial(Loop, state=state, training=config.training)
     workers = RemoteWorkers(
         servers=cast("ParameterServers", state.replicator),
         graph=graph,
@@ -319,7 +320,8 @@ def _finish(
     # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
     interrupted = result.interrupted or stop_rule.interrupted
     if config.training:
-        state.check_finite(state.saved_values())  # also where nothing is saved, and before the export
+        # Also where nothing is saved, and before the export.
+        together(collective, lambda: state.check_finite(state.saved_values()))
     with state.final_weights_in_place():
         path = None if interrupted or collective.rank else export.write()
     # Broadcast the paths: only the chief writes, and every worker returns after the files exist.

@@ -1,6 +1,7 @@
 """What optimizers do beside `apply_gradients`, against plain loops in NumPy and `fit` of Keras."""
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -43,7 +44,25 @@ def test_on_two_devices_they_train_as_on_one(tmp_path):
     command = [sys.executable, str(Path(cases.__file__)), str(tmp_path)]
     done = forked.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == {}
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["different"] == {}
+    kept, of_samples = found["refused"]
+    line = r"\(optimizer_cases.py:\d+\)"
+    where = rf"Adding {line} uses a tensor that model_fn has made {line}, and that "
+    assert re.match(where + "is one of another replica: .* by mox.get_collection: each replica has its own.$", kept)
+    assert re.match(where + "depends on the samples of one replica, and would not be averaged", of_samples)
+
+
+def test_a_loss_of_samples_that_an_optimizer_adds_counts_if_it_is_that_of_the_step_or_is_refused(tmp_path):
+    def adding():
+        return cases.Adding(cases.RATE, lambda: [cases.KEPT["of_samples"]])
+
+    found = cases.train(adding, tmp_path / "scaled", flags=cases.DYNAMIC)
+    expected = cases.plain_loop(lambda gradient, weights: (1 + cases.DECAY) * gradient)  # noqa: ARG005
+    np.testing.assert_allclose(found["w"].ravel(), expected, atol=1e-6)
+    for flags in ({}, cases.DYNAMIC):
+        words = cases.refused(lambda: cases.every_third(adding()), None, flags=flags)
+        assert "depends on the samples of the last of the steps whose gradients are applied as one" in words
 
 
 def test_a_constraint_of_lars_is_applied_after_its_update(tmp_path):

@@ -119,6 +119,39 @@ def test_averages_on_two_devices_are_those_of_one(tmp_path):
         assert same
 
 
+@pytest.mark.slow
+def test_with_parameter_servers_averages_are_saved_and_exported_and_a_validation_beside_them_is_refused(run_job):
+    program = """
+        def averaging():
+            return keras.optimizers.SGD(0.05, use_ema=True, ema_momentum=0.9)
+
+        try:
+            train("refused", averaging, inter_mode=mox.ModeKeys.EVAL)
+        except mox.UsageError as error:
+            refused = str(error)
+        path = train("log", averaging, export_model=mox.ExportKeys.TF_SERVING).export_path
+        signature = tf.saved_model.load(path).signatures["serving_default"]
+        exported = signature(features=tf.constant(FEATURES))["predictions"].numpy().tolist()
+        loss = evaluate("log").metrics["loss"]
+        saved = variables("log")
+        resumed = train("log", averaging, steps=20)
+        tell(refused=refused, exported=exported, loss=loss, saved=saved, steps=resumed.steps, begun=variables("log"))
+    """
+    result = run_job(program, ps=1, sync=0)
+    assert set(result["codes"].values()) == {0}, result["logs"]["worker-0"]
+    told = result["told"]["worker-0"]
+    assert told["refused"].startswith("an optimizer with use_ema=True, --ps_hosts and inter_mode: ")
+    saved = told["saved"]
+    assert saved["weights"] == saved["sgd/weights_0_average"]
+    assert np.abs(np.subtract(saved["mox/trained/weights"], saved["weights"])).max() > 1e-3
+    x = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)  # those of job.py
+    y = x @ np.array([1.0, -2.0, 0.5]) + 0.25 + 0.1 * np.sin(np.arange(40))
+    expected = x @ np.array(saved["weights"]) + saved["bias"]
+    np.testing.assert_allclose(told["exported"], expected, atol=1e-6)
+    assert told["loss"] == pytest.approx(np.mean((expected - y) ** 2), abs=1e-6)
+    assert (told["steps"], told["begun"]) == (0, saved)  # a resumed run has both
+
+
 def test_validation_sees_averages_and_the_best_ones_are_brought_back(tmp_path):
     seen = []
 

@@ -1,5 +1,7 @@
 """Weights that are not finite, of which the loss shows nothing."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -109,3 +111,60 @@ def test_what_may_be_infinite_is_saved(tmp_path, variables):
     )
     found = variables(result.checkpoint)
     assert (found["lowest_gradient"], found["mask"].tolist()) == (-np.inf, [0, -np.inf])
+
+
+JOB = """
+    def numbers(mode):
+        return tf.data.Dataset.from_tensor_slices(np.float32([1.0] * 24 + [np.nan] * 200)).repeat()
+
+    class KeepingBest(mox.AggregativeSessionRunHook):
+        support_aggregation = support_sync_workers = run_inter_mode = lambda self: False
+
+        def end(self, session):
+            session.save_best()
+
+    def swallowed(inputs, mode, hooks=()):
+        w = tf.compat.v1.get_variable("w", initializer=[1.0, 2.0])
+        v = tf.compat.v1.get_variable("v", initializer=3.0)
+        product = tf.reduce_sum(w) * inputs[0]
+        loss = v * v + tf.reduce_mean(tf.where(tf.math.is_nan(product), 0.0, product)) * 0.0
+        export_spec = mox.ExportSpec({"x": inputs[0]}, {"y": inputs[0] * w[0]})
+        return mox.ModelSpec(loss=loss, log_info={"loss": loss}, export_spec=export_spec, hooks=hooks)
+
+    def fails(name, **options):
+        arguments = {"model_fn": swallowed, "input_fn": numbers, "batch_size": 2, "steps": 40, **options}
+        try:
+            train(name, **arguments)
+        except mox.NanLossError as error:
+            return str(error)
+
+    words = [
+        fails("while", save_model_steps=3),
+        fails("end", export_model=mox.ExportKeys.TF_SERVING),
+        fails("best", model_fn=lambda inputs, mode: swallowed(inputs, mode, [KeepingBest()])),
+    ]
+    saved = {
+        str(path.relative_to(log_dir("."))): np.isfinite(tf.train.load_checkpoint(path.with_suffix("")).get_tensor("w"))
+        for name in ("while", "end", "best")
+        for path in log_dir(name).glob("**/*.index")
+    }
+    train("good", steps=3)  # all of them are together still
+    tell(words=words, saved={name: bool(finite.all()) for name, finite in saved.items()})
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("workers", "ps"), [(2, 0), (2, 1)], ids=["two devices of two workers", "parameter servers"])
+def test_every_worker_ends_with_the_same_words_and_nothing_is_saved(workers, ps, run_job):
+    result = run_job(JOB, workers=workers, ps=ps, replicas=1 if ps else 2, sync=0 if ps else 1)
+    assert set(result["codes"].values()) == {0}, result["logs"]
+    chief = result["told"]["worker-0"]
+    assert all(
+        re.match(r"variable 'w' holds NaN at global step \d+, in 2 of 2 numbers: ", each) for each in chief["words"]
+    )
+    assert set(chief["saved"].values()) == {True}
+    assert {name.partition("/")[0] for name in chief["saved"] if "ckpt-0" not in name} <= {"while"}
+    if ps:
+        assert all("the chief has gone" in result["logs"][name] for name in ("ps-0", "worker-1"))
+    else:
+        assert result["told"]["worker-1"] == {"words": chief["words"], "saved": {}}

@@ -1,10 +1,13 @@
 """What flags do to gradients: which variables are trained, clipping, loss scaling. Numbers are worked out by hand."""
 
-import keras
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import embedding_cases
 import mox_core as mox
 
 
@@ -104,61 +107,16 @@ def test_only_the_variables_that_the_patterns_leave_are_trained(flags, tmp_path,
     assert (weights["first/a"], weights["second/b"]) == (0, -4)
 
 
-def _embedding(inputs, mode):
-    """loss = the sum over rows of 2 * (first) - (second): with rows [1, 1, 3], gradients of (4, -2) and (2, -1)."""
-    del mode
-    table = tf.compat.v1.get_variable("table", [5, 2], initializer=tf.compat.v1.ones_initializer())
-    return mox.ModelSpec(loss=tf.reduce_sum(tf.nn.embedding_lookup(table, inputs[0]) * [2.0, -1.0]))
+@pytest.mark.parametrize("case", [each for each in embedding_cases.CASES if "TF1" not in each or "all at" in each])
+def test_gradients_of_an_embedding_are_clipped_as_dense_ones(case, tmp_path):
+    assert embedding_cases.difference(case, tmp_path) < 1e-6
 
 
-def _by_value(gradient):
-    return np.clip(gradient, -1.5, 1.5)
-
-
-def _by_norm(gradient):
-    return gradient * 1.5 / np.linalg.norm(gradient)
-
-
-def _lars(gradient):
-    # The paper's, at weights of 1: their norm is sqrt(10).
-    decayed = gradient + 1e-4
-    return decayed * 0.1 * np.sqrt(10) / (np.linalg.norm(gradient) + 1e-4 * np.sqrt(10))
-
-
-@pytest.mark.parametrize(
-    ("kind", "scale", "wrapper", "expected"),
-    [
-        ("value", 1, None, _by_value),
-        ("norm", 1, None, _by_norm),
-        ("value", "dynamic", "batch_gradients", _by_value),
-        ("norm", 1024, "batch_gradients", _by_norm),
-        ("value", 1, "lars", lambda gradient: _lars(_by_value(gradient))),
-        ("norm", "dynamic", "lars", lambda gradient: _lars(_by_norm(gradient))),
-    ],
-)
-@pytest.mark.parametrize("keras_optimizer", [True, False])
-def test_gradients_of_an_embedding_are_clipped_as_dense_ones(
-    kind, scale, wrapper, expected, keras_optimizer, flags, tmp_path, variables
-):
-    flags(gradient_clip_type=kind, gradient_clip=1.5, loss_scale=scale)
-    options = {"lars": {"ratio": 0.1, "exclude_patterns": []}, "batch_gradients": {"num_batches": 2}}
-
-    def optimizer():
-        plain = keras.optimizers.SGD(1.0) if keras_optimizer else tf.compat.v1.train.GradientDescentOptimizer(1.0)
-        return mox.get_optimizer_wrapper_fn(wrapper, plain, **options[wrapper])() if wrapper else plain
-
-    result = mox.run(
-        input_fn=lambda mode: tf.data.Dataset.from_tensor_slices([1, 1, 3]).repeat(),  # noqa: ARG005
-        model_fn=_embedding,
-        optimizer_fn=optimizer,
-        run_mode=mox.ModeKeys.TRAIN,
-        batch_size=3,
-        max_number_of_steps=2 if wrapper == "batch_gradients" else 1,
-        log_dir=tmp_path,
-    )
-    gradient = np.zeros([5, 2])
-    gradient[1], gradient[3] = (4, -2), (2, -1)
-    np.testing.assert_allclose(variables(result.checkpoint)["table"], 1 - expected(gradient), rtol=1e-6, atol=1e-6)
+@pytest.mark.slow
+def test_gradients_of_an_embedding_are_clipped_as_dense_ones_on_two_devices(run_python):
+    done = run_python(Path(embedding_cases.__file__).read_text())
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found == pytest.approx(dict.fromkeys(embedding_cases.CASES, 0), abs=1e-6)
 
 
 def test_patterns_that_leave_nothing_are_refused_with_the_names_there_are(flags):

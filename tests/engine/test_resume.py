@@ -73,7 +73,7 @@ def _model_fn(inputs, mode):
     x = tf.nn.dropout(x, 0.2) if training else x
     logits = keras.layers.Dense(3)(x)
     loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-    tf.summary.scalar("in_the_model", loss)  # a step that records is run by another function than the others
+    tf.summary.scalar("in_the_model", loss)
     return mox.ModelSpec(loss=loss, log_info={"loss": loss})
 
 

@@ -243,21 +243,48 @@ def test_keras_names_the_state_of_a_seed_generator():
 
 
 def test_replicas_in_one_graph_have_variables_and_collections_of_their_own():
-    names = "variable_scope._VARSTORE_KEY or _VariableStore, or Graph.add_to_collection and get_collection_ref"
+    names = "variable_scope._VARSTORE_KEY, _VariableStore or _LazyEvalTensor, or collections of a Graph"
     key = tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES
     with relying_on(names, "replica_collections") as collections, tf.Graph().as_default() as graph:
+        graph.add_to_collection(key, tf.constant(1.0))
         collections.prepare_graph(graph)
 
-        def replica():
-            with collections.replica_scope():
+        def replica(number):
+            with collections.replica_scope(graph, number):
                 tf.compat.v1.get_variable("weight", [], regularizer=tf.abs)
                 with pytest.raises(ValueError, match="already exists"):
                     tf.compat.v1.get_variable("weight", [])
                 return collections.collection_of_replica(graph, key)
 
-        found = [contextvars.copy_context().run(replica) for _ in range(2)]
+        found = [contextvars.copy_context().run(replica, number) for number in range(2)]
         assert [len(each) for each in found] == [1, 1]
-        assert collections.collection_of_replica(graph, key) == found[0] + found[1]
+        assert all(isinstance(each[0], tf.Tensor) for each in found)  # computed where it was made
+        shared, *of_replicas = collections.collection_of_replica(graph, key)
+        assert of_replicas == found[0] + found[1]
+        with collections.seen_by_replica(graph, 1):
+            assert graph.get_collection(key) == [shared, *found[1]]
+            graph.add_to_collection(key, shared + 1)
+        assert len(graph.get_collection(key)) == 4
+
+
+def test_gradients_in_a_branch_count_what_was_made_outside_of_it():
+    variable, table = tf.Variable(3.0), tf.Variable([[1.0], [2.0]])
+
+    def step(add):
+        graph = tf.compat.v1.get_default_graph()
+        square, row = variable * variable, tf.gather(table, [1])
+
+        def inside():
+            loss = square + 2 * variable + tf.reduce_sum(row * row) + tf.reduce_sum(5 * tf.gather(table, [0]))
+            return [tf.convert_to_tensor(each) for each in tf.gradients(loss, [variable, table])]
+
+        with gradients.differentiable_through(graph):
+            return tf.cond(add, inside, lambda: [tf.zeros([]), tf.zeros([2, 1])])
+
+    with relying_on("gradients_util._GradientsHelper", "branch_gradients") as gradients:
+        traced = tf.compat.v1.wrap_function(step, [tf.TensorSpec([], tf.bool)])
+        of_variable, of_table = traced(tf.constant(True))
+        assert (of_variable.numpy(), of_table.numpy().tolist()) == (8, [[5], [4]])
 
 
 def test_a_function_of_another_process_is_called_by_its_token():

@@ -154,6 +154,7 @@ def _replaced():
         (tf.Variable, "__hash__"),
         (tf.Graph, "get_collection"),
         (tf.compat.v1, "layers"),
+        (importlib.import_module("tensorflow.python.ops.losses.util"), "math_ops"),
         (tf.data.Dataset, "map"),
         (tf.data.Dataset, "__iter__"),
         (tf.data.Dataset, "make_one_shot_iterator"),
@@ -330,6 +331,10 @@ REFUSED = {
     ),
     "dimensions": (_under(_dimensions_of_tf1), r"remove tf\.compat\.v1\.disable_v2_tensorshape\(\)"),
     "graph": (_under(lambda: tf.Graph().as_default()), r"call mox\.run outside of graphs and of tf\.function"),
+    "stateless": (
+        _under(keras.StatelessScope),
+        r"^mox\.run is called inside of a keras\.StatelessScope, in which Keras makes no variables: call it outside\. ",
+    ),
     "function": (_in_a_function, r"call mox\.run outside of graphs and of tf\.function"),
     "run": (_in_a_run, r"^mox\.run is called in input_fn or model_fn of another run, .* in a hook or output_fn\.$"),
 }

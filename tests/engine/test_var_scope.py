@@ -138,6 +138,30 @@ def test_the_loss_of_half_precision_logits_and_the_losses_of_regularizers_add_up
     np.testing.assert_array_equal(found["scope/c"], begin)
 
 
+@pytest.mark.parametrize("half", HALVES, ids=lambda dtype: dtype.name)
+def test_the_total_loss_of_several_types_is_of_the_widest(half, variables, tmp_path):
+    def model_fn(inputs, mode):
+        del mode
+        losses = tf.compat.v1.losses
+        with mox.var_scope(force_dtype=tf.float32):
+            a = tf.compat.v1.get_variable(
+                "a", [], half, initializer=tf.compat.v1.ones_initializer(), regularizer=lambda a: 0.25 * a**2
+            )
+        b = tf.compat.v1.get_variable("b", initializer=1.0, regularizer=lambda b: 0.125 * b**2)
+        losses.add_loss(a * 2)
+        total = [losses.get_total_loss(add_regularization_losses=False)]
+        losses.add_loss(b * 2.0**-12)  # nothing beside 2 in half precision
+        total += [losses.get_total_loss(), losses.get_regularization_loss()]
+        assert [each.dtype for each in total] == [half, tf.float32, tf.float32]
+        return mox.ModelSpec(loss=total[1] + 0 * inputs[0][0, 0], log_info={"loss": total[1]})
+
+    options = {"optimizer_fn": lambda: tf.compat.v1.train.GradientDescentOptimizer(0.5)}
+    result = _train(model_fn, tmp_path, steps=1, **options)
+    assert result.metrics["loss"] == 2 + 0.25 + 0.125 + 2.0**-12
+    found = variables(result.checkpoint)
+    assert (found["a"], found["b"]) == (1 - 0.5 * 2.5, 1 - 0.5 * (0.25 + 2.0**-12))
+
+
 def test_scopes_outside_and_inside_keep_their_names_getters_and_initializers():
     def body(_):
         noted = []

@@ -210,6 +210,33 @@ def test_a_resumed_run_of_workers_is_one_without_a_stop(told):
 
 
 @pytest.mark.slow
+def test_a_resumed_run_of_workers_is_one_without_a_stop_where_samples_were_left_out(told):
+    """Sample 3 of 12 is bad: in each epoch the second worker gets a sample further than the first."""
+    program = """
+        from mox_core.sdk import SampleSource
+
+        def fetch(index):
+            with tf.control_dependencies([tf.debugging.assert_none_equal(index, tf.constant(3, tf.int64))]):
+                return {"x": tf.gather(FEATURES, index), "y": tf.gather(TARGETS, index)}
+
+        def samples(mode):
+            read = SampleSource(num_samples=12, fetch=fetch, describe=str).read()
+            return read["x"], read["y"]
+
+        train("whole", adam, 14, input_fn=samples, save_summary_steps=100)
+        train("parts", adam, 7, input_fn=samples, save_model_steps=2)
+        train("parts", adam, 14, input_fn=samples, log_every_n_steps=3)
+        if index == 0:
+            tell(whole=variables("whole"), parts=variables("parts"))
+    """
+    values = told("tf.random.set_seed(1)\n" + textwrap.dedent(program))["worker-0"]
+    (first,), (second,) = values["whole"]["mox/worker_positions"]
+    # 14 batches of 4 are 56 samples of each worker; the second finds the bad one at every sixth of its places.
+    assert (first, second) == (2 * 56, 2 * (56 + 11))
+    assert values["whole"] == values["parts"]
+
+
+@pytest.mark.slow
 def test_moving_averages_are_those_of_all_workers(told):
     program = """
         def normed(inputs, mode):

@@ -63,6 +63,37 @@ class Decaying(v1.train.GradientDescentOptimizer):
         return super().minimize(loss + DECAY * penalty, global_step, var_list, **kwargs)
 
 
+class Collecting(v1.train.GradientDescentOptimizer):
+    def minimize(self, loss, global_step=None, var_list=None, **kwargs):
+        collected = v1.get_collection(v1.GraphKeys.REGULARIZATION_LOSSES)
+        return super().minimize(loss + tf.add_n(collected), global_step, var_list, **kwargs)
+
+
+class Adding(v1.train.GradientDescentOptimizer):
+    """Adds tensors that `model_fn` has made: those of a collection, or what it is given."""
+
+    def __init__(self, rate, find=lambda: mox.get_collection("penalties")):
+        super().__init__(rate)
+        self.find = find
+
+    def compute_gradients(self, loss, *args, **kwargs):
+        return super().compute_gradients(tf.add_n([loss, *self.find()]), *args, **kwargs)
+
+
+class AddingGradients(v1.train.GradientDescentOptimizer):
+    def apply_gradients(self, grads_and_vars, global_step=None, name=None):
+        gradients, variables = zip(*grads_and_vars, strict=True)
+        more = tf.gradients(mox.get_collection("penalties"), variables)
+        return super().apply_gradients(zip(map(tf.add, gradients, more), variables, strict=True), global_step, name)
+
+
+class MinimizingOfKeras(keras.optimizers.SGD):
+    def minimize(self, loss, var_list):
+        variables = [each for each in var_list if each.shape.rank]
+        gradients = tf.gradients(tf.add_n([loss, *mox.get_collection("penalties")]), variables)
+        self.apply_gradients(zip(gradients, variables, strict=True))
+
+
 class ByHand(v1.train.Optimizer):
     """As those of BERT and its like: it applies gradients without its base class."""
 
@@ -102,10 +133,17 @@ def of_tf1_scaled():
         return v1.mixed_precision.MixedPrecisionLossScaleOptimizer(plain, "dynamic")
 
 
+def penalty(weights):
+    return DECAY * tf.nn.l2_loss(weights)
+
+
 def linear(inputs, constraint=None):
-    weights = v1.get_variable("w", initializer=tf.ones([3, 1]), constraint=constraint)
+    weights = v1.get_variable("w", initializer=tf.ones([3, 1]), constraint=constraint, regularizer=penalty)
     v1.get_variable("unused", initializer=1.0)
-    return mox.ModelSpec(loss=tf.reduce_mean((inputs[0] @ weights - inputs[1]) ** 2))
+    loss = tf.reduce_mean((inputs[0] @ weights - inputs[1]) ** 2)
+    v1.add_to_collection("penalties", penalty(weights))
+    KEPT.update(penalty=penalty(weights), of_samples=DECAY * loss)
+    return mox.ModelSpec(loss=loss)
 
 
 def plain_model(inputs, mode):
@@ -124,6 +162,7 @@ def constrained_layer(inputs, mode):
     return mox.ModelSpec(loss=tf.reduce_mean((layer(inputs[0]) - inputs[1]) ** 2))
 
 
+KEPT = {}  # what the last call of `linear` has made
 DYNAMIC = {"loss_scale": "dynamic"}
 # name: optimizer_fn, flags, expected
 GRADIENTS = {
@@ -136,6 +175,28 @@ GRADIENTS = {
         lambda: plain_loop(decayed, every=3),
     ),
     "compute_gradients, loss scale": (lambda: Clipping(RATE), DYNAMIC, lambda: plain_loop(clipped)),
+    "collected losses": (lambda: Collecting(RATE), {}, lambda: plain_loop(decayed)),
+    "collected losses, accumulated, loss scale": (
+        lambda: every_third(Collecting(RATE)),
+        DYNAMIC,
+        lambda: plain_loop(decayed, every=3),
+    ),
+    "tensors of model_fn": (lambda: Adding(RATE), {}, lambda: plain_loop(decayed)),
+    "tensors of model_fn, accumulated, loss scale": (
+        lambda: every_third(Adding(RATE)),
+        DYNAMIC,
+        lambda: plain_loop(decayed, every=3),
+    ),
+    "gradients of tensors of model_fn, loss scale": (
+        lambda: AddingGradients(RATE),
+        DYNAMIC,
+        lambda: plain_loop(decayed),
+    ),
+    "minimize of Keras, accumulated": (
+        lambda: every_third(MinimizingOfKeras(RATE)),
+        {},
+        lambda: plain_loop(decayed, every=3),
+    ),
     "LossScaleOptimizer": (loss_scaled, {}, plain_loop),
     "LossScaleOptimizer, accumulated": (
         lambda: every_third(loss_scaled(clipnorm=LIMIT)),
@@ -201,7 +262,20 @@ def on_two_devices(folder):
     return {name: difference for name, difference in found.items() if difference > 1e-6}
 
 
+def refused(make, folder, **options):
+    """The words in which a training is refused."""
+    try:
+        train(make, folder, **options)
+    except mox.UsageError as error:
+        return str(error)
+    return ""
+
+
 if __name__ == "__main__":
     mox.set_flag("num_gpus", 2)
     mox.set_flag("clone_on_cpu", True)
-    print(json.dumps(on_two_devices(Path(sys.argv[1]))))
+    words = [
+        refused(lambda name=name: Adding(RATE, lambda: [KEPT[name]]), None, replicas=2)
+        for name in ("penalty", "of_samples")
+    ]
+    print(json.dumps({"different": on_two_devices(Path(sys.argv[1])), "refused": words}))

@@ -10,6 +10,7 @@ from mox_core.engine.checkpoint.files import own_prefixes, remove_checkpoint
 from mox_core.engine.checkpoint.reader import load_latest
 from mox_core.engine.checkpoint.restore import restore_variables
 from mox_core.engine.checkpoint.saver import Saver
+from mox_core.engine.distribute.collectives import together
 from mox_core.engine.variables.names import TRAINING_STATE
 from mox_core.errors import CheckpointError, UsageError
 
@@ -50,9 +51,14 @@ class BestWeights:
     _own: Saver | None = field(default=None, init=False)
 
     def save(self) -> str:
-        """Write the present weights, remove those kept before, and return the prefix."""
+        """Write the present weights, remove those kept before, and return the prefix.
+
+        Raises:
+            NanLossError: if a weight is not finite.
+        """
         collective = self.state.replicator.collective
-        return str(collective.broadcast_object(self._save() if collective.rank == 0 else None))
+        prefix = together(collective, lambda: self._save() if collective.rank == 0 else None)
+        return str(collective.broadcast_object(prefix))
 
     def restore(self) -> str:
         """Assign the values kept to the model and its optimizers, and return the prefix.

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
@@ -56,9 +57,11 @@ class Start:
             if config.training and self.resumed:
                 _restore_positions(found, state)
         state.broadcast_from_chief()
-        if config.has_parameter_servers:
+        replicator = state.replicator
+        if (config.training and replicator.num_readers > 1) or config.has_parameter_servers:
             saved = found.values.get(WORKER_POSITIONS) if found and self.resumed else None
-            state.track_workers(state.replicator.num_readers, saved)
+            rows = replicator.collective.broadcast_object(None if saved is None else saved.tolist())
+            state.track_workers(replicator.num_readers, None if rows is None else np.array(rows, np.int64))
 
 
 def find_start(config: RunConfig, collective: Collective) -> Start:

@@ -7,18 +7,20 @@ worker has the whole model for itself, on its own devices.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core.engine.tensors import map_values
+from mox_core.errors import NanLossError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+T = TypeVar("T")
 
 _BYTES_PER_BROADCAST: Final = 16 << 20
 """Values of small variables are broadcast together, in parts of about this size."""
@@ -178,3 +180,22 @@ def all_reduce_mean(collective: Collective, tensors: Sequence[Any]) -> list[Any]
     size = collective.world_size
     sums = collective.all_reduce_sum(tensors)
     return [map_values(lambda each: each / tf.cast(size, each.dtype), total) for total in sums]
+
+
+def together(collective: Collective, function: Callable[[], T]) -> T:
+    """Call a function on every worker, and return its result: all fail where one of them does.
+
+    Raises:
+        NanLossError: on all workers, if the function has raised one on any of them.
+    """
+    if collective.world_size == 1:
+        return function()
+    error = None
+    try:
+        result = function()
+    except NanLossError as own:
+        error = str(own)
+    errors = [each for each in collective.all_gather_object(error) if each]
+    if errors:
+        raise NanLossError(error or errors[0])
+    return result

@@ -11,6 +11,7 @@ from attrs import field, frozen
 
 from mox_core.engine.distribute.collectives import Collective, SingleProcess
 from mox_core.engine.distribute.replicator import LocalVariables, OneDevice, Replicator
+from mox_core.engine.tf_internals.mirrored_strategy import mirrored_strategy
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def replicate(count: int, collective: Collective, *, on_cpu: bool) -> Replicator
         )
     devices = devices[:count]
     if collective.world_size == 1:
-        return Mirrored(tf.distribute.MirroredStrategy(devices), tuple(devices), collective)
+        return Mirrored(mirrored_strategy(tuple(devices)), tuple(devices), collective)
     # Sums over workers are collectives, and the collective keys of two strategies in one process collide.
     within = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.HierarchicalCopyAllReduce())
     return Mirrored(within, tuple(devices), collective)

@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from attrs import define, field, frozen
 
+from mox_core.engine.distribute.collectives import SingleProcess, together
 from mox_core.engine.loop.observers import Observer, StepReport
 from mox_core.engine.loop.stop import not_finite
 from mox_core.errors import NanLossError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from mox_core.engine.hooks.hook_runner import HookRunner
     from mox_core.engine.loop.stop import StopRule
     from mox_core.engine.model.metrics import Metrics
     from mox_core.engine.model.step_runner import Outcome, StepRunner
+    from mox_core.engine.variables.run_state import RunState
 
 _SECONDS_PER_CALL: Final = 1.0
 """A call lasts about this long at most, so that signals are answered and checkpoints saved in time."""
@@ -54,7 +56,7 @@ class LoopResult:
 
 @frozen(kw_only=True)
 class _NextCall:
-    """What is done next: the end, one step alone, in which something special happens, or several in one call."""
+    """What is done next: the end, one step with hooks around it, or several in one call."""
 
     stop: bool = False
     alone: bool = False
@@ -67,6 +69,7 @@ class Loop:
 
     Attributes:
         steps: runs them.
+        state: the variables of the run.
         hooks: the session hooks.
         observers: what is done after steps, in this order.
         stop_rule: what stops the loop beside the end of its input.
@@ -75,6 +78,7 @@ class Loop:
     """
 
     steps: StepRunner
+    state: RunState
     hooks: HookRunner
     observers: Sequence[Observer]
     stop_rule: StopRule
@@ -86,6 +90,7 @@ class Loop:
     _nan: str | None = field(default=None, init=False)
     _seconds_to_agree: float = field(default=0.0, init=False)
     _last: dict[str, Any] | None = field(default=None, init=False)
+    _unreported: bool = field(default=False, init=False)
     _seconds_per_step: float | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -98,18 +103,16 @@ class Loop:
             while True:
                 stopped_by = self.stop_rule.reason(self._done) or ("end of input" if ended else None)
                 call = self._agree(stopped_by)
+                self._report()  # now the positions of all workers are known, which a checkpoint holds
                 if call.stop:
                     break
                 began = time.perf_counter()
                 outcome = self._run(call)
                 self._count(outcome, time.perf_counter() - began)
                 ended = outcome.ended
-                if outcome.values is not None:
-                    self._report(outcome.values)
             reason, interrupted = self._stop_reason(stopped_by)
             self.hooks.session.complete = not interrupted
-        for observer in self.observers:
-            observer.finish()
+        self._together(self._finish)
         return self._result(reason, interrupted=interrupted)
 
     def _result(self, stopped_by: str, *, interrupted: bool) -> LoopResult:
@@ -131,18 +134,32 @@ class Loop:
         """Return what all workers do next, where they train: the least that one of them wants.
 
         Raises:
-            NanLossError: if a loss of one of them is not finite any more.
+            NanLossError: if a loss or a weight of one of them is not finite any more.
         """
         own = _NextCall(stop=True) if stopped_by else self._wanted()
         if not self.training:
             return own
         began = time.perf_counter()
-        rows = self.steps.collective.all_gather([own.stop, own.alone, own.steps, self._nan is not None])
+        positions = [] if self.state.worker_positions is None else self.state.own_positions()
+        rows = self.steps.collective.all_gather([own.stop, own.alone, own.steps, self._nan is not None, *positions])
         self._seconds_to_agree = time.perf_counter() - began
-        stop, alone, steps, nan = rows.T
+        stop, alone, steps, nan = rows[:, :4].T
+        self.state.note_worker_positions(rows[:, 4:])
         if nan.any():
-            raise NanLossError(self._nan or f"a loss of worker {int(nan.argmax())} is not finite: see its log.")
+            self._together(self._raise_nan)
         return _NextCall(stop=bool(stop.any()), alone=bool(alone.any()), steps=int(steps.min()))
+
+    def _together(self, function: Callable[[], None]) -> None:
+        """Call a function; where workers train, all of them fail if one does."""
+        together(self.steps.collective if self.training else SingleProcess(), function)
+
+    def _raise_nan(self) -> None:
+        if self._nan:
+            raise NanLossError(self._nan)
+
+    def _finish(self) -> None:
+        for observer in self.observers:
+            observer.finish()
 
     def _stop_reason(self, stopped_by: str | None) -> tuple[str, bool]:
         """Return what stopped the first worker that was stopped, and whether it was a signal."""
@@ -160,11 +177,11 @@ class Loop:
         step = self._done
         wanted = [observer.next_step(step) for observer in self.observers]
         recorded, hooked = self._recorded(step), self.hooks.next_step(step)
-        if step in {recorded, hooked}:
+        if step == hooked:
             return _NextCall(alone=True)
-        # The special step itself is run alone, by a later call: this one stops before it.
-        stops = [each + 1 for each in wanted if each is not None and each != recorded]
-        stops += [each for each in (recorded, hooked, self.stop_rule.max_steps) if each is not None]
+        stops = [each + 1 for each in wanted if each is not None]
+        # A special step has a call for itself, a later one: this one stops before it.
+        stops += [each for each in (recorded, hooked, self.stop_rule.max_steps) if each is not None and each != step]
         count = min(stops, default=step + 1 + self._affordable()) - step
         return _NextCall(steps=max(1, min(count, self._affordable())))
 
@@ -174,10 +191,11 @@ class Loop:
         return min((each for each in wanted if each is not None), default=None)
 
     def _run(self, call: _NextCall) -> Outcome:
-        if not call.alone:
-            return self.steps.run_loop(call.steps)
         step = self._done
-        return self.hooks.run(step, self.first_global_step + step, record=step == self._recorded(step))
+        record = step == self._recorded(step)
+        if not call.alone:
+            return self.steps.run_loop(call.steps, record=record)
+        return self.hooks.run(step, self.first_global_step + step, record=record)
 
     def _affordable(self) -> int:
         """Return how many steps a call may have."""
@@ -191,9 +209,11 @@ class Loop:
         self._samples += outcome.samples
         for name, total in outcome.sums.items():
             self._sums[name] = self._sums.get(name, 0.0) + float(total)
+        if outcome.values is not None:
+            self._last, self._unreported = outcome.values, True
+            self._check_finite(outcome.values)
 
-    def _report(self, values: dict[str, Any]) -> None:
-        self._last = values
+    def _check_finite(self, values: dict[str, Any]) -> None:
         step = self._done - 1
         if bad := not_finite(self.steps.graph.losses, values["losses"]):
             self._nan = (
@@ -202,17 +222,28 @@ class Loop:
             )
             if self.steps.collective.world_size == 1 or not self.training:
                 raise NanLossError(self._nan)
-            return  # all workers agree before one of them ends
+            # Otherwise all workers agree before one of them ends.
+
+    def _report(self) -> None:
+        """Report the last step to the observers, once."""
+        if self._last is None or not self._unreported:
+            return
+        self._unreported, step = False, self._done - 1
         report = StepReport(
             step=step,
             global_step=self.first_global_step + step,
-            values=values,
+            values=self._last,
             samples=self._samples,
             now=time.perf_counter(),
             metrics=self.steps.graph.metrics,
         )
-        for observer in self.observers:
-            observer.after_step(report)
+        try:
+            for observer in self.observers:
+                observer.after_step(report)
+        except NanLossError as error:  # of weights that were to be saved, by the chief alone
+            if self.steps.collective.world_size == 1:
+                raise
+            self._nan = str(error)
 
 
 def last_log(values: dict[str, Any] | None, metrics: Metrics) -> dict[str, Any]:

@@ -47,18 +47,24 @@ class CompiledLoop:
     gap_widths: Sequence[int] | None = None
 
     def compile(self, iterator: Any) -> Callable[..., dict[str, tf.Tensor]]:
-        """Return a function of (iterator, positions before, count) that runs up to `count` steps, see `build`."""
+        """Return a function of (iterator, positions before, count, record) that runs up to `count` steps: `build`."""
         before, count = tf.TensorSpec(self.graph.inputs[0].shape, tf.int64), tf.TensorSpec([], tf.int64)
+        # Steps that record summaries and the others go through one function: two might be optimized in two ways, and
+        # round in two ways. Where there are no summaries, nothing asks for it.
+        record = tf.TensorSpec([], tf.bool)
         # Concrete at once: a tf.function would count each run of the process as one more retracing, and warn.
-        return tf.function(self.build, autograph=False).get_concrete_function(iterator, before, count)
+        return tf.function(self.build, autograph=False).get_concrete_function(iterator, before, count, record)
 
-    def build(self, iterator: Any, before: tf.Tensor, count: tf.Tensor) -> dict[str, tf.Tensor]:
+    def build(
+        self, iterator: Any, before: tf.Tensor, count: tf.Tensor, record: tf.Tensor | None = None
+    ) -> dict[str, tf.Tensor]:
         """Add the loop to the graph that is being traced. It stops early where a loss is not finite.
 
         Args:
             iterator: gives the input.
             before: the positions before its next element, int64 [sources].
             count: how many steps at most, int64 scalar.
+            record: whether the steps record summaries, bool scalar; none does, if not given.
 
         Returns:
             done: how many steps ran.
@@ -70,15 +76,19 @@ class CompiledLoop:
             gaps: pairs of positions between which samples are missing, int64 [gaps, 2, sources], with gap_widths.
         """
         deferred = self.graph.deferred_captures()
+        record = tf.constant(False) if record is None else record
+
+        def step(state: State, element: Any) -> State:
+            return self._step(state, element, before, record, deferred)
 
         def body(state: State) -> list[State]:
             if self.endless:
-                return [self._step(state, next(iterator), before, deferred)]
+                return [step(state, next(iterator))]
             # An input that ends with an error would leave the step before half done.
             element = iterator.get_next_as_optional()
             ended = {**state, "more": tf.constant(False)}
-            run = lambda: self._step(state, element.get_value(), before, deferred)  # noqa: E731  (two branches)
-            return [tf.cond(self._on_all_workers(element.has_value()), run, lambda: ended)]
+            has_value = self._on_all_workers(element.has_value())
+            return [tf.cond(has_value, lambda: step(state, element.get_value()), lambda: ended)]
 
         def proceed(state: State) -> tf.Tensor:
             return self._proceeds(state, count)
@@ -116,12 +126,14 @@ class CompiledLoop:
             proceeds &= tf.reduce_all(tf.math.is_finite(state["numbers"][: len(self.graph.losses)]))
         return proceeds if self.endless else proceeds & state["more"]
 
-    def _step(self, state: State, element: Any, before: tf.Tensor, deferred: Sequence[tf.Tensor]) -> State:
+    def _step(
+        self, state: State, element: Any, before: tf.Tensor, record: tf.Tensor, deferred: Sequence[tf.Tensor]
+    ) -> State:
         if self.stride is None:
             positions, inputs = element
         else:
             positions, inputs = before + self.stride * (state["done"] + 1), element
-        values = self.step(positions, tf.constant(False), *inputs, deferred=deferred)
+        values = self.step(positions, record, *inputs, deferred=deferred)
         after = {**state, "done": state["done"] + 1, "numbers": values["numbers"]}
         after["outputs"] = {name: values["outputs"][name] for name in self.outputs}
         if "sums" in state:

@@ -1,4 +1,4 @@
-"""The steps of a graph: many in one compiled call, or one with summaries, feeds or fetches."""
+"""The steps of a graph: many in one compiled call, or one with feeds or fetches."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class StepRunner:
     _compiled: Callable[..., Any] | None = field(default=None, init=False)
     _special: dict[Any, tuple[Any, Callable[..., Any]]] = field(factory=dict, init=False)
 
-    def run_loop(self, count: int) -> Outcome:
-        """Run up to `count` steps in one compiled call."""
+    def run_loop(self, count: int, *, record: bool = False) -> Outcome:
+        """Run up to `count` steps in one compiled call, which record summaries or not."""
         self.graph.metrics.before_steps()
         if self._compiled is None:
             source = self.input
@@ -93,21 +93,22 @@ class StepRunner:
                 self.graph, endless=source.endless, stride=source.stride, collective=self.collective
             )
             self._compiled = loop.compile(source.iterator)
-        result = self._compiled(self.input.iterator, self.positions.before(self.input), tf.constant(count, tf.int64))
+        before, steps = self.positions.before(self.input), tf.constant(count, tf.int64)
+        result = self._compiled(self.input.iterator, before, steps, tf.constant(record))
         if "positions" in result:
             self.positions.note(result["positions"])
         result = tf.nest.map_structure(_to_array, result)
-        steps = int(result["done"])
-        self.input.advance(steps)
-        values = self.graph.values_of(result["numbers"], result["outputs"]) if steps else None
+        done = int(result["done"])
+        self.input.advance(done)
+        values = self.graph.values_of(result["numbers"], result["outputs"]) if done else None
         sums = self.graph.values_of(result["sums"], {})["log"] if "sums" in result else {}
         ended = not result["more"]
-        return Outcome(steps=steps, samples=int(result["samples"]), values=values, sums=sums, ended=ended)
+        return Outcome(steps=done, samples=int(result["samples"]), values=values, sums=sums, ended=ended)
 
     def run_one(
         self, *, record: bool = False, feeds: Mapping[tf.Tensor, Any] | None = None, fetches: Any = None
     ) -> Outcome:
-        """Run one step that records summaries, is fed, or gives further tensors."""
+        """Run one step that is fed, or gives further tensors."""
         element = self.input.next()
         if not self._all_have(element):
             return Outcome(steps=0, samples=0, values=None, sums={}, ended=True)

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
-from mox_core.engine.optimizer.gradients import loss_with_gradients
+from mox_core.engine.optimizer.borrowed import Borrowed, Surroundings
+from mox_core.engine.optimizer.gradients import loss_with_gradients, with_unique_rows
 from mox_core.engine.optimizer.wrappers import OptimizerWrapper
 from mox_core.engine.tf_internals import optimizers as internals
+from mox_core.engine.tf_internals.branch_gradients import differentiable_through
 from mox_core.engine.tf_internals.variables import seen_by_optimizer
 from mox_core.engine.variables.final_weights import Finish
 
@@ -58,15 +60,17 @@ class CompleteOptimizer(OptimizerWrapper):
         self._constraint_of = constraint_of
         self._loss = tf.constant(0.0)
         self._variables: list[tf.Variable] = []
+        self._where: Surroundings | None = None
 
-    def prepare(self, loss: tf.Tensor, variables: list[tf.Variable]) -> None:
+    def prepare(self, loss: tf.Tensor, variables: list[tf.Variable], where: Surroundings) -> None:
         """Tell it, before any gradient is computed, what it will be applied for.
 
         Args:
             loss: the mean of its loss over all replicas, the value that a `minimize` of its own sees.
             variables: the variables that the loss trains.
+            where: where it will be applied.
         """
-        self._loss, self._variables = loss, variables
+        self._loss, self._variables, self._where = loss, variables, where
         if internals.loss_scale_of(self.optimizer) is not None:
             self.build(variables)
             self.scale = internals.loss_scale_of(self.optimizer)
@@ -91,6 +95,8 @@ class CompleteOptimizer(OptimizerWrapper):
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]]) -> None:
         """Do all that the optimizer does in a step, for these gradients."""
         pairs = list(grads_and_vars)
+        if internals.clips(self.optimizer) or internals.has_code_of_its_own(self.optimizer):
+            pairs = [(with_unique_rows(gradient), variable) for gradient, variable in pairs]
         self.build([variable for _, variable in pairs])
         itself = internals.applies_constraints(self.optimizer)
         left = [variable for gradient, variable in pairs if not itself or self._refuses_constraint(gradient)]
@@ -98,7 +104,7 @@ class CompleteOptimizer(OptimizerWrapper):
         constraint_of = self._constraint_of
         seen = [variable for _, variable in pairs]
         with seen_by_optimizer(seen, lambda each: None if id(each) in left_ids else constraint_of(each)):
-            self._apply(pairs)
+            self._apply_checked(pairs)
         for variable in left:
             if (constraint := constraint_of(variable)) is not None:
                 variable.assign(constraint(variable))
@@ -106,6 +112,18 @@ class CompleteOptimizer(OptimizerWrapper):
     def _refuses_constraint(self, gradient: Any) -> bool:
         """Whether it takes no constraint for a variable with this gradient: TF1's do not where it is sparse."""
         return isinstance(gradient, tf.IndexedSlices) and not internals.is_of_keras(self.optimizer)
+
+    def _apply_checked(self, pairs: GradsAndVars) -> None:
+        """Apply the optimizer; what code of its own takes from `model_fn` has its gradient too, or is refused."""
+        if self._where is None or not internals.has_code_of_its_own(self.optimizer):
+            self._apply(pairs)
+            return
+        given = [self._loss, *tf.nest.flatten([gradient for gradient, _ in pairs], expand_composites=True)]
+        rate = internals.learning_rate_of(self.optimizer)
+        borrowed = Borrowed(self._where, given if rate is None else [*given, rate])
+        with differentiable_through(self._where.graph):
+            self._apply(pairs)
+        borrowed.check(type(internals.inside(self.optimizer)).__name__)
 
     def _apply(self, pairs: GradsAndVars) -> None:
         optimizer, variables = self.optimizer, self._variables

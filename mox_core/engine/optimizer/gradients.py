@@ -101,7 +101,7 @@ def clip(pairs: GradsAndVars, options: GradientOptions) -> GradsAndVars:
     """Return the gradients of one loss, clipped as the flags say."""
     if not options.clip_type:
         return pairs
-    gradients, variables = [_with_unique_rows(gradient) for gradient, _ in pairs], [variable for _, variable in pairs]
+    gradients, variables = [with_unique_rows(gradient) for gradient, _ in pairs], [variable for _, variable in pairs]
     if options.clip_type == "norm":  # Pascanu, Mikolov, Bengio 2013, arXiv 1211.5063, algorithm 1
         gradients, _ = tf.clip_by_global_norm(gradients, options.clip)
     else:
@@ -124,18 +124,18 @@ def loss_with_gradients(loss: tf.Tensor, pairs: GradsAndVars) -> tf.Tensor:
     return tf.stop_gradient(tf.cast(loss, dtype)) + tf.add_n(terms)
 
 
-def _zero_with_gradient(gradient: Any, variable: tf.Variable) -> tf.Tensor:
-    if isinstance(gradient, tf.IndexedSlices):
-        values, read = gradient.values, tf.gather(variable, gradient.indices)
-    else:
-        values, read = gradient, tf.convert_to_tensor(variable)
-    return tf.reduce_sum(tf.stop_gradient(tf.cast(values, read.dtype)) * (read - tf.stop_gradient(read)))
-
-
-def _with_unique_rows(gradient: Any) -> Any:
+def with_unique_rows(gradient: Any) -> Any:
     """Return a gradient in which no row occurs twice: what the slices of a row say is added up."""
     if not isinstance(gradient, tf.IndexedSlices):
         return gradient
     indices, places = tf.unique(gradient.indices)
     values = tf.math.unsorted_segment_sum(gradient.values, places, tf.size(indices))
     return tf.IndexedSlices(values, indices, gradient.dense_shape)
+
+
+def _zero_with_gradient(gradient: Any, variable: tf.Variable) -> tf.Tensor:
+    if isinstance(gradient, tf.IndexedSlices):
+        values, read = gradient.values, tf.gather(variable, gradient.indices)
+    else:
+        values, read = gradient, tf.convert_to_tensor(variable)
+    return tf.reduce_sum(tf.stop_gradient(tf.cast(values, read.dtype)) * (read - tf.stop_gradient(read)))

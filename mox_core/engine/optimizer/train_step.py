@@ -13,6 +13,7 @@ from attrs import define, field
 from mox_core.engine import randomness
 from mox_core.engine.distribute.collectives import all_reduce_mean
 from mox_core.engine.optimizer import gradients
+from mox_core.engine.optimizer.borrowed import Surroundings
 from mox_core.engine.optimizer.complete import completed, innermost
 from mox_core.engine.optimizer.gradients import Target
 from mox_core.engine.optimizer.loss_scale import LossScale, NoLossScale, unscaled
@@ -25,7 +26,7 @@ from mox_core.engine.optimizer.wrappers import (
 )
 from mox_core.engine.tf_internals import replica_collections
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
-from mox_core.engine.tf_internals.variables import local_parts, parts_in_collections
+from mox_core.engine.tf_internals.variables import local_parts
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ class TrainStep:
         with (
             tf.device(device) if device else contextlib.nullcontext(),
             self.state.store.optimizers_of(replica, scope),
-            parts_in_collections(graph, replica),
+            replica_collections.seen_by_replica(graph, replica),
             collective_scope(collective),
             randomness.seeded(
                 f"{self.state.seed}/optimizers/{what}/{worker}", self.state.step.read_value(), graph=graph
@@ -224,7 +225,16 @@ class TrainStep:
         optimizers = [completed(_make(optimizer_fn, store), store.constraint_of) for optimizer_fn in functions]
         for optimizer, target, loss in zip(optimizers, targets, losses, strict=True):
             self.state.replicator.prepare_optimizer(optimizer)
-            innermost(optimizer).prepare(loss, [local_parts(each)[replica] for each in target.variables])
+            parts = [local_parts(each) for each in target.variables]
+            others = [part.handle for each in parts for part in each if part is not each[replica]]
+            collective = self.state.replicator.collective
+            where = Surroundings(
+                graph=tf.compat.v1.get_default_graph(),
+                foreign=frozenset(map(id, others)),
+                several=bool(others) or (collective.synchronous and collective.world_size > 1),
+                branches=int(self.options.loss_scale != 1),
+            )
+            innermost(optimizer).prepare(loss, [each[replica] for each in parts], where)
         if independent_workers() > 1:
             self._check_averaging(optimizers)
         if self._factors:

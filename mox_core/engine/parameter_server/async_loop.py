@@ -122,6 +122,7 @@ class AsyncLoop:
         recorded = min((due.step for due in self._due if due.observer.records and due.step is not None), default=None)
         special = min((each for each in (hooked, recorded) if each is not None), default=None)
         is_special = special is not None and special <= self._done
+        record = recorded is not None and recorded <= self._done
         ledger = self.workers.ledger
         assignment = None if self._ended else ledger.take_own(1 if is_special else self._share(special))
         if assignment is None:
@@ -129,7 +130,10 @@ class AsyncLoop:
                 self.workers.give_up()
             return
         try:
-            outcome = self._outcome(assignment.steps, recorded if is_special else None, alone=is_special)
+            if hooked is not None and hooked <= self._done:
+                outcome = self._run_hooks(record=record)
+            else:
+                outcome = self._run_loop(assignment.steps, record=record)
         except tf.errors.OpError as error:
             if not lost_worker(error):
                 raise
@@ -143,14 +147,14 @@ class AsyncLoop:
         if outcome.values is not None:
             self._keep_values(outcome.values, "")
 
-    def _outcome(self, count: int, recorded: int | None, *, alone: bool) -> Outcome:
-        if alone:
-            return self._run_special(record=recorded is not None and recorded <= self._done)
+    def _run_loop(self, count: int, *, record: bool) -> Outcome:
+        """Run steps of the chief that no hook wants to see."""
         began = time.perf_counter()
-        outcome = self.steps.run_loop(count)
+        outcome = self.steps.run_loop(count, record=record)
         if outcome.steps and self._is_compiled:
             self._chunk = max(1, int(SECONDS_PER_CALL * outcome.steps / (time.perf_counter() - began)))
         self._is_compiled = True
+        self._note_record(outcome, record=record)
         return outcome
 
     def _share(self, special: int | None) -> int:
@@ -159,14 +163,18 @@ class AsyncLoop:
         until = min(stops if special is None else [*stops, special], default=tf.int64.max) - self._done
         return max(1, min(-(-until // self.workers.order.workers), self._chunk))
 
-    def _run_special(self, *, record: bool) -> Outcome:
+    def _run_hooks(self, *, record: bool) -> Outcome:
         """Run a step with the hooks around it that have wanted one since the last time."""
         step = self._done
         outcome = self.hooks.run(step, self.first_global_step + step, record=record, since=self._hooks_from)
         if outcome.steps:
             self._hooks_from = step + 1
-            self._recorded_at = step if record else self._recorded_at
+        self._note_record(outcome, record=record)
         return outcome
+
+    def _note_record(self, outcome: Outcome, *, record: bool) -> None:
+        if outcome.steps and record:
+            self._recorded_at = self._done
 
     def _poll(self) -> None:
         """Look at how far all workers are, and at what has come back."""

@@ -43,11 +43,27 @@ def replaces_minimize(optimizer: Any) -> bool:
     return getattr(own, "__func__", own) not in (None, tf.compat.v1.train.Optimizer.minimize)
 
 
+def has_code_of_its_own(optimizer: Any) -> bool:
+    """Whether an optimizer, or one inside that scales losses, is not as TensorFlow or Keras has it."""
+    names = ("minimize", "compute_gradients", "apply_gradients", "apply")
+    methods = [getattr(each, name, None) for each in (optimizer, inside(optimizer)) for name in names]
+    return not all(_is_ready_made(each) for each in methods if each is not None)
+
+
+def clips(optimizer: Any) -> bool:
+    """Whether an optimizer of Keras clips gradients; where they are sparse, it takes each of their slices for a row."""
+    names = ("clipnorm", "clipvalue", "global_clipnorm")
+    return is_of_keras(optimizer) and any(getattr(inside(optimizer), name) is not None for name in names)
+
+
+def _is_ready_made(method: Any) -> bool:
+    return str(method.__module__).partition(".")[0] in {"tensorflow", "keras"}
+
+
 def applies_constraints(optimizer: Any) -> bool:
     """Whether the update is that of TensorFlow or Keras, which apply the constraints of variables in it."""
     names = ("apply", "apply_gradients") if is_of_keras(optimizer) else ("apply_gradients",)
-    methods = [getattr(optimizer, name) for name in names]
-    return all(str(method.__module__).partition(".")[0] in {"tensorflow", "keras"} for method in methods)
+    return all(_is_ready_made(getattr(optimizer, name)) for name in names)
 
 
 def loss_scale_of(optimizer: Any) -> tf.Tensor | None:

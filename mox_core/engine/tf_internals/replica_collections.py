@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
 # No public name tells what `get_variable` has made.
 from tensorflow.python.ops import variable_scope  # type: ignore[attr-defined]  # not in the stubs
 
+from mox_core.engine.tf_internals.variables import parts_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+
+_OF_REPLICAS: Final = "_mox_collections_of_replicas"
+"""An attribute of graphs: what each replica has added to collections, by its number."""
 
 _collections: contextvars.ContextVar[dict[str, list[Any]] | None] = contextvars.ContextVar(
     "mox_collections_of_replica", default=None
@@ -46,11 +51,14 @@ class _StoreOfReplicas:
 
 def prepare_graph(graph: Any) -> None:
     """Prepare a graph for several replicas, before the first of them is traced."""
+    setattr(graph, _OF_REPLICAS, {})
     add = graph.add_to_collection
 
     def add_for_replica(name: str, value: Any) -> None:
-        add(name, value)
         own = _collections.get()
+        if own is not None and _waits(value, graph):
+            value = tf.convert_to_tensor(value)
+        add(name, value)
         if own is not None:
             own.setdefault(name, []).append(value)
 
@@ -59,10 +67,18 @@ def prepare_graph(graph: Any) -> None:
     kept[:] = [_StoreOfReplicas(variable_scope._VariableStore())]  # noqa: SLF001
 
 
+def _waits(value: Any, graph: Any) -> bool:
+    """Whether a loss of `get_variable(regularizer=...)` would be computed where it is used, by then without a replica.
+
+    One made in a branch is left as it is: nothing else can use what it has computed there.
+    """
+    return isinstance(value, variable_scope._LazyEvalTensor) and value.graph is graph  # noqa: SLF001  (see above)
+
+
 @contextlib.contextmanager
-def replica_scope() -> Iterator[None]:
+def replica_scope(graph: Any, replica: int) -> Iterator[None]:
     """Begin a replica, in its context: with the same names as the first one, and empty collections."""
-    _collections.set({})
+    _collections.set(getattr(graph, _OF_REPLICAS).setdefault(replica, {}))
     _variables.set(variable_scope._VariableStore())  # noqa: SLF001  (see above)
     root = tf.compat.v1.VariableScope(reuse=False, name="")
     with tf.compat.v1.name_scope(None), tf.compat.v1.variable_scope(root, auxiliary_name_scope=False):
@@ -73,3 +89,37 @@ def collection_of_replica(graph: tf.Graph, key: str) -> Collection:
     """Return what the present replica has added to a collection; outside of replicas, all of it."""
     own = _collections.get()
     return Collection(graph.get_collection(key) if own is None else own.get(key, []))
+
+
+@contextlib.contextmanager
+def seen_by_replica(graph: Any, replica: int) -> Iterator[None]:
+    """Have in the collections of a graph, for the block, what a replica has put there, and what no replica has.
+
+    What an optimizer finds there has to be what its gradients are of, and each once: the calls of `model_fn` for all
+    replicas have put the same variables there, and losses of their own. Variables are the parts of the replica.
+    """
+    before = {key: list(graph.get_collection_ref(key)) for key in graph.collections}
+    parts = {id(each): parts_of(each)[replica] for whole in before.values() for each in whole if parts_of(each)}
+    for key, whole in before.items():
+        foreign = set(map(id, _of_others(graph, replica, key)))
+        once = {
+            id(each) if id(each) in parts else (number,): each
+            for number, each in enumerate(whole)
+            if id(each) not in foreign
+        }
+        graph.get_collection_ref(key)[:] = [parts.get(id(each), each) for each in once.values()]
+    known = {id(each) for whole in before.values() for each in whole} | set(map(id, parts.values()))
+    try:
+        yield
+    finally:
+        for key in graph.collections:
+            new = [each for each in graph.get_collection_ref(key) if id(each) not in known]
+            graph.get_collection_ref(key)[:] = before.get(key, []) + new
+
+
+def _of_others(graph: Any, replica: int, key: str) -> list[Any]:
+    """Return what only other replicas than this one have added to a collection."""
+    collections = getattr(graph, _OF_REPLICAS, {})
+    own = set(map(id, collections.get(replica, {}).get(key, [])))
+    added = [each for number, kept in collections.items() if number != replica for each in kept.get(key, [])]
+    return [each for each in added if id(each) not in own]

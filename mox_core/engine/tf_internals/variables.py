@@ -41,27 +41,6 @@ def rename(variable: Any, name: str) -> None:
 
 
 @contextlib.contextmanager
-def parts_in_collections(graph: Any, replica: int) -> Iterator[None]:
-    """Have in the collections of a graph, for the block, the parts of variables that are those of a replica.
-
-    What an optimizer finds there has to be what its gradients are of, and each once: the calls of `model_fn` for all
-    replicas have put the same variables there.
-    """
-    before = {key: list(graph.get_collection_ref(key)) for key in graph.collections}
-    parts = {id(each): parts_of(each)[replica] for whole in before.values() for each in whole if parts_of(each)}
-    for key, whole in before.items():
-        once = {id(each) if id(each) in parts else (number,): each for number, each in enumerate(whole)}
-        graph.get_collection_ref(key)[:] = [parts.get(id(each), each) for each in once.values()]
-    known = {id(each) for whole in before.values() for each in whole} | set(map(id, parts.values()))
-    try:
-        yield
-    finally:
-        for key in graph.collections:
-            new = [each for each in graph.get_collection_ref(key) if id(each) not in known]
-            graph.get_collection_ref(key)[:] = before.get(key, []) + new
-
-
-@contextlib.contextmanager
 def seen_by_optimizer(variables: Sequence[Any], constraint_of: Callable[[Any], Any]) -> Iterator[None]:
     """Show variables to an optimizer, for the block, as it has to see them.
 

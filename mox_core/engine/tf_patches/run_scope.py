@@ -11,12 +11,14 @@ import tensorflow as tf
 
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.tf_internals.at_import import when_imported
+from mox_core.engine.tf_internals.keras_scopes import in_stateless_scope
 from mox_core.engine.tf_internals.replica_collections import Collection
 from mox_core.engine.tf_patches.input_state import state_of_input_fn
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
 from mox_core.engine.tf_patches.tf1_layers import slim_layers, tf1_layers
+from mox_core.engine.tf_patches.tf1_losses import losses_of_several_types
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +45,7 @@ def run_scope() -> Iterator[None]:
             collections_by_identity(),
             slim_layers(),
             tf1_layers(),
+            losses_of_several_types(),
             stateless_random_ops(),
             one_shot_iterators(),
             state_of_input_fn(),
@@ -69,6 +72,11 @@ def _check_surroundings() -> None:
         raise UsageError(
             f"mox.run is called under a {strategy}, and has replicas of its own: call it outside of strategy.scope() "
             "and strategy.run(). Several GPUs are used by --num_gpus=2, several machines by --worker_hosts."
+        )
+    if in_stateless_scope():
+        raise UsageError(
+            "mox.run is called inside of a keras.StatelessScope, in which Keras makes no variables: call it outside. "
+            "In model_fn call a model as model(x), in the place of model.stateless_call."
         )
     if isinstance(tf.TensorShape([1])[0], tf.compat.v1.Dimension):
         raise UsageError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
 from mox_core.did_you_mean import listed
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     import contextlib
     from collections.abc import Mapping
 
-    import numpy as np
-
     from mox_core.engine.distribute.replicator import Replicator
 
 
@@ -40,7 +39,8 @@ class RunState:
         replicator: where the replicas of the model are.
         step: the global step, int64: how many steps the model has been trained.
         positions: the next position of each source of the input, int64 [sources].
-        worker_positions: the same of each worker, int64 [workers, sources], after `track_workers`; else None.
+        worker_positions: the same of each worker, int64 [workers, sources], after `track_workers`; else None. Workers
+            that leave out bad samples are at other positions than the others.
     """
 
     def __init__(self, seed: int, num_positions: int, replicator: Replicator | None = None) -> None:
@@ -63,7 +63,7 @@ class RunState:
             self.positions.assign(positions)
 
     def track_workers(self, num_workers: int, saved: np.ndarray[tuple[int, ...], np.dtype[np.int64]] | None) -> None:
-        """Keep a position for each worker, for workers that do not step together.
+        """Keep a position for each worker.
 
         Args:
             num_workers: how many workers read the input.
@@ -73,14 +73,23 @@ class RunState:
         value = tf.tile(self.positions.read_value()[tf.newaxis], [num_workers, 1])
         if saved is not None and saved.shape == tuple(value.shape):
             value = tf.constant(saved)
+        if self.replicator.tracks_positions:
+            self.positions.assign(value[self.replicator.reader])
         with self.replicator.device_scope(WORKER_POSITIONS, {}):
             self.worker_positions = tf.Variable(value, trainable=False, name=WORKER_POSITIONS)
 
     def own_positions(self) -> list[int]:
         """Return the positions at which this worker begins to read."""
-        own = self.positions if self.worker_positions is None else self.worker_positions[0]
+        own: Any = self.positions
+        if self.worker_positions is not None and not self.replicator.tracks_positions:
+            own = self.worker_positions[0]
         positions: list[int] = own.numpy().tolist()
         return positions
+
+    def note_worker_positions(self, rows: np.ndarray[Any, Any]) -> None:
+        """Keep the positions that the workers have come to, [workers, sources]."""
+        if self.worker_positions is not None:
+            self.worker_positions.assign(rows.astype(np.int64))
 
     def input_positions(self) -> dict[str, tf.Tensor]:
         """Return the positions at which a resumed run begins to read, by their names in a checkpoint."""
@@ -88,7 +97,10 @@ class RunState:
             return {POSITIONS: self.positions.read_value()}
         # The slowest worker's for another number of workers; each worker's own for the same number.
         positions = self.worker_positions.read_value()
-        return {POSITIONS: tf.reduce_min(positions, 0), WORKER_POSITIONS: positions}
+        slowest = {POSITIONS: tf.reduce_min(positions, 0)}
+        if self.replicator.tracks_positions and (positions.numpy() == positions.numpy()[0]).all():
+            return slowest  # workers in step that have left out nothing
+        return {**slowest, WORKER_POSITIONS: positions}
 
     def model_variables(self) -> dict[str, tf.Variable]:
         """Return the variables that every checkpoint of this model has, by name."""
