@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import tensorflow as tf
@@ -20,6 +20,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 PYTHON_OPS: Final = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 """Types of the operations that call a Python function of this process."""
+
+CANDIDATE_SAMPLERS: Final = frozenset(
+    {"FixedUnigramCandidateSampler", "LearnedUnigramCandidateSampler", "LogUniformCandidateSampler",
+     "ThreadUnsafeUnigramCandidateSampler", "UniformCandidateSampler"}
+)  # fmt: skip
+"""Types of the operations that draw classes, of which TensorFlow has no stateless twins."""
+
+RANDOM_OPS: Final = CANDIDATE_SAMPLERS | {
+    "Multinomial", "ParameterizedTruncatedNormal", "RandomCrop", "RandomGamma", "RandomPoisson", "RandomPoissonV2",
+    "RandomShuffle", "RandomStandardNormal", "RandomUniform", "RandomUniformInt", "SampleDistortedBoundingBox",
+    "SampleDistortedBoundingBoxV2", "TruncatedNormal",
+}  # fmt: skip
+"""Types of the operations that draw random numbers from a state in their kernel."""
 
 
 def no_autograph(function: Function) -> Function:
@@ -89,6 +102,28 @@ def op_types(graph_def: tf.compat.v1.GraphDef) -> set[str]:
     """Return the types of all operations of a graph and of its functions."""
     nodes = [*graph_def.node, *(node for function in graph_def.library.function for node in function.node_def)]
     return {node.op for node in nodes}
+
+
+def functions_called(
+    nodes: Iterable[Any], library: Mapping[str, Iterable[Any]], *, but: Collection[str] = ()
+) -> list[str]:
+    """Return the names of the functions that nodes of a graph call, at any depth.
+
+    Args:
+        nodes: node definitions.
+        library: those of each function, by its name.
+        but: types of nodes whose functions do not count.
+    """
+    waiting = list(nodes)
+    found: dict[str, None] = {}
+    while waiting:
+        node = waiting.pop()
+        for value in node.attr.values() if node.op not in but else ():
+            for name in (value.func.name, *(each.name for each in value.list.func)):
+                if name in library and name not in found:
+                    found[name] = None
+                    waiting += library[name]
+    return list(found)
 
 
 def dataset_op_types(variant: tf.Tensor) -> set[str]:

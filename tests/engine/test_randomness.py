@@ -1,6 +1,7 @@
 """Random numbers: a function of the seed and the place, with the distributions that were asked for."""
 
 import random
+import re
 
 import keras
 import numpy as np
@@ -209,6 +210,74 @@ def test_random_numbers_in_a_branch_are_drawn_in_it():
 def test_random_numbers_in_a_loop_differ_in_its_rounds():
     numbers = _of_steps(lambda: tf.map_fn(lambda _: tf.random.uniform([]), tf.zeros([50])), steps=2)
     assert len(set(numbers.ravel().tolist())) == 100
+
+
+def _in_function_and_loops():
+    zeros = tf.zeros([3])
+    total = tf.function(lambda: tf.random.normal([3]))()
+    total += tf.while_loop(lambda n, _: n < 3, lambda n, x: (n + 1, x + tf.random.normal([3])), [0, zeros])[1]
+    total += tf.map_fn(lambda x: x + tf.random.uniform([]), zeros)
+    return total + tf.scan(lambda x, _: tf.nn.dropout(x + 1.0, 0.5), zeros, initializer=tf.zeros([]))
+
+
+def _candidates():
+    return tf.nn.sampled_softmax_loss(
+        tf.ones([9, 3]), tf.zeros([9]), tf.ones([3, 1], tf.int64), tf.random.normal([3, 3]), 2, 9
+    )
+
+
+def _raw():
+    return tf.raw_ops.RandomStandardNormal(shape=[3], dtype=tf.float32)
+
+
+def _seeded():
+    """All that a resumed run draws again, the way out of a loop too."""
+    zeros = tf.zeros([3])
+    _raw()  # nobody uses it
+    total = tf.cond(tf.random.normal([]) > 0, lambda: tf.random.normal([3]), lambda: zeros)
+    total += tf.vectorized_map(lambda x: x + tf.random.normal([]), zeros)
+    total += keras.layers.LSTM(3, dropout=0.5, recurrent_dropout=0.5)(tf.ones([1, 4, 2]), training=True)[0]
+    seed = tf.random.uniform([2], maxval=2**31 - 1, dtype=tf.int32)
+    rounds = tf.range(3)
+    return total + tf.map_fn(
+        lambda n: tf.random.stateless_normal([], tf.random.fold_in(seed, n)), rounds, fn_output_signature=tf.float32
+    )
+
+
+UNSEEDED = {
+    "in a tf.function or a loop": (_in_function_and_loops, 4),
+    "candidate classes": (_candidates, 1),
+    "by an operation that mox does not seed": (_raw, 1),
+}
+
+
+@pytest.mark.parametrize("where", UNSEEDED)
+def test_random_numbers_that_a_resumed_run_does_not_find_again_are_named_with_their_lines(where, caplog):
+    draw, places = UNSEEDED[where]
+    _of_steps(draw, steps=1)
+    (warning,) = [each.getMessage() for each in caplog.records if "draws others there" in each.getMessage()]
+    assert where in warning
+    first = draw.__code__.co_firstlineno
+    named = [int(line) for line in re.findall(r"test_randomness\.py:(\d+)", warning)]
+    assert len(named) == places
+    assert all(first < line < first + 6 for line in named)
+
+
+def test_random_numbers_that_a_resumed_run_finds_again_make_no_warning(tmp_path, caplog):
+    def outputs(log_dir, *ends):
+        def model_fn(inputs, mode):
+            del inputs, mode
+            loss = tf.compat.v1.get_variable("w", initializer=0.0) * 0.0
+            return mox.ModelSpec(loss=loss, output_info={"x": _seeded()})
+
+        tf.random.set_seed(5)
+        runs = [_run(lambda mode: tf.constant(0.0), model_fn, steps=end, log_dir=log_dir) for end in ends]  # noqa: ARG005
+        return np.concatenate(runs)
+
+    whole = outputs(tmp_path / "whole", 4)
+    np.testing.assert_array_equal(outputs(tmp_path / "parts", 2, 4), whole)
+    assert len(set(whole.ravel().tolist())) == 12
+    assert "draws" not in caplog.text
 
 
 def test_the_shuffling_of_a_returned_dataset_goes_by_the_seed():

@@ -376,6 +376,11 @@ def test_a_graph_knows_the_functions_that_its_operations_call():
         found = func_graph.function_defs(graph)
         assert found.keys() == {each.signature.name for each in graph.as_graph_def().library.function}
         assert {"StatelessIf", "Greater", "Mul"} <= {node.op for each in found.values() for node in each.node_def}
+    with relying_on("AtomicFunction.graph", "func_graph") as func_graph:
+        graphs = func_graph.graphs_of_functions(graph)
+        assert graphs.keys() == found.keys()
+        (product,) = [op for each in graphs.values() for op in each.get_operations() if op.type == "Mul"]
+        assert any(frame.filename == __file__ for frame in product.traceback)
 
 
 def test_a_capture_of_a_graph_is_replaced_while_it_is_traced():

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 
-from mox_core.engine.tensors import ancestors
+from mox_core.engine.tensors import ancestors, functions_called
 from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
 
     import tensorflow as tf
 
@@ -129,20 +129,5 @@ def _refuse_change(op_type: str, *, set_by_sample: bool) -> None:
 def _op_types_in_functions(graph: tf.Graph, callers: Sequence[tf.Operation]) -> set[str]:
     """Return the types of all operations in the functions that some operations of a graph call, at any depth."""
     library = {name: function.node_def for name, function in func_graph.function_defs(graph).items()}
-    calling = [op for op in callers if any("func" in each.type for each in op.op_def.attr)]
-    waiting = [name for op in calling for name in _called(op.node_def)]
-    called: set[str] = set()
-    while waiting:
-        name = waiting.pop()
-        if name not in called:
-            called.add(name)
-            waiting += [other for node in library.get(name, ()) for other in _called(node)]
-    return {node.op for name in called for node in library.get(name, ())}
-
-
-def _called(node: Any) -> Iterator[str]:
-    for value in node.attr.values():
-        if value.func.name:
-            yield value.func.name
-        for each in value.list.func:
-            yield each.name
+    calling = [op.node_def for op in callers if any("func" in each.type for each in op.op_def.attr)]
+    return {node.op for name in functions_called(calling, library) for node in library[name]}

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from mox_core.engine import randomness
 from mox_core.engine.input.dataset_source import DatasetSource
+from mox_core.engine.tensors import RANDOM_OPS
 from mox_core.engine.tf_internals import datasets, func_graph
 from mox_core.errors import UsageError
 
@@ -29,10 +30,6 @@ _SHARED_GENERATOR: Final = "ShuffleDatasetV3"
 _WITHOUT_GENERATOR: Final = "ShuffleDataset"
 """The same with a generator of its own, and without the input that names the shared one."""
 _DRAWS: Final = frozenset({*_SEEDED, "ShuffleAndRepeatDatasetV2", "RandomDatasetV2"})
-_RANDOM_FUNCTIONS: Final = frozenset(
-    {"RandomUniform", "RandomUniformInt", "RandomStandardNormal", "TruncatedNormal", "RandomShuffle", "Multinomial",
-     "RandomGamma", "RandomPoissonV2", "SampleDistortedBoundingBoxV2"}
-)  # fmt: skip
 _SEED_OF_OP_ALONE: Final = 87654321
 """TensorFlow's first seed where a seed was given to `shuffle` and none to `tf.random.set_seed`."""
 _MOST_BYTES: Final = 1 << 28
@@ -109,7 +106,7 @@ def reseeded(variant: tf.Tensor, seed: int) -> tf.Tensor:
     graph = tf.compat.v1.GraphDef.FromString(text)
     changed = False
     for number, (node, constants) in enumerate(_nodes(graph)):
-        if node.op in _RANDOM_FUNCTIONS:
+        if node.op in RANDOM_OPS:
             _warn_of_draws()
         if node.op not in _DRAWS:
             continue
@@ -122,7 +119,7 @@ def reseeded(variant: tf.Tensor, seed: int) -> tf.Tensor:
 
 def _drawing_ops(stage: Dataset) -> set[str]:
     """Return the types of the operations of one stage, as far as they draw."""
-    types = datasets.op_types_of_functions(stage) & (_DRAWS | _RANDOM_FUNCTIONS)
+    types = datasets.op_types_of_functions(stage) & (_DRAWS | RANDOM_OPS)
     name = type(stage).__name__.removeprefix("_")
     return types | ({name} if name in {"ShuffleDataset", "RandomDataset"} else set())
 

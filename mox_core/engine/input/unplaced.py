@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
-from mox_core.engine.tensors import PYTHON_OPS, ancestors
+from mox_core.engine.tensors import PYTHON_OPS, ancestors, functions_called
 from mox_core.engine.tf_internals import datasets, func_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Sequence
 
     from mox_core.engine.input.input_trace import InputTrace
 
-_GENERATOR: Final = "GeneratorDataset"
+_GENERATOR: Final = frozenset({"GeneratorDataset"})
 """What `from_generator` makes: its functions in Python have no argument, and are read in their order."""
 _SHUFFLE: Final = "Shuffle"
 
@@ -41,11 +41,12 @@ def warn_of_unplaced(graph: Any, outputs: Sequence[tf.Tensor], trace: InputTrace
     """
     nodes = [op.node_def for op in ancestors(outputs) if op.type != "Const"]  # which may be large
     library = {name: function.node_def for name, function in func_graph.function_defs(graph).items()}
-    in_functions = list(_nodes_in_functions(nodes, library))
+    in_functions = [node for name in functions_called(nodes, library, but=_GENERATOR) for node in library[name]]
     for stage in (stage for dataset in trace.datasets for stage in datasets.stages(dataset)):
         for body in datasets.graphs_of_functions(stage):
             library = {function.signature.name: function.node_def for function in body.library.function}
-            in_functions += [*body.node, *_nodes_in_functions(body.node, library)]
+            called = functions_called(body.node, library, but=_GENERATOR)
+            in_functions += [*body.node, *(node for name in called for node in library[name])]
     if any(_is_python_without_argument(node) for node in [*nodes, *in_functions]):
         tf.get_logger().warning(_PYTHON)
     if training and any(node.op.startswith(_SHUFFLE) for node in in_functions):
@@ -54,19 +55,3 @@ def warn_of_unplaced(graph: Any, outputs: Sequence[tf.Tensor], trace: InputTrace
 
 def _is_python_without_argument(node: Any) -> bool:
     return node.op in PYTHON_OPS and all(name.startswith("^") for name in node.input)
-
-
-def _nodes_in_functions(nodes: Iterable[Any], library: Mapping[str, Iterable[Any]]) -> Iterator[Any]:
-    """Yield the nodes of all functions that some nodes call, at any depth."""
-    waiting = list(nodes)
-    known: set[str] = set()
-    while waiting:
-        node = waiting.pop()
-        if node.op == _GENERATOR:
-            continue
-        for value in node.attr.values():
-            for name in (value.func.name, *(each.name for each in value.list.func)):
-                if name in library and name not in known:
-                    known.add(name)
-                    yield from library[name]
-                    waiting += library[name]

@@ -15,6 +15,7 @@ from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.model.effects import Effects, sort_effects
 from mox_core.engine.model.metrics import LogTensors, Metrics, check_additive, count_present_only, log_tensors
 from mox_core.engine.model.model_graph import ModelGraph
+from mox_core.engine.model.random_draws import warn_of_unseeded
 from mox_core.engine.model.replica_outputs import (
     ReplicaOutput,
     hooks_of_replicas,
@@ -135,6 +136,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         traced = tf.compat.v1.wrap_function(trace.body, signature)
     if trace.train_step.trains:
         check_all_known(traced.graph, state.store, [loss.tensor for loss in trace.made["losses"]])
+        warn_of_unseeded(traced.graph)
     return ModelGraph(mode=mode, traced=traced, **trace.made)
 
 

@@ -50,6 +50,11 @@ def function_defs(graph: Any) -> dict[str, Any]:
     return {name: function.cached_definition for name, function in graph._functions.items()}  # noqa: SLF001  (see above)
 
 
+def graphs_of_functions(graph: Any) -> dict[str, Any]:
+    """Return the graphs of the functions of a graph by name, whose operations know the lines that made them."""
+    return {name: function.graph for name, function in graph._functions.items() if function.graph is not None}  # noqa: SLF001
+
+
 def replace_capture(graph: Any, outer: tf.Tensor, new: tf.Tensor) -> None:
     """Make a graph that is being traced use another tensor from outside in place of one that it uses already."""
     captured = graph._function_captures  # noqa: SLF001  (`captures` only lists them)
