@@ -114,6 +114,40 @@ def test_the_layers_of_tf1_work_in_model_fn_with_their_names_and_updates(tmp_pat
     np.testing.assert_allclose(mean, (1 - 0.9**3) * np.array([1.0, 3.0]), rtol=1e-5)
 
 
+MODULES_OF_TF1 = """
+import sys
+import tensorflow as tf
+{}
+import mox_core as mox
+
+def model_fn(inputs, mode):
+    return mox.ModelSpec(loss=tf.reduce_mean({}dense(inputs[0], 1, name="d") ** 2))
+
+def input_fn(mode):
+    return tf.ones([3])
+
+options = dict(optimizer_fn=mox.get_optimizer_fn("sgd", learning_rate=0.1), run_mode=mox.ModeKeys.TRAIN, batch_size=2)
+for end in 1, 2:
+    mox.run(input_fn=input_fn, model_fn=model_fn, max_number_of_steps=end, **options)
+    import tensorflow.compat.v1  # another module object, in the place of the first
+"""
+
+
+@pytest.mark.parametrize(
+    ("imports", "called"),
+    [
+        ("v1 = tf.compat.v1", "v1.layers."),
+        ("import tensorflow.compat.v1 as v1", "v1.layers."),
+        ("", "tf.compat.v1.layers."),
+        ("from tensorflow.compat.v1 import layers", "layers."),
+    ],
+)
+def test_the_layers_of_tf1_work_in_each_run_of_a_process_by_whatever_name_they_are_kept(imports, called):
+    program = MODULES_OF_TF1.format(imports, called)
+    done = forked.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_layers_of_tf1_are_refused_by_tensorflow_again_after_the_run():
     _train(lambda inputs, mode: mox.ModelSpec(loss=tf.compat.v1.get_variable("w", [])), max_number_of_steps=1)  # noqa: ARG005
     with pytest.raises(AttributeError, match="`dense` is not available with Keras 3"):
@@ -153,7 +187,7 @@ def _replaced():
         (tf.Tensor, "__hash__"),
         (tf.Variable, "__hash__"),
         (tf.Graph, "get_collection"),
-        (tf.compat.v1, "layers"),
+        (importlib.import_module("tensorflow.python.util.lazy_loader").KerasLazyLoader, "__getattr__"),
         (importlib.import_module("tensorflow.python.ops.losses.util"), "math_ops"),
         (tf.data.Dataset, "map"),
         (tf.data.Dataset, "__iter__"),
@@ -183,7 +217,6 @@ def test_what_a_run_changes_in_tensorflow_is_as_before_when_it_has_ended(ends):
             raise ZeroDivisionError
         return mox.ModelSpec(loss=tf.compat.v1.get_variable("w", []))
 
-    tf.compat.v1.layers  # noqa: B018  (TensorFlow makes it when it is asked for)
     before, logging_before = _replaced(), _logging()
     with pytest.raises(ZeroDivisionError) if ends == "with an error" else contextlib.nullcontext():
         _train(model_fn, max_number_of_steps=1)

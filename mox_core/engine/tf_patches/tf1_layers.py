@@ -7,10 +7,10 @@ import functools
 import importlib.util
 import inspect
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
-from attrs import frozen
+from tensorflow.python.util.lazy_loader import KerasLazyLoader
 
 from mox_core.engine.tf_internals.at_import import when_imported
 from mox_core.engine.tf_internals.expected_warnings import ignore_advice_on_tf1_layers
@@ -19,6 +19,9 @@ from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+_LAYERS: Final = "__internal__.legacy.layers"
+"""The module of the layers of TF1, by its name in Keras 2."""
 
 
 @contextlib.contextmanager
@@ -54,8 +57,12 @@ def _put_in_place(stack: contextlib.ExitStack) -> None:
 
 @contextlib.contextmanager
 def tf1_layers() -> Iterator[None]:
-    """Make `tf.compat.v1.layers` that of tf_keras for the block, as TensorFlow with Keras 3 has none."""
-    with replaced((tf.compat.v1, "layers", _LayersOfTF1(tf.compat.v1.layers))):
+    """Make `tf.compat.v1.layers` that of tf_keras for the block, as TensorFlow with Keras 3 has none.
+
+    TensorFlow has several module objects for `tf.compat.v1`, and scripts keep whichever they have imported. The lazy
+    modules that stand for the layers in all of them are of one class.
+    """
+    with replaced((KerasLazyLoader, "__getattr__", _with_layers_of_tf1(KerasLazyLoader.__getattr__))):
         yield
 
 
@@ -70,33 +77,37 @@ def _without_advice(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-@frozen
-class _LayersOfTF1:
-    """A module that is imported when it is first used: tf_keras takes seconds, and mox does not depend on it.
+def _with_layers_of_tf1(original: Callable[[Any, str], Any]) -> Callable[[Any, str], Any]:
+    """Return how a lazy module finds a name, with the layers of TF1 in the module that has none.
 
-    Attributes:
-        original: TensorFlow's own module. It works where TF_USE_LEGACY_KERAS is set.
+    They are imported when they are first used: tf_keras takes seconds, and mox does not depend on it.
     """
 
-    original: Any
-
-    def __getattr__(self, name: str) -> Any:
-        """Find a layer.
-
-        Raises:
-            UsageError: if tf_keras is not installed.
-        """
-        with contextlib.suppress(AttributeError):
-            return getattr(self.original, name)
-        if name.startswith("__"):
-            raise AttributeError(name)
+    @functools.wraps(original)
+    def find(module: Any, name: str) -> Any:
         try:
-            # The module in which TensorFlow itself finds them when it uses tf_keras.
-            layers = importlib.import_module("tf_keras.api._v1.keras.__internal__.legacy.layers")
-        except ModuleNotFoundError as error:
-            raise UsageError(
-                f"model_fn uses tf.compat.v1.layers.{name}, which TensorFlow has left to tf_keras, and tf_keras is not "
-                "installed: pip install tf_keras, or use the layers of Keras 3, keras.layers."
-            ) from error
-        value = getattr(layers, name)
-        return _without_advice(value) if inspect.isfunction(value) else value
+            return original(module, name)  # it works where TF_USE_LEGACY_KERAS is set
+        except AttributeError:
+            if vars(module).get("_tfll_submodule") != _LAYERS or name.startswith("__"):
+                raise
+        return _layer(name)
+
+    return find
+
+
+def _layer(name: str) -> Any:
+    """Find a layer of TF1.
+
+    Raises:
+        UsageError: if tf_keras is not installed.
+    """
+    try:
+        # The module in which TensorFlow itself finds them when it uses tf_keras.
+        layers = importlib.import_module(f"tf_keras.api._v1.keras.{_LAYERS}")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"model_fn uses tf.compat.v1.layers.{name}, which TensorFlow has left to tf_keras, and tf_keras is not "
+            "installed: pip install tf_keras, or use the layers of Keras 3, keras.layers."
+        ) from error
+    value = getattr(layers, name)
+    return _without_advice(value) if inspect.isfunction(value) else value
