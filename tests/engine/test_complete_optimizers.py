@@ -151,3 +151,44 @@ def test_a_step_that_a_loss_scaling_optimizer_skips_changes_nothing_and_halves_t
     assert found["w"] == 0.5
     assert found["loss_scale_optimizer/dynamic_scale"] == 2.0**14
     assert found["sgd/iteration"] == 2
+
+
+def _multi():
+    of_hidden = {"net/hidden/.*": keras.optimizers.Adam(0.05, use_ema=True, ema_momentum=0.7)}
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.05), of_hidden))
+
+
+ASK_FOR_NAMES = {
+    "Adafactor": lambda: keras.optimizers.Adafactor(0.05),
+    "Muon": lambda: keras.optimizers.Muon(0.05, exclude_layers=["net/out"]),
+    "ScheduleFreeAdamW": lambda: keras.optimizers.ScheduleFreeAdamW(0.05),  # it begins with a copy of the weights
+    "MultiOptimizer": _multi,
+}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ASK_FOR_NAMES if hasattr(keras.optimizers, kind)])
+def test_optimizers_of_keras_that_ask_for_names_and_weights_train_as_in_a_loop_of_keras_also_in_parts(kind, tmp_path):
+    pretrained = [np.random.default_rng(5).normal(size=size).astype(np.float32) for size in ([3, 4], [4], [4, 1], [1])]
+
+    def net():
+        hidden, out = keras.layers.Dense(4, "tanh", name="hidden"), keras.layers.Dense(1, name="out")
+        made = keras.Sequential([keras.Input([3]), hidden, out], name="net")
+        made.set_weights(pretrained)
+        return made
+
+    def model_fn(inputs, mode):
+        del mode
+        return mox.ModelSpec(loss=tf.reduce_mean((net()(inputs[0]) - inputs[1]) ** 2))
+
+    make = ASK_FOR_NAMES[kind]
+    cases.train(make, tmp_path, model_fn=model_fn, steps=2)
+    found = cases.train(make, tmp_path, model_fn=model_fn)
+    model, optimizer = net(), make()
+    for step in range(cases.STEPS):
+        rows = np.arange(8 * step, 8 * step + 8) % 40
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean((model(cases.X[rows]) - cases.Y[rows]) ** 2)
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+    optimizer.finalize_variable_values(model.trainable_variables)
+    for variable in model.variables:
+        np.testing.assert_allclose(found[variable.path], variable, atol=1e-6)

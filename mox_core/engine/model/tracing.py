@@ -173,17 +173,13 @@ class _ModelTrace:
         if several:
             replica_collections.prepare_graph(self._graph)
         present, inputs_of = split_inputs(inputs, len(self.replicator.devices)) if several else (None, [inputs])
-        with (
-            func_graph.automatic_control_dependencies() as dependencies,
-            keras_owners.given_values(self._graph) as given,
-        ):
-            replicas, losses, rate, effects = self._step(positions, record, inputs_of, present, given)
+        with func_graph.automatic_control_dependencies() as dependencies:
+            replicas, losses, rate, effects = self._step(positions, record, inputs_of, present)
             for operation in effects.set_aside:
                 dependencies.run_independently(operation)  # nothing waits for it
             first_log = self.mode == ModeKeys.TRAIN and self.first_log
             values = step_values(replicas, losses, rate, present, first_log=first_log)
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
-        effects.give_values(self.state.store, self._graph)
         if self.mode == ModeKeys.TRAIN:
             effects.report()
         must_run = dependencies.ops_which_must_run.difference(effects.set_aside)
@@ -220,15 +216,16 @@ class _ModelTrace:
         record: tf.Tensor,
         inputs_of: Sequence[Sequence[tf.Tensor]],
         present: tf.Tensor | None,
-        given: list[keras_owners.GivenValue],
     ) -> tuple[list[ReplicaOutput], list[tf.Tensor], tf.Tensor | None, Effects]:
         """Return what each replica gave, the losses, the learning rate, and which effects are not of each step."""
         with self.summary_scope(record, self.state.step):
             self._graph.add_to_collection(tf.compat.v1.GraphKeys.GLOBAL_STEP, self.state.step)
             with self._store_scope():
                 self.train_step.begin()
-            replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
+            with keras_owners.given_values(self._graph) as given:
+                replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
             effects = self._effects(replicas, given)
+            effects.give_values(self.state.store, self._graph)  # an optimizer may begin with a copy of the weights
             if present is not None:
                 count_present_only(self.state.store.locals_of(self._graph), present)
             losses = mean_losses(replicas, present)

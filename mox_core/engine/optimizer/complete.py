@@ -78,19 +78,20 @@ class CompleteOptimizer(OptimizerWrapper):
     def build(self, variables: list[tf.Variable]) -> None:
         """Make the variables of an optimizer of Keras, outside of the graph: their initial values may be assigned."""
         if internals.is_of_keras(self.optimizer) and not self.optimizer.built:
-            with tf.init_scope():
+            with tf.init_scope(), internals.named_for_keras(self.optimizer, variables, building=True):
                 self.optimizer.build(variables)
 
-    def finish(self) -> Finish | None:
-        """Return what it does with the weights when the training is over, after it has been applied; None for nothing.
+    def finishes(self) -> list[Finish]:
+        """Return what it does with the weights when the training is over, after it has been applied.
 
         The first steps of an accumulation of gradients count for nothing there.
         """
-        optimizer = self.optimizer
-        if not internals.finishes(optimizer):
-            return None
-        variables = internals.trained_by(optimizer)
-        return Finish(variables, optimizer.finalize_variable_values, lambda: int(optimizer.iterations) > 0)
+        return [
+            Finish(
+                internals.trained_by(each), each.finalize_variable_values, lambda each=each: int(each.iterations) > 0
+            )
+            for each in internals.finishing(self.optimizer)
+        ]
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]]) -> None:
         """Do all that the optimizer does in a step, for these gradients."""
@@ -103,7 +104,10 @@ class CompleteOptimizer(OptimizerWrapper):
         left_ids = set(map(id, left))
         constraint_of = self._constraint_of
         seen = [variable for _, variable in pairs]
-        with seen_by_optimizer(seen, lambda each: None if id(each) in left_ids else constraint_of(each)):
+        with (
+            seen_by_optimizer(seen, lambda each: None if id(each) in left_ids else constraint_of(each)),
+            internals.named_for_keras(self.optimizer, seen),
+        ):
             self._apply_checked(pairs)
         for variable in left:
             if (constraint := constraint_of(variable)) is not None:

@@ -153,7 +153,7 @@ class TrainStep:
     def _note_finish(self, optimizers: Sequence[Any]) -> None:
         """Keep what optimizers do with the weights at the end; those of other replicas would do the same."""
         for optimizer in optimizers:
-            if (finish := innermost(optimizer).finish()) is not None:
+            for finish in innermost(optimizer).finishes():
                 self.state.final_weights.add(finish)
 
     def _gradients(self, targets: Sequence[Target], scales: Sequence[tf.Tensor | None]) -> list[GradsAndVars]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
+
+from mox_core.engine.tf_internals import keras_methods
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
 
 # A public name in Keras, private ones in `tf.compat.v1.train`.
 _LEARNING_RATES: Final = ("learning_rate", "_learning_rate", "_lr")
@@ -23,6 +30,54 @@ def is_of_keras(optimizer: Any) -> bool:
     """Whether an optimizer is one of Keras 3."""
     keras: Any = sys.modules.get("keras")
     return keras is not None and isinstance(optimizer, keras.optimizers.Optimizer)
+
+
+@contextlib.contextmanager
+def named_for_keras(optimizer: Any, variables: Sequence[Any], *, building: bool = False) -> Iterator[None]:
+    """Give variables of TensorFlow, for the block, what optimizers of Keras ask of Keras's own: a path and a name.
+
+    Args:
+        optimizer: the optimizer; for one that is not of Keras nothing changes.
+        variables: the variables that it is built for or applied to.
+        building: whether it makes variables in the block, some of which it calls by the name of one of these.
+    """
+    before = [(each, each._handle_name) for each in variables] if is_of_keras(optimizer) else []  # noqa: SLF001
+    with keras_methods.wrapped(_without_path) if before and building else contextlib.nullcontext():
+        try:
+            for each, name in before:
+                each.path = name.partition(":")[0]
+                if building:
+                    each._handle_name = name.replace("/", "_").replace(":", "_")  # noqa: SLF001
+            yield
+        finally:
+            for each, name in before:
+                del each.path
+                each._handle_name = name  # noqa: SLF001
+
+
+def _without_path(keras: Any) -> Sequence[keras_methods.Wrapped]:
+    return ((keras.optimizers.Optimizer, "add_variable_from_reference", _by_name),)
+
+
+def _by_name(add: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a slot be called as ever, which is by the name of its variable: a checkpoint knows it by that."""
+
+    @functools.wraps(add)
+    def call(optimizer: Any, reference_variable: Any, *args: Any, **kwargs: Any) -> Any:
+        path = vars(reference_variable).pop("path")
+        try:
+            return add(optimizer, reference_variable, *args, **kwargs)
+        finally:
+            reference_variable.path = path
+
+    return call
+
+
+def several_within(optimizer: Any) -> list[Any]:
+    """Return the optimizers of a `MultiOptimizer`, which older versions of Keras lack; any other optimizer itself."""
+    keras: Any = sys.modules.get("keras")
+    kind = getattr(keras.optimizers, "MultiOptimizer", None) if keras else None
+    return list(optimizer.optimizers) if kind is not None and isinstance(optimizer, kind) else [optimizer]
 
 
 def replaces_gradients(optimizer: Any) -> bool:
@@ -53,7 +108,9 @@ def has_code_of_its_own(optimizer: Any) -> bool:
 def clips(optimizer: Any) -> bool:
     """Whether an optimizer of Keras clips gradients; where they are sparse, it takes each of their slices for a row."""
     names = ("clipnorm", "clipvalue", "global_clipnorm")
-    return is_of_keras(optimizer) and any(getattr(inside(optimizer), name) is not None for name in names)
+    return is_of_keras(optimizer) and any(
+        getattr(each, name) is not None for each in several_within(inside(optimizer)) for name in names
+    )
 
 
 def _is_ready_made(method: Any) -> bool:
@@ -78,13 +135,18 @@ def loss_scale_of(optimizer: Any) -> tf.Tensor | None:
     return None if scaled is one else tf.cast(scaled, tf.float32)
 
 
-def finishes(optimizer: Any) -> bool:
-    """Whether an optimizer changes the weights at the end of a training, as one of Keras with `use_ema` does."""
+def finishing(optimizer: Any) -> list[Any]:
+    """Return what of an optimizer changes the weights at the end of a training, as one of Keras with `use_ema` does."""
     if not is_of_keras(optimizer):
-        return False
+        return []
     base: Any = sys.modules["keras"].optimizers.Optimizer
-    own = type(inside(optimizer)).finalize_variable_values is not base.finalize_variable_values
-    return own or bool(inside(optimizer).use_ema)
+    several = several_within(inside(optimizer))
+    found = several if len(several) > 1 else [optimizer]
+    return [each for each in found if _finishes(inside(each), base)]
+
+
+def _finishes(optimizer: Any, base: Any) -> bool:
+    return type(optimizer).finalize_variable_values is not base.finalize_variable_values or bool(optimizer.use_ema)
 
 
 def trained_by(optimizer: Any) -> list[Any]:
@@ -99,6 +161,8 @@ def learning_rate_of(optimizer: Any) -> tf.Tensor | None:
     The attribute `learning_rate` of a wrapper is that of the optimizer inside.
     """
     optimizer = inside(optimizer)
+    if several_within(optimizer) != [optimizer]:
+        return None
     for attribute in _LEARNING_RATES:
         value = getattr(optimizer, attribute, None)
         value = value() if callable(value) else value
@@ -111,7 +175,7 @@ def set_learning_rate(optimizer: Any, rate: tf.Tensor) -> bool:
     """Replace the learning rate of an optimizer that has not been applied yet; False where it has none to be found."""
     optimizer = inside(optimizer)
     attribute = next((name for name in reversed(_LEARNING_RATES) if hasattr(optimizer, name)), None)
-    if attribute is None:
+    if attribute is None or several_within(optimizer) != [optimizer]:
         return False
     # Keras calls a function at each step, and makes anything else the initial value of a variable.
     setattr(optimizer, attribute, (lambda: rate) if hasattr(optimizer, "build") else rate)
