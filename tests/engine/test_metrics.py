@@ -272,6 +272,8 @@ def test_metrics_of_keras_tf1_and_slim_are_those_of_scikit_learn_over_the_set(tr
         "recall_at_2": np.mean(own >= second),
         "recall_of_class": np.mean((own == best)[CLASSES == 1]),
         "f1": sklearn.metrics.f1_score(CLASSES, shares.argmax(1), average=None),
+        "f1_of_another": sklearn.metrics.f1_score(CLASSES, FOUND, average=None),
+        "f1_micro": sklearn.metrics.f1_score(CLASSES, FOUND, average="micro"),
         "iou": sklearn.metrics.jaccard_score(CLASSES, FOUND, average="macro"),
         "iou_of_slim": sklearn.metrics.jaccard_score(CLASSES, FOUND, average="macro"),
         "accuracy": sklearn.metrics.balanced_accuracy_score(CLASSES, FOUND),
@@ -287,6 +289,10 @@ def test_metrics_of_keras_tf1_and_slim_are_those_of_scikit_learn_over_the_set(tr
         at_recall.update_state(labels, scores)
         sensitivity.update_state(labels, scores)
         f1.update_state(tf.one_hot(classes, 3), shares)
+        # All three are called f1_score.
+        another, micro = keras.metrics.F1Score(), keras.metrics.F1Score(average="micro")
+        another.update_state(tf.one_hot(classes, 3), tf.one_hot(found, 3))
+        micro.update_state(tf.one_hot(classes, 3), tf.one_hot(found, 3))
         values = {
             "precision_at_recall": at_recall,
             "precision_at_recall_of_slim": slim.metrics.precision_at_recall(labels, scores, 0.7),
@@ -297,6 +303,8 @@ def test_metrics_of_keras_tf1_and_slim_are_those_of_scikit_learn_over_the_set(tr
             "recall_at_2": v1.metrics.recall_at_k(classes[:, tf.newaxis], shares, 2),
             "recall_of_class": v1.metrics.recall_at_k(classes[:, tf.newaxis], shares, 1, class_id=1),
             "f1": f1,
+            "f1_of_another": another,
+            "f1_micro": micro,
             "iou": v1.metrics.mean_iou(classes, found, 3)[0],
             "iou_of_slim": slim.metrics.streaming_mean_iou(found, classes, 3)[0],
             "accuracy": tf.reduce_mean(v1.metrics.mean_per_class_accuracy(classes, found, 3)[0]),

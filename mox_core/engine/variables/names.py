@@ -36,11 +36,13 @@ class TraceNames:
         used: how often each name was asked for.
         layers: the Keras layer that asked for a name first, None where none did.
         num_locals: how many variables of the trace alone it has asked for.
+        used_locally: how often each name was asked for by one of these; no checkpoint has them.
     """
 
     used: collections.Counter[str] = field(factory=collections.Counter)
     layers: dict[str, Any] = field(factory=dict)
     num_locals: int = 0
+    used_locally: collections.Counter[str] = field(factory=collections.Counter)
 
 
 def same_name_message(name: str) -> str:

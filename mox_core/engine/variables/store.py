@@ -270,7 +270,7 @@ class VariableStore:
             variable = made[number].variable
             _collect(variable, kwargs.get("collections"), graph)
             return variable
-        variable = make(name)
+        variable = make(numbered(name, names.used_locally))
         parts = parts_of(variable)
         with tf.init_scope():
             initial = local_parts(variable)[0].numpy()
