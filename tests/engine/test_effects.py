@@ -27,6 +27,7 @@ def files(tmp_path_factory):
     model.set_weights([PRETRAINED])
     model.save_weights(folder / "net.weights.h5")
     model.save(folder / "net.keras")
+    tf.train.Checkpoint(model=model).write(str(folder / "net.of_tf2"))
     tf.raw_ops.SaveV2(
         prefix=str(folder / "net.ckpt"),
         tensor_names=["old/kernel"],
@@ -83,6 +84,21 @@ def by_init_from_checkpoint(x, folder):
     return x @ kernel, kernel
 
 
+def by_get_weights(x, _):
+    other = keras.Sequential([keras.Input([2]), keras.layers.Dense(1, use_bias=False, name="head")], name="other")
+    other.set_weights([PRETRAINED / 2])
+    model = dense()
+    model.set_weights([2 * each for each in other.get_weights()])
+    return model(x), model.weights[0]
+
+
+def by_a_checkpoint_of_tf2(x, folder):
+    model = dense()
+    model.set_weights([PRETRAINED + 1])  # read comes later, and has the last word
+    tf.train.Checkpoint(model=model).read(str(folder / "net.of_tf2")).assert_consumed()
+    return model(x), model.weights[0]
+
+
 WAYS = [
     by_set_weights,
     by_load_weights,
@@ -92,6 +108,8 @@ WAYS = [
     by_tf1_assign,
     by_a_method_of_the_variable,
     by_init_from_checkpoint,
+    by_get_weights,
+    by_a_checkpoint_of_tf2,
 ]
 
 
@@ -185,3 +203,29 @@ def test_an_assignment_runs_in_each_step_where_update_ops_or_the_loss_say_so(tmp
     run(model_fn, steps=3, log_dir=tmp_path)
     reader = tf.train.load_checkpoint(str(tmp_path))
     assert [reader.get_tensor(name) for name in ("by_collection", "by_loss", "by_method")] == [3.0, 3.0, 3.0]
+
+
+def _assigned_and_got():
+    model = dense()
+    model.weights[0].value.assign(PRETRAINED)
+    return model.get_weights()
+
+
+OF_NO_STEP = {
+    "numpy": (lambda: np.array(dense().weights[0]), "'net/head/kernel' has no value yet .*with tf.init_scope"),
+    "numpy of TF": (lambda: v1.get_variable("w", [1]).numpy(), "'w' has no value yet .*with tf.init_scope"),
+    "load": (lambda: v1.get_variable("w", [1]).load([1.0]), "Variable.load in model_fn .*checkpoint_path"),
+    "Saver": (
+        lambda: v1.train.Saver([v1.get_variable("w", [1])]).restore(None, "x"),
+        "Saver.restore in model_fn .*checkpoint_path",
+    ),
+    "assigned before": (_assigned_and_got, "'net/head/kernel' the value from before an assignment"),
+}
+
+
+@pytest.mark.parametrize("what", OF_NO_STEP)
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
+def test_what_would_read_or_load_a_variable_in_no_step_is_refused_with_what_to_write(what):
+    call, words = OF_NO_STEP[what]
+    with pytest.raises(mox.UsageError, match=words):
+        run(lambda inputs, mode: call())  # noqa: ARG005

@@ -196,6 +196,12 @@ def _replaced():
         (tf.compat.v1.data.Dataset, "make_one_shot_iterator"),
         (tf.compat.v1.data.Dataset, "_make_one_shot_iterator"),
         (tf.data.Dataset._GeneratorState, "get_iterator"),
+        (tf.train.Checkpoint, "read"),
+        (tf.train.Checkpoint, "restore"),
+        (tf.compat.v1.train.Saver, "restore"),
+        (tf.Variable, "load"),
+        (importlib.import_module("tensorflow.python.ops.resource_variable_ops").BaseResourceVariable, "numpy"),
+        (keras.layers.Layer, "get_weights"),
         *((module, name) for module, name, _ in random_ops._TWINS),
     ]
     return {(owner.__name__, name): vars(owner).get(name) for owner, name in attributes}

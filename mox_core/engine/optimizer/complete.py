@@ -86,12 +86,12 @@ class CompleteOptimizer(OptimizerWrapper):
 
         The first steps of an accumulation of gradients count for nothing there.
         """
-        return [
-            Finish(
-                internals.trained_by(each), each.finalize_variable_values, lambda each=each: int(each.iterations) > 0
-            )
-            for each in internals.finishing(self.optimizer)
-        ]
+
+        def finish_of(optimizer: Any) -> Finish:
+            variables = internals.trained_by(optimizer)
+            return Finish(variables, optimizer.finalize_variable_values, lambda: int(optimizer.iterations) > 0)
+
+        return [finish_of(each) for each in internals.finishing(self.optimizer)]
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]]) -> None:
         """Do all that the optimizer does in a step, for these gradients."""

@@ -29,7 +29,7 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine.tf_internals import keras_methods, keras_names
-from mox_core.engine.tf_internals.variables import parts_of
+from mox_core.engine.tf_internals.variables import local_parts, parts_of
 from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
@@ -182,6 +182,30 @@ def _noting_value(assign: Callable[..., Any]) -> Callable[..., Any]:
         return value
 
     return call
+
+
+def give_now() -> None:
+    """Assign what has been given in this trace so far, before something else restores the same variables."""
+    _, given = _given.get()
+    with tf.init_scope():
+        for each in given:
+            for part in local_parts(each.variable):
+                part.assign(tf.cast(each.value, part.dtype))
+    given.clear()
+
+
+def initial_value(variable: Any) -> Any:
+    """Return the value with which a variable of Keras begins, as an array.
+
+    That is what it has been given in this trace, or what it holds.
+    """
+    own = getattr(variable, _VALUE)
+    _, given = _given.get()
+    for each in reversed(given):
+        if each.variable is own:
+            return np.array(each.value, own.dtype.as_numpy_dtype)
+    with tf.init_scope():
+        return local_parts(own)[0].numpy()
 
 
 def new_variable() -> NewVariable | None:
