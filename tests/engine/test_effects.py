@@ -121,17 +121,26 @@ def test_training_begins_from_pretrained_weights_and_all_else_sees_the_checkpoin
         total = tf.reduce_sum(tf.convert_to_tensor(kernel))
         hook = LogEvaluationMetricHook({"total": total}, 1, 1, 1)
         return mox.ModelSpec(
-            loss=tf.reduce_sum(output), log_info={"total": total}, output_info={"output": output}, hooks=[hook]
+            loss=tf.reduce_sum(output),
+            log_info={"total": total},
+            output_info={"output": output},
+            export_spec=mox.ExportSpec({"x": inputs[0]}, {"output": output, "kernel": tf.convert_to_tensor(kernel)}),
+            hooks=[hook],
         )
 
+    serving = {"export_model": mox.ExportKeys.TF_SERVING}
     with caplog.at_level("INFO"):
-        run(model_fn, log_dir=tmp_path, inter_mode=mox.ModeKeys.EVAL)
+        trained = run(model_fn, log_dir=tmp_path, inter_mode=mox.ModeKeys.EVAL, **serving)
     # 7 before the first step, 2 less after each: validations come after a step, log lines show what it began with.
     assert [f"[VALIDATION METRICS] step: {n} total: {5 - 2 * n}.000" for n in (0, 1)] == [
         each.getMessage() for each in caplog.records if "VALIDATION" in each.getMessage()
     ]
-    evaluated = run(model_fn, mox.ModeKeys.EVAL, 0, log_dir=tmp_path)
+    evaluated = run(model_fn, mox.ModeKeys.EVAL, 0, log_dir=tmp_path, **serving)
     assert evaluated.metrics == {"total": 3.0}
+    for exported in (trained.export_path, evaluated.export_path):
+        found = tf.saved_model.load(exported).signatures["serving_default"](x=tf.constant([[1.0, 10.0]]))
+        assert found["output"].numpy().tolist() == [[21.0]]
+        assert found["kernel"].numpy().tolist() == (PRETRAINED - 2).tolist()
     predicted = []
     run(model_fn, mox.ModeKeys.PREDICT, 1, log_dir=tmp_path, output_fn=predicted.extend)
     assert predicted[0]["output"].tolist() == [[3.0]]

@@ -1,5 +1,6 @@
 """The state of `input_fn`: tables, variables, seeds; datasets from outside of it, whose order is that of the run."""
 
+import itertools
 import json
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from mox_core.engine.input import read_iterators
 from mox_core.testing.reading import read
 
 LOOKUP = tf.lookup
@@ -257,3 +259,83 @@ def test_random_numbers_of_a_dataset_from_outside_are_named_in_a_warning(said):
     drawn = tf.data.Dataset.range(3).map(lambda n: tf.random.uniform([]) + tf.cast(n, tf.float32))
     _first_inputs(lambda: drawn)
     assert any("made outside of input_fn draws random numbers in its functions" in line for line in said.lines)
+
+
+# ---- iterators of Python
+
+
+def _letters():
+    yield from range(40)
+
+
+class _Endless:
+    def __init__(self):
+        self.number = -1
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        self.number += 1
+        return self.number
+
+
+ITERATORS = {"generator": _letters, "cycle": lambda: itertools.cycle(range(40)), "object": _Endless}
+
+
+@pytest.mark.parametrize("outside", [True, False], ids=["dataset outside", "dataset inside"])
+@pytest.mark.parametrize("kind", ITERATORS)
+def test_an_iterator_that_was_read_before_is_refused_in_a_run_that_goes_on(kind, outside, said):
+    iterator = ITERATORS[kind]()
+
+    def make(function=lambda: iterator):
+        return tf.data.Dataset.from_generator(function, output_signature=tf.TensorSpec([], tf.int64))
+
+    made = make()
+    input_fn = (lambda: made) if outside else make
+    assert _first_inputs(input_fn) == [0, 1, 2]
+    assert not [line for line in said.lines if "Python iterator" in line]
+    words = rf"^input_fn in mode TRAIN reads a Python iterator \({type(iterator).__name__}\) that was read before.*"
+    with pytest.raises(mox.UsageError, match=words + r"Give from_generator a function that makes a new one"):
+        _first_inputs(input_fn, start=[3])
+    for mode in (mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL):  # it has no place there, and goes on
+        said.clear()
+        assert _first_inputs(input_fn, mode=mode)[0] > 2
+        assert [f"in mode {mode} reads a Python iterator" in line for line in said.lines] == [True]
+    for start in (None, [3]):
+        first = start[0] if start else 0
+        assert _first_inputs(lambda: make(ITERATORS[kind]), start=start) == [first, first + 1, first + 2]
+
+
+def test_iterators_are_known_for_as_long_as_somebody_else_has_them():
+    known = read_iterators._Known()
+    kept = [itertools.count(), _Endless()]
+    assert [known.add(each) for each in kept * 2] == [False, False, True, True]
+    assert not any(known.add(each) for _ in range(9) for each in (itertools.count(), _Endless()))
+    assert known._others[0] is kept[0]
+    assert len(known._others) == 2  # the one that is kept, and the last
+    assert list(known._weak.values()) == [kept[1]]
+
+
+PYTHON = tf.data.Dataset.range(3).map(lambda n: n + tf.numpy_function(lambda: 1, [], tf.int64))
+SHUFFLES = tf.data.Dataset.range(2).flat_map(lambda n: tf.data.Dataset.range(2 * n, 2 * n + 2).shuffle(2)).repeat()
+READ = tf.data.Dataset.from_generator(_letters, output_signature=tf.TensorSpec([], tf.int64))
+UNPLACED = {
+    "python": lambda: tf.py_function(lambda: 1, [], tf.int64),
+    "python in a map": lambda: tf.data.Dataset.range(3).map(lambda n: n + tf.py_function(lambda: 1, [], tf.int64)),
+    "python outside": lambda: PYTHON,
+    "shuffle": lambda: tf.data.Dataset.range(2).interleave(lambda n: tf.data.Dataset.range(n, 9).shuffle(8)).repeat(),
+    "shuffle outside": lambda: SHUFFLES,
+    "neither": lambda: READ.map(lambda n: tf.py_function(lambda value: value, [n], tf.int64)).shuffle(4).repeat(),
+}
+
+
+@pytest.mark.parametrize("kind", UNPLACED)
+def test_what_belongs_to_no_sample_is_named_in_a_warning(kind, said):
+    _first_inputs(UNPLACED[kind])
+    python = [line for line in said.lines if "calls a Python function without an argument" in line]
+    shuffled = [line for line in said.lines if "it has the same order there in each epoch" in line]
+    assert (len(python), len(shuffled)) == (kind.startswith("python"), kind.startswith("shuffle"))
+    said.clear()
+    _first_inputs(UNPLACED[kind], mode=mox.ModeKeys.EVAL)
+    assert len([line for line in said.lines if "WARNING" in line]) == len(python)

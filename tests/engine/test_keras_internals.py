@@ -1,5 +1,6 @@
 """What mox relies on inside Keras, one test for each name: a new release of Keras tells here what it has changed."""
 
+import importlib
 import sys
 
 import keras
@@ -172,3 +173,30 @@ def test_the_outermost_call_of_a_layer_is_told_training_and_keras_tells_the_laye
     assert LAYERS.Layer.__call__ is original
     model(tf.zeros([1, 1]))
     assert seen == [True, False, None], changed
+
+
+def test_keras_2_makes_layers_of_tf2_in_model_fn_and_those_of_tf1_as_ever():
+    from mox_core.engine.tf_internals import keras_two
+
+    old = pytest.importorskip("tf_keras")
+    base = importlib.import_module("tf_keras.src.engine.base_layer_v1").Layer
+    legacy = importlib.import_module("tf_keras.api._v1.keras.__internal__.legacy.layers")
+    changed = "tf_keras tells graphs of TF1 in another way: see tf_internals/keras_two.py"
+
+    class Own(old.layers.Layer):
+        pass
+
+    def body():
+        made = [Own(), old.Sequential()]
+        name = tf.compat.v1.get_default_graph().name
+        return [isinstance(each, base) for each in made], name, keras_two.is_of_tf1(type(legacy.Dense(1)))
+
+    def trace():
+        found = []
+        tf.compat.v1.wrap_function(lambda: found.extend(body()) or tf.constant(0), [])
+        return found
+
+    with keras_two.watch():
+        assert trace() == [[False, False], "wrapped_function", True], changed
+    assert trace()[0] == [True, True], changed
+    assert not keras_two.is_of_tf1(old.layers.Dense)

@@ -77,6 +77,16 @@ class _Required(_Passing):
         return super().call(features, training)
 
 
+class _Decorated(_Passing):
+    @tf.function
+    def call(self, features):
+        return self.drop(self.norm(features))
+
+
+def _function(name):
+    return tf.function(_sequential(name))
+
+
 def _layers(name):
     norm, drop = _parts(name)
     return lambda features: drop(norm(features))
@@ -90,6 +100,8 @@ KINDS = {
     "silent": _Silent,
     "required": _Required,
     "layers": _layers,
+    "function": _function,
+    "decorated": _Decorated,
 }
 
 
@@ -107,6 +119,8 @@ def _moved(batches):
 
 def test_what_is_called_without_a_word_trains_in_train_and_in_no_other_mode(variables, tmp_path):
     outside = {f"outer_{kind}": make(f"outer_{kind}") for kind, make in KINDS.items()}
+    for network in outside.values():  # as somebody does who looks at it; TensorFlow keeps graphs of functions
+        network(tf.constant(FEATURES[:BATCH]), **({"training": False} if isinstance(network, _Required) else {}))
     exported = {}
 
     def body(features, mode):
@@ -199,16 +213,19 @@ def test_what_the_call_or_the_layer_says_goes_before_the_mode(variables, tmp_pat
             "always": _Passing("always")(features, training=True),
             "after": _sequential("after")(features),
         }
+        decorated = _Decorated("both")
+        networks["without"], networks["with"] = decorated(features, training=False), decorated(features)
         return {name: _zeros(value) for name, value in networks.items()}
 
     trained = _run(body, tmp_path)
     found = variables(trained.checkpoint)
     still = np.zeros(WIDTH)
-    for name, mean in {"frozen": still, "fixed": still, "always": _moved(BATCHES), "after": _moved(BATCHES)}.items():
+    moved = _moved(BATCHES)
+    for name, mean in {"frozen": still, "fixed": still, "always": moved, "after": moved, "both": moved}.items():
         (path,) = [each for each in found if each.endswith(f"norm_{name}/moving_mean")]
         np.testing.assert_allclose(found[path], mean, rtol=1e-5, err_msg=name)
     evaluated = _run(body, tmp_path, mox.ModeKeys.EVAL).metrics
-    assert {name for name, zeros in trained.metrics.items() if zeros} == {"frozen", "always", "after"}
+    assert {name for name, zeros in trained.metrics.items() if zeros} == {"frozen", "always", "after", "with"}
     assert {name for name, zeros in evaluated.items() if zeros} == {"always"}
 
 
@@ -226,23 +243,64 @@ def test_a_model_that_is_built_while_training_does_not_keep_the_mode(tmp_path):
     assert not (made[0](FEATURES).numpy() == 0).any()
 
 
-def test_a_function_that_tensorflow_may_keep_for_other_modes_is_warned_of(tmp_path, caplog):
-    drop = LAYERS.Dropout(0.5, name="drop")
-    silent, told = tf.function(lambda x: drop(drop(x))), tf.function(lambda x, training: drop(x, training=training))
+def test_a_graph_that_was_traced_outside_is_warned_of_where_it_does_not_train(caplog):
+    model = _functional("traced")
+    spec = tf.TensorSpec([None, WIDTH])
+    traced = {training: tf.function(model).get_concrete_function(spec, training=training) for training in (True, False)}
+    fixed = tf.function(lambda x: 2 * x).get_concrete_function(spec)
 
-    def looped(x):
-        return tf.cond(tf.reduce_sum(x) > 0, lambda: tf.map_fn(drop, x), lambda: x)
+    def inside(features):
+        return tf.function(_sequential("inside")).get_concrete_function(spec)(features)
 
     def body(network):
-        return lambda features, mode: {"zeros": _zeros(network(features, mode == mox.ModeKeys.TRAIN))}
+        return lambda features, mode: {"zeros": _zeros(network(features))}  # noqa: ARG005
 
-    for network in (told, lambda x, training: looped(x)):  # noqa: ARG005
-        assert _run(body(network), tmp_path).metrics.get("zeros", 1) > 0
-        assert "tf.function" not in caplog.text
-    _run(body(lambda x, training: silent(x)))  # noqa: ARG005
-    (warning,) = [record.getMessage() for record in caplog.records if "tf.function" in record.getMessage()]
-    assert warning == (
-        "the Keras layer 'drop' is called in a tf.function without training=, and is taken to be called with "
-        "training=True. TensorFlow keeps the graph of a function that is made outside of model_fn, also for other "
-        "modes: pass training=mode == mox.ModeKeys.TRAIN to the function and to the layer."
+    for network in (traced[True], fixed, inside):
+        _run(body(network))
+    assert "traced outside" not in caplog.text
+    _run(body(traced[False]))
+    (warning,) = [record.getMessage() for record in caplog.records if "traced outside" in record.getMessage()]
+    assert warning.endswith(
+        "dropout and batch normalization in it do what they did there, which is not that of a training, as far as can "
+        "be seen. Call the tf.function itself, which is traced anew in each mode, or trace it with training=True."
     )
+
+
+def test_layers_of_keras_2_go_by_the_mode_too(variables, tmp_path):
+    old = pytest.importorskip("tf_keras")
+
+    def parts(name):
+        return old.layers.BatchNormalization(name=f"norm_{name}", momentum=0.9), old.layers.Dropout(0.5)
+
+    class Silent(old.Model):
+        def __init__(self, name):
+            super().__init__(name=name)
+            self.norm, self.drop = parts(name)
+
+        def call(self, features):
+            return self.drop(self.norm(features))
+
+    def layers(name):
+        norm, drop = parts(name)
+        return lambda features: drop(norm(features))
+
+    kinds = {
+        "sequential": lambda name: old.Sequential([old.Input([WIDTH]), *parts(name)]),
+        "deferred": lambda name: old.Sequential([*parts(name)]),
+        "silent": Silent,
+        "layers": layers,
+    }
+
+    def body(features, mode):
+        del mode
+        drop = tf.compat.v1.layers.Dropout(0.5)  # of TF1, where the call alone says whether it trains
+        return {name: _zeros(make(name)(features)) for name, make in kinds.items()} | {"tf1": _zeros(drop(features))}
+
+    trained = _run(body, tmp_path)
+    found = variables(trained.checkpoint)
+    for name in kinds:
+        (path,) = [each for each in found if each.endswith(f"norm_{name}/moving_mean")]
+        np.testing.assert_allclose(found[path], _moved(BATCHES), rtol=1e-5, err_msg=name)
+    assert {name for name, zeros in trained.metrics.items() if abs(zeros - 0.5) > NOT_BY_CHANCE} == {"tf1"}
+    evaluated = _run(body, tmp_path, mox.ModeKeys.EVAL).metrics
+    assert evaluated == dict.fromkeys(evaluated, 0.0)

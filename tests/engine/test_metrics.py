@@ -1,11 +1,12 @@
 """Metrics over the whole set: counts begin anew in each evaluation, are in no checkpoint, and are read once.
 
-Expected are the definitions, worked out in NumPy over all samples at once.
+Expected are the definitions, worked out in NumPy over all samples at once, and the functions of scikit-learn.
 """
 
 import keras
 import numpy as np
 import pytest
+import sklearn.metrics
 import tensorflow as tf
 
 import mox_core as mox
@@ -253,6 +254,66 @@ def test_a_value_of_a_metric_and_of_the_step_is_averaged_with_a_warning(trained,
     assert "mixed is computed from a metric and from the inputs of the step" in caplog.text
 
 
+def test_metrics_of_keras_tf1_and_slim_are_those_of_scikit_learn_over_the_set(trained):
+    slim = pytest.importorskip("tf_slim")
+    shares = RANDOM.random([41, 3]).astype(np.float32) + 0.4 * np.eye(3, dtype=np.float32)[CLASSES]
+    best, second = np.sort(shares)[:, -1], np.sort(shares)[:, -2]
+    own = shares[np.arange(41), CLASSES]
+    precisions, recalls, _ = sklearn.metrics.precision_recall_curve(LABELS, SCORES)
+    alarms, hits, _ = sklearn.metrics.roc_curve(LABELS, SCORES)
+    at = {threshold: threshold < SCORES for threshold in (0.3, 0.5)}
+    expected = {
+        "precision_at_recall": precisions[:-1][recalls[:-1] >= 0.7].max(),
+        "precision_at_recall_of_slim": precisions[:-1][recalls[:-1] >= 0.7].max(),
+        "sensitivity": hits[1 - alarms >= 0.6].max(),
+        "sensitivity_of_tf1": hits[1 - alarms >= 0.6].max(),
+        "precisions": [sklearn.metrics.precision_score(LABELS, each) for each in at.values()],
+        "precisions_of_slim": [sklearn.metrics.precision_score(LABELS, each) for each in at.values()],
+        "recall_at_2": np.mean(own >= second),
+        "recall_of_class": np.mean((own == best)[CLASSES == 1]),
+        "f1": sklearn.metrics.f1_score(CLASSES, shares.argmax(1), average=None),
+        "iou": sklearn.metrics.jaccard_score(CLASSES, FOUND, average="macro"),
+        "iou_of_slim": sklearn.metrics.jaccard_score(CLASSES, FOUND, average="macro"),
+        "accuracy": sklearn.metrics.balanced_accuracy_score(CLASSES, FOUND),
+        "covariance": np.cov(SCORES, LABELS)[0, 1],
+    }
+
+    def model_fn(inputs, mode):
+        del mode
+        scores, labels, classes, found, shares = inputs
+        scores *= v1.get_variable("weight", initializer=1.0)
+        at_recall, f1 = keras.metrics.PrecisionAtRecall(0.7), keras.metrics.F1Score()
+        sensitivity = keras.metrics.SensitivityAtSpecificity(0.6)
+        at_recall.update_state(labels, scores)
+        sensitivity.update_state(labels, scores)
+        f1.update_state(tf.one_hot(classes, 3), shares)
+        values = {
+            "precision_at_recall": at_recall,
+            "precision_at_recall_of_slim": slim.metrics.precision_at_recall(labels, scores, 0.7),
+            "sensitivity": sensitivity,
+            "sensitivity_of_tf1": v1.metrics.sensitivity_at_specificity(labels, scores, 0.6),
+            "precisions": v1.metrics.precision_at_thresholds(labels, scores, list(at)),
+            "precisions_of_slim": slim.metrics.streaming_precision_at_thresholds(scores, labels, list(at)),
+            "recall_at_2": v1.metrics.recall_at_k(classes[:, tf.newaxis], shares, 2),
+            "recall_of_class": v1.metrics.recall_at_k(classes[:, tf.newaxis], shares, 1, class_id=1),
+            "f1": f1,
+            "iou": v1.metrics.mean_iou(classes, found, 3)[0],
+            "iou_of_slim": slim.metrics.streaming_mean_iou(found, classes, 3)[0],
+            "accuracy": tf.reduce_mean(v1.metrics.mean_per_class_accuracy(classes, found, 3)[0]),
+            "covariance": slim.metrics.streaming_covariance(scores, labels)[0],
+        }
+        return mox.ModelSpec(log_info=values)
+
+    def with_shares(mode):
+        del mode
+        return tf.data.Dataset.from_tensor_slices((SCORES, LABELS, CLASSES, FOUND, shares))
+
+    values = run(mox.ModeKeys.EVAL, input_fn=with_shares, model_fn=model_fn, log_dir=trained).metrics
+    assert list(values) == list(expected)
+    for name, value in values.items():
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6, err_msg=name)
+
+
 ON_SEVERAL = """
     def odd(mode):
         data = tf.data.Dataset.from_tensor_slices((FEATURES[:39], TARGETS[:39]))
@@ -269,12 +330,25 @@ ON_SEVERAL = """
             "mean": mean,
             "auc_of_tf1": tf.compat.v1.metrics.auc(labels, scores),
             "cells": tf.compat.v1.metrics.mean_iou(labels > 0, scores > 0.5, 2)[1],
+            "at": tf.compat.v1.metrics.precision_at_thresholds(labels, scores, [0.3, 0.5]),
+            "at_recall": keras.metrics.PrecisionAtRecall(0.7),
         }
+        values["at_recall"].update_state(labels, scores)
         return mox.ModelSpec(loss=loss, log_info=values)
+
+    def running_mean(inputs, mode):
+        count, mean = keras.metrics.Sum(name="count"), keras.metrics.Sum(name="mean")
+        count.update_state(tf.ones_like(inputs[1]))
+        mean.total.assign_add(tf.reduce_sum(inputs[1] - mean.total) / count.total)
+        return mox.ModelSpec(loss=line(inputs)[1], log_info={"mean": mean})
 
     train("log", steps=3, model_fn=counting, input_fn=odd)
     values = evaluate("log", batch_size=4, model_fn=counting, input_fn=odd).metrics
-    tell(**{name: np.asarray(value).tolist() for name, value in values.items()})
+    try:
+        refused = str(evaluate("log", batch_size=4, model_fn=running_mean, input_fn=odd))
+    except mox.UsageError as error:
+        refused = str(error)
+    tell(**{name: np.asarray(value).tolist() for name, value in values.items()}, refused=refused)
 """
 
 
@@ -285,8 +359,17 @@ def test_each_sample_counts_once_on_several_devices_and_workers(told, regression
     features, targets = regression.features[:39], regression.targets[:39]
     labels, scores = targets > 0, 1 / (1 + np.exp(-features[:, 1]))
     cells = [[np.sum((labels == row) & ((scores > 0.5) == column)) for column in (0, 1)] for row in (0, 1)]
-    expected = {"auc": auc(labels, scores), "auc_of_tf1": auc(labels, scores), "mean": targets.mean(), "cells": cells}
+    precisions, recalls, _ = sklearn.metrics.precision_recall_curve(labels, scores)
+    expected = {
+        "auc": auc(labels, scores),
+        "auc_of_tf1": auc(labels, scores),
+        "mean": targets.mean(),
+        "cells": cells,
+        "at": [sklearn.metrics.precision_score(labels, scores > threshold) for threshold in (0.3, 0.5)],
+        "at_recall": precisions[:-1][recalls[:-1] >= 0.7].max(),
+    }
     assert len(found) == workers
     for values in found.values():
+        assert values.pop("refused").startswith("a metric of model_fn keeps 'mean/total', which is no sum over samples")
         for name, value in values.items():
             np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-6, err_msg=name)

@@ -189,25 +189,56 @@ def test_the_graph_around_a_branch_is_known_and_a_loop_is_no_branch():
         assert seen["loop"] is None
 
 
-def test_the_graph_of_a_function_is_told_from_branches_and_loops():
-    seen = {}
-    with relying_on("the class name FuncGraph, or FuncGraph.outer_graph", "func_graph") as func_graph:
+def test_a_graph_knows_the_graphs_around_it():
+    made = {}
+    with relying_on("FuncGraph.outer_graph", "func_graph") as func_graph:
 
         def note(name):
-            seen[name] = func_graph.is_in_function(current_graph(), seen["outer"])
+            made[name] = current_graph()
             return tf.constant(1.0)
 
         def body(condition):
-            seen["outer"] = current_graph()
             note("itself")
-            tf.while_loop(lambda x: x < 1.0, lambda x: x + note("loop"), [tf.constant(0.0)])
-            tf.cond(condition, lambda: note("branch"), lambda: tf.constant(0.0))
-            tf.function(lambda: tf.cond(condition, lambda: note("function"), lambda: tf.constant(0.0)))()
-            return note("after")
+            function = tf.function(lambda: tf.cond(condition, lambda: note("function"), lambda: tf.constant(0.0)))
+            return function()
 
         wrap(body, tf.TensorSpec([], tf.bool))
-        del seen["outer"]
-        assert seen == {"itself": False, "loop": False, "branch": False, "function": True, "after": False}
+        tf.function(lambda: note("beside"))()
+        within = {name: func_graph.is_within(graph, made["itself"]) for name, graph in made.items()}
+        assert within == {"itself": True, "function": True, "beside": False}
+
+
+def test_a_function_is_copied_and_traced_anew_and_a_graph_says_where_it_was_made():
+    state, seen = ["before"], []
+
+    @tf.function
+    def function(x):
+        seen.append(state[0])
+        return x + 1
+
+    class Holder(tf.Module):
+        method = tf.function(lambda self, x: seen.append(state[0]) or x)  # noqa: ARG005
+
+    holder = Holder()
+    with relying_on("Function._clone, or how it is called", "traced_functions") as traced_functions:
+
+        def call():
+            holder.method(tf.constant(1.0))
+            assert int(function(tf.constant(1))) == 2
+            function.get_concrete_function(tf.constant(1))
+
+        call()
+        state[0] = "within"
+        call()
+        with traced_functions.watch():
+            call()
+            assert seen == ["before", "before"]
+            with traced_functions.traced_anew(training=True):
+                call()
+                call()
+            assert seen == ["before", "before", "within", "within"]
+        call()
+        assert seen == ["before", "before", "within", "within"]
 
 
 def test_the_parts_and_handles_of_variables_on_several_devices():

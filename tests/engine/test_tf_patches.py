@@ -161,6 +161,7 @@ def _replaced():
         (tf.compat.v1.data.Dataset, "map"),
         (tf.compat.v1.data.Dataset, "make_one_shot_iterator"),
         (tf.compat.v1.data.Dataset, "_make_one_shot_iterator"),
+        (tf.data.Dataset._GeneratorState, "get_iterator"),
         *((module, name) for module, name, _ in random_ops._TWINS),
     ]
     return {(owner.__name__, name): vars(owner).get(name) for owner, name in attributes}
@@ -262,6 +263,21 @@ def test_tensorflow_makes_one_shot_iterators_by_the_methods_that_a_run_replaces(
     monkeypatch.setattr(dataset, "_make_one_shot_iterator", lambda self: calls.append(self))  # noqa: PLW0108  (a method)
     tf.compat.v1.data.make_one_shot_iterator(dataset.range(1))
     assert len(calls) == 1, message.format("_make_one_shot_iterator")
+
+
+def test_the_iterators_of_a_generator_are_asked_for_by_the_method_that_a_run_replaces(monkeypatch):
+    """That one is known which was read before, `test_input_state.py` shows."""
+    from mox_core.engine.tf_patches import generators
+
+    message = f"TensorFlow asks for the iterators of from_generator in another way: see {generators.__file__}"
+    begun = []
+    monkeypatch.setattr(generators, "check_is_new", begun.append)
+    given = [iter([1, 2]), iter([3])]
+    expected = list(given)
+    with generators.watched_generators():
+        dataset = tf.data.Dataset.from_generator(lambda: given.pop(0), output_signature=tf.TensorSpec([], tf.int64))
+        assert [int(number) for number in dataset.repeat(2)] == [1, 2, 3]
+    assert begun == expected, message
 
 
 def test_tf_keras_has_the_layers_of_tf1_where_a_run_looks_for_them():

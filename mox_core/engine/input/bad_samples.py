@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import tensorflow as tf
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mox_core.engine.input.order import Order
     from mox_core.engine.tensors import Dataset, Features
+    from mox_core.errors import MoxError
 
 
 class ReadSource(Protocol):
@@ -114,7 +115,7 @@ class BadSampleReport:
         self._lock = threading.Lock()
         self.names: dict[str, None] = {}
         self._warned: set[str] = set()
-        self.error: DataError | None = None
+        self.error: MoxError | None = None
 
     def call_op(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
         """Return an operation of the input that calls a method of this report."""
@@ -187,6 +188,10 @@ class BadSampleReport:
         if not known:
             tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, source.why_bad)
 
-    def _fail(self, message: str) -> None:
-        self.error = self.error or DataError(message)  # reading ahead goes on behind the first error
+    def fail(self, error: MoxError) -> NoReturn:
+        """End the run with an error, the first of several."""
+        self.error = self.error or error  # reading ahead goes on behind the first error
         raise self.error.with_traceback(None)
+
+    def _fail(self, message: str) -> NoReturn:
+        self.fail(DataError(message))

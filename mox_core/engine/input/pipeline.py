@@ -19,6 +19,7 @@ from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, 
 from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import failing_sample, read_error
+from mox_core.engine.input.read_iterators import reading
 from mox_core.engine.input.replica_batches import batches_for_replicas
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
@@ -180,7 +181,8 @@ class InputPipeline:
             self.report.warn_once("generator", _NOT_SHARED)
         opened = OpenInput(iter(self._open(tuple(positions))), self.endless, self.stride, positions)
         try:
-            yield opened
+            with reading(self.mode, self.report, resumed=self.mode == ModeKeys.TRAIN and any(positions)):
+                yield opened
         except tf.errors.OpError as error:
             # TensorFlow's frames hold the iterator, and whoever keeps the error keeps the frames.
             traceback.clear_frames(error.__traceback__)

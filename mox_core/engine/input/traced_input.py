@@ -14,6 +14,7 @@ from mox_core.engine.input.input_state import Effects, effects_of, run_once
 from mox_core.engine.input.input_trace import tracing
 from mox_core.engine.input.outside_datasets import take_order_of_run
 from mox_core.engine.input.structure import as_inputs, check_element_spec, flat_tensors, inputs_of
+from mox_core.engine.input.unplaced import warn_of_unplaced
 from mox_core.engine.tensors import Features, no_autograph
 from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.expected_warnings import ignore_seed_of_graph
@@ -89,7 +90,9 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
             made["inputs"] = tf.nest.map_structure(tf.type_spec_from_value, inputs)
             outputs = flat_tensors(inputs)
         fed = [made["position"], *(tensor for _, features in trace.sources for tensor in features.values())]
-        made["sources"], made["effects"] = trace.sources, effects_of(graph, [*outputs, *trace.made_datasets()], fed)
+        results = [*outputs, *trace.made_datasets()]
+        made["sources"], made["effects"] = trace.sources, effects_of(graph, results, fed)
+        warn_of_unplaced(graph, results, trace, training=mode == ModeKeys.TRAIN)
         if mode == ModeKeys.TRAIN:  # other modes are not resumed
             take_order_of_run(graph, trace, seed)
         return outputs

@@ -223,26 +223,38 @@ def check_additive(graph: tf.Graph, variables: Sequence[LocalVariable]) -> None:
         UsageError: with the name of the variable.
     """
     inner = {id(handle): placeholder for handle, placeholder in func_graph.captures(graph)}
-    for each in variables:
-        for handle in handles_of(each.variable) & inner.keys():
-            for use in inner[handle].consumers():
-                if use.type in READS or use.type in _ADDING or (use.type == "AssignVariableOp" and _adds(use)):
-                    continue
-                raise UsageError(
-                    f"a metric of model_fn keeps {each.variable.name.partition(':')[0]!r}, which is no sum over "
-                    "samples: those of several devices and workers cannot be added up. Evaluate on one device, or "
-                    "write the metric with assign_add."
-                )
+    counting = [(each, inner[handle]) for each in variables for handle in handles_of(each.variable) & inner.keys()]
+    counts = {placeholder.op.name for _, placeholder in counting}
+    for each, placeholder in counting:
+        for use in placeholder.consumers():
+            added = _added(use)
+            if use.type in READS or (added is not None and not _depend_on(added, counts)):
+                continue
+            raise UsageError(
+                f"a metric of model_fn keeps {each.variable.name.partition(':')[0]!r}, which is no sum over "
+                "samples: those of several devices and workers cannot be added up. Evaluate on one device, or "
+                "write the metric with assign_add, of values that depend on the samples alone."
+            )
 
 
-def _adds(assignment: tf.Operation) -> bool:
-    """Whether an assignment adds something to the variable, or puts it back to a constant."""
-    handle, value = assignment.inputs[0], assignment.inputs[1].op
+def _added(use: tf.Operation) -> list[tf.Tensor] | None:
+    """Return what an operation adds to a variable, nothing where it puts it back to a constant; None for others."""
+    if use.type in _ADDING:
+        return list(use.inputs[1:])
+    if use.type != "AssignVariableOp":
+        return None
+    handle, value = use.inputs[0], use.inputs[1].op
     while value.type in _CASTS:
         value = value.inputs[0].op
     if value.type == "Const":
-        return True
-    return value.type in _SUMS and any(_reads(each.op, handle) for each in value.inputs)
+        return []
+    own = [each for each in value.inputs if _reads(each.op, handle)] if value.type in _SUMS else []
+    return [each for each in value.inputs if each is not own[0]] if own else None
+
+
+def _depend_on(tensors: Sequence[tf.Tensor], names: set[str]) -> bool:
+    """Whether tensors are computed from operations with some names."""
+    return any(op.name in names for op in ancestors(tensors, ordered=False))
 
 
 def _reads(op: tf.Operation, handle: tf.Tensor) -> bool:

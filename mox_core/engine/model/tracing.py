@@ -26,7 +26,15 @@ from mox_core.engine.model.replica_outputs import (
 from mox_core.engine.model.spec_checks import REQUIRED_FIELDS, check_scalar, check_spec
 from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
-from mox_core.engine.tf_internals import func_graph, keras_names, keras_owners, keras_training, replica_collections
+from mox_core.engine.tf_internals import (
+    func_graph,
+    keras_names,
+    keras_owners,
+    keras_training,
+    keras_two,
+    replica_collections,
+    traced_functions,
+)
 from mox_core.engine.tf_internals.expected_warnings import ignore_missing_summary_writer
 from mox_core.engine.tf_internals.variables import handles_of, local_parts
 from mox_core.engine.variables.keras_variables import adopt_keras_variables, check_all_known
@@ -120,6 +128,8 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         keras_names.fresh_layer_names(),
         keras_owners.watch(),
         keras_training.watch(),
+        keras_two.watch(),
+        traced_functions.watch(),
         randomness.python_random(f"{state.seed}/model"),
     ):
         traced = tf.compat.v1.wrap_function(trace.body, signature)
@@ -254,7 +264,9 @@ class _ModelTrace:
             names = self._names if replica == 0 else None
             stack.enter_context(self.state.store.scope(self._graph, self._constants, names))
             stack.enter_context(self._current())
-            stack.enter_context(keras_training.training_is(self.mode == ModeKeys.TRAIN))
+            training = self.mode == ModeKeys.TRAIN
+            stack.enter_context(keras_training.training_is(training))
+            stack.enter_context(traced_functions.traced_anew(training=training))
             spec = self.model_fn(inputs, self.mode)
             own = (self.state.step, self.state.positions)
             adopt_keras_variables(self._graph, self.state.store, own, training=self.train_step.trains)

@@ -20,7 +20,7 @@ def when_imported(name: str, then: Callable[[], None]) -> Iterator[None]:
         name: name of the module.
         then: the function.
     """
-    if name in sys.modules:
+    if sys.modules.get(name) is not None:  # None where there is no such module
         then()
         yield
         return

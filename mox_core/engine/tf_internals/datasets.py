@@ -73,9 +73,14 @@ def batched(dataset: tf.data.Dataset[Any]) -> Batched | None:
     return None
 
 
+def graphs_of_functions(dataset: tf.data.Dataset[Any]) -> list[tf.compat.v1.GraphDef]:
+    """Return the functions of one stage of a dataset as graphs, each with those that it calls in its library."""
+    return [each.function.graph.as_graph_def() for each in dataset._functions()]  # noqa: SLF001  (see above)
+
+
 def op_types_of_functions(dataset: tf.data.Dataset[Any]) -> set[str]:
     """Return the types of the operations in the functions of one stage of a dataset."""
-    graphs = [each.function.graph.as_graph_def() for each in dataset._functions()]  # noqa: SLF001
+    graphs = graphs_of_functions(dataset)
     nodes = [node for graph in graphs for node in graph.node]
     nodes += [node for graph in graphs for function in graph.library.function for node in function.node_def]
     return {node.op for node in nodes}

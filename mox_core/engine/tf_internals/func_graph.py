@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 _RUN_ONCE_GRAPHS: Final = ("CondBranchFuncGraph",)
-_FUNCTION_GRAPH: Final = "FuncGraph"
 
 
 def automatic_control_dependencies() -> Any:
@@ -91,10 +90,8 @@ def enclosing_graph(graph: Any) -> tf.Graph | None:
     return graph.outer_graph if type(graph).__name__ in _RUN_ONCE_GRAPHS else None
 
 
-def is_in_function(graph: Any, outer: tf.Graph) -> bool:
-    """Return whether a graph is that of a `tf.function` inside of another graph, or in one: no branch, no loop."""
+def is_within(graph: Any, outer: tf.Graph) -> bool:
+    """Return whether a graph was made while another one was, as a part of it."""
     while graph is not None and graph is not outer:
-        if type(graph).__name__ == _FUNCTION_GRAPH:
-            return True
         graph = getattr(graph, "outer_graph", None)
-    return False
+    return graph is outer

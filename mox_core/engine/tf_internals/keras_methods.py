@@ -17,16 +17,17 @@ Wrapped: TypeAlias = tuple[type, str, Callable[[Callable[..., Any]], Callable[..
 
 
 @contextlib.contextmanager
-def wrapped(methods: Callable[[Any], Sequence[Wrapped]]) -> Iterator[None]:
+def wrapped(methods: Callable[[Any], Sequence[Wrapped]], module: str = "keras") -> Iterator[None]:
     """Wrap methods of Keras for the block; after it they are the same objects as before, or inherited again.
 
     Args:
-        methods: returns the methods; it is given the module `keras`.
+        methods: returns the methods; it is given the module.
+        module: the name of the module: `keras`, or `tf_keras` for Keras 2.
     """
     with contextlib.ExitStack() as stack:
 
         def wrap() -> None:
-            for kind, name, wrapper in methods(sys.modules["keras"]):
+            for kind, name, wrapper in methods(sys.modules[module]):
                 original = getattr(kind, name)
                 if name in vars(kind):
                     stack.callback(setattr, kind, name, original)
@@ -35,5 +36,5 @@ def wrapped(methods: Callable[[Any], Sequence[Wrapped]]) -> Iterator[None]:
                 setattr(kind, name, wrapper(original))
 
         # TensorFlow imports Keras, unless TF_USE_LEGACY_KERAS is set.
-        stack.enter_context(when_imported("keras", wrap))
+        stack.enter_context(when_imported(module, wrap))
         yield

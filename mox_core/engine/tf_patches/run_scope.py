@@ -13,6 +13,7 @@ from mox_core.engine.log_setup import info_logging
 from mox_core.engine.tf_internals.at_import import when_imported
 from mox_core.engine.tf_internals.keras_scopes import in_stateless_scope
 from mox_core.engine.tf_internals.replica_collections import Collection
+from mox_core.engine.tf_patches.generators import watched_generators
 from mox_core.engine.tf_patches.input_state import state_of_input_fn
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
@@ -48,6 +49,7 @@ def run_scope() -> Iterator[None]:
             losses_of_several_types(),
             stateless_random_ops(),
             one_shot_iterators(),
+            watched_generators(),
             state_of_input_fn(),
         ):
             yield

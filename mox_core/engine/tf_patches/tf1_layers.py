@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 
 @contextlib.contextmanager
 def slim_layers() -> Iterator[None]:
-    """Put what tf_slim's layers are made of at its old places in TensorFlow and tf_keras, also if a run imports it."""
+    """Put what tf_slim is made of at its old places in TensorFlow and tf_keras, also if a run imports it."""
     with contextlib.ExitStack() as stack, when_imported("tf_slim", lambda: _put_in_place(stack)):
         yield
 
 
 def _put_in_place(stack: contextlib.ExitStack) -> None:
+    operations = (
+        (importlib.import_module("tensorflow.python.ops.array_ops"), "stack", tf.stack),
+        (importlib.import_module("tensorflow.python.ops.control_flow_ops"), "cond", tf.compat.v1.cond),
+        (importlib.import_module("tensorflow.python.ops.control_flow_ops"), "case", tf.compat.v1.case),
+    )
+    stack.enter_context(replaced(*(each for each in operations if each[1] not in vars(each[0]))))
     if not importlib.util.find_spec("tf_keras"):
         return
     layers = importlib.import_module("tf_keras.src.legacy_tf_layers")
