@@ -7,9 +7,11 @@ import functools
 import hashlib
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mox_core.datasets.folders import unreadable
 from mox_core.datasets.whole_files import whole_file
 from mox_core.errors import UsageError
 
@@ -67,8 +69,12 @@ class FileCache:
         return self.folder / original.relative_to(self._root)
 
     def holds(self, original: Path) -> bool:
-        """Return whether there is a copy of a file as it is now."""
-        return _is_copy(self.place(original), original.stat())
+        """Return whether there is a copy of a file as it is now, and can be read."""
+        try:
+            status = original.stat()
+        except OSError:
+            return False
+        return _is_copy(self.place(original), status) and not unreadable(self.place(original))
 
     def copy(self, original: Path) -> None:
         """Copy a file.
@@ -118,7 +124,10 @@ def _is_copy(copy: Path, original: os.stat_result) -> bool:
         found = copy.stat()
     except OSError:
         return False
-    return (found.st_size, found.st_mtime_ns) == (original.st_size, original.st_mtime_ns)
+    return stat.S_ISREG(found.st_mode) and (found.st_size, found.st_mtime_ns) == (
+        original.st_size,
+        original.st_mtime_ns,
+    )
 
 
 @functools.cache

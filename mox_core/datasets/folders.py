@@ -1,43 +1,154 @@
-"""The entries of a folder, in the same order on every machine."""
+"""The entries of a folder, in the same order on every machine, told apart by what can be done with them."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+import stat
+from typing import TYPE_CHECKING, Final
+
+from attrs import field, frozen
 
 from mox_core.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+_KINDS: Final = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
+}
 
 
-def list_folder(path: str, expected: str) -> tuple[list[str], list[str]]:
-    """Return the names of the folders and of all other entries of a folder, without hidden ones.
+@frozen
+class Folder:
+    """The entries of a folder without hidden ones, sorted by name. Links are what they lead to.
+
+    Attributes:
+        folders: the names of folders.
+        files: the names of regular files.
+        special: the name of each FIFO, socket and device, with what it is: to read one may take for ever.
+        broken: the name of each entry that cannot be looked at, with the reason: a link to nowhere, a loop of links.
+    """
+
+    folders: list[str] = field(factory=list)
+    files: list[str] = field(factory=list)
+    special: dict[str, str] = field(factory=dict)
+    broken: dict[str, str] = field(factory=dict)
+
+    @property
+    def readable_or_broken(self) -> list[str]:
+        """The names of regular files, and of what may be one but cannot be looked at: reading it tells the reason."""
+        return sorted([*self.files, *self.broken]) if self.broken else self.files
+
+
+def list_folder(path: str, expected: str) -> Folder:
+    """Return the entries of a folder.
 
     Args:
         path: the folder.
         expected: the end of the error's text: what the folder should contain.
 
-    Returns:
-        Two sorted lists of names.
-
     Raises:
-        DataError: if the folder does not exist, or is a file.
+        DataError: if the folder does not exist, is a file, or cannot be read.
     """
-    folders: list[str] = []
-    others: list[str] = []
+    found = Folder()
     try:
         with os.scandir(path) as entries:
             for entry in entries:
                 if not entry.name.startswith("."):
-                    (folders if entry.is_dir() else others).append(entry.name)
+                    _add(found, entry)
     except FileNotFoundError as error:
         raise DataError(f"there is no folder {path!r}. {expected}") from error
     except NotADirectoryError as error:
         raise DataError(f"{path!r} is a file, not a folder. {expected}") from error
-    return sorted(folders), sorted(others)
+    except (OSError, ValueError) as error:
+        raise DataError(f"the folder {path!r} cannot be read: {reason_of(error)}. {expected}") from error
+    return Folder(
+        folders=sorted(found.folders),
+        files=sorted(found.files),
+        special=dict(sorted(found.special.items())),
+        broken=dict(sorted(found.broken.items())),
+    )
+
+
+def list_class_folders(path: str, expected: str) -> Folder:
+    """Return the entries of a folder of class folders.
+
+    Raises:
+        DataError: as `list_folder`; and if an entry cannot be looked at, which may be a class folder or labels.txt.
+    """
+    found = list_folder(path, expected)
+    if found.broken:
+        raise DataError(
+            f"{path!r} holds {listed(found.broken)}, without which the classes may get other labels: mend or remove "
+            f"it. {expected}"
+        )
+    return found
+
+
+def no_file(path: str | os.PathLike[str]) -> str:
+    """Return why there is no regular file of a path; '' if there is one."""
+    try:
+        kind = kind_of(os.stat(path).st_mode)  # noqa: PTH116 (a path is text here)
+    except (OSError, ValueError) as error:
+        return reason_of(error)
+    return kind and f"it is {kind}, not a regular file"
+
+
+def unreadable(path: str | os.PathLike[str]) -> str:
+    """Return why the system does not let one read a regular file; '' if it does."""
+    if reason := no_file(path):
+        return reason
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 (a path is text here)
+            file.read(1)
+    except OSError as error:
+        return reason_of(error)
+    return ""
+
+
+def kind_of(mode: int) -> str:
+    """Return what a file of a mode is, as 'a FIFO'; '' for a regular file."""
+    return "" if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "a special file")
+
+
+def reason_of(error: Exception) -> str:
+    """Return what the system says of an error, without the path, which the message quotes."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def warn_of_unread(path: str, found: Folder) -> None:
+    """Log what is in a folder of images and is not read."""
+    unread = dict.fromkeys(found.folders, "a folder") | found.special
+    if unread:
+        import tensorflow as tf
+
+        tf.get_logger().warning("In %r are not read, as they are no regular files: %s", path, listed(unread))
 
 
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return up to `most` of some names, quoted and joined, for the text of an error."""
     return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")
+
+
+def listed(kinds: Mapping[str, str], most: int = 3) -> str:
+    """Return up to `most` of some names, quoted, each with what is said of it."""
+    named = [f"{name!r} ({kind})" for name, kind in list(kinds.items())[:most]]
+    return ", ".join(named) + (", ..." if len(kinds) > most else "")
+
+
+def _add(found: Folder, entry: os.DirEntry[str]) -> None:
+    try:
+        if entry.is_dir():
+            found.folders.append(entry.name)
+        elif entry.is_file():
+            found.files.append(entry.name)
+        else:
+            found.special[entry.name] = kind_of(entry.stat().st_mode)
+    except FileNotFoundError:
+        found.broken[entry.name] = "a link to nowhere"
+    except OSError as error:
+        found.broken[entry.name] = reason_of(error)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from typing import TYPE_CHECKING, Final
 
+from mox_core.datasets.folders import kind_of, reason_of
+from mox_core.datasets.names import RULE, is_class_name
 from mox_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -13,6 +17,25 @@ if TYPE_CHECKING:
 FILENAME: Final = "labels.txt"
 
 _FORMAT = "Expected is one line for each class, `0: name of class 0`, with the indices 0, 1, 2, ... once each."
+_LONGEST_INDEX: Final = 18  # digits
+_SHOWN: Final = 100  # characters of a line
+
+
+def has_labels(path: Path) -> bool:
+    """Return whether there is a file of labels.
+
+    Raises:
+        DataError: if there is something of that name that is no regular file, or cannot be looked at.
+    """
+    if not os.path.lexists(path):
+        return False
+    try:
+        kind = kind_of(path.stat().st_mode)
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {reason_of(error)}.") from error
+    if kind:
+        raise DataError(f"{str(path)!r} is {kind}, not a regular file. {_FORMAT}")
+    return True
 
 
 def read_labels(path: Path, *, distinct: bool) -> list[str]:
@@ -23,20 +46,24 @@ def read_labels(path: Path, *, distinct: bool) -> list[str]:
         distinct: whether a name may occur only once: folders are named by classes; ImageNet has two classes `crane`.
 
     Raises:
-        DataError: if the file has another form.
+        DataError: if the file has another form, or cannot be read.
     """
     names: dict[int, str] = {}
+    seen: set[str] = set()
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
         index, _, name = (part.strip() for part in line.partition(":"))
-        if not (name and index.isascii() and index.isdigit()):
-            raise DataError(f"line {number} of {str(path)!r} is {line!r}. {_FORMAT}")
+        if not (name and index.isascii() and index.isdigit() and len(index) <= _LONGEST_INDEX):
+            raise DataError(f"line {number} of {str(path)!r} is {_cut(line)!r}. {_FORMAT}")
+        if not is_class_name(name):
+            raise DataError(f"line {number} of {str(path)!r} is {_cut(line)!r}. {RULE}")
         if int(index) in names:
             raise DataError(f"line {number} of {str(path)!r} gives index {int(index)} a second time. {_FORMAT}")
-        if distinct and name in names.values():
+        if distinct and name in seen:
             raise DataError(f"line {number} of {str(path)!r} names class {name!r} a second time. {_FORMAT}")
         names[int(index)] = name
+        seen.add(name)
     return _in_order(names, path)
 
 
@@ -50,12 +77,18 @@ def _lines(path: Path) -> list[str]:
         return path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{str(path)!r} is not text in UTF-8 ({error.reason}). {_FORMAT}") from error
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be read: {reason_of(error)}.") from error
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
 
 
 def _in_order(names: dict[int, str], path: Path) -> list[str]:
     if not names:
         raise DataError(f"{str(path)!r} names no class. {_FORMAT}")
-    gaps = sorted(set(range(max(names))) - set(names))[:3]
+    gaps = list(itertools.islice((index for index in range(max(names)) if index not in names), 3))
     if gaps:
         missing = ", ".join(map(str, gaps))
         raise DataError(f"{str(path)!r} goes up to index {max(names)} and lacks {missing}. {_FORMAT}")

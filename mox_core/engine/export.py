@@ -14,6 +14,7 @@ from attrs import frozen
 from mox_core.engine.tensors import ancestors
 from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
+from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +101,7 @@ class Export:
             folder.rename(self.log_dir / name)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        tf.get_logger().info("Exported model written to: %s", self.log_dir / name)
+        tf.get_logger().info("Exported model written to: %s", shown(self.log_dir / name))
         return str(self.log_dir / name)
 
     def _model(self) -> ExportedModel:

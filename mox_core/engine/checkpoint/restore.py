@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SEED, TRAINED, TRAINING_STATE, WORKER_POSITIONS
 from mox_core.errors import CheckpointError
+from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -52,7 +53,7 @@ def restore_variables(
     # Checkpoints of other programs need no global step.
     missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
     _check_missing(checkpoint, wanted, missing, partial=partial)
-    tf.get_logger().info("Restoring parameters from %s", checkpoint.prefix)
+    tf.get_logger().info("Restoring parameters from %s", shown(checkpoint.prefix))
     left_out = [name for name in variables if name not in wanted]
     unused = [name for name in checkpoint.values if name not in wanted and not _is_of_run(name)]
     _report(missing, left_out, unused, partial=partial)

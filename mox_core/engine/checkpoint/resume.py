@@ -16,6 +16,7 @@ from mox_core.engine.checkpoint.reader import Checkpoint, load, load_latest
 from mox_core.engine.checkpoint.restore import restore_variables
 from mox_core.engine.variables.names import POSITIONS, WORKER_POSITIONS
 from mox_core.errors import CheckpointError
+from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from mox_core.arguments import RunConfig
@@ -79,7 +80,9 @@ def _find(config: RunConfig) -> tuple[Checkpoint | None, bool]:
     found = load_latest(config.log_dir) if config.log_dir else None
     if found is not None:
         if config.checkpoint_path:
-            tf.get_logger().info("Ignoring --checkpoint_path because a checkpoint already exists in %s", config.log_dir)
+            tf.get_logger().info(
+                "Ignoring --checkpoint_path because a checkpoint already exists in %s", shown(config.log_dir)
+            )
         return found, True
     if config.checkpoint_path:
         try:

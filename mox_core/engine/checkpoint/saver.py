@@ -26,6 +26,7 @@ from mox_core.engine.checkpoint.files import (
     write_state_file,
 )
 from mox_core.engine.variables.names import GLOBAL_STEP, SEED
+from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from mox_core.engine.variables.run_state import RunState
@@ -80,7 +81,7 @@ class Saver:
         step = int(self.state.step)
         prefix = str(self.log_dir / f"{BASENAME}-{step}")
         if self.last_step != step or not checkpoint_exists(prefix):
-            tf.get_logger().info("Saving checkpoints for %d into %s.", step, self.log_dir / BASENAME)
+            tf.get_logger().info("Saving checkpoints for %d into %s.", step, shown(self.log_dir / BASENAME))
             self._write(prefix, step)
             self.last_step, self.last_time = step, time.monotonic()
         self._keep_newest(step)

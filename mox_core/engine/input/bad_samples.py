@@ -42,6 +42,9 @@ class ReadSource(Protocol):
     def name_at(self, position: int, order: Order) -> str:
         """Return the name of the sample that a worker reads at a position."""
 
+    def system_error_at(self, position: int, order: Order) -> str:
+        """Return why the system does not let the sample be read; '' if it does."""
+
 
 def report_gaps(
     elements: Dataset,
@@ -133,7 +136,7 @@ class BadSampleReport:
         self.raise_error()
         for expected, next_position in zip(before.tolist(), after.tolist(), strict=True):
             for position in range(expected, next_position - order.workers, order.workers):
-                self._add(source, source.name_at(position, order))
+                self._add(source, order, position)
         return True
 
     def tail(self, source: ReadSource, order: Order, first: np.int64, stop: np.int64) -> bool:
@@ -145,7 +148,7 @@ class BadSampleReport:
         if len(missing) * order.workers >= source.num_samples:
             self.nothing_read(source, order, missing[0])
         for each in missing:
-            self._add(source, source.name_at(each, order))
+            self._add(source, order, each)
         return False
 
     def report_between(self, source: ReadSource, order: Order, before: int, stop: int) -> int:
@@ -153,7 +156,7 @@ class BadSampleReport:
         positions = range(before, stop, order.workers)
         missing = sorted({*positions} - {*_readable(source, order, positions)})
         for each in missing:
-            self._add(source, source.name_at(each, order))
+            self._add(source, order, each)
         return len(missing)
 
     def warn_once(self, about: str, text: str) -> None:
@@ -164,9 +167,10 @@ class BadSampleReport:
 
     def nothing_read(self, source: ReadSource, order: Order, position: int) -> None:
         """End the run: of a whole epoch from a position on, no sample can be read."""
+        error = source.system_error_at(position, order)
         self._fail(
-            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} on. "
-            "Check that the files are there and are what the data set expects."
+            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} on"
+            f"{error and f' ({error})'}. Check that the files are there and are what the data set expects."
         )
 
     def raise_error(self) -> None:
@@ -179,14 +183,17 @@ class BadSampleReport:
         if self.names:
             tf.get_logger().warning("%d bad samples were left out of this run.", len(self.names))
 
-    def _add(self, source: ReadSource, name: str) -> None:
+    def _add(self, source: ReadSource, order: Order, position: int) -> None:
+        name = source.name_at(position, order)
         if source.on_bad_sample == "raise":
-            self._fail(f"{name!r} cannot be read: it is {source.why_bad}.")
+            error = source.system_error_at(position, order)
+            self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")
         with self._lock:
             known = name in self.names
             self.names[name] = None
         if not known:
-            tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, source.why_bad)
+            reason = source.system_error_at(position, order) or source.why_bad
+            tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, reason)
 
     def fail(self, error: MoxError) -> NoReturn:
         """End the run with an error, the first of several."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mox_core.engine.tensors import Dataset, Features
+
+_NO_SCOPE: Final = re.compile(r"[^A-Za-z0-9_.\\/>-]")
+"""What TensorFlow does not take in the name of an operation; names of features may hold it."""
 
 
 class InputTrace:
@@ -42,7 +46,7 @@ class InputTrace:
     def add_placeholders(self, source: Any, specs: dict[str, tf.TensorSpec]) -> Features:
         """Return placeholders for the features of an element of a source."""
         features = {
-            name: tf.compat.v1.placeholder(spec.dtype, spec.shape, name=f"source/{name}")
+            name: tf.compat.v1.placeholder(spec.dtype, spec.shape, name=f"source/{_NO_SCOPE.sub('_', name)}")
             for name, spec in specs.items()
         }
         self.sources.append((source, features))

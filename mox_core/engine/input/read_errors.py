@@ -12,6 +12,7 @@ import tensorflow as tf
 from mox_core.engine.input.traced_input import open_samples
 from mox_core.engine.tf_internals.error_messages import cause_of, has_different_shapes
 from mox_core.errors import DataError
+from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,7 @@ def read_error(error: tf.errors.OpError, mode: str, sample: str) -> DataError:
         mode: the mode of the input.
         sample: which sample it was, see `failing_sample`; '' where that is not known.
     """
-    cause = cause_of(error)
+    cause = shown(cause_of(error))
     if isinstance(error, tf.errors.OutOfRangeError):
         return DataError(
             f"the input of input_fn in mode {mode} should go on for ever and has ended: a dataset that repeats what "

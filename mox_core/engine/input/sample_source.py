@@ -25,6 +25,10 @@ _SMALLEST_BLOCK: Final = 1024
 """A source that never ends is read in blocks, so that a set without one readable sample is noticed."""
 
 
+def _no_error(_index: int) -> str:
+    return ""
+
+
 @frozen(kw_only=True)
 class SampleSource:
     """Samples that are read by their index, in an order that the core decides.
@@ -35,7 +39,9 @@ class SampleSource:
             operations. They run in parallel. An operation that fails marks the sample as bad.
         describe: function of an index that returns the name of the sample (a file name, say), for messages.
         on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
-        why_bad: what may be wrong with a sample that cannot be read, for messages.
+        why_bad: what may be wrong with the content of a sample that cannot be read, for messages.
+        system_error: function of an index that returns why the system does not let the sample be read ('Permission
+            denied', say), which is said in place of why_bad; '' if it does. It is called for bad samples only.
         shuffle: whether each epoch has an order of its own.
         num_epochs: how many epochs there are; None for no end.
         transform: function of the features of one good sample; an error in its operations ends the run.
@@ -48,6 +54,7 @@ class SampleSource:
     describe: Callable[[int], str]
     on_bad_sample: str = field(default="skip", validator=validators.in_(("skip", "raise")))
     why_bad: str = "cut off, empty, or of no known format"
+    system_error: Callable[[int], str] = _no_error
     shuffle: bool = False
     num_epochs: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     transform: Callable[[Features], Features] | None = None
@@ -92,6 +99,11 @@ class SampleSource:
         """Return the name of the sample that this worker reads at a position, for messages."""
         with tf.init_scope():
             return self.describe(int(self.index_at(tf.constant(position, tf.int64), order)))
+
+    def system_error_at(self, position: int, order: Order) -> str:
+        """Return why the system does not let the sample be read that this worker reads at a position."""
+        with tf.init_scope():
+            return self.system_error(int(self.index_at(tf.constant(position, tf.int64), order)))
 
     def dataset(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
         """Return (next position, features) from a position on; a resumed run would start at the next position.

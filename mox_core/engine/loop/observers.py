@@ -9,6 +9,7 @@ import tensorflow as tf
 from attrs import define, field, frozen
 
 from mox_core.metric_text import metric_text
+from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,7 @@ class LogLines:
         rate = (report.samples - self._last_samples) / max(report.now - self._last_time, 1e-9)
         self._last_time, self._last_samples = report.now, report.samples
         where = f"step: {report.step}(global step: {report.global_step})" if self.training else f"step: {report.step}"
-        values = [f"{name}: {metric_text(value)}" for name, value in report.log().items()]
+        values = [f"{shown(name)}: {metric_text(value)}" for name, value in report.log().items()]
         tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *values]))
         if self.training:
             report.metrics.begin_after()

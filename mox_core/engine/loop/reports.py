@@ -9,6 +9,7 @@ import tensorflow as tf
 from mox_core.errors import DataError
 from mox_core.metric_text import metric_text
 from mox_core.modes import ModeKeys
+from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from mox_core.engine.input.pipeline import InputPipeline
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def report_evaluation(result: LoopResult) -> None:
     """Log the means over all steps of a run that does not train, as the original did."""
-    means = "\t".join(f"{name}: {metric_text(value, '')}" for name, value in result.means.items())
+    means = "\t".join(f"{shown(name)}: {metric_text(value, '')}" for name, value in result.means.items())
     tf.get_logger().info("%s\t[%d examples]", means, result.samples)  # the tab is there without means too
 
 
@@ -41,7 +42,7 @@ def report_nothing_to_train(step: int, max_number_of_steps: int, place: object, 
     tf.get_logger().warning(
         "%s already holds global step %d and max_number_of_steps is %d: there is nothing left to train. "
         "Pass a higher max_number_of_steps to go on, or %s.",
-        place,
+        shown(place),
         step,
         max_number_of_steps,
         "another log_dir to start anew" if resumed else "--checkpoint_exclude_patterns=global_step to count from 0",

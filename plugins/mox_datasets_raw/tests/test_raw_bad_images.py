@@ -1,12 +1,20 @@
 """Files that cannot be read: left out and named, or the end of the run."""
 
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import forked
 from mox_core.errors import DataError
 from mox_core.sdk import BadSampleReport
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
+from mox_datasets_raw.splitting import split_image_classification_dataset
 
 
 @pytest.fixture
@@ -30,6 +38,76 @@ def test_bad_files_are_left_out_and_named(spoiled, flowers, elements):
     names = [element["image_name"].decode() for element in elements(dataset, report=report)]
     assert names == ["daisy_0.png", "daisy_2.png", "roses_1.jpg", "tulips_0.png", "tulips_1.jpg"] * 2
     assert list(report.names) == [str(flowers / name) for name in BAD]
+
+
+def test_the_warning_says_what_the_system_says_or_what_may_be_wrong_with_the_content(
+    spoiled, flowers, elements, caplog
+):
+    (flowers / "tulips" / "tulips_0.png").unlink()
+    (flowers / "tulips" / "tulips_0.png").symlink_to("tulips_0.png")
+    (flowers / "tulips" / "tulips_1.jpg").unlink()
+    (flowers / "tulips" / "tulips_1.jpg").mkdir()
+    elements(ImageClassificationRawDataset(spoiled, num_epochs=1, shuffle=False))
+    content = "cut off, empty, or of no known format"
+    reasons = {
+        "daisy/daisy_1.jpg": content,
+        "roses/roses_0.png": content,
+        "tulips/tulips_0.png": "Too many levels of symbolic links",
+        "tulips/tulips_1.jpg": "it is a folder, not a regular file",
+        "tulips/tulips_2.png": "No such file or directory",
+        "tulips/tulips_3.jpg": content,
+    }
+    assert list(dict.fromkeys(caplog.messages))[-6:] == [
+        f"{str(flowers / name)!r} cannot be read ({reason}): it is left out." for name, reason in reasons.items()
+    ]
+
+
+def test_permission_denied_is_called_that():
+    # Root may read everything: the files are another user's to a process that gives up being root.
+    program = """
+import os, sys
+if os.getuid() == 0:
+    os.setuid(65534)
+from mox_core.datasets.folders import list_folder, unreadable
+from mox_core.errors import DataError
+print(unreadable("image.png"))
+try:
+    list_folder("folder", "Expected are images.")
+except DataError as error:
+    print(error)
+"""
+    folder = Path(tempfile.mkdtemp())  # where another user may go
+    try:
+        folder.chmod(0o755)
+        (folder / "image.png").touch()
+        (folder / "folder").mkdir()
+        (folder / "image.png").chmod(0)
+        (folder / "folder").chmod(0)
+        done = forked.run([sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True)
+    finally:
+        shutil.rmtree(folder)
+    assert done.stdout.splitlines() == [
+        "Permission denied",
+        "the folder 'folder' cannot be read: Permission denied. Expected are images.",
+    ]
+
+
+@pytest.mark.parametrize("on_bad_image", ["skip", "raise"])
+def test_what_is_no_regular_file_is_named_and_never_opened(flowers, elements, caplog, on_bad_image):
+    os.mkfifo(flowers / "daisy" / "pipe.png")
+    (flowers / "daisy" / "zero.jpg").symlink_to("/dev/zero")
+    (flowers / "daisy" / "more.png").mkdir()
+    meta = ImageClassificationRawMetadata(flowers)
+    said = "'more.png' (a folder), 'pipe.png' (a FIFO), 'zero.jpg' (a device)"
+    assert caplog.messages[0] == (f"In {str(flowers / 'daisy')!r} are not read, as they are no regular files: {said}")
+    assert meta.total_num_samples == 9
+    assert len(elements(ImageClassificationRawDataset(meta, num_epochs=1, on_bad_image=on_bad_image))) == 9
+    split_image_classification_dataset({"a": 0.5, "b": 0.5}, flowers, dst_dir=flowers.parent / "split")
+    assert len([path for path in (flowers.parent / "split").glob("*/*/*") if path.is_file()]) == 9
+    with pytest.raises(
+        DataError, match=r"daisy' holds what is no regular file, 'pipe\.png' \(a FIFO\), 'zero\.jpg' \(a"
+    ):
+        ImageClassificationRawMetadata(flowers.parent / "split" / "a", redirect_dir=flowers)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +158,12 @@ def test_a_set_without_one_readable_image_ends_the_run(flowers, batches):
 
     with pytest.raises(DataError, match="none of the 9 samples could be read"):
         batches(input_fn, batch_size=3)
+
+    def moved(mode):
+        reads = input_fn(mode)
+        for path in flowers.glob("*/*"):
+            path.unlink(missing_ok=True)
+        return reads
+
+    with pytest.raises(DataError, match=r"could be read, from '.*' on \(No such file or directory\)\. Check that"):
+        batches(moved, batch_size=3)

@@ -1,14 +1,17 @@
 """labels.txt, and what a folder must look like."""
 
 import logging
+import os
 
 import pytest
 import tensorflow as tf
 
 from mox_core.datasets.labels import labels_text
 from mox_core.errors import DataError
+from mox_datasets_raw import listing
 from mox_datasets_raw.classification import ImageClassificationRawMetadata
 from mox_datasets_raw.labels import read_labels
+from mox_datasets_raw.splitting import split_image_classification_dataset
 
 
 def test_without_labels_txt_classes_are_sorted_by_name(flowers):
@@ -46,12 +49,12 @@ def test_the_log_tells_what_was_found(flowers, caplog):
         logger.removeHandler(caplog.handler)
     lines = list(dict.fromkeys(caplog.messages))
     assert lines == [
-        f"Total 9 files found in {flowers}",
+        f"Total 9 files found in {str(flowers)!r}",
         "Total number of samples is 9",
         "Labels index to name:",
-        "0: daisy",
-        "1: roses",
-        "2: tulips",
+        "0: 'daisy'",
+        "1: 'roses'",
+        "2: 'tulips'",
     ]
 
 
@@ -126,6 +129,9 @@ FORMAT = "Expected is one line for each class, `0: name of class 0`, with the in
         ("0: daisy\n3: roses\n5: tulips", "{path!r} goes up to index 5 and lacks 1, 2, 4."),
         ("1: daisy\n2: roses\n3: tulips", "{path!r} goes up to index 3 and lacks 0."),
         (" \n", "{path!r} names no class."),
+        ("0: daisy\n1: roses\n10000000000: tulips", "{path!r} goes up to index 10000000000 and lacks 2, 3, 4."),
+        ("0: daisy\n" + "9" * 18 + ": roses", "{path!r} goes up to index 999999999999999999 and lacks 1, 2, 3."),
+        ("0: daisy\n" + "9" * 5000 + ": roses", "line 2 of {path!r} is '" + "9" * 100 + "...'."),
     ],
 )
 def test_a_labels_txt_of_another_form_is_refused(flowers, text, said):
@@ -138,6 +144,85 @@ def test_a_labels_txt_that_is_not_utf_8_is_refused(flowers):
     path = flowers / "labels.txt"
     path.write_bytes("0: gänseblümchen".encode("latin-1"))
     assert refused(flowers).startswith(f"{str(path)!r} is not text in UTF-8")
+
+
+RULE = (
+    "The name of a class is text in UTF-8 without line breaks and other control characters, and without space around."
+)
+
+
+@pytest.mark.parametrize("name", [" c", "c ", "a\nb", "a\x1b[31mb", "a\u2028b", "\x7f", "\tc", "\udcff"])
+def test_a_class_folder_whose_name_no_labels_txt_can_hold_is_refused(flowers, tmp_path, name):
+    (flowers / name).mkdir()
+    (flowers / name / "1.png").touch()
+    said = f"the name of class folder {name!r} in {str(flowers)!r} cannot stand in a labels.txt; rename it. {RULE}"
+    assert refused(flowers) == said
+    with pytest.raises(DataError) as caught:
+        split_image_classification_dataset({"a": 0.5, "b": 0.5}, flowers, dst_dir=tmp_path / "out")
+    assert str(caught.value) == said
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("name", ["c d", "käfer", "می‌خواهم", "👨‍👩‍👧", "a: b", "#1", "..."])
+def test_other_names_are_read_and_split_and_read_again(flowers, tmp_path, name):
+    (flowers / name).mkdir() if not name.startswith(".") else (flowers / (name := f"a{name}")).mkdir()
+    for number in range(2):
+        (flowers / name / f"{number}.png").touch()
+    split_image_classification_dataset({"a": 0.5, "b": 0.5}, flowers, dst_dir=tmp_path / "out")
+    for folder in (flowers, tmp_path / "out" / "a", tmp_path / "out" / "b"):
+        assert name in ImageClassificationRawMetadata(folder).labels_list
+
+
+def test_a_name_in_a_labels_txt_that_breaks_the_rule_is_refused(flowers):
+    path = flowers / "labels.txt"
+    path.write_text("0: daisy\n1: ro\x1b[2Jses\n2: tulips", encoding="utf-8")
+    assert refused(flowers) == f"line 2 of {str(path)!r} is '1: ro\\x1b[2Jses'. {RULE}"
+
+
+def test_a_labels_txt_that_cannot_be_read_is_not_taken_for_none(flowers):
+    path = flowers / "labels.txt"
+    os.mkfifo(path)
+    assert refused(flowers).startswith(f"{str(path)!r} is a FIFO, not a regular file. Expected is one line")
+    path.unlink()
+    path.symlink_to("labels.txt")
+    assert "holds 'labels.txt' (Too many levels of symbolic links), without which" in refused(flowers)
+
+
+def test_a_class_folder_that_leads_nowhere_is_refused_as_the_labels_would_shift(flowers):
+    (flowers / "daisy").rename(flowers.parent / "moved")
+    (flowers / "daisy").symlink_to(flowers.parent / "unmounted")
+    assert refused(flowers) == (
+        f"{str(flowers)!r} holds 'daisy' (a link to nowhere), without which the classes may get other labels: mend or "
+        f"remove it. {LAYOUT}"
+    )
+    (flowers / "daisy").unlink()
+    (flowers / "daisy").symlink_to("daisy")
+    assert "holds 'daisy' (Too many levels of symbolic links), without which" in refused(flowers)
+
+
+def test_the_system_says_why_a_folder_cannot_be_read(tmp_path):
+    path = str(tmp_path / ("n" * 300))
+    assert refused(path) == f"the folder {path!r} cannot be read: File name too long. {LAYOUT}"
+
+
+def test_twenty_thousand_classes_take_as_long_as_twenty_thousand_lines(tmp_path):
+    class Counted(str):
+        """A name that counts how often it is compared: once for each class and not once for each pair."""
+
+        __slots__ = ()
+        comparisons = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            Counted.comparisons += 1
+            return str.__eq__(self, other)
+
+    names = [Counted(f"class {number}") for number in range(20_000)]
+    (tmp_path / "labels.txt").write_text(labels_text(names), encoding="utf-8")
+    assert read_labels(str(tmp_path), "labels.txt") == names
+    Counted.comparisons = 0
+    listing._check_agreement(str(tmp_path), "labels.txt", names, [Counted(name) for name in reversed(names)])
+    assert Counted.comparisons <= 10 * len(names)
 
 
 @pytest.mark.parametrize(

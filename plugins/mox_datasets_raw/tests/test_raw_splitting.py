@@ -1,9 +1,14 @@
 """split_image_classification_dataset: sizes by hand, nothing lost, nothing twice, nothing half."""
 
+import shutil
+import signal
+import sys
 from fractions import Fraction
 
 import pytest
 
+import forked
+from mox_core.datasets.whole_sets import whole_set
 from mox_core.errors import DataError, UsageError
 from mox_datasets_raw.classification import ImageClassificationRawMetadata
 from mox_datasets_raw.splitting import part_sizes, split_image_classification_dataset
@@ -21,7 +26,9 @@ def source(tmp_path):
 
 
 def content(root):
-    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+    """Every file but the record that a split keeps in each part."""
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != ".mox-split.json"]
+    return {str(path.relative_to(root)): path.read_text() for path in files}
 
 
 def files_of(root, split):
@@ -83,18 +90,136 @@ def test_parts_that_exist_are_refused(source, tmp_path):
     with pytest.raises(UsageError) as caught:
         split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=tmp_path / "out")
     path = str(tmp_path / "out")
-    assert str(caught.value) == f"dst_dir {path!r} already holds 'eval'. overwrite=True replaces them."
+    assert str(caught.value) == (
+        f"dst_dir {path!r} already holds 'eval'. overwrite=True replaces what a split has written."
+    )
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["eval"]
 
 
 def test_overwrite_replaces_the_parts_and_leaves_the_rest(source, tmp_path):
     target = tmp_path / "out"
-    (target / "eval" / "old class").mkdir(parents=True)
-    (target / "eval" / "old class" / "1.jpg").touch()
+    spec = {"eval": 0.5, "test": 0.5}
+    (source / "lilies").mkdir()
+    for name in "ab":
+        (source / "lilies" / name).touch()
+    split_image_classification_dataset(spec, src_dir=source, dst_dir=target)
     (target / "notes.txt").write_text("mine")
+    shutil.rmtree(source / "lilies")
+    before = content(target / "test")
     split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target, overwrite=True)
-    assert sorted(path.name for path in target.iterdir()) == ["eval", "notes.txt", "train"]
-    assert sorted(path.name for path in (target / "eval").iterdir()) == ["daisy", "labels.txt", "roses", "tulips"]
+    assert sorted(path.name for path in target.iterdir()) == ["eval", "notes.txt", "test", "train"]
+    assert sorted(path.name for path in (target / "eval").glob("[!.]*")) == ["daisy", "labels.txt", "roses", "tulips"]
+    assert content(target / "test") == before
+
+
+def spoil_by_a_file(part):
+    (part / "daisy" / "mine.jpg").touch()
+    return "holds what was added or changed since: 'daisy/mine.jpg'"
+
+
+def spoil_by_a_folder(part):
+    (part / "drafts").mkdir()
+    return "holds what was added or changed since: 'drafts'"
+
+
+def spoil_by_a_change(part):
+    image = next((part / "tulips").iterdir())
+    image.write_text(image.read_text() + " retouched")
+    return f"holds what was added or changed since: 'tulips/{image.name}'"
+
+
+def spoil_by_a_link(part):
+    part.rename(part.with_name("mine"))
+    part.symlink_to(part.with_name("mine"))
+    return "is a link"
+
+
+def spoil_the_record(part):
+    (part / ".mox-split.json").write_text("[]")
+    return "cannot be compared with its .mox-split.json (list indices must be integers or slices, not str)"
+
+
+def a_folder_of_the_user(part):
+    shutil.rmtree(part)
+    (part / "run_1").mkdir(parents=True)
+    (part / "run_1" / "weights").write_text("of three weeks")
+    return "has no .mox-split.json"
+
+
+def a_file_of_the_user(part):
+    shutil.rmtree(part)
+    part.write_text("mine")
+    return "is no folder"
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_by_a_file,
+        spoil_by_a_folder,
+        spoil_by_a_change,
+        spoil_by_a_link,
+        spoil_the_record,
+        a_folder_of_the_user,
+        a_file_of_the_user,
+    ],
+)
+def test_overwrite_takes_nothing_that_no_split_has_written(source, tmp_path, spoil):
+    spec, target = {"train": 0.9, "eval": 0.1}, tmp_path / "out"
+    split_image_classification_dataset(spec, src_dir=source, dst_dir=target)
+    reason = spoil(target / "train")
+    before = content(target)
+    with pytest.raises(UsageError) as caught:
+        split_image_classification_dataset(spec, src_dir=source, dst_dir=target, overwrite=True)
+    assert str(caught.value) == (
+        f"overwrite=True replaces only what a split has written, and {str(target / 'train')!r} {reason}. Move or "
+        "remove it yourself, or give another dst_dir."
+    )
+    assert content(target) == before
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from mox_datasets_raw.splitting import split_image_classification_dataset
+
+calls, rename = 0, Path.rename
+def watched(path, target):
+    global calls
+    if calls == int(sys.argv[3]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    calls += 1
+    return rename(path, target)
+Path.rename = watched
+split_image_classification_dataset({"train": 0.5, "eval": 0.5}, sys.argv[1], dst_dir=sys.argv[2], overwrite=True)
+"""
+
+
+@pytest.mark.parametrize("renames", [1, 3])  # two old parts go, two new ones come
+def test_a_split_that_is_killed_is_undone_by_the_next_one(source, tmp_path, renames):
+    target = tmp_path / "out"
+    split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target)
+    before = content(target)
+    command = [sys.executable, "-c", KILLED, str(source), str(target), str(renames)]
+    assert forked.run(command, check=False).returncode == -signal.SIGKILL
+    with pytest.raises(UsageError, match="already holds 'train', 'eval'"):
+        split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target)
+    assert content(target) == before
+    assert sorted(path.name for path in target.iterdir()) == ["eval", "train"]
+
+
+def test_two_splits_at_a_time_do_not_sweep_each_other_up(source, tmp_path):
+    target = tmp_path / "out"
+    with whole_set(target, "split") as other:
+        (other.folder / "train").mkdir()
+        with pytest.raises(DataError) as caught:
+            split_image_classification_dataset({"a": 0.5, "b": 0.5}, src_dir=source, dst_dir=target)
+        assert str(caught.value) == (
+            f"another process is writing 'split' into {str(target)!r}, in {other.hidden.name!r} there. Wait until it "
+            "has ended, or end it."
+        )
+        assert (other.folder / "train").is_dir()
+    assert not list(target.iterdir())
 
 
 def test_the_parts_may_stand_beside_the_source(source):
@@ -106,12 +231,12 @@ def test_a_split_that_fails_leaves_nothing(source, tmp_path):
     (source / "daisy" / "0.jpg").unlink()
     (source / "daisy" / "0.jpg").symlink_to(source / "nowhere")
     target = tmp_path / "out"
-    (target / "train").mkdir(parents=True)
-    (target / "train" / "old.txt").touch()
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(DataError) as caught:
         split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target, overwrite=True)
-    assert content(target) == {"train/old.txt": ""}
-    assert [path.name for path in target.iterdir()] == ["train"]
+    assert str(caught.value) == (
+        f"{str(source / 'daisy' / '0.jpg')!r} cannot be copied: No such file or directory. Mend or remove it."
+    )
+    assert not list(target.iterdir())
 
 
 def test_a_class_with_fewer_images_than_parts_is_refused(source, tmp_path):
@@ -151,6 +276,14 @@ def test_a_part_whose_name_is_no_folder_name_is_refused(source, tmp_path, name):
 def test_a_target_inside_the_source_is_refused(source):
     with pytest.raises(UsageError, match=r"dst_dir '.*' lies in src_dir '.*'; it must be a folder outside of it\."):
         split_image_classification_dataset({"train": 0.5, "eval": 0.5}, src_dir=source, dst_dir=source / "split")
+
+
+def test_a_source_that_is_a_loop_of_links_is_refused(source, tmp_path):
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(DataError, match=r"the folder '.*loop' cannot be read: Too many levels of symbolic links\."):
+        split_image_classification_dataset({"a": 0.5, "b": 0.5}, src_dir=tmp_path / "loop", dst_dir=tmp_path / "out")
+    with pytest.raises(DataError, match=r"the parts cannot be written into '.*loop': File exists\."):
+        split_image_classification_dataset({"a": 0.5, "b": 0.5}, src_dir=source, dst_dir=tmp_path / "loop")
 
 
 def test_a_part_that_is_the_source_is_refused(source):

@@ -1,9 +1,12 @@
 """Files of records, written by TensorFlow, and what a data set reads of them."""
 
 import gc
+import logging
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import mox_core as mox
 
@@ -94,7 +97,6 @@ def batches():
 @pytest.fixture
 def said():
     """The lines of TensorFlow's logger."""
-    import logging
 
     class Lines(logging.Handler):
         def __init__(self):
@@ -108,3 +110,25 @@ def said():
     tf.get_logger().addHandler(handler)
     yield handler.lines
     tf.get_logger().removeHandler(handler)
+
+
+@pytest.fixture
+def many(tmp_path):
+    """Two classes of 60 and 20 images."""
+    for name, count in (("a", 60), ("b", 20)):
+        (tmp_path / "many" / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.add.outer(np.arange(2), np.arange(3))[..., np.newaxis] * [40, 60, 80] + number
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "many" / name / f"{number}.png")
+    return tmp_path / "many"
+
+
+@pytest.fixture
+def dst(tmp_path):
+    return tmp_path / "records"
+
+
+@pytest.fixture
+def log(caplog):
+    with caplog.at_level(logging.INFO, tf.get_logger().name):
+        yield caplog

@@ -147,6 +147,14 @@ def test_files_are_read_from_copies_in_cache_dir(flowers, tmp_path, batches):
         read_all(batches, flowers[1], ["label"], cache_dir="ENV")
 
 
+def test_files_that_cannot_be_copied_are_read_in_their_place(flowers, tmp_path, batches, said):
+    (tmp_path / "full").write_text("no folder, as a full disk is none")
+    assert len(read_all(batches, flowers[1], ["label"], cache_dir=tmp_path / "full")) == 12
+    first = str(flowers[1] / "train-00000-of-00003.tfrecord")
+    told = f"3 of 3 files are read without a copy in cache_dir, {first!r} first: Not a directory"
+    assert f"WARNING: {told}" in said
+
+
 def test_arguments_that_do_not_fit_are_refused(flowers):
     meta = mox.ImageClassificationTFRecordMetadata(flowers[1], "train-*")
     with pytest.raises(UsageError, match=r"has batch_size=4 and nothing that makes the images one size"):

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from mox_core import cli
+from mox_core.errors import DataError
 
 
 def feature(*values):
@@ -89,8 +90,8 @@ def test_what_the_system_refuses_is_one_message_too(run, folder, tmp_path):
     status, lines, error = run("write", folder, tmp_path / "records")
     assert (status, lines) == (2, [])
     assert error == (
-        f"mox: error: cannot turn {str(folder)!r} into records: "
-        f"[Errno 2] No such file or directory: {str(folder / 'dog' / 'link.png')!r}.\n"
+        f"mox: error: {str(folder / 'dog' / 'link.png')!r} cannot be read: No such file or directory. "
+        "Mend or remove it.\n"
     )
 
 
@@ -204,6 +205,34 @@ def test_a_cut_off_compressed_file_is_shown_up_to_there(run, tmp_path, compressi
         "  features, the same in all records:",
         "    name  type   values  first value",
     ]
+
+
+def test_shards_that_are_missing_from_the_set_of_a_file_are_told(run, tmp_path):
+    for number in (0, 2):
+        write(tmp_path / f"train-{number:05d}-of-00003.tfrecord", [example(x=1)])
+    status, lines, _ = run("inspect", tmp_path / "train-00000-of-00003.tfrecord")
+    assert status == 1
+    assert lines[-1] == (
+        f"MISSING: of the records 'train-*-of-00003.tfrecord' in {str(tmp_path)!r}, 1 of 3 shards are missing: 1"
+    )
+    write(tmp_path / "train-00001-of-00003.tfrecord", [example(x=1)])
+    assert run("inspect", *sorted(tmp_path.iterdir()))[0] == 0
+
+
+def test_names_of_files_and_features_reach_the_terminal_quoted(run, tmp_path, numbers):
+    odd = "x\x1b]0;title\x07\nINFO:forged"
+    path = write(tmp_path / odd, [example(**{odd: 1})])
+    for arguments in ([], ["--record", 0]):
+        status, lines, _ = run("inspect", path, *arguments)
+        assert status == 0
+        assert lines[0] == repr(path)
+        assert lines[-1].startswith(f"    {odd!r}  int64  1")
+        assert all(line.isprintable() for line in lines)
+    with pytest.raises(DataError) as caught:
+        numbers(tmp_path, "*").source()
+    assert str(caught.value).startswith(f"{path + ': record 0, at byte 0'!r}: it does not hold")
+    assert str(caught.value).endswith(f"It holds {odd!r} (int64, 1 values).")
+    assert str(caught.value).isprintable()
 
 
 def test_what_is_no_file_of_records_is_told(run, tmp_path):

@@ -15,6 +15,7 @@ from mox_core.engine.run_folder import run_folder_scope
 from mox_core.errors import DataError, UsageError
 from mox_tfrecord import index as index_module
 from mox_tfrecord.index import make_index
+from mox_tfrecord.inspecting import inspect_file
 from mox_tfrecord.scanning import checksums, scan_file
 
 
@@ -69,6 +70,33 @@ def test_several_gzip_streams_in_one_file_are_counted_as_tensorflow_reads_them(w
     path.write_bytes(path.read_bytes() * 2)
     assert len(count(path).lengths) == 60
     assert sum(1 for _ in tf.data.TFRecordDataset(str(path), "GZIP")) == 60
+
+
+def header_of(length):
+    """A header whose checksum is right: what `checksums` gives is compared with TensorFlow's above."""
+    header = np.zeros(1, np.dtype([("length", "<u8"), ("checksum", "<u4")]))
+    header["length"] = length
+    header["checksum"] = checksums(header)
+    return header.tobytes()
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress, zlib.compress])
+@pytest.mark.parametrize("length", [2**40, 2**62, 2**63 - 16, 2**63 - 1, 2**63, 2**64 - 17, 2**64 - 16, 2**64 - 1])
+def test_a_length_is_unsigned_however_large_it_is(write, tmp_path, length, compress):
+    before = (write([3]) / "part-0.tfrecord").read_bytes()
+    path = tmp_path / "crafted"
+    path.write_bytes(compress(before + header_of(length) + bytes(100)))
+    size = len(before)
+    scan = count(path)
+    assert len(scan.lengths) == 3
+    assert scan.damage.offset == size
+    assert scan.damage.reason == (
+        f"is cut off: its record at byte {size} goes to byte {size + length + 16}, and the file ends at byte "
+        f"{size + 112}"
+    )
+    assert scan.damage.reason in inspect_file(str(path)).text
+    path.write_bytes(compress(header_of(length)))
+    assert f"its record at byte 0 goes to byte {length + 16}, and" in count(path).damage.reason
 
 
 @pytest.mark.parametrize(
@@ -204,6 +232,43 @@ def test_counts_are_remembered_beside_the_run_until_a_file_changes(write, tmp_pa
     assert in_another_process() == (5, [])
 
 
+def test_a_cache_with_a_byte_flipped_is_made_anew_or_right(write, tmp_path):
+    folder, log_dir = write([4, 6]), tmp_path / "log"
+    paths = [str(folder / f"part-{number}.tfrecord") for number in (0, 1)]
+
+    def lengths():
+        index_module._known.clear()
+        with run_folder_scope(log_dir):
+            return [scan.lengths.tolist() for scan in make_index(paths, None).scans]
+
+    whole = lengths()
+    cache = log_dir / ".mox" / "tfrecords.npz"
+    content = cache.read_bytes()
+    for place in range(0, len(content), 3):
+        cache.write_bytes(content[:place] + bytes([content[place] ^ 1 << place % 8]) + content[place + 1 :])
+        assert lengths() == whole, place
+    for spoiled in (b"", content[: len(content) // 2], b"[]", content + b"more"):
+        cache.write_bytes(spoiled)
+        assert lengths() == whole
+    cache.unlink()
+    os.mkfifo(cache)
+    assert lengths() == whole
+
+
+def test_a_cache_that_cannot_be_read_is_told(write, tmp_path, said):
+    folder = write([4])
+    cache = tmp_path / "log" / ".mox" / "tfrecords.npz"
+    for _ in range(2):
+        index_module._known.clear()
+        with run_folder_scope(tmp_path / "log"):
+            make_index([str(folder / "part-0.tfrecord")], None)
+        cache.write_bytes(b"PK not an archive")
+    assert said[0] == (
+        f"WARNING: {str(cache)!r}, where the counts of records are kept, cannot be read (BadZipFile: File is not a zip "
+        "file): they are counted anew."
+    )
+
+
 def test_outside_of_a_run_nothing_is_written(write, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     folder = write([3])
@@ -232,6 +297,9 @@ def test_files_that_are_not_there_are_told_early(write, tmp_path):
         mox.BaseTFRecordMetadata(folder, "*", num_samples=0)
     (folder / "part-0.tfrecord").write_bytes(b"")
     with pytest.raises(DataError, match=r"the files hold no record that can be read: '.*part-0\.tfrecord'$"):
+        _ = mox.BaseTFRecordMetadata(folder, "*").num_samples
+    (folder / "part-0.tfrecord").write_bytes(b"<html>")
+    with pytest.raises(DataError, match=r"that can be read: '.*part-0\.tfrecord'\. '.*' is cut off: it ends at byte 6"):
         _ = mox.BaseTFRecordMetadata(folder, "*").num_samples
 
 

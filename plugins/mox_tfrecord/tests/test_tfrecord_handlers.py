@@ -175,6 +175,24 @@ def test_a_handler_whose_feature_is_not_asked_for_is_refused_before_files_are_re
         )
 
 
+@pytest.mark.parametrize("item", ["größe in cm", "a:b", "x\x1b[31m\ny", "名前"])
+def test_items_may_have_names_that_tensorflow_does_not_take_for_operations(write, batches, item):
+    folder = write([4])
+
+    def input_fn(_mode):
+        dataset = mox.get_tfrecord(
+            folder,
+            "*",
+            keys_to_features={"x": tf.io.FixedLenFeature([], tf.int64)},
+            items_to_handlers={item: mox.tfexample_decoder.Tensor("x")},
+            shuffle=False,
+            num_epochs=1,
+        )
+        return dataset.get([item])
+
+    assert [values.tolist() for (values,) in batches(input_fn, batch_size=2)] == [[0, 1], [2, 3]]
+
+
 def test_an_item_that_does_not_exist_is_refused(write, numbers, batches):
     dataset = numbers(write([1]))
     with pytest.raises(UsageError, match=r"^unknown key 'y'\. HandledTFRecordDataset knows 'x'\.$"):
@@ -204,7 +222,7 @@ def test_features_that_records_do_not_hold_are_told_before_training(write, batch
     with pytest.raises(DataError) as caught:
         batches(input_fn)
     text = str(caught.value)
-    assert text.startswith(f"{folder / 'part-0.tfrecord'}: record 0, at byte 0: it does not hold the features")
+    assert text.startswith(f"'{folder / 'part-0.tfrecord'}: record 0, at byte 0': it does not hold the features")
     assert reason in text
     assert text.endswith("It holds 'filling' (bytes, 1 values), 'x' (int64, 1 values).")
 
@@ -212,7 +230,7 @@ def test_features_that_records_do_not_hold_are_told_before_training(write, batch
 def test_records_that_are_no_examples_are_told(tmp_path, numbers):
     with tf.io.TFRecordWriter(str(tmp_path / "a")) as writer:
         writer.write(b"\xff\xff no message")
-    with pytest.raises(DataError, match=r"record 0, at byte 0: .* It is no tf\.train\.Example\.$"):
+    with pytest.raises(DataError, match=r"record 0, at byte 0': it does not .* It is no tf\.train\.Example\.$"):
         numbers(tmp_path, "a").source()
 
 

@@ -12,10 +12,11 @@ def read_labels(base_dir: str, labels_filename: str) -> list[str] | None:
     """Return the names of the classes in the order of their indices; None if there is no labels.txt.
 
     Raises:
-        DataError: if the file is not of the expected form, or a file of another name than labels.txt does not exist.
+        DataError: if the file is not of the expected form or cannot be read, or a file of another name than labels.txt
+            does not exist.
     """
     path = Path(base_dir, labels_filename)
-    if path.is_file():
+    if labels.has_labels(path):
         return labels.read_labels(path, distinct=True)
     if labels_filename == labels.FILENAME:
         return None

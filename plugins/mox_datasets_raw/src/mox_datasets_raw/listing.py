@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.datasets.folders import list_folder, some
+from mox_core.datasets.folders import list_class_folders, list_folder, listed, some, warn_of_unread
+from mox_core.datasets.names import check_class_names
 from mox_core.errors import DataError
 from mox_core.sdk import captured_constant, info_logging
 from mox_datasets_raw.labels import read_labels
@@ -25,11 +26,11 @@ def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
     """Log the number of samples, and the index of each class, which serving the model needs."""
     logger = tf.get_logger()
     with info_logging():  # also outside of a run
-        logger.info("Total %d files found in %s", num_samples, base_dir)
+        logger.info("Total %d files found in %r", num_samples, base_dir)
         logger.info("Total number of samples is %d", num_samples)
         logger.info("Labels index to name:")
         for index, name in enumerate(labels):
-            logger.info("%d: %s", index, name)
+            logger.info("%d: %r", index, name)
 
 
 @frozen(slots=False, eq=False)
@@ -84,45 +85,60 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
     Raises:
         DataError: if the folder has no class folders, a class is empty, or labels.txt names other classes.
     """
-    folders, others = list_folder(base_dir, CLASS_FOLDERS)
+    entries = list_class_folders(base_dir, CLASS_FOLDERS)
+    folders, others = entries.folders, entries.files
     if not folders:
         found = f"holds {len(others)} files ({some(others)}) and no folder" if others else "is empty"
         raise DataError(f"{base_dir!r} {found}. {CLASS_FOLDERS}")
+    check_class_names(folders, what="class folder", where=base_dir)
     order = read_labels(base_dir, labels_filename)
     if order is not None:
         _check_agreement(base_dir, labels_filename, order, folders)
-    content = {name: list_folder(str(Path(base_dir, name)), CLASS_FOLDERS) for name in order or folders}
-    for name, (inner, files) in content.items():
-        if inner and not files:
-            raise DataError(
-                f"class folder {name!r} in {base_dir!r} holds no image, but folders ({some(inner)}). {CLASS_FOLDERS} "
-                "Is base_dir a folder too high?"
-            )
-    empty = [name for name, (_, files) in content.items() if not files]
+    content = {name: _list_images(base_dir, name) for name in order or folders}
+    empty = [name for name, files in content.items() if not files]
     if empty:
         raise DataError(
             f"class folders without an image in {base_dir!r}: {some(empty)} ({len(empty)} of {len(content)}). "
             "Each class needs an image: fill the folder, or remove it (from labels.txt too)."
         )
-    return {name: files for name, (_, files) in content.items()}
+    return content
+
+
+def _list_images(base_dir: str, name: str) -> list[str]:
+    """Return the names of the images of a class."""
+    folder = os.path.join(base_dir, name)  # noqa: PTH118 (there may be many thousands)
+    entries = list_folder(folder, CLASS_FOLDERS)
+    files = entries.readable_or_broken
+    if not files and entries.folders:
+        raise DataError(
+            f"class folder {name!r} in {base_dir!r} holds no image, but folders ({some(entries.folders)}). "
+            f"{CLASS_FOLDERS} Is base_dir a folder too high?"
+        )
+    warn_of_unread(folder, entries)
+    return files
 
 
 def check_folders(redirect_dir: str, folders: Sequence[str], base_dir: str) -> None:
     """Check that a redirect_dir has the folders of the base_dir that it replaces.
 
     Raises:
-        DataError: if it lacks one.
+        DataError: if it lacks one, or holds what cannot be read as a file.
     """
     rule = f"redirect_dir holds the same files as base_dir {base_dir!r}, which are then read from there."
     list_folder(redirect_dir, rule)
-    missing = [folder for folder in folders if not Path(redirect_dir, folder).is_dir()]
+    missing = [folder for folder in folders if not os.path.isdir(os.path.join(redirect_dir, folder))]  # noqa: PTH112, PTH118
     if missing:
         raise DataError(f"redirect_dir {redirect_dir!r} lacks the folders {some(missing)}: {rule}")
+    for folder in folders:
+        path = os.path.join(redirect_dir, folder)  # noqa: PTH118 (there may be many thousands)
+        if special := list_folder(path, rule).special:
+            raise DataError(f"{path!r} holds what is no regular file, {listed(special)}: {rule}")
 
 
 def _check_agreement(base_dir: str, labels_filename: str, order: list[str], folders: list[str]) -> None:
-    without_folder = [name for name in order if name not in set(folders)]
-    unlisted = [name for name in folders if name not in set(order)]
+    ordered, held = set(order), set(folders)
+    without_folder = [name for name in order if name not in held]
+    unlisted = [name for name in folders if name not in ordered]
     differences = []
     if without_folder:
         differences.append(f"it names {some(without_folder)}, for which there is no folder")

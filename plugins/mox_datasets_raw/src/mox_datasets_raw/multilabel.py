@@ -12,10 +12,12 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
-from mox_core.datasets.folders import list_folder, some
+from mox_core.datasets.folders import list_folder, reason_of, some, warn_of_unread
 from mox_core.datasets.labels import FILENAME
+from mox_core.datasets.names import check_class_names
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_core.sdk import captured_constant
 from mox_datasets_raw.labels import read_labels
 from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata
@@ -74,17 +76,21 @@ class MultilabelClassificationRawMetadata:
         self.base_dir = os.fspath(base_dir)
         self.redirect_dir = None if redirect_dir is None else os.fspath(redirect_dir)
         expected = (
-            f"Expected are the images in base_dir/{images_sub_dir} and a file with the names of its classes for each "
-            f"of them, base_dir/{labels_sub_dir}/<image>.{labels_extension.lstrip('.')}."
+            f"Expected are the images in base_dir/{shown(images_sub_dir)} and a file with the names of its classes for "
+            f"each of them, base_dir/{shown(labels_sub_dir)}/<image>.{shown(labels_extension.lstrip('.'))}."
         )
         list_folder(self.base_dir, expected)
         images_dir = str(Path(self.base_dir, images_sub_dir))
-        _, images = list_folder(images_dir, expected)
+        entries = list_folder(images_dir, expected)
+        images = entries.readable_or_broken
         if not images:
             raise DataError(f"{images_dir!r} holds no image. {expected}")
+        warn_of_unread(images_dir, entries)
         self._labels_dir = str(Path(self.base_dir, labels_sub_dir))
         self._extension = "." + labels_extension.lstrip(".")
-        self._label_files = frozenset(list_folder(self._labels_dir, expected)[1])
+        label_files = list_folder(self._labels_dir, expected)
+        self._label_files = frozenset(label_files.readable_or_broken)
+        warn_of_unread(self._labels_dir, label_files)
         if self.redirect_dir is not None:
             check_folders(self.redirect_dir, [images_sub_dir], self.base_dir)
         self.files = ImageFiles(
@@ -120,17 +126,22 @@ class MultilabelClassificationRawMetadata:
             return Path(path).read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
-                f"label file {path!r} cannot be read: {error}. Expected are names of classes in UTF-8."
+                f"label file {path!r} cannot be read: {reason_of(error)}. Expected are names of classes in UTF-8."
             ) from error
 
     def _found_names(self) -> list[str]:
-        names = {name for text in self.label_texts if text for name in split_labels(text, _DEFAULT_SEPARATOR)}
-        if not names:
+        of_image: dict[str, str] = {}
+        for image, text in zip(self.files.names, self.label_texts, strict=True):
+            for name in split_labels(text or "", _DEFAULT_SEPARATOR):
+                of_image.setdefault(name, image)
+        for name, image in of_image.items():
+            check_class_names([name], what="class", where=self.label_file(image))
+        if not of_image:
             raise DataError(
                 f"none of the {len(self.files)} images has a label file in {self._labels_dir!r} that names a class; "
                 f"expected is {self.label_file(self.files.names[0])!r} for the first one."
             )
-        return sorted(names)
+        return sorted(of_image)
 
 
 @define(eq=False, slots=False)

@@ -12,6 +12,7 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.datasets.file_cache import FileCache, cache_folder
+from mox_core.datasets.folders import unreadable
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.sdk import Features, SampleSource, apply_augmentation, apply_preprocessing, read_once, resize_image
@@ -118,6 +119,7 @@ class RawImageDataset(abc.ABC):
             num_samples=len(self._files),
             fetch=self._fetch,
             describe=self._files.path,
+            system_error=lambda index: unreadable(self._files.path(index)),
             on_bad_sample=self.on_bad_image,
             shuffle=self.shuffle,
             num_epochs=self.num_epochs,

@@ -6,22 +6,25 @@ import hashlib
 import math
 import os
 import shutil
-import tempfile
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from mox_core.datasets.folders import some
+from mox_core.datasets.folders import reason_of, some, unreadable
 from mox_core.datasets.labels import FILENAME, labels_text
+from mox_core.datasets.names import is_class_name
+from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
 from mox_datasets_raw.listing import list_classes
+from mox_datasets_raw.split_record import foreign, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _TOLERANCE = Fraction(1, 1_000_000)
+_NAME = "split"
 
 
 def split_image_classification_dataset(
@@ -44,30 +47,32 @@ def split_image_classification_dataset(
         src_dir: a folder as ImageClassificationRawMetadata takes it. Its content stays.
         dst_dir: the folder of the parts: dst_dir/train, dst_dir/eval. They appear when all is copied; everything else
             in dst_dir stays.
-        overwrite: whether parts that exist are replaced instead of an error.
+        overwrite: whether parts that exist are replaced instead of an error. Only what a split has written is: a part
+            that holds anything else stays, and is an error.
 
     Raises:
         UsageError: if the fractions or the folders are wrong.
-        DataError: if src_dir is not of that form, or a class has fewer images than there are parts.
+        DataError: if src_dir is not of that form, a class has fewer images than there are parts, an image cannot be
+            copied, or another process is splitting into dst_dir.
     """
     fractions = _checked(split_spec)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
-    existing = _check_target(source, target, list(fractions))
-    if existing and not overwrite:
-        raise UsageError(f"dst_dir {str(target)!r} already holds {some(existing)}. overwrite=True replaces them.")
+    _check_folders(source, target, list(fractions))
     classes = list_classes(str(source), FILENAME)
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target, prefix=".split-") as temporary:
-        for split in fractions:
-            _copy(source, Path(temporary, split), {name: part[split] for name, part in parts.items()})
-        for split in existing:
-            (target / split).rename(Path(temporary, f"{split}.replaced"))
-        for split in fractions:
-            Path(temporary, split).rename(target / split)
+    try:
+        for left in undo_unfinished(target, _NAME):
+            tf.get_logger().warning("Removed %r in %r, which an unfinished split had left", left, str(target))
+        existing = _replaceable(target, list(fractions), overwrite=overwrite)
+        with whole_set(target, _NAME) as made:
+            for split in fractions:
+                _copy(source, made.folder / split, {name: part[split] for name, part in parts.items()})
+            made.publish(existing)
+    except OSError as error:
+        raise DataError(f"the parts cannot be written into {str(target)!r}: {reason_of(error)}.") from error
     for split in fractions:
         num_images = sum(len(part[split]) for part in parts.values())
-        tf.get_logger().info("%d images of %d classes are in %s", num_images, len(classes), target / split)
+        tf.get_logger().info("%d images of %d classes are in %r", num_images, len(classes), str(target / split))
 
 
 def part_sizes(num_files: int, fractions: Mapping[str, Fraction]) -> dict[str, int]:
@@ -94,14 +99,14 @@ def _checked(split_spec: Mapping[str, float]) -> dict[str, Fraction]:
     if not all(fraction > 0 for fraction in fractions.values()) or abs(total - 1) > _TOLERANCE:
         raise UsageError(f"split_spec is {split_spec!r}; {rule}")
     for split in fractions:
-        if not split or split != Path(split).name or split.startswith("."):
+        if not is_class_name(split) or split != Path(split).name or split.startswith("."):
             raise UsageError(f"split_spec names a part {split!r}; it must be the name of a folder in dst_dir.")
     return {split: fraction / total for split, fraction in fractions.items()}  # the total is 1 but for rounding
 
 
-def _check_target(source: Path, target: Path, splits: list[str]) -> list[str]:
-    """Return the parts that exist already."""
-    real_source, real_target = source.resolve(), target.resolve()
+def _check_folders(source: Path, target: Path, splits: list[str]) -> None:
+    """Check that nothing is written into, or over, the source."""
+    real_source, real_target = Path(os.path.realpath(source)), Path(os.path.realpath(target))  # resolve fails in loops
     if real_target.is_relative_to(real_source):
         raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")
     for split in splits:
@@ -109,7 +114,22 @@ def _check_target(source: Path, target: Path, splits: list[str]) -> list[str]:
             raise UsageError(
                 f"part {split!r} would be written over src_dir {str(source)!r}; give another dst_dir or another name."
             )
-    return [split for split in splits if (target / split).exists()]
+
+
+def _replaceable(target: Path, splits: list[str], *, overwrite: bool) -> list[str]:
+    """Return the parts that exist already and may be replaced."""
+    existing = [split for split in splits if os.path.lexists(target / split)]
+    if existing and not overwrite:
+        raise UsageError(
+            f"dst_dir {str(target)!r} already holds {some(existing)}. overwrite=True replaces what a split has written."
+        )
+    for split in existing:
+        if reason := foreign(target / split):
+            raise UsageError(
+                f"overwrite=True replaces only what a split has written, and {str(target / split)!r} {reason}. Move or "
+                "remove it yourself, or give another dst_dir."
+            )
+    return existing
 
 
 def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction], source: Path) -> dict[str, list[str]]:
@@ -127,5 +147,8 @@ def _copy(source: Path, target: Path, classes: Mapping[str, list[str]]) -> None:
         folder = target / name
         folder.mkdir(parents=True)
         for file in files:
+            if reason := unreadable(source / name / file):
+                raise DataError(f"{str(source / name / file)!r} cannot be copied: {reason}. Mend or remove it.")
             shutil.copy2(source / name / file, folder / file)
     Path(target, FILENAME).write_text(labels_text(list(classes)), "utf-8")
+    write_record(target)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core import AggregativeSessionRunHook, UsageError
+from mox_core.quoting import shown
 from mox_core.sdk import metric_text
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class EvaluationHook(AggregativeSessionRunHook):
         """Evaluate, and log the means."""
         del run_values
         means = run_context.run_inter_mode(self._eval_steps)
-        values = [f"{name}: {metric_text(value)}" for name, value in means.items()]
+        values = [f"{shown(name)}: {metric_text(value)}" for name, value in means.items()]
         self.say(f"step: {run_context.global_step}", *values)
         self.evaluated(run_context, means)
 

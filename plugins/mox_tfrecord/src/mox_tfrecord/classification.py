@@ -12,7 +12,7 @@ from attrs import define, field
 
 from mox_core.datasets import checks
 from mox_core.datasets.image_options import check_image_options
-from mox_core.datasets.labels import FILENAME, read_labels
+from mox_core.datasets.labels import FILENAME, has_labels, read_labels
 from mox_core.errors import DataError, UsageError
 from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, resize_image
 from mox_tfrecord.caching import copy_files
@@ -69,7 +69,7 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
         super().__init__(base_dir, file_pattern, num_samples, redirect_dir, compression_type=compression_type)
         path = Path(self.base_dir, label_map_file)
         names: list[str] = []
-        if path.is_file():
+        if has_labels(path):
             names = read_labels(path, distinct=False)
         elif label_map_file != FILENAME:
             raise DataError(f"there is no file {str(path)!r}. Leave label_map_file away to do without it.")

@@ -12,7 +12,7 @@ from mox_core.errors import DataError
 
 
 def main(arguments: list[str]) -> int:
-    """Run `mox tfrecord ...` and returns the exit status: 1 if an inspected file is damaged."""
+    """Run `mox tfrecord ...` and returns the exit status: 1 if an inspected file is damaged or its set is not whole."""
     options = _parser().parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported: errors only
     status: int = options.run(options)
@@ -44,7 +44,8 @@ def _add_write(parser: argparse.ArgumentParser) -> None:
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Print the number of records, their features, and where a file is cut off or damaged: by the headers of all "
-        "records and the content of up to 100. The exit status is 1 if a file is damaged."
+        "records and the content of up to 100. The exit status is 1 if a file is damaged, or its set lacks "
+        "shards."
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a file of records, compressed or not")
     parser.add_argument("--record", type=int, metavar="N", help="show record N of each file, counted from 0")
@@ -71,6 +72,7 @@ def _write(options: argparse.Namespace) -> int:
 
 def _inspect(options: argparse.Namespace) -> int:
     from mox_tfrecord.inspecting import inspect_file
+    from mox_tfrecord.shards import missing_shards, sets_of
 
     reports = []
     for file in options.files:
@@ -79,4 +81,6 @@ def _inspect(options: argparse.Namespace) -> int:
         reports.append(report)
     if len(reports) > 1:
         sys.stdout.write(f"{sum(report.num_records for report in reports)} records in {len(reports)} files\n")
-    return 1 if any(report.is_damaged for report in reports) else 0
+    missing = list(filter(None, map(missing_shards, sets_of(options.files))))
+    sys.stdout.writelines(f"MISSING: {each}\n" for each in missing)
+    return 1 if missing or any(report.is_damaged for report in reports) else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import errno
 import functools
 import glob
 import os
@@ -13,12 +14,14 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
+from mox_core.datasets.folders import list_folder, listed, no_file, some, unreadable
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
 from mox_core.sdk import info_logging, read_once
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord import examples
 from mox_tfrecord.index import RecordIndex, make_index, remember
+from mox_tfrecord.shards import check_sets
 from mox_tfrecord.sources import Records, RecordSource, StreamSource
 
 if TYPE_CHECKING:
@@ -53,7 +56,8 @@ class BaseTFRecordMetadata:
         files: the paths of the files, sorted.
 
     Raises:
-        DataError: if no file matches.
+        DataError: if no file matches, one that does cannot be read, or files of a set are missing whose names say how
+            many there are (train-00000-of-00008.tfrecord). A file that file_pattern names itself is read alone.
     """
 
     def __init__(
@@ -97,9 +101,9 @@ class BaseTFRecordMetadata:
             for loss in index.losses():
                 logger.warning("%s.", loss)
             if not len(index):
-                raise DataError(
-                    f"the files hold no record that can be read: {self.files[0]!r}" + (" ..." * (len(self.files) > 1))
-                )
+                reason = next((f". {loss}." for loss in index.losses()), "")
+                more = " ..." * (len(self.files) > 1)
+                raise DataError(f"the files hold no record that can be read: {self.files[0]!r}{more}{reason}")
             if self._given is None:
                 logger.info("Total number of samples is %d", len(index))
             elif self._given != len(index):
@@ -211,6 +215,7 @@ class BaseTFRecordDataset(abc.ABC):
             "describe": records.index.describe,
             "on_bad_sample": self.on_bad_record,
             "why_bad": _WHY_BAD,
+            "system_error": lambda number: unreadable(records.index.file_of(number)),
             "shuffle": self.shuffle,
             "num_epochs": self.num_epochs,
             "records": records,
@@ -261,14 +266,32 @@ class BaseTFRecordDataset(abc.ABC):
 
 def _list_files(base_dir: str, file_pattern: str | Sequence[str]) -> list[str]:
     patterns = [file_pattern] if isinstance(file_pattern, str) else list(file_pattern)
-    if not os.path.isdir(base_dir):  # noqa: PTH112 (a path is text here)
+    if no_file(base_dir) == os.strerror(errno.ENOENT):
         raise DataError(f"there is no folder {base_dir!r}, where records are to be.")
-    found = {path for pattern in patterns for path in glob.glob(os.path.join(glob.escape(base_dir), pattern))}  # noqa: PTH118, PTH207 (as above)
-    files = sorted(path for path in found if os.path.isfile(path))  # noqa: PTH113 (as above)
+    held = list_folder(base_dir, "It is to hold the records.")
+    found: set[str] = set()
+    unmatched: list[str] = []
+    for pattern in patterns:
+        matches = set(glob.glob(os.path.join(glob.escape(base_dir), pattern)))  # noqa: PTH118, PTH207 (a path is text here)
+        folders = sorted(path for path in matches if os.path.isdir(path))  # noqa: PTH112 (as above)
+        if folders:
+            tf.get_logger().warning("file_pattern %r matches folders, which are not read: %s", pattern, some(folders))
+        matches.difference_update(folders)
+        check_sets(sorted(matches), pattern)
+        if not matches:
+            unmatched.append(pattern)
+        found |= matches
+    files = sorted(found)
     if not files:
-        names = sorted(os.listdir(base_dir))  # noqa: PTH208 (as above)
-        held = f"It holds {', '.join(map(repr, names[:3]))}{', ...' * (len(names) > 3)}." if names else "It is empty."  # noqa: PLR2004
-        raise DataError(f"no file in {base_dir!r} is named like file_pattern {file_pattern!r}. {held}")
+        names = sorted([*held.folders, *held.files, *held.special, *held.broken])
+        holds = f"It holds {some(names)}." if names else "It is empty."
+        raise DataError(f"no file in {base_dir!r} is named like file_pattern {file_pattern!r}. {holds}")
+    if by_name := [pattern for pattern in unmatched if not glob.has_magic(pattern)]:
+        raise DataError(f"file_pattern names {some(by_name)}, which {base_dir!r} does not hold.")
+    if unmatched:
+        tf.get_logger().warning("no file in %r is named like %s, of file_pattern", base_dir, some(unmatched))
+    if unread := {path: reason for path in files if (reason := no_file(path))}:
+        raise DataError(f"files that file_pattern {file_pattern!r} matches cannot be read: {listed(unread)}.")
     return files
 
 

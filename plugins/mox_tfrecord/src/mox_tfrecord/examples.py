@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_tfrecord.lightexamples import parse_example
 
 if TYPE_CHECKING:
@@ -42,9 +43,9 @@ def check_first(records: Records, spec: Mapping[str, Any]) -> None:
             try:
                 tf.io.parse_single_example(content, dict(spec))
             except (tf.errors.InvalidArgumentError, ValueError) as error:
-                reason = str(getattr(error, "message", error)).splitlines()[0]
+                reason = shown(str(getattr(error, "message", error)).splitlines()[0])
                 raise DataError(
-                    f"{records.index.describe(number)}: it does not hold the features that are asked for: {reason} "
+                    f"{records.index.describe(number)!r}: it does not hold the features that are asked for: {reason} "
                     f"{_what_it_holds(content.numpy())}"
                 ) from error
             return

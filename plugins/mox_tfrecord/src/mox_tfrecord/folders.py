@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.datasets.folders import list_folder, some
-from mox_core.datasets.labels import FILENAME, read_labels
+from mox_core.datasets.folders import list_class_folders, list_folder, some
+from mox_core.datasets.labels import FILENAME, has_labels, read_labels
+from mox_core.datasets.names import check_class_names
 from mox_core.errors import DataError
 
 if TYPE_CHECKING:
@@ -34,19 +35,22 @@ class ImageFile:
 def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
     """Return the names of the classes by index, and the images sorted by class and name; hidden files are left out.
 
-    The classes have the order of labels.txt if it exists, else that of their names.
+    The classes have the order of labels.txt if it exists, else that of their names. Whatever is no folder is taken for
+    an image, also what cannot be read as one: reading it tells why.
 
     Raises:
         DataError: if the folder has no class folders, a class has no image, or labels.txt names other classes.
     """
-    folders, files = list_folder(str(src_dir), EXPECTED)
+    entries = list_class_folders(str(src_dir), EXPECTED)
+    folders, files = entries.folders, entries.files
     if not folders:
         found = f"holds {len(files)} files ({some(files)}) and no folder" if files else "is empty"
         raise DataError(f"src_dir {str(src_dir)!r} {found}. {EXPECTED}")
     classes = _order(src_dir, folders)
     images: list[ImageFile] = []
     for label, name in enumerate(classes):
-        inner, files = list_folder(str(src_dir / name), EXPECTED)
+        entries = list_folder(str(src_dir / name), EXPECTED)
+        inner, files = entries.folders, sorted([*entries.readable_or_broken, *entries.special])
         if not files:
             held = f"but folders ({some(inner)})" if inner else "nor anything else"
             raise DataError(
@@ -54,20 +58,16 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
                 f"Fill it, or remove it (from {FILENAME} too)."
             )
         if inner:
-            tf.get_logger().warning("Folders in class folder %s are not read: %s", src_dir / name, some(inner))
+            tf.get_logger().warning("Folders in class folder %r are not read: %s", str(src_dir / name), some(inner))
         images.extend(ImageFile(f"{src_dir / name}{os.sep}{file}", label) for file in files)
     return classes, images
 
 
 def _order(src_dir: Path, folders: list[str]) -> list[str]:
     """Return the class folders in the order of labels.txt, if it exists."""
-    for name in folders:
-        if not name.isprintable() or name != name.strip():
-            raise DataError(
-                f"the name of class folder {name!r} in {str(src_dir)!r} cannot stand in a {FILENAME}; rename it."
-            )
+    check_class_names(folders, what="class folder", where=str(src_dir))
     path = src_dir / FILENAME
-    if not path.is_file():
+    if not has_labels(path):
         return folders
     classes = read_labels(path, distinct=True)
     if sorted(classes) != folders:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 from attrs import frozen
 from PIL import Image, UnidentifiedImageError
 
+from mox_core.datasets.folders import kind_of, reason_of
 from mox_core.errors import DataError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -48,9 +50,14 @@ def read_image(path: str) -> EncodedImage:
 
     Raises:
         BadImageError: if it is no image, or cut off.
-        OSError: if the file cannot be read.
+        DataError: if the system does not let it be read.
     """
-    content = Path(path).read_bytes()
+    try:
+        if kind := kind_of(os.stat(path).st_mode):  # noqa: PTH116 (a path is text here)
+            raise BadImageError(f"{path!r} is {kind}, not a regular file.")
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path!r} cannot be read: {reason_of(error)}. Mend or remove it.") from error
     if not content:
         raise BadImageError(f"{path!r} is empty.")
     try:

@@ -7,6 +7,7 @@ changed are not scanned again.
 from __future__ import annotations
 
 import contextlib
+import io
 import itertools
 import os
 import time
@@ -53,13 +54,20 @@ class RecordIndex:
     def __len__(self) -> int:
         return self.starts[-1]
 
+    def file_of(self, number: int) -> str:
+        """Return the path of the file that holds a record."""
+        return self.paths[self._place(number)]
+
     def describe(self, number: int) -> str:
-        """Return the position of a record, for messages."""
-        file = int(np.searchsorted(self.starts, number, side="right")) - 1
+        """Return the position of a record, for messages, which quote it."""
+        file = self._place(number)
         inside = number - self.starts[file]
         scan = self.scans[file]
         of_content = " of what it holds" if scan.compression else ""
         return f"{self.paths[file]}: record {inside}, at byte {scan.offsets[inside]}{of_content}"
+
+    def _place(self, number: int) -> int:
+        return int(np.searchsorted(self.starts, number, side="right")) - 1
 
     def losses(self) -> list[str]:
         """Return for each damaged file what is wrong, and how much of it is lost, for messages."""
@@ -164,12 +172,28 @@ def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int]) -> N
 
 def _load(folder: Path) -> dict[_Key, FileScan]:
     """Return the scans that an earlier run has written into its folder; none if they cannot be read."""
+    path = folder / ".mox" / _FILENAME
     try:
-        with np.load(folder / ".mox" / _FILENAME, allow_pickle=False) as stored:
-            paths, sizes, times = stored["paths"].tolist(), stored["sizes"].tolist(), stored["times"].tolist()
-            compressions, starts, lengths = stored["compressions"].tolist(), stored["starts"], stored["lengths"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return _read(path) if path.is_file() else {}
+    except Exception as error:  # noqa: BLE001  (a cache: whatever is wrong with it, it is made anew)
+        tf.get_logger().warning(
+            "%r, where the counts of records are kept, cannot be read (%s: %s): they are counted anew.",
+            str(path),
+            type(error).__name__,
+            error,
+        )
         return {}
+
+
+def _read(path: Path) -> dict[_Key, FileScan]:
+    content = path.read_bytes()
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        damaged = archive.testzip()  # NumPy does not look at the checksum of an array whose header says it is shorter
+    if damaged is not None:
+        raise ValueError(f"the checksum of {damaged!r} is wrong")
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        paths, sizes, times = stored["paths"].tolist(), stored["sizes"].tolist(), stored["times"].tolist()
+        compressions, starts, lengths = stored["compressions"].tolist(), stored["starts"], stored["lengths"]
     keys = zip(map(os.fsdecode, paths), sizes, times, strict=True)
     spans = itertools.pairwise(starts)
     return {

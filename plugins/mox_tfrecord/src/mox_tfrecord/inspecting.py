@@ -6,13 +6,16 @@ import collections
 import contextlib
 import gzip
 import io
+import os
 import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from mox_core.datasets.folders import no_file
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_tfrecord.lightexamples import parse_example
 from mox_tfrecord.scanning import HEADER_SIZE, scan_file
 
@@ -56,9 +59,11 @@ def inspect_file(path: str, *, record: int | None = None) -> Report:
         DataError: if there is no such file.
         UsageError: if there is no such record.
     """
-    if not Path(path).is_file():
-        what = "is a folder; name the files in it" if Path(path).is_dir() else "does not exist"
-        raise DataError(f"{path!r} {what}.")
+    if Path(path).is_dir():
+        raise DataError(f"{path!r} is a folder; name the files in it.")
+    if reason := no_file(path):
+        absent = not os.path.lexists(path)
+        raise DataError(f"{path!r} does not exist." if absent else f"{path!r} cannot be read: {reason}.")
     try:
         scan = scan_file(path, None, lambda _: None)
         return Report(len(scan.lengths), scan.damage is not None, "\n".join(_describe(path, scan, record)))
@@ -68,7 +73,7 @@ def inspect_file(path: str, *, record: int | None = None) -> Report:
 
 def _describe(path: str, scan: FileScan, record: int | None) -> Iterator[str]:
     num_records = len(scan.lengths)
-    yield path
+    yield shown(path)
     yield f"  {num_records} records, {_size(Path(path).stat().st_size)}, {scan.compression or 'not compressed'}"
     if scan.damage is not None:
         hint = "The records are those before." if num_records else "Is it a file of records?"
@@ -89,7 +94,9 @@ def _describe_record(number: int, content: bytes) -> Iterator[str]:
         yield f"  record {number} is no tf.train.Example: {_shorten_bytes(content)}"
         return
     yield f"  record {number}, {_size(len(content))}:"
-    yield from _table((name, kind, str(len(values)), _shorten(values)) for name, (kind, values) in features.items())
+    yield from _table(
+        (shown(name), kind, str(len(values)), _shorten(values)) for name, (kind, values) in features.items()
+    )
 
 
 def _describe_features(contents: list[bytes], looked_at: str) -> Iterator[str]:
@@ -108,7 +115,7 @@ def _describe_features(contents: list[bytes], looked_at: str) -> Iterator[str]:
     yield f"  features, {'the same' if same else 'NOT the same'} in {looked_at}:"
     yield from _table(
         (
-            *(name, kind, _range([len(values) for values in all_values]), _shorten(all_values[0])),
+            *(shown(name), kind, _range([len(values) for values in all_values]), _shorten(all_values[0])),
             *(() if same else (f"{len(all_values)} of {len(examples)}",)),
         )
         for (name, kind), all_values in sorted(found.items())

@@ -111,7 +111,7 @@ class _Headers:
     def __init__(self, on_found: Callable[[int], object]) -> None:
         self._on_found = on_found
         self._new = bytearray()
-        self._lengths: list[Lengths] = []
+        self._lengths: list[npt.NDArray[np.uint64]] = []
         self.damaged = False
 
     def add(self, header: bytes) -> int:
@@ -129,14 +129,14 @@ class _Headers:
             return
         wrong = np.flatnonzero(checksums(headers) != headers["checksum"])
         self.damaged = len(wrong) > 0
-        good = headers["length"][: wrong[0] if self.damaged else None].astype(np.int64)
+        good = headers["length"][: wrong[0] if self.damaged else None]
         self._lengths.append(good)
         self._on_found(len(good))
 
-    def lengths(self) -> Lengths:
-        """Return the lengths before the first damaged one."""
+    def lengths(self) -> npt.NDArray[np.uint64]:
+        """Return the lengths before the first damaged one, unsigned as the file has them: the last may be anything."""
         self.check()
-        return np.concatenate([np.zeros(0, np.int64), *self._lengths])
+        return np.concatenate([np.zeros(0, np.uint64), *self._lengths])
 
 
 def _compression(start: bytes) -> str:
@@ -201,13 +201,14 @@ def _scan_compressed(path: str, compression: str, descriptor: int, on_found: Cal
 
 def _whole_records(headers: _Headers, size: int) -> tuple[Lengths, int, str]:
     """Return the lengths of the records before the first damaged one, its offset, and what is wrong with it."""
-    lengths = headers.lengths()
-    ends = np.cumsum(lengths + AROUND)
-    end = int(ends[-1]) if len(ends) else 0
+    unsigned = headers.lengths()
+    before = unsigned[:-1].astype(np.int64)  # what lies before another header is shorter than the file
+    begin = int((before + AROUND).sum())
+    end = begin + AROUND + int(unsigned[-1]) if len(unsigned) else 0
     if end > size:
-        begin = int(ends[-1] - lengths[-1]) - AROUND
         reason = f"is cut off: its record at byte {begin} goes to byte {end}, and the file ends at byte {size}"
-        return lengths[:-1], begin, reason
+        return before, begin, reason
+    lengths = unsigned.astype(np.int64)
     if headers.damaged:
         return lengths, end, f"is damaged: the length of its record at byte {end} does not match its checksum"
     if end < size:

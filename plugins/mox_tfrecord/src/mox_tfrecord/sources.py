@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.datasets.folders import unreadable
 from mox_core.sdk import (
     Features,
     Fetch,
@@ -175,6 +176,12 @@ class StreamSource(SampleSource):
             for number, _ in self._contents(tf.constant(epoch, tf.int64), order).skip(offset).take(1):
                 return self.describe(int(number))
         return f"a record at the end of epoch {epoch}"
+
+    def system_error_at(self, position: int, order: Order) -> str:
+        """Return why the system does not let one of the files be read: which one a record is in takes reading it."""
+        del position, order
+        errors = ((path, unreadable(path)) for path in self.records.index.paths)
+        return next((f"{path!r}: {error}" for path, error in errors if error), "")
 
     def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
         """Return what `SampleSource.good_samples` does."""

@@ -1,7 +1,7 @@
 """Writing a folder of images as sharded TFRecords, whole or not at all.
 
-The records are written into a hidden folder in dst_dir and renamed when all are complete, so that a process that is
-killed leaves nothing under their names.
+The records are written into a hidden folder in dst_dir and renamed when all are complete. What a process has left that
+was killed before is undone by the next one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import itertools
 import os
 import random
 import re
-import shutil
-import tempfile
 from collections import Counter
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,9 +20,11 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core.datasets.folders import some
-from mox_core.datasets.labels import FILENAME, labels_text, read_labels
+from mox_core.datasets.folders import kind_of, reason_of, some
+from mox_core.datasets.labels import FILENAME, has_labels, labels_text, read_labels
+from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
+from mox_core.quoting import shown
 from mox_core.sdk import info_logging, sync_to_disk
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.folders import list_images
@@ -66,7 +66,7 @@ class WrittenTFRecords:
         shards = "1 shard" if len(self.files) == 1 else f"{len(self.files)} shards"
         lines = [
             f"{self.num_images} images of {len(self.classes)} classes in {shards}, {self.num_bytes / 1e6:.1f} MB: "
-            f"{self.files[0]}" + (" ..." if len(self.files) > 1 else "")
+            f"{shown(str(self.files[0]))}" + (" ..." if len(self.files) > 1 else "")
         ]
         lines.extend(f"{number} converted to PNG from {name}" for name, number in sorted(self.converted.items()))
         if self.skipped:
@@ -108,23 +108,27 @@ def write_image_classification_tfrecords(
 
     Raises:
         UsageError: if an argument is wrong.
-        DataError: if src_dir is not of that form, an image is bad, or dst_dir has records of that name or of other
-            classes.
+        DataError: if src_dir is not of that form, an image is bad, dst_dir has records of that name or of other
+            classes or cannot be written, or another process is writing records of that name there.
     """
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_arguments(source, target, name, on_bad_image)
     with info_logging():
         classes, images = list_images(source)
-        replaced = _check_target(target, name, classes, overwrite=overwrite)
         shards = _make_shards(images, num_shards, seed)
-        target.mkdir(parents=True, exist_ok=True)
-        _sweep(target, name)
-        with tempfile.TemporaryDirectory(dir=target, prefix=_hidden(name), ignore_cleanup_errors=True) as folder:
-            hidden = Path(folder)
-            tally = _write(hidden, name, shards, classes, skip=on_bad_image == "skip")
-            _check_classes(classes, tally)
-            (hidden / FILENAME).write_text(labels_text(classes), "utf-8")
-            files = _publish(hidden, target, replaced)
+        try:
+            for left in undo_unfinished(target, name):
+                tf.get_logger().warning("Removed %r in %r, which an unfinished write had left", left, str(target))
+            replaced = _check_target(target, name, classes, overwrite=overwrite)
+            with whole_set(target, name) as made:
+                tally = _write(made.folder, name, shards, classes, skip=on_bad_image == "skip")
+                _check_classes(classes, tally)
+                files = [target / file for file in sorted(os.listdir(made.folder))]  # noqa: PTH208 (names)
+                (made.folder / FILENAME).write_text(labels_text(classes), "utf-8")
+                sync_to_disk(made.folder / FILENAME)
+                made.publish(replaced)
+        except (OSError, tf.errors.OpError) as error:
+            raise DataError(f"the records cannot be written into {str(target)!r}: {reason_of(error)}.") from error
     return WrittenTFRecords(
         files=tuple(files),
         classes=tuple(classes),
@@ -144,12 +148,13 @@ def _check_arguments(source: Path, target: Path, name: str, on_bad_image: str) -
         raise UsageError(f"on_bad_image is {on_bad_image!r}; it must be 'raise' or 'skip'.")
     if target.exists() and not target.is_dir():
         raise UsageError(f"dst_dir {str(target)!r} is a file; it must be a folder, or not there yet.")
-    if target.resolve().is_relative_to(source.resolve()):
+    # Path.resolve fails in a loop of links.
+    if Path(os.path.realpath(target)).is_relative_to(os.path.realpath(source)):
         raise UsageError(f"dst_dir {str(target)!r} lies in src_dir {str(source)!r}; it must be a folder outside of it.")
 
 
-def _check_target(target: Path, name: str, classes: list[str], *, overwrite: bool) -> list[Path]:
-    """Return the records in dst_dir that are to be replaced."""
+def _check_target(target: Path, name: str, classes: list[str], *, overwrite: bool) -> list[str]:
+    """Return the names of the files in dst_dir that are to be replaced."""
     records = re.compile(re.escape(name) + r"-\d{5}-of-\d{5}\.tfrecord")
     present = sorted(target.iterdir()) if target.is_dir() else []
     same = [path for path in present if records.fullmatch(path.name)]
@@ -158,15 +163,20 @@ def _check_target(target: Path, name: str, classes: list[str], *, overwrite: boo
             f"dst_dir {str(target)!r} has records named {name!r} already: {some([path.name for path in same])}. "
             "overwrite=True replaces them; records of another name can stand beside them."
         )
+    for path in same:
+        if not path.is_symlink() and (kind := kind_of(path.stat().st_mode)):
+            raise DataError(f"{str(path)!r} has the name of a record and is {kind}, which mox does not replace.")
     others = [path for path in present if path.suffix == ".tfrecord" and path not in same]
     labels = target / FILENAME
-    if labels.exists() and (others or not overwrite) and (before := read_labels(labels, distinct=False)) != classes:
+    has_before = has_labels(labels)
+    is_theirs = bool(same) and not others  # the labels of the records that go
+    if has_before and not is_theirs and (before := read_labels(labels, distinct=False)) != classes:
         raise DataError(
             f"{str(labels)!r} has the classes {some(before)} ({len(before)}), and src_dir has {some(classes)} "
             f"({len(classes)}): records in one folder share their classes. Give another dst_dir, or lay a copy of that "
             f"{FILENAME} beside the class folders of src_dir if only the order differs."
         )
-    return same
+    return [path.name for path in same] + [FILENAME] * has_before
 
 
 def _make_shards(images: list[ImageFile], num_shards: int | None, seed: int) -> list[list[ImageFile]]:
@@ -185,18 +195,6 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except OSError:
         return 0  # the error comes when it is read
-
-
-def _hidden(name: str) -> str:
-    return f".{name}-unfinished-"
-
-
-def _sweep(target: Path, name: str) -> None:
-    """Remove the hidden folders of processes that were killed."""
-    for path in target.iterdir():
-        if path.name.startswith(_hidden(name)):
-            tf.get_logger().warning("Removing %s, which an unfinished write has left", path)
-            shutil.rmtree(path, ignore_errors=True)
 
 
 @frozen
@@ -280,16 +278,3 @@ def _int64(value: int) -> tf.train.Feature:
 def _check_classes(classes: list[str], tally: _Tally) -> None:
     if bad := [name for label, name in enumerate(classes) if not tally.num_images[label]]:
         raise DataError(f"every image of class {some(bad)} is bad; the first of all: {tally.skipped[0]}")
-
-
-def _publish(hidden: Path, target: Path, replaced: list[Path]) -> list[Path]:
-    """Rename the files to their final names, and return the records."""
-    files = sorted(hidden.iterdir())
-    old = hidden / "replaced"
-    old.mkdir()
-    for path in replaced:
-        path.replace(old / path.name)
-    for path in files:
-        path.replace(target / path.name)
-    sync_to_disk(target)
-    return [target / path.name for path in files if path.name != FILENAME]
