@@ -12,9 +12,9 @@ import time
 
 import mox_core as mox
 import mox_core.engine.run  # with all that a run needs, once for all processes
-import mox_core.engine.tf_patches.run_scope  # noqa: F401
+import mox_core.engine.tf_patches.run_scope
 
-PATIENCE = 100
+PATIENCE = 150
 """Seconds after which a job hangs."""
 
 MOMENT = 0.001

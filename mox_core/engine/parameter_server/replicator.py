@@ -14,7 +14,9 @@ import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core.cluster import rendezvous
+from mox_core.cluster.watchdog import watchdog
 from mox_core.engine.distribute.collectives import Collective, SingleProcess
+from mox_core.engine.distribute.connection import SECONDS_TO_CONNECT
 from mox_core.engine.log_setup import is_of_interest
 from mox_core.engine.parameter_server import server_process
 from mox_core.engine.tf_internals.optimizers import share_step_counter
@@ -82,8 +84,9 @@ def join(cluster: Cluster, timeout: float) -> ParameterServers:
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         server_process.cluster_spec(cluster), task_type="chief", task_id=0, rpc_layer="grpc"
     )
-    strategy = tf.distribute.ParameterServerStrategy(resolver)
-    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    with watchdog(cluster, SECONDS_TO_CONNECT):
+        strategy = tf.distribute.ParameterServerStrategy(resolver)
+        coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     # The coordinator logs at the end of the process too, when the run has removed its own filter.
     tf.get_logger().addFilter(lambda record: is_of_interest(record))  # noqa: PLW0108  (another object)
     _joined.append(ParameterServers(cluster, coordinator))
