@@ -96,14 +96,14 @@ def test_an_assignment_by_a_function_of_tf1_is_told_from_others():
         {},
     )
     name = "the place of TF1's functions, tensorflow/python/ops/state_ops.py"
-    with relying_on(name, "tf1_assignments") as tf1_assignments:
+    with relying_on(name, "assignments") as assignments:
 
         def body():
             for function, make in made_by.items():
                 before = len(current_graph().get_operations())
                 make()
                 ops = current_graph().get_operations()[before:]
-                seen[function] = {tf1_assignments.tf1_function(op) for op in ops if op.type.startswith("Assign")}
+                seen[function] = {assignments.tf1_function(op) for op in ops if op.type.startswith("Assign")}
             return tf.constant(0.0)
 
         wrap(body)

@@ -93,7 +93,7 @@ class InterMode:
     def _means(self, max_steps: int, global_step: int) -> dict[str, Any]:
         """Go through the input once, and return the means and metrics of all that is monitored."""
         samples, sums = 0, dict.fromkeys(self.graph.log_names, 0.0)
-        with self.pipeline.open() as opened, self.graph.metrics.counting_anew():
+        with self.pipeline.open() as opened, self.graph.metrics.counting_anew(), self.graph.moved_back():
             steps, runner = self._begin(opened)
             done, ended = 0, False
             while done < max_steps and not ended:

@@ -207,6 +207,7 @@ class _ModelTrace:
             "has_summaries": bool(record.consumers()),
             "effects": tuple(must_run),
             "set_aside": tuple(effects.set_aside),
+            "moved": tuple(effects.moved),
         }
         # Without these, the function would run only what its results need, and updates would vanish.
         func_graph.run_always(self._graph, must_run)
@@ -243,13 +244,14 @@ class _ModelTrace:
         counts = store.locals_of(self._graph)
         if len(replicas) > 1 or self.replicator.collective.world_size > 1:
             check_additive(self._graph, counts)
-        results = [(each.spec.loss, each.log.scalars, each.outputs) for each in replicas]
+        results = [(each.spec.loss, each.log.scalars, each.outputs, _exported(each.spec)) for each in replicas]
         return sort_effects(
             self._graph,
             [each for each in tf.nest.flatten(results, expand_composites=True) if tf.is_symbolic_tensor(each)],
+            training=self.mode == ModeKeys.TRAIN,
             given=given,
             variables={id(part.handle): part for each in store.by_name.values() for part in local_parts(each)},
-            counting={handle for each in counts for handle in handles_of(each.variable)},
+            counts={handle: each for each in counts for handle in handles_of(each.variable)},
         )
 
     def _call_model_fn(self, replica: int, positions: tf.Tensor, tensors: Sequence[tf.Tensor]) -> ReplicaOutput:
@@ -306,6 +308,10 @@ class _ModelTrace:
             yield
         finally:
             _graph.reset(token)
+
+
+def _exported(spec: ModelSpec) -> list[Any]:
+    return [] if spec.export_spec is None else list(spec.export_spec.outputs_dict.values())
 
 
 def _read(values: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:
