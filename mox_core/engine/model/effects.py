@@ -90,9 +90,9 @@ class Effects:
 
     def give_values(self, store: VariableStore, graph: tf.Graph) -> None:
         """Assign the initial values, unless an earlier trace of the run has given the variable another."""
-        values: dict[int, tuple[tf.Variable, Any]] = {
-            id(each.variable): (each.variable, each.value) for each in self.given
-        }
+        # Those of Keras first: of a model that it has loaded, others are copied.
+        store.begin_with({id(each.variable): (each.variable, each.value) for each in self.given}.values())
+        values: dict[int, tuple[tf.Variable, Any]] = {}
         for each in self.initial:
             if each.variable is not None:
                 value = evaluate_initial_value(each.op.inputs[1], each.variable.name, graph, {})
@@ -100,7 +100,7 @@ class Effects:
         store.begin_with(values.values())
 
     def report(self) -> None:
-        """Log what the assignments of TRAIN were taken for, once for each line of the user's code."""
+        """Log what the assignments of TRAIN were taken for, by the lines of the user's code."""
         logger = tf.get_logger()
         if places := [each.place for each in self.given] + [each.place for each in self.initial]:
             logger.info(
@@ -129,6 +129,16 @@ class Effects:
                 "it once, as an initial value, do that inside of `with tf.init_scope():`. If each step is meant: "
                 "tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.UPDATE_OPS, variable.assign(...)).",
                 _listed(each.place for each in self.against_training),
+            )
+
+    def report_of_training(self) -> None:
+        """Log what is not assigned, as the mode is not TRAIN."""
+        if self.of_training:
+            tf.get_logger().info(
+                "Assignments to variables of the model (%s) are made in TRAIN alone: here these have the values of the "
+                "checkpoint. What is counted over the samples belongs into a metric or tf.compat.v1.GraphKeys."
+                "LOCAL_VARIABLES.",
+                _listed(each.place for each in self.of_training),
             )
 
 

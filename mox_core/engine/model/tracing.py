@@ -184,6 +184,8 @@ class _ModelTrace:
         effects.give_values(self.state.store, self._graph)
         if self.mode == ModeKeys.TRAIN:
             effects.report()
+        elif self.mode != ModeKeys.EXPORT and self.log_values is None:
+            effects.report_of_training()
         must_run = dependencies.ops_which_must_run.difference(effects.set_aside)
         if effects.set_aside:
             func_graph.wait_for(tf.nest.flatten(result), must_run)
