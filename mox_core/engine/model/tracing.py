@@ -257,11 +257,14 @@ class _ModelTrace:
         )
 
     def _call_model_fn(self, replica: int, positions: tf.Tensor, tensors: Sequence[tf.Tensor]) -> ReplicaOutput:
-        # On the replica's own device: whether oneDNN fuses operations, which rounds otherwise, depends on whether their
-        # inputs come from another device, and a compiled loop and a single step copy at different places.
-        inputs = self.structure.pack([tf.identity(each) for each in tensors])
+        several = len(self.replicator.devices) > 1
+        if several:
+            # On the replica's own device: whether oneDNN fuses operations, which rounds otherwise, depends on whether
+            # their inputs come from another device, and a compiled loop and a single step copy at different places.
+            tensors = [tf.identity(each) for each in tensors]
+        inputs = self.structure.pack(tensors)
         with contextlib.ExitStack() as stack:
-            if len(self.replicator.devices) > 1:
+            if several:
                 stack.enter_context(replica_collections.replica_scope(self._graph, replica))
             if self.mode != ModeKeys.EXPORT:  # an exported model knows no position, and draws anew in each call
                 stack.enter_context(randomness.seeded(self._random_key(replica), positions[0], graph=self._graph))

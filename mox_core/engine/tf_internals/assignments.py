@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 _TENSORFLOW: Final = Path(tf.__file__).parent
 _FUNCTIONS: Final = str(_TENSORFLOW / "python/ops/state_ops.py")
 _WRAPPERS: Final = str(_TENSORFLOW / "python/util")
-_LAYER_FILES: Final = ("/keras/src/layers/layer.py", "/tf_keras/src/engine/base_layer.py")
+_LAYER_FILES: Final = tuple(
+    f"/{each}.py"
+    for each in ("keras/src/layers/layer", "tf_keras/src/engine/base_layer", "tf_keras/src/engine/base_layer_v1")
+)
 
 
 def tf1_function(op: tf.Operation) -> str | None:
