@@ -46,10 +46,11 @@ from mox_core.engine.parameter_server.remote_input import check_remote_input
 from mox_core.engine.parameter_server.remote_workers import RemoteWorkers
 from mox_core.engine.parameter_server.replicator import connect_parameter_servers
 from mox_core.engine.parameter_server.step_ledger import StepLedger
-from mox_core.engine.run_folder import run_folder_scope
+from mox_core.engine.run_folder import run_folder_scope, writing_into
 from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
+from mox_core.log_dir import NoLock
 from mox_core.modes import ModeKeys
 from mox_core.run_result import RunResult
 
@@ -60,12 +61,19 @@ if TYPE_CHECKING:
     from mox_core.engine.input.pipeline import OpenInput
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.parameter_server.replicator import ParameterServers
+    from mox_core.log_dir import Lock
     from mox_core.session_hooks import AggregativeSessionRunHook
 
 
-def run(config: RunConfig) -> RunResult:
-    """Train, evaluate or predict as a configuration says, and export."""
+def run(config: RunConfig, lock: Lock) -> RunResult:
+    """Train, evaluate or predict as a configuration says, and export.
+
+    Args:
+        config: the configuration.
+        lock: what keeps other runs from its log_dir.
+    """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(writing_into(config.log_dir))
         stack.enter_context(run_scope())
         stack.enter_context(run_folder_scope(config.log_dir))
         replicator = stack.enter_context(_replicator(config))
@@ -85,9 +93,9 @@ def run(config: RunConfig) -> RunResult:
         start.restore(config, state)
         state.begin_training()
         first_step = int(state.step)
-        saver = _saver(config, log_dir, state, start)
+        saver = _saver(config, log_dir, state, start, lock)
         together(replicator.collective, saver.save)
-        best = stack.enter_context(_best_weights(config, log_dir, saver, state))
+        best = stack.enter_context(_best_weights(config, log_dir, saver, state, lock))
 
         signal = stack.enter_context(catch_signals())
         first_positions = state.own_positions()
@@ -209,24 +217,24 @@ def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) 
     )
 
 
-def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start) -> Saver | NoSaver:
+def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start, lock: Lock) -> Saver | NoSaver:
     if not config.training or log_dir is None:
         return NoSaver(start.prefix)
-    return Saver(log_dir, state, config.max_to_keep, last_step=int(state.step) if start.resumed else None)
+    return Saver(log_dir, state, config.max_to_keep, lock, last_step=int(state.step) if start.resumed else None)
 
 
 @contextlib.contextmanager
 def _best_weights(
-    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState
+    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, lock: Lock
 ) -> Iterator[BestWeights | NoBestWeights]:
     """Keep the best weights of a training in log_dir, or in a temporary folder for the block."""
     if not config.training:
         yield NoBestWeights()
     elif log_dir is not None:
-        yield BestWeights(log_dir / "best", saver, state)
+        yield BestWeights(log_dir / "best", saver, state, lock)
     else:
         with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
-            yield BestWeights(Path(folder), saver, state)
+            yield BestWeights(Path(folder), saver, state, NoLock())
 
 
 def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:

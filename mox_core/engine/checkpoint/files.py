@@ -12,6 +12,8 @@ from typing import Final
 BASENAME: Final = "model.ckpt"
 UNFINISHED: Final = ".unfinished-"
 """The prefix of what is not complete yet."""
+UNFINISHED_EXPORT: Final = f"{UNFINISHED}export-"
+"""That of exported models, each with a lock of its own beside it."""
 
 _INDEX = re.compile(rf"{re.escape(BASENAME)}-(\d+)\.index")
 
@@ -44,6 +46,8 @@ def remove_checkpoint(prefix: str) -> None:
 def remove_unfinished(log_dir: Path) -> None:
     """Remove what a killed process has left: unfinished files, and data whose index was never written."""
     for leftover in log_dir.glob(f"{UNFINISHED}*"):
+        if leftover.name.startswith(UNFINISHED_EXPORT):
+            continue  # it may be of an evaluation that goes on beside this run, and is swept by the next export
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
