@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from mox_core.engine.checkpoint.best_weights import BestWeights, NoBestWeights
+from mox_core.engine.checkpoint.reader import check_not_gone
 from mox_core.engine.checkpoint.resume import Start, find_start
 from mox_core.engine.checkpoint.saver import NoSaver, Saver
 from mox_core.engine.distribute.collectives import together
@@ -231,6 +232,7 @@ def _best_weights(
     if not config.training:
         yield NoBestWeights()
     elif log_dir is not None:
+        check_not_gone(log_dir / "best")  # before training, not when they are restored at its end
         yield BestWeights(log_dir / "best", saver, state, lock)
     else:
         with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
