@@ -22,6 +22,7 @@ from mox_core.file_lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from mox_core.engine.input.pipeline import InputPipeline
@@ -58,7 +59,7 @@ def export_inputs(pipeline: InputPipeline) -> InputStructure:
 class NoExport:
     """The export of a run that exports nothing."""
 
-    def write(self) -> None:
+    def write(self, giving_up: AbstractContextManager[None]) -> None:
         """Write nothing."""
 
 
@@ -90,15 +91,20 @@ class Export:
         if (check := getattr(self.exporter, "check", None)) is not None:
             check(model)
 
-    def write(self) -> str:
-        """Export the model with the present weights, and return its folder."""
+    def write(self, giving_up: AbstractContextManager[None]) -> str:
+        """Export the model with the present weights, and return its folder.
+
+        Args:
+            giving_up: a context in which a signal ends the exporter: what it has written is removed then.
+        """
         version = _spec_of(self.graph).version
         with writing_into(self.log_dir):
             _check_version(self.log_dir, version)
             self.log_dir.mkdir(parents=True, exist_ok=True)
             _sweep(self.log_dir)
             with _unfinished(self.log_dir) as folder:
-                self.exporter(self._model(), str(folder))
+                with giving_up:
+                    self.exporter(self._model(), str(folder))
                 path = _publish(folder, self.log_dir, version)
         tf.get_logger().info("Exported model written to: %s", path)
         return str(path)
