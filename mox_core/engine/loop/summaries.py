@@ -16,7 +16,7 @@ from mox_core.engine.model.tracing import no_summaries
 from mox_core.engine.run_folder import why_not_written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mox_core.engine.loop.observers import Observer, StepReport
 
@@ -158,6 +158,7 @@ def open_writer(log_dir: Path | None, *, training: bool) -> Iterator[SummaryWrit
             raise
         why = why_not_written(error, log_dir, only=True)
         tf.get_logger().warning("no summaries are written into %r: %s.", str(folder), why)
+        _remove_new({}, new_folders)
         yield NoSummaryWriter()
         return
     empty = {path: path.stat().st_size for path in folder.glob(pattern) if path not in before}
@@ -165,9 +166,14 @@ def open_writer(log_dir: Path | None, *, training: bool) -> Iterator[SummaryWrit
         yield SummaryWriter(writer)
     finally:
         writer.close()
-        with contextlib.suppress(OSError):  # log_dir may have gone; what is in use is not empty
-            for path, size in empty.items():
-                if path.stat().st_size == size:
-                    path.unlink()
-            for each in new_folders:
-                each.rmdir()
+        _remove_new(empty, new_folders)
+
+
+def _remove_new(files: Mapping[Path, int], folders: Sequence[Path]) -> None:
+    """Remove files that have the size with which they were made, and folders that are empty."""
+    with contextlib.suppress(OSError):  # log_dir may have gone; what is in use is not empty
+        for path, size in files.items():
+            if path.stat().st_size == size:
+                path.unlink()
+        for each in folders:
+            each.rmdir()
