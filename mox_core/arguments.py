@@ -117,6 +117,21 @@ class RunConfig:
         return self.run_mode == ModeKeys.TRAIN
 
     @property
+    def writes(self) -> bool:
+        """Whether this process writes into log_dir: of several, the chief alone does."""
+        return self.log_dir is not None and (self.cluster is None or self.cluster.is_chief)
+
+    @property
+    def saves(self) -> bool:
+        """Whether this process saves checkpoints."""
+        return self.training and self.writes
+
+    @property
+    def exports(self) -> bool:
+        """Whether this process exports a model."""
+        return self.exporter is not None and self.writes
+
+    @property
     def has_parameter_servers(self) -> bool:
         """Whether the run trains asynchronous workers, with variables on parameter servers."""
         return self.training and self.cluster is not None and self.cluster.uses_parameter_servers

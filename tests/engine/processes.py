@@ -6,6 +6,7 @@ in a second. What happened is printed as JSON in the last line.
 """
 
 import contextlib
+import functools
 import json
 import os
 import random
@@ -23,6 +24,7 @@ import tensorflow as tf
 import mox_core as mox
 import mox_core.engine.run  # with all that a run needs, once for all processes
 import mox_core.engine.tf_patches.run_scope
+from mox_core.engine.loop import signals
 from mox_core.engine.loop.signals import catch_signals
 from mox_core.sdk import SampleSource
 
@@ -242,6 +244,134 @@ def end_in_a_long_step(folder, number, *, second=None):
     return _outcome(folder / "logs", pid, log)
 
 
+# ---- in the middle of something that does not end
+
+
+class Evaluating(mox.AggregativeSessionRunHook):
+    """Evaluates after the third step, or has a run of its own evaluate; `end` tells whether the run is over."""
+
+    def __init__(self, metric, run):
+        super().__init__()
+        self.monitor_info, self.run = {"loss": metric}, run
+        self.seen = []
+
+    def next_step(self, step):
+        return 2 if step <= 2 else None
+
+    def after_run(self, run_context, run_values):
+        del run_values
+        self.seen.append(self.run() if self.run else run_context.run_inter_mode(10**9))
+
+    def end(self, session):
+        print("complete", session.complete, "seen", self.seen, flush=True)
+
+    def support_aggregation(self):
+        return True
+
+    support_sync_workers = support_aggregation
+
+    def run_inter_mode(self):
+        return self.run is None
+
+
+class Endless:
+    """Jobs of which a part never ends: that part tells that it goes on, and is left by nothing but a signal."""
+
+    def __init__(self, folder):
+        self.folder, self.reached = folder, folder / "reached"
+        folder.mkdir()
+
+    def pause(self, *_):
+        self.reached.touch()
+        while True:
+            signal.pause()
+
+    def wait_for_tensorflow(self):
+        with tf.init_scope():
+            empty = tf.queue.FIFOQueue(1, tf.int64)
+
+            @tf.function
+            def wait():  # the first operation runs when Python has handed over to TensorFlow
+                with tf.control_dependencies([tf.py_function(self.reached.touch, [], [])]):
+                    return empty.dequeue()
+
+            wait()
+
+    def tell_at(self, count):
+        def tell(count):
+            if count == 20:
+                self.reached.touch()
+            return count
+
+        return tf.py_function(tell, [count], tf.int64)
+
+    def run(self, run_mode, *, start=None, evaluate=None, **options):
+        def model_fn(inputs, mode):
+            if start:
+                start()
+            loss = tf.reduce_mean(keras.layers.Dense(1)(inputs[0]) ** 2)
+            if mode == mox.ModeKeys.EVAL:
+                with tf.control_dependencies([self.tell_at(inputs[1][0])]):
+                    loss = tf.identity(loss)
+            hooks = [Evaluating(loss, evaluate if callable(evaluate) else None)] if evaluate else []
+            spec = mox.ExportSpec({"x": inputs[0]}, {"y": inputs[0]})
+            return mox.ModelSpec(loss=loss, log_info={"loss": loss}, hooks=hooks, export_spec=spec)
+
+        result = mox.run(
+            input_fn=lambda mode: tf.data.Dataset.range(2**40).map(lambda i: (tf.ones([4]), i)),  # noqa: ARG005
+            model_fn=model_fn,
+            optimizer_fn=lambda: keras.optimizers.SGD(0.01),
+            run_mode=run_mode,
+            batch_size=1,
+            log_dir=self.folder / "logs",
+            **options,
+        )
+        told = {key: getattr(result, key) for key in ("stopped_by", "global_step", "steps", "export_path", "metrics")}
+        told["checkpoint"] = result.checkpoint and Path(result.checkpoint).name
+        return told
+
+    def tell(self, *args, **options):
+        told = self.run(*args, **options)
+        (self.folder / "logs" / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def end_in_the_middle(folder):
+    """SIGTERM in parts of a run that never end."""
+    train, evaluate = mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL
+    short = {"max_number_of_steps": 5}
+
+    def validation(job):
+        job.tell(train, evaluate=True, inter_mode=evaluate, **short)
+
+    def run_in_a_hook(job):
+        job.tell(train, evaluate=lambda: job.run(evaluate)["stopped_by"], **short)
+
+    def export(job):
+        job.tell(train, export_model=lambda model, directory: job.pause(), **short)  # noqa: ARG005
+
+    def evaluation(job):
+        job.run(train, **short)
+        job.tell(evaluate)
+
+    def start(job):
+        job.run(train, **short)
+        job.tell(train, start=job.pause, max_number_of_steps=9)
+
+    def start_in_tensorflow(job):
+        signals._SECONDS_TO_ABANDON = 0.2
+        job.tell(train, start=job.wait_for_tensorflow, **short)
+
+    outcomes = {}
+    for work in (validation, run_in_a_hook, export, evaluation, start, start_in_tensorflow):
+        job = Endless(folder / work.__name__)
+        log = job.folder / "log.txt"
+        pid = fork(functools.partial(work, job), log)
+        assert until(job.reached.exists, pid, log), log.read_text(encoding="utf-8")
+        os.kill(pid, signal.SIGTERM)
+        outcomes[work.__name__] = _outcome(job.folder / "logs", pid, log)
+    return outcomes
+
+
 def end_a_child(folder):
     """A signal to a process that user code forks from a run, at any moment: what becomes of it, and of the run."""
     with catch_signals() as watch:
@@ -265,6 +395,7 @@ def send_signals(folder):
         "SIGTERM, SIGTERM": end_in_a_long_step(fresh("term2"), signal.SIGTERM, second=signal.SIGTERM),
         "SIGINT, SIGTERM": end_in_a_long_step(fresh("int2"), signal.SIGINT, second=signal.SIGTERM),
         "child": end_a_child(fresh("child")),
+        "in the middle": end_in_the_middle(fresh("middle")),
     }
 
 

@@ -96,18 +96,42 @@ def test_an_assignment_by_a_function_of_tf1_is_told_from_others():
         {},
     )
     name = "the place of TF1's functions, tensorflow/python/ops/state_ops.py"
-    with relying_on(name, "tf1_assignments") as tf1_assignments:
+    with relying_on(name, "assignments") as assignments:
 
         def body():
             for function, make in made_by.items():
                 before = len(current_graph().get_operations())
                 make()
                 ops = current_graph().get_operations()[before:]
-                seen[function] = {tf1_assignments.tf1_function(op) for op in ops if op.type.startswith("Assign")}
+                seen[function] = {assignments.tf1_function(op) for op in ops if op.type.startswith("Assign")}
             return tf.constant(0.0)
 
         wrap(body)
         assert seen == {"assign": {"assign"}, "assign_add": {"assign_add"}, None: {None}, "of TensorFlow": {None}}
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_an_assignment_of_a_layer_is_told_from_others(library):
+    library = pytest.importorskip(library)
+    variable = tf.Variable(1.0)
+
+    class Counting(library.layers.Layer):
+        def call(self, x):
+            variable.assign_add(1.0)
+            return x
+
+    with relying_on("the place of Layer.__call__", "assignments") as assignments:
+        told = []
+
+        def body():
+            Counting()(tf.ones([1]))
+            variable.assign_add(1.0)
+            ops = [op for op in current_graph().get_operations() if op.type.startswith("Assign")]
+            told.extend(assignments.made_in_keras_layer(op) for op in ops)
+            return tf.constant(0.0)
+
+        wrap(body)
+        assert told == [True, False]
 
 
 def test_control_outputs_run_in_each_call():
