@@ -102,7 +102,7 @@ def take(path: Path) -> FileLock | Holder | None:
     while True:
         descriptor = _open(path)
         try:
-            shared = _flock(descriptor)
+            shared = lock_open_file(descriptor)
         except BlockingIOError:
             holder = _holder(descriptor)
             os.close(descriptor)
@@ -137,8 +137,12 @@ def _open(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
 
 
-def _flock(descriptor: int) -> bool:
-    """Lock an open file; return False where the file system has no locks."""
+def lock_open_file(descriptor: int) -> bool:
+    """Lock an open file or folder until it is closed; return False where the file system has no locks.
+
+    Raises:
+        BlockingIOError: if another process holds the lock.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

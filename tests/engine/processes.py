@@ -1,15 +1,13 @@
 """Training jobs in processes of their own, for tests that end them.
 
-`processes.py kill DIR` trains with processes that are killed with -9 at random moments; `processes.py signals DIR`
-sends the signals that a run answers. Each job is forked when TensorFlow has been imported and not yet used: it starts
-in a second. What happened is printed as JSON in the last line.
+`processes.py DIR` sends the signals that a run answers. Each job is forked when TensorFlow has been imported and not yet
+used: it starts in a second. What happened is printed as JSON in the last line.
 """
 
 import contextlib
 import functools
 import json
 import os
-import random
 import signal
 import sys
 import threading
@@ -26,10 +24,7 @@ import mox_core.engine.run  # with all that a run needs, once for all processes
 import mox_core.engine.tf_patches.run_scope
 from mox_core.engine.loop import signals
 from mox_core.engine.loop.signals import catch_signals
-from mox_core.sdk import SampleSource
 
-STEPS = 30
-KILLS = 10
 PATIENCE = 50
 """Seconds after which a job hangs."""
 
@@ -74,85 +69,6 @@ def wait(pid, log):
     """Returns the exit code of a process, negative where a signal ended it."""
     until(lambda: not alive(pid), pid, log)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-# ---- kill -9
-
-
-def input_fn(mode):  # noqa: ARG001
-    def fetch(index):
-        good = tf.debugging.assert_none_equal(index % 8, tf.constant(3, tf.int64))
-        with tf.control_dependencies([good]):
-            image = tf.random.stateless_uniform([6, 6, 1], tf.stack([index, 1]))
-        return {"image": image, "label": index % 3}
-
-    sample = SampleSource(num_samples=50, fetch=fetch, describe=str, shuffle=True).read()
-    return tf.image.random_flip_left_right(tf.image.random_crop(sample["image"], [5, 5, 1])), sample["label"]
-
-
-def model_fn(inputs, mode):
-    x = keras.layers.Dropout(0.2)(tf.reshape(inputs[0], [-1, 25]), training=mode == mox.ModeKeys.TRAIN)
-    # Large, so that a save takes its time.
-    large = tf.compat.v1.get_variable("large", [25, 60_000])
-    logits = keras.layers.Dense(3)(tf.nn.relu(tf.nn.dropout(x, 0.1) @ large)[:, :9])
-    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(inputs[1], logits))
-    return mox.ModelSpec(loss=loss, log_info={"loss": loss})
-
-
-def train(log_dir):
-    tf.random.set_seed(8)
-    mox.set_flag("max_to_keep", 2)
-    mox.run(
-        input_fn=input_fn,
-        model_fn=model_fn,
-        optimizer_fn=lambda: tf.compat.v1.train.MomentumOptimizer(0.1, 0.9),
-        run_mode=mox.ModeKeys.TRAIN,
-        batch_size=4,
-        log_dir=log_dir,
-        max_number_of_steps=STEPS,
-        save_model_steps=1,
-    )
-
-
-def kill_again_and_again(folder):
-    log = folder / "log.txt"
-    whole = fork(lambda: train(folder / "whole"), log)
-    chance = random.Random(4)  # noqa: S311
-    kills = []
-    killed = folder / "killed"
-    while len(kills) < KILLS:
-        pid = fork(lambda: train(killed), log)
-        kill = _kill(pid, killed, log, chance, early=len(kills) == KILLS // 2)
-        if kill is None:
-            break
-        kills.append(kill)
-    assert wait(fork(lambda: train(killed), log), log) == 0, log.read_text(encoding="utf-8")
-    assert wait(whole, log) == 0, log.read_text(encoding="utf-8")
-    return kills
-
-
-def _kill(pid, log_dir, log, chance, *, early):
-    """Kills a process in or about one of its next saves, or at some moment of its start; tells where it was."""
-    if early:
-        signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.5))
-    else:
-        for _ in range(chance.randint(1, 3)):
-            if not until(lambda: not _saving(log_dir), pid, log) or not until(lambda: _saving(log_dir), pid, log):
-                wait(pid, log)
-                return None  # it was done before
-        if chance.random() < 0.5:  # else at once, in the middle of the save
-            signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.03))
-    os.kill(pid, signal.SIGKILL)
-    code = wait(pid, log)
-    return {"in_a_save": _saving(log_dir), "newest_step": _newest(log_dir)} if code == -signal.SIGKILL else None
-
-
-def _saving(log_dir):
-    return any(path.name.startswith(".unfinished") for path in log_dir.glob(".*"))
-
-
-def _newest(log_dir):
-    return max((int(path.stem.partition("-")[2]) for path in log_dir.glob("model.ckpt-*.index")), default=None)
 
 
 # ---- SIGTERM and SIGINT
@@ -401,7 +317,6 @@ def send_signals(folder):
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    what = {"kill": kill_again_and_again, "signals": send_signals}[sys.argv[1]]
     with contextlib.redirect_stdout(sys.stderr):
-        outcome = what(Path(sys.argv[2]))
+        outcome = send_signals(Path(sys.argv[1]))
     print(json.dumps(outcome))

@@ -21,7 +21,7 @@ def sent(tmp_path_factory):
     """What became of processes to which signals were sent."""
     program, folder = Path(__file__).with_name("processes.py"), tmp_path_factory.mktemp("signals")
     done = forked.run(
-        [sys.executable, program, "signals", folder], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, program, folder], capture_output=True, text=True, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
