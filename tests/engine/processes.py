@@ -1,7 +1,7 @@
 """Training jobs in processes of their own, for tests that end them.
 
-`processes.py DIR` sends the signals that a run answers. Each job is forked when TensorFlow has been imported and not yet
-used: it starts in a second. What happened is printed as JSON in the last line.
+`processes.py DIR` sends the signals that a run answers. Each job is forked when TensorFlow has been imported and not
+yet used: it starts in a second. What happened is printed as JSON in the last line.
 """
 
 import contextlib
