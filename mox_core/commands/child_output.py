@@ -17,9 +17,8 @@ import time
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Sequence
-
-    from mox_core.commands.child_processes import ChildProcess
 
 
 _CHUNK: Final = 65536  # the capacity of a pipe: one read gets everything that an ended process has written
@@ -39,6 +38,12 @@ def write_all(fd: int, data: bytes) -> None:
             rest = rest[os.write(fd, rest) :]
         except BlockingIOError:  # another program that shares the terminal has made it so
             select.select([], [fd], [])
+
+
+def prefix(name: str, place: int, target: int) -> bytes:
+    """Return what stands before the lines of the process of a name and a place; in colour on a terminal."""
+    text = f"{name} | "
+    return (f"\033[{31 + (place + 5) % 6}m{text}\033[0m" if os.isatty(target) else text).encode()
 
 
 def screens(fds: Sequence[int]) -> dict[int, Screen]:
@@ -75,16 +80,23 @@ class Pipe:
         due: the time, of `time.monotonic`, at which the begin of a line is passed on though its end has not come.
     """
 
-    def __init__(self, source: IO[bytes], target: int, process: ChildProcess, screen: Screen, patience: float) -> None:
+    def __init__(
+        self,
+        source: IO[bytes],
+        target: int,
+        screen: Screen,
+        *,
+        prefix: bytes,
+        last_lines: deque[bytes],
+        patience: float,
+    ) -> None:
         self.source = source
         self.target = target
         self.due = math.inf
-        self._process = process
         self._screen = screen
         self._patience = patience
-        name = f"{process.name} | "
-        color = 31 + (process.place + 5) % 6
-        self._prefix = (f"\033[{color}m{name}\033[0m" if os.isatty(target) else name).encode()
+        self._prefix = prefix
+        self._last_lines = last_lines
         self._held = b""
         self._line = b""  # what has been passed on of the line that has no end yet
         self._is_back = False  # whether the cursor is back at the begin of that line, after a carriage return
@@ -102,7 +114,6 @@ class Pipe:
     def finish(self) -> bytes:
         """Close the pipe and return the rest; a last line without an end is given one."""
         self.source.close()
-        self._process.pipes.discard(self)
         return self._show(self._held, b"\n") if self._held or self._line else b""
 
     def _take(self, data: bytes) -> bytes:
@@ -142,5 +153,5 @@ class Pipe:
         line = text if self._is_back and text else self._line + text
         self._line, self._is_back = line[:_LONGEST_REMEMBERED], end == b"\r" or (self._is_back and not text)
         if end.endswith(b"\n"):
-            self._process.last_lines.append(self._line)
+            self._last_lines.append(self._line)
             self._line, self._is_back = b"", False

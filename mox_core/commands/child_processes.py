@@ -17,7 +17,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from mox_core.commands.child_output import Pipe
+from mox_core.commands.child_output import Pipe, prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,7 +120,18 @@ class ChildProcess:
             preexec_fn=_bind_to_this_process(),  # noqa: PLW1509  (the launcher has one thread)
         )
         streams = ((self._popen.stdout, sys.stdout.fileno()), (self._popen.stderr, sys.stderr.fileno()))
-        self.pipes = {Pipe(source, to, self, screens[to], patience) for source, to in streams if source}
+        self.pipes = {
+            Pipe(
+                source,
+                to,
+                screens[to],
+                prefix=prefix(name, place, to),
+                last_lines=self.last_lines,
+                patience=patience,
+            )
+            for source, to in streams
+            if source
+        }
 
     @property
     def status(self) -> int:

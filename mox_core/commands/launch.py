@@ -235,6 +235,8 @@ class _Cluster:
 
     def _close(self, pipe: Pipe) -> None:
         self._selector.unregister(pipe.source)
+        for process in self._processes:
+            process.pipes.discard(pipe)
         self._write(pipe.target, pipe.finish())
 
     def _consider(self, ended: ChildProcess) -> None:
