@@ -1,7 +1,7 @@
 """Network addresses, 'host:port': parsing, local addresses, free ports, and connections without a proxy.
 
-TensorFlow's servers listen on all addresses of a machine, IPv4 and IPv6, with SO_REUSEADDR. `listen` does the same, so
-that it fails if theirs would fail. mox itself listens where the hosts of a job say (`listen_at`).
+By themselves, TensorFlow's servers listen on all addresses of a machine, IPv4 and IPv6, with SO_REUSEADDR. `listen`
+does the same, so that it fails if theirs would fail. mox listens where the hosts of a job say, and has them do so too.
 """
 
 from __future__ import annotations
@@ -81,29 +81,38 @@ def listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def listen_at(host: str, port: int, *, peers: Iterable[str]) -> list[socket.socket]:
-    """Return sockets that listen on a port of the addresses that a host of this machine has.
+def where_to_listen(host: str, *, peers: Iterable[str]) -> list[tuple[int, str]]:
+    """Return the addresses, each with its family, on which a host of this machine is called; none: all addresses.
 
     A name may mean loopback here and another address elsewhere, as Debian's hosts file has it. If peers are on other
     machines, it is all addresses for such a name: which one they call is not known here.
 
     Args:
         host: a name, or an IP address.
-        port: the port.
         peers: the hosts that call.
 
     Raises:
-        OSError: if the port is not available, on all addresses: TensorFlow's server will want them.
+        OSError: if the host cannot be resolved.
     """
-    listen(port).close()
     found = [(family, address[0]) for family, _, _, _, address in _resolve(host) if _can_bind(family, address[0])]
     is_name = host not in [ip for _, ip in found]
-    if not found or (is_name and _is_loopback(host) and not all(map(_is_loopback, peers))):
+    if is_name and _is_loopback(host) and not all(map(_is_loopback, peers)):
+        return []
+    return list(dict.fromkeys(found))
+
+
+def listen_at(host: str, port: int, *, peers: Iterable[str]) -> list[socket.socket]:
+    """Return sockets that listen on a port where `where_to_listen` says.
+
+    Raises:
+        OSError: if the port is not available on all addresses, which TensorFlow's server may want.
+    """
+    listen(port).close()
+    found = where_to_listen(host, peers=peers)
+    if not found:
         return [listen(port)]
     with contextlib.ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server((ip, port), family=family)) for family, ip in dict.fromkeys(found)
-        ]
+        sockets = [stack.enter_context(socket.create_server((ip, port), family=family)) for family, ip in found]
         stack.pop_all()
     return sockets
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from mox_core.cluster.rendezvous import unreachable, wait_until_gone
 from mox_core.engine.loop.signals import catch_signals
 from mox_core.engine.tf_internals.remote_functions import call_remote_function, remote_function
+from mox_core.engine.tf_internals.server_address import server_address
 
 if TYPE_CHECKING:
     from mox_core.cluster.cluster import Cluster, Process
@@ -50,7 +51,8 @@ def serve(cluster: Cluster, timeout: float) -> NoReturn:
         ) as received,
         remote_function(_RECEIVED_SIGNAL, lambda: (received.name or "").encode()),  # noqa: PLW0108  (it is read later)
     ):
-        server = tf.distribute.Server(cluster_spec(cluster), job_name=job, task_index=index, config=config)
+        with server_address(cluster.server_ip):
+            server = tf.distribute.Server(cluster_spec(cluster), job_name=job, task_index=index, config=config)
         tf.get_logger().info("%s serves the chief, %s.", cluster.me, cluster.chief)
         _wait_for(cluster.chief, timeout)
         wait_until_gone(cluster.chief, _SECONDS_WITHOUT_CHIEF)
