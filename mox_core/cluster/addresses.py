@@ -101,6 +101,15 @@ def where_to_listen(host: str, *, peers: Iterable[str]) -> list[tuple[int, str]]
     return list(dict.fromkeys(found))
 
 
+def for_one_server(host: str, *, peers: Iterable[str]) -> str | None:
+    """Return the address for a server that listens on one address or on all; None: on all."""
+    found = where_to_listen(host, peers=peers)
+    known = [ipaddress.ip_address(ip) for _, ip in sorted(found) if "%" not in ip]  # IPv4 before IPv6
+    if not known or (len(found) > 1 and not all(ip.is_loopback for ip in known)):
+        return None  # which of several the others reach is not known here
+    return str(known[0])
+
+
 def listen_at(host: str, port: int, *, peers: Iterable[str]) -> list[socket.socket]:
     """Return sockets that listen on a port where `where_to_listen` says.
 

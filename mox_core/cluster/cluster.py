@@ -311,8 +311,7 @@ class Cluster:
     @property
     def server_ip(self) -> str | None:
         """The IP address on which TensorFlow's server of this process is to listen; None: on all."""
-        found = addresses.where_to_listen(self.me.host, peers=[each.host for each in self.processes])
-        return min(found)[1] if found else None  # IPv4 before IPv6: a name may mean both
+        return addresses.for_one_server(self.me.host, peers=[each.host for each in self.processes])
 
     def without_proxies(self) -> AbstractContextManager[None]:
         """Make TensorFlow connect to all hosts without a proxy; to be entered before it makes channels."""

@@ -186,3 +186,16 @@ def test_it_listens_where_the_hosts_say_and_everywhere_where_a_name_says_too_lit
         bound = {stack.enter_context(each).getsockname()[0] for each in sockets}
     assert bound
     assert bound <= expected
+
+
+@pytest.mark.parametrize(
+    ("host", "peer", "expected"),
+    [
+        ("127.0.0.1", "192.0.2.7", "127.0.0.1"),
+        ("localhost", "localhost", "127.0.0.1"),
+        ("localhost", "192.0.2.7", None),
+    ],
+)
+def test_a_server_that_listens_on_one_address_or_on_all_gets_the_one_that_is_called(host, peer, expected):
+    job = Cluster(workers=(f"{host}:1", f"{peer}:2"), ps=(), job="worker", index=0, synchronous=True)
+    assert job.server_ip == expected

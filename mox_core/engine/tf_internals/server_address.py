@@ -16,7 +16,7 @@ import struct
 import sys
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
@@ -35,6 +35,9 @@ _WILDCARDS: Final = (bytes(4), bytes(16), _MAPPED + bytes(4))
 
 _PLACES: Final[dict[int, slice]] = {socket.AF_INET: slice(4, 8), socket.AF_INET6: slice(8, 24)}
 """Where the IP address stands in the structures that `bind` takes."""
+
+_called: list[Any] = []
+"""Functions that TensorFlow may still be in when they are exchanged again."""
 
 _BIND: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, use_errno=True)
 
@@ -75,6 +78,7 @@ def server_address(ip: str | None) -> Iterator[bool]:
         return result
 
     function = _BIND(bind)
+    _called.append(function)
     before = entry.value
     with _writable(entry):
         entry.value = ctypes.cast(function, ctypes.c_void_p).value or before
