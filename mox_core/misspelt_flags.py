@@ -85,8 +85,8 @@ def _argparse_knows(name: str) -> bool:
     import gc  # noqa: PLC0415  (hardly ever needed)
 
     parsers = [each for each in gc.get_objects() if isinstance(each, argparse.ArgumentParser)]
-    options = [option for each in parsers for action in each._actions for option in action.option_strings]  # noqa: SLF001
-    return any(option.lstrip("-").startswith(name) for option in options)
+    usages = " ".join(each.format_usage() for each in parsers)
+    return re.search(rf"(?<![\w-])--?{re.escape(name)}", usages) is not None
 
 
 def _files_of_program() -> list[Path]:
