@@ -9,6 +9,8 @@ import importlib
 import json
 import logging
 import re
+import socket
+import sys
 from pathlib import Path
 
 import keras
@@ -605,6 +607,23 @@ def test_a_line_of_a_strategy_is_known_by_the_file_that_it_comes_from():
 
 def _is_fenced(path):
     return path.name == "tf_internals.py" or path.parent.name in {"tf_internals", "tf_patches"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it listens on all addresses, and a warning says so")
+def test_a_server_of_tensorflow_listens_on_one_address_and_the_next_one_on_all():
+    def answers(server, ip):
+        port = int(server.target.rpartition(":")[2])
+        with socket.socket() as caller:
+            return caller.connect_ex((ip, port)) == 0
+
+    with relying_on("the function `bind` in the table of libtensorflow_cc", "server_address") as server_address:
+        with server_address.server_address("127.0.0.1") as one_address:
+            inside = tf.distribute.Server.create_local_server()
+        with server_address.server_address(None):
+            outside = tf.distribute.Server.create_local_server()
+    assert one_address
+    assert [answers(inside, ip) for ip in ("127.0.0.1", "127.0.0.2")] == [True, False]
+    assert [answers(outside, ip) for ip in ("127.0.0.1", "127.0.0.2")] == [True, True]
 
 
 def test_no_other_module_touches_the_private_ground_of_tensorflow():

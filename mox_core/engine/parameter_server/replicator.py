@@ -20,6 +20,7 @@ from mox_core.engine.distribute.connection import SECONDS_TO_CONNECT
 from mox_core.engine.log_setup import is_of_interest
 from mox_core.engine.parameter_server import server_process
 from mox_core.engine.tf_internals.optimizers import share_step_counter
+from mox_core.engine.tf_internals.server_address import server_address
 from mox_core.errors import ClusterError, MoxError, UsageError
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def join(cluster: Cluster, timeout: float) -> ParameterServers:
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         server_process.cluster_spec(cluster), task_type="chief", task_id=0, rpc_layer="grpc"
     )
-    with watchdog(cluster, SECONDS_TO_CONNECT):
+    with watchdog(cluster, SECONDS_TO_CONNECT), server_address(cluster.server_ip):
         strategy = tf.distribute.ParameterServerStrategy(resolver)
-        coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
+    coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     # The coordinator logs at the end of the process too, when the run has removed its own filter.
     tf.get_logger().addFilter(lambda record: is_of_interest(record))  # noqa: PLW0108  (another object)
     _joined.append(ParameterServers(cluster, coordinator))
