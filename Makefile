@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports wheels docs bench scaling check clean
+.PHONY: help venv demo test lint types imports wheels docs drill bench scaling check clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,10 @@ wheels: $(STAMP) ## Build all wheels to dist/ and try them in a clean environmen
 docs: $(STAMP) ## Build the site of the documents to build/site (with Python 3.11 or later)
 	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -c docs/site . build/site
 	@echo "Open build/site/index.html"
+
+drill: $(STAMP) ## Kill, damage and starve trainings 200 times, and look at what is lost (about half an hour)
+	@rm -rf build/drill
+	@$(RUN) tests/drill/drill.py build/drill $(ARGS)
 
 bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop; time mox plugins
 	@$(RUN) benchmarks/speed.py

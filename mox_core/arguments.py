@@ -16,6 +16,7 @@ from mox_core.cluster.cluster import read as read_cluster
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
 from mox_core.flags import get_flag
+from mox_core.misspelt_flags import warn_of_misspelt_flags
 from mox_core.modes import RUN_MODES, ModeKeys
 from mox_core.name_filter import NameFilter
 from mox_core.plugins.offers import ExporterOffer
@@ -117,6 +118,21 @@ class RunConfig:
         return self.run_mode == ModeKeys.TRAIN
 
     @property
+    def writes(self) -> bool:
+        """Whether this process writes into log_dir: of several, the chief alone does."""
+        return self.log_dir is not None and (self.cluster is None or self.cluster.is_chief)
+
+    @property
+    def saves(self) -> bool:
+        """Whether this process saves checkpoints."""
+        return self.training and self.writes
+
+    @property
+    def exports(self) -> bool:
+        """Whether this process exports a model."""
+        return self.exporter is not None and self.writes
+
+    @property
     def has_parameter_servers(self) -> bool:
         """Whether the run trains asynchronous workers, with variables on parameter servers."""
         return self.training and self.cluster is not None and self.cluster.uses_parameter_servers
@@ -152,6 +168,7 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
     mode = _run_mode(run_mode)
     if fetch_strategy_fn is not None:
         raise UsageError("fetch_strategy_fn is not supported, nothing is known of its meaning: leave it out.")
+    warn_of_misspelt_flags()
     cluster = read_cluster(get_flag, os.environ)
     seconds, steps = _saving(save_model_secs, save_model_steps)
     return RunConfig(

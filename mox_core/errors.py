@@ -27,6 +27,10 @@ class DataError(MoxError, ValueError):
     """Input data is missing, damaged, or different from what was declared."""
 
 
+class LogDirError(MoxError, OSError):
+    """The folder of a run is in use by another run, cannot be read or written, or has gone."""
+
+
 class CheckpointError(MoxError):
     """A checkpoint is missing, damaged, or of another model."""
 

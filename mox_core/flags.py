@@ -57,6 +57,12 @@ def set_flag(flag_name: str, value: FlagValue) -> None:
     _set_by_program[flag_name] = float(value) if isinstance(flag.default, float) and type(value) is int else value
 
 
+def names() -> list[str]:
+    """Return the names that mox reads on the command line, those with `no` in front too."""
+    negations = [f"no{flag.name}" for flag in _FLAGS.values() if isinstance(flag.default, bool)]
+    return [*_FLAGS, *negations]
+
+
 class _Flag(NamedTuple):  # importing attrs would take a fifth of the time of `import mox_core`
     """One of mox's flags; its type is that of the default."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mox_core import log_dir as log_dir_of_run
 from mox_core.arguments import NOT_GIVEN, check_arguments
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
 
     Raises:
         UsageError: if an argument, or the result of a user's function, is not valid.
+        LogDirError: if log_dir is in use by another run, cannot be written, or goes while the run lasts.
         CheckpointError: if a checkpoint is needed and missing, or does not fit.
         DataError: if the input cannot be read.
         NanLossError: if a loss is not finite.
@@ -94,6 +96,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         from mox_core.cluster import rendezvous
 
         rendezvous.leave_with_chief(config.cluster, config.session_timeout)
-    from mox_core.engine import run as engine_run
+    with log_dir_of_run.hold(config.log_dir, saves=config.saves, exports=config.exports) as lock:
+        from mox_core.engine import run as engine_run
 
-    return engine_run.run(config)
+        return engine_run.run(config, lock)

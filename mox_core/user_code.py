@@ -22,5 +22,10 @@ def user_line(frames: Iterable[traceback.FrameSummary]) -> str:
     Returns:
         'model_fn' where there is none.
     """
-    own = [frame for frame in frames if not frame.filename.startswith((*_NOT_THE_USERS, "<"))]
+    own = [frame for frame in frames if is_users(frame.filename)]
     return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else "model_fn"
+
+
+def is_users(filename: str) -> bool:
+    """Return whether a file is of the user's code."""
+    return not filename.startswith((*_NOT_THE_USERS, "<"))

@@ -64,6 +64,7 @@ NAVIGATION = {
         "docs/architecture",
         "docs/tensorflow-internals",
         "benchmarks/README",
+        "SECURITY",
         "CONTRIBUTING",
         "CHANGELOG",
     ],

@@ -1,13 +1,14 @@
 """Network addresses, 'host:port': parsing, local addresses, free ports, and connections without a proxy.
 
-TensorFlow's servers listen on all addresses of a machine, IPv4 and IPv6, with SO_REUSEADDR. `listen` does the same, so
-that it fails if theirs would fail.
+By themselves, TensorFlow's servers listen on all addresses of a machine, IPv4 and IPv6, with SO_REUSEADDR. `listen`
+does the same, so that it fails if theirs would fail. mox listens where the hosts of a job say, and has them do so too.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import socket
 from typing import TYPE_CHECKING, Final
@@ -80,6 +81,51 @@ def listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
+def where_to_listen(host: str, *, peers: Iterable[str]) -> list[tuple[int, str]]:
+    """Return the addresses, each with its family, on which a host of this machine is called; none: all addresses.
+
+    A name may mean loopback here and another address elsewhere, as Debian's hosts file has it. If peers are on other
+    machines, it is all addresses for such a name: which one they call is not known here.
+
+    Args:
+        host: a name, or an IP address.
+        peers: the hosts that call.
+
+    Raises:
+        OSError: if the host cannot be resolved.
+    """
+    found = [(family, address[0]) for family, _, _, _, address in _resolve(host) if _can_bind(family, address[0])]
+    is_name = host not in [ip for _, ip in found]
+    if is_name and _is_loopback(host) and not all(map(_is_loopback, peers)):
+        return []
+    return list(dict.fromkeys(found))
+
+
+def for_one_server(host: str, *, peers: Iterable[str]) -> str | None:
+    """Return the address for a server that listens on one address or on all; None: on all."""
+    found = where_to_listen(host, peers=peers)
+    known = [ipaddress.ip_address(ip) for _, ip in sorted(found) if "%" not in ip]  # IPv4 before IPv6
+    if not known or (len(found) > 1 and not all(ip.is_loopback for ip in known)):
+        return None  # which of several the others reach is not known here
+    return str(known[0])
+
+
+def listen_at(host: str, port: int, *, peers: Iterable[str]) -> list[socket.socket]:
+    """Return sockets that listen on a port where `where_to_listen` says.
+
+    Raises:
+        OSError: if the port is not available on all addresses, which TensorFlow's server may want.
+    """
+    listen(port).close()
+    found = where_to_listen(host, peers=peers)
+    if not found:
+        return [listen(port)]
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server((ip, port), family=family)) for family, ip in found]
+        stack.pop_all()
+    return sockets
+
+
 def why_not_free(port: int) -> str | None:
     """Return why a port is not available to this process; None if it is, or if it was handed over to TensorFlow."""
     if port in _handed_over:
@@ -132,6 +178,14 @@ def _resolve(host: str) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         (family, kind, protocol, name, (str(address[0]), int(address[1])))
         for family, kind, protocol, name, address in found
     ]
+
+
+def _is_loopback(host: str) -> bool:
+    """Return whether a host is reached without a network, as far as it is known here."""
+    try:
+        return all(ipaddress.ip_address(address[0].partition("%")[0]).is_loopback for *_, address in _resolve(host))
+    except OSError:
+        return False
 
 
 def _can_bind(family: int, ip: str) -> bool:

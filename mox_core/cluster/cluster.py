@@ -308,6 +308,11 @@ class Cluster:
         with_ps = self.uses_parameter_servers
         return tuple(each for each in self.processes if each != self.me and (each.job == "worker" or with_ps))
 
+    @property
+    def server_ip(self) -> str | None:
+        """The IP address on which TensorFlow's server of this process is to listen; None: on all."""
+        return addresses.for_one_server(self.me.host, peers=[each.host for each in self.processes])
+
     def without_proxies(self) -> AbstractContextManager[None]:
         """Make TensorFlow connect to all hosts without a proxy; to be entered before it makes channels."""
         return addresses.without_proxies(each.host for each in self.processes)

@@ -1,24 +1,25 @@
 """The rendezvous of the processes of a job, before TensorFlow, which would hang without a message, connects them.
 
 The protocol. Each process listens at its own address, where TensorFlow's server will listen later, and dials each of
-its peers repeatedly. A dial is a connection in which first the caller and then the answerer sends one line,
+its peers repeatedly. A dial is a connection in which first the caller and then the answerer sends one line, which
+`greetings` describes: who it is, and *here*, "I am waiting for the others", or *ready*, "I have reached all of them". A
+process has met a peer when it has sent *ready* to it and got the answer that this was *heard*, and has heard *ready*
+from it, both of one start of the peer. When it has met all peers, it stops listening and goes on to TensorFlow. No peer
+needs it any more: each of them has reached it, and knows that it has reached all.
 
-    mox 1 <digest of hosts and sync_replicas> <job> <index> <token of this start> <here | ready>
-
-*here* means "I am waiting for the others", *ready* means "I have reached all of them". A process has met a peer when it
-has sent *ready* to it and got an answer, and has received *ready* from it, both with one token of the peer. When it has
-met all peers, it stops listening and goes on to TensorFlow. No peer needs it any more: each of them has reached it, and
-knows that it has reached all.
-
-- If a process dies before it is ready, nobody goes on. When it is started again it has another token, and all begin
-  anew with it. If it dies between its *ready* to one peer and to the next, the first one goes on and waits in
-  TensorFlow: no protocol can close that gap.
+- If a process dies before it is ready, nobody goes on. When it is started again it has other keys, and all begin anew
+  with it. If it dies between its *ready* to one peer and to the next, the first one goes on and waits in TensorFlow: no
+  protocol can close that gap.
 - A process that starts while the others are in the run reaches TensorFlow's servers, which it recognizes: they send
   first, in HTTP/2. It can join asynchronous workers: if the chief is in the run, it waits for nobody. It cannot join
   synchronous workers: it waits until they end and are started again, and reports that.
 - An answer with the digest of another job, or from another process than the address belongs to, is an error at once:
   waiting would not help. No answer, and answers of other programs, are reported and waited out.
 - A ps of synchronous workers does not listen: it waits for the chief only, and exits with it.
+- The addresses are trusted, callers are not: anybody may call. *ready* is heard from one who has the key to the seal
+  that the address of the peer has answered with. What any other caller says changes nothing, but that the peer is
+  dialled again, in case it has been started again. Of callers who send nothing, the latest few are waited for, some
+  seconds.
 
 Everything runs in one thread without blocking, with a limited number of short connections at a time.
 """
@@ -28,12 +29,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import hashlib
-import json
 import logging
 import os
 import re
-import secrets
 import signal
 import sys
 import threading
@@ -41,22 +39,19 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from attrs import define, frozen
+from attrs import define
 
 from mox_core.cluster import addresses
+from mox_core.cluster.callers import accept
+from mox_core.cluster.greetings import LONGEST, Greeting, Keys, digest_of, parse, seal
 from mox_core.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterable, Sequence
 
     from mox_core.cluster.cluster import Cluster, Process
 
-
-_MAGIC: Final = "mox"
-
-_VERSION: Final = "1"
-
-_LONGEST_LINE: Final = 256
 
 _CONNECT_SECONDS: Final = 5.0
 
@@ -168,8 +163,12 @@ async def _unreachable(processes: Sequence[Process]) -> list[Process]:
 
 
 async def _connect(process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    dial = asyncio.open_connection(process.host, process.port, limit=_LONGEST_LINE)
-    return await asyncio.wait_for(dial, _CONNECT_SECONDS)
+    dial = asyncio.open_connection(process.host, process.port, limit=LONGEST)
+    reader, writer = await asyncio.wait_for(dial, _CONNECT_SECONDS)
+    if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
+        await _close(writer)  # TCP connects a port of this machine that nobody has with itself, once in many times
+        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    return reader, writer
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
@@ -195,40 +194,18 @@ async def _read_answer(reader: asyncio.StreamReader) -> bytes:
     return head if head.endswith(_SETTINGS_FRAME) else head + await reader.readline()
 
 
-@frozen
-class _Line:
-    """The line that one process sends to another; see the protocol above."""
-
-    digest: str
-    job: str
-    index: int
-    token: str
-    ready: bool
-
-    def encode(self) -> bytes:
-        state = "ready" if self.ready else "here"
-        return f"{_MAGIC} {_VERSION} {self.digest} {self.job} {self.index} {self.token} {state}\n".encode()
-
-
-def _parse(line: bytes) -> _Line | None:
-    """Parse a line; return None for anything else."""
-    parts = line.decode("ascii", "replace").split()
-    if len(parts) != 7 or parts[:2] != [_MAGIC, _VERSION] or not parts[4].isdecimal():  # noqa: PLR2004
-        return None
-    return _Line(digest=parts[2], job=parts[3], index=int(parts[4]), token=parts[5], ready=parts[6] == "ready")
-
-
 @define(eq=False)
 class _Peer:
-    """The state of a peer; each of its starts has another token.
+    """The state of a peer; each of its starts has another seal.
 
     Attributes:
         process: the process.
         found: the result of the last dial, in words.
-        reached: its token at the last dial; None if that failed.
-        told: its token when it last answered our *ready*.
-        ready: its token when it last sent *ready*.
+        reached: its seal at the last dial; None if that failed.
+        told: its seal when it last answered that it has heard our *ready*.
+        ready: its seal when its *ready* was last heard.
         running: whether TensorFlow's server answers at its address.
+        in_doubt: whether somebody has called in its name since the last dial, and had not its key.
         caller_is_stranger: whether the last caller with its job and index was started with other hosts.
     """
 
@@ -238,6 +215,7 @@ class _Peer:
     told: str | None = None
     ready: str | None = None
     running: bool = False
+    in_doubt: bool = False
     caller_is_stranger: bool = False
 
     def describe(self) -> str:
@@ -251,14 +229,14 @@ class _Rendezvous:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._peers = {(each.job, each.index): _Peer(each) for each in cluster.peers}
-        hosts = json.dumps([cluster.workers, cluster.ps, cluster.synchronous])
-        self._digest = hashlib.sha256(hosts.encode()).hexdigest()[:16]
-        self._token = secrets.token_hex(8)
+        self._digest = digest_of(cluster)
+        self._keys = Keys()
         self._pause = max(_PAUSE_SECONDS, len(self._peers) / _DIALS_A_SECOND)
 
     async def wait(self, timeout: float) -> None:
         """Answer and dial until all peers are met."""
-        server = await self._listen() if self._cluster.listens else None
+        listeners = self._listen() if self._cluster.listens else []
+        accepting = [asyncio.create_task(accept(each, self._answer)) for each in listeners]
         reports = asyncio.create_task(self._report(timeout))
         free = asyncio.Semaphore(_MAX_CONNECTIONS)
         visits = asyncio.gather(*(self._visit(peer, free) for peer in self._peers.values()))
@@ -271,14 +249,17 @@ class _Rendezvous:
             ) from None
         finally:
             reports.cancel()
-            if server:
-                server.close()
+            for task in accepting:
+                task.cancel()
+            await asyncio.wait(accepting or [reports])
+            for listener in listeners:
+                listener.close()
         _LOGGER.info("%s: all %d processes are there.", self._cluster.me, len(self._peers) + 1)
 
-    async def _listen(self) -> asyncio.Server:
+    def _listen(self) -> list[socket.socket]:
         me = self._cluster.me
         try:
-            return await asyncio.start_server(self._answer, sock=addresses.listen(me.port), limit=_LONGEST_LINE)
+            return addresses.listen_at(me.host, me.port, peers=[each.host for each in self._cluster.processes])
         except OSError as error:
             raise UsageError(
                 f"{me} cannot listen on its port: {addresses.reason(error)}. End what has it, or name another port for "
@@ -288,29 +269,34 @@ class _Rendezvous:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer a caller that sends a valid line, and record its state after the answer was sent."""
         try:
-            line = _parse(await asyncio.wait_for(reader.readline(), _ANSWER_SECONDS))
+            line = parse(await asyncio.wait_for(reader.readline(), _ANSWER_SECONDS))
             if line:
-                writer.write(self._line())
+                peer = self._peers.get((line.job, line.index))
+                is_peer = peer is not None and line.digest == self._digest and peer.reached == seal(line.key)
+                key = seal(self._keys.key(line.job, line.index))
+                writer.write(self._greeting(key, heard=is_peer and line.ready).encode())
                 await writer.drain()
         except (OSError, ValueError, asyncio.TimeoutError, asyncio.CancelledError):
-            return  # it is cancelled when all peers are met, which asyncio would print as an error
+            return
         finally:
             await _close(writer)
-        peer = self._peers.get((line.job, line.index)) if line else None
         if line and peer:
             peer.caller_is_stranger = line.digest != self._digest
-            if not peer.caller_is_stranger:
-                peer.ready = line.token if line.ready else None
+            if is_peer:
+                peer.ready = seal(line.key) if line.ready else None
+            elif not peer.caller_is_stranger:
+                peer.in_doubt = True
 
     async def _visit(self, peer: _Peer, free: asyncio.Semaphore) -> None:
         """Dial a peer until all are met: even one that was ready may be started again before that."""
         while not self._is_complete():
-            if not self._has_met(peer):
+            if peer.in_doubt or not self._has_met(peer):
                 async with free:
                     await self._dial(peer)
             await asyncio.sleep(self._pause)
 
     async def _dial(self, peer: _Peer) -> None:
+        peer.in_doubt = False
         try:
             reader, writer = await _connect(peer.process)
         except (OSError, asyncio.TimeoutError) as error:
@@ -320,7 +306,8 @@ class _Rendezvous:
         if not peer.reached:
             peer.found = _SILENT
         try:
-            writer.write(self._line())
+            key = self._keys.key(peer.process.job, peer.process.index)
+            writer.write(self._greeting(key).encode())
             heard = await asyncio.wait_for(_read_answer(reader), _ANSWER_SECONDS)
         except (OSError, ValueError, asyncio.TimeoutError, asyncio.IncompleteReadError):
             heard = b""
@@ -331,7 +318,7 @@ class _Rendezvous:
     def _record(self, peer: _Peer, heard: bytes, *, said_ready: bool) -> None:
         """Record the result of a dial."""
         peer.running = heard[3:4] == _SETTINGS_FRAME
-        line = _parse(heard)
+        line = parse(heard)
         if line is None:
             peer.reached = None
             other = f"another program answers there, {heard!r}" if heard else _SILENT
@@ -347,13 +334,16 @@ class _Rendezvous:
                 f"{peer.process} was started with other hosts than this process, {self._cluster.me}: give all "
                 "processes the same --worker_hosts, --ps_hosts and --sync_replicas (or the same cluster in TF_CONFIG)."
             )
-        peer.reached, peer.found = line.token, "it is there, and has not reached all others yet: see what it says"
-        if said_ready:
-            peer.told = line.token
+        peer.reached, peer.found = line.key, "it is there, and has not reached all others yet: see what it says"
+        if said_ready and line.heard:
+            peer.told = line.key
+        # What was said and heard in an earlier start of it does not count.
+        peer.told = peer.told if peer.told == line.key else None
+        peer.ready = peer.ready if peer.ready == line.key else None
 
-    def _line(self) -> bytes:
+    def _greeting(self, key: str, *, heard: bool = False) -> Greeting:
         me = self._cluster.me
-        return _Line(self._digest, me.job, me.index, self._token, self._is_ready()).encode()
+        return Greeting(self._digest, me.job, me.index, key, self._is_ready(), heard)
 
     def _is_ready(self) -> bool:
         """Return whether this process has reached all peers."""
@@ -363,9 +353,9 @@ class _Rendezvous:
         """Return whether this process needs nothing more from a peer."""
         if self._cluster.idle:
             return bool(peer.reached or peer.running)
-        if peer.running:
-            return self._cluster.uses_parameter_servers
-        return peer.told is not None and peer.told == peer.ready
+        if peer.told is not None and peer.told == peer.ready:
+            return True
+        return peer.running and self._cluster.uses_parameter_servers
 
     def _is_complete(self) -> bool:
         """Return whether there is no peer left to wait for."""

@@ -27,17 +27,27 @@ if TYPE_CHECKING:
 
 _WATCH_SECONDS = 0.5
 
+_PROGRAM = f"import sys; sys.path[:] = sys.argv[2:]; from {__name__} import main; main(sys.argv[1])"
+"""The other process imports what this one would: with `-m`, Python would look in the present folder first."""
+
 
 @contextlib.contextmanager
 def watchdog(cluster: Cluster, seconds: float) -> Iterator[None]:
     """Kill this process if a peer cannot be reached for so many seconds while the block lasts."""
     peers = [(each.job, each.index, each.address) for each in cluster.peers]
     task = json.dumps([os.getpid(), seconds, str(cluster.me), peers])
-    with subprocess.Popen([sys.executable, "-m", __name__, task], stdin=subprocess.PIPE) as child:  # noqa: S603
+    command = [sys.executable, "-c", _PROGRAM, task, *sys.path]
+    with subprocess.Popen(command, stdin=subprocess.PIPE) as child:  # noqa: S603  (our own program)
         try:
             yield
         finally:
             child.kill()
+
+
+def main(task: str) -> None:
+    """Run the other process."""
+    pid, seconds, me, peers = json.loads(task)
+    _watch(pid, seconds, me, [Process(*each) for each in peers])
 
 
 def _watch(pid: int, seconds: float, me: str, peers: Sequence[Process]) -> None:
@@ -53,8 +63,3 @@ def _watch(pid: int, seconds: float, me: str, peers: Sequence[Process]) -> None:
             )
             os.kill(pid, signal.SIGKILL)
             return
-
-
-if __name__ == "__main__":
-    _pid, _seconds, _me, _peers = json.loads(sys.argv[1])
-    _watch(_pid, _seconds, _me, [Process(*each) for each in _peers])

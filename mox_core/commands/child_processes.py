@@ -1,4 +1,4 @@
-"""Child processes of `mox launch`: start, output and signals.
+"""Child processes of `mox launch`: start and signals.
 
 The rule to keep: one thread. Only then is it safe to run code between fork and exec, and is no signal sent to the id of
 an ended process, which another process may have by then.
@@ -15,11 +15,15 @@ import subprocess
 import sys
 import time
 from collections import deque
-from typing import IO, TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final
+
+from mox_core.commands.child_output import Pipe, prefix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
+
+    from mox_core.commands.child_output import Screen
 
     SignalHandler = Callable[[int, FrameType | None], None]
 
@@ -30,8 +34,6 @@ BY_SIGNAL: Final = 128
 _DRAIN: Final = 1.0  # seconds in which processes that an ended one started may still write
 
 _LAST_LINES: Final = 20
-
-_CHUNK: Final = 65536  # the capacity of a pipe: one read gets everything that an ended process has written
 
 _PR_SET_PDEATHSIG: Final = 1
 
@@ -77,41 +79,6 @@ def signals_to(handler: SignalHandler) -> Iterator[socket.socket]:
             signal.set_wakeup_fd(old_fd)
 
 
-def write_all(fd: int, data: bytes) -> None:
-    """Write without a buffer, which would keep a part when the reader has closed the pipe."""
-    while data:
-        data = data[os.write(fd, data) :]
-
-
-class Pipe:
-    """The stdout or stderr of a child process, which is passed on to that of the launcher line by line."""
-
-    def __init__(self, source: IO[bytes], target: int, process: ChildProcess) -> None:
-        self.source = source
-        self.target = target
-        self._process = process
-        name = f"{process.name} | "
-        color = 31 + (process.place + 5) % 6
-        self._prefix = (f"\033[{color}m{name}\033[0m" if os.isatty(target) else name).encode()
-        self._rest = b""
-
-    def read(self) -> bytes | None:
-        """Read, and return the lines that are complete, each prefixed with the name; None at the end of the output."""
-        data = os.read(self.source.fileno(), _CHUNK)
-        return self._split(data) if data else None
-
-    def finish(self) -> bytes:
-        """Close the pipe and return the last line if it had no newline."""
-        self.source.close()
-        self._process.pipes.discard(self)
-        return self._split(b"\n") if self._rest else b""
-
-    def _split(self, data: bytes) -> bytes:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        self._process.last_lines.extend(lines)
-        return b"".join(self._prefix + line + b"\n" for line in lines)
-
-
 class ChildProcess:
     """A process of the cluster, with the processes that it has started.
 
@@ -125,7 +92,16 @@ class ChildProcess:
         pipes: its outputs that are open.
     """
 
-    def __init__(self, name: str, command: Sequence[str], *, place: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        place: int,
+        environment: Mapping[str, str],
+        screens: Mapping[int, Screen],
+        patience: float,
+    ) -> None:
         self.name = name
         self.place = place
         self.code: int | None = None
@@ -143,8 +119,19 @@ class ChildProcess:
             start_new_session=True,
             preexec_fn=_bind_to_this_process(),  # noqa: PLW1509  (the launcher has one thread)
         )
-        streams = ((self._popen.stdout, sys.stdout), (self._popen.stderr, sys.stderr))
-        self.pipes = {Pipe(source, target.fileno(), self) for source, target in streams if source}
+        streams = ((self._popen.stdout, sys.stdout.fileno()), (self._popen.stderr, sys.stderr.fileno()))
+        self.pipes = {
+            Pipe(
+                source,
+                to,
+                screens[to],
+                prefix=prefix(name, place, to),
+                last_lines=self.last_lines,
+                patience=patience,
+            )
+            for source, to in streams
+            if source
+        }
 
     @property
     def status(self) -> int:

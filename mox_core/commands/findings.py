@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mox_core.commands.machine import Machine
+    from mox_core.plugins.registry import Plugin
 
 SLOW: Final = 0.1
 """Seconds after which loading a plugin counts as slow."""
@@ -67,6 +68,17 @@ def settings(machine: Machine) -> list[str]:
         if machine.environ.get(name)
     ]
     return told + private
+
+
+def slowness(plugin: Plugin) -> str:
+    """Return how long a plugin takes to load, and why, as the rest of a sentence about it."""
+    how_long = f"takes {plugin.seconds:.1f} s to load"
+    if not plugin.imports:
+        return f"{how_long}."
+    return (
+        f"{how_long}: its entry module imports {', '.join(plugin.imports[:3])}. Its author should import them in the "
+        "modules that its targets name."
+    )
 
 
 def _broken(machine: Machine) -> Iterator[str]:
@@ -135,16 +147,7 @@ def _ambiguous(machine: Machine) -> Iterator[str]:
 def _slow(machine: Machine) -> Iterator[str]:
     for plugin in machine.plugins.plugins:
         if plugin.seconds > SLOW:
-            yield f"Plugin {plugin} takes {plugin.seconds:.1f} s to load{_cause(plugin.imports)}"
-
-
-def _cause(imports: tuple[str, ...]) -> str:
-    if not imports:
-        return "."
-    return (
-        f": its entry module imports {', '.join(imports[:3])}. Its author should import them in the modules that its "
-        "targets name."
-    )
+            yield f"Plugin {plugin} {slowness(plugin)}"
 
 
 def _for_authors(machine: Machine) -> Iterator[str]:

@@ -25,14 +25,15 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mox_core.commands.child_processes import BY_SIGNAL, ChildProcess, signals_to, write_all
+from mox_core.commands.child_output import screens, write_all
+from mox_core.commands.child_processes import BY_SIGNAL, ChildProcess, signals_to
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import FrameType
 
-    from mox_core.commands.child_processes import Pipe
+    from mox_core.commands.child_output import Pipe
 
 
 _HOST: Final = "127.0.0.1"
@@ -42,6 +43,8 @@ _GRACE: Final = 10.0  # seconds between SIGTERM and SIGKILL: enough to save a ch
 _FAREWELL: Final = 5.0  # seconds in which ps processes may exit by themselves
 
 _ECHO: Final = 0.5  # seconds in which a second signal counts as the first one: `timeout` sends each twice
+
+_PATIENCE: Final = 0.5  # seconds for which the begin of a line waits for its end
 
 _CLUSTER_FLAGS: Final = ("job_name", "task_index", "worker_hosts", "ps_hosts", "num_gpus")
 
@@ -148,6 +151,7 @@ class _Cluster:
         self._commands = commands
         self._processes: list[ChildProcess] = []
         self._selector = selectors.DefaultSelector()
+        self._screens = screens([sys.stdout.fileno(), sys.stderr.fileno()])
         self._received: list[int] = []
         self._received_at = -math.inf
         self._is_started = False
@@ -179,7 +183,9 @@ class _Cluster:
     def _start(self) -> None:
         environment = _environment()
         for place, (name, command) in enumerate(self._commands.items()):
-            process = ChildProcess(name, command, place=place, environment=environment)
+            process = ChildProcess(
+                name, command, place=place, environment=environment, screens=self._screens, patience=_PATIENCE
+            )
             self._processes.append(process)
             for pipe in process.pipes:
                 self._selector.register(pipe.source, selectors.EVENT_READ, pipe)
@@ -208,7 +214,8 @@ class _Cluster:
     def _wait(self, wakeups: socket.socket) -> None:
         """Wait for output, an end of a process, a signal, or the next deadline; pass output on."""
         sweeps = [process.sweep_at for process in self._processes if not process.is_swept]
-        due = min(self._dismiss_at, self._kill_at, *sweeps)
+        lines = [pipe.due for process in self._processes for pipe in process.pipes]
+        due = min(self._dismiss_at, self._kill_at, *sweeps, *lines)
         for key, _ in self._selector.select(None if due == math.inf else max(0.0, due - time.monotonic())):
             if key.data is None:
                 wakeups.recv(4096)
@@ -220,14 +227,16 @@ class _Cluster:
             self._say(f"{name}: waiting for the processes to end; a second one kills them.")
 
     def _relay(self, pipe: Pipe) -> None:
-        lines = pipe.read()
-        if lines is None:
+        data = pipe.read()
+        if data is None:
             self._close(pipe)
         else:
-            self._write(pipe.target, lines)
+            self._write(pipe.target, data)
 
     def _close(self, pipe: Pipe) -> None:
         self._selector.unregister(pipe.source)
+        for process in self._processes:
+            process.pipes.discard(pipe)
         self._write(pipe.target, pipe.finish())
 
     def _consider(self, ended: ChildProcess) -> None:
@@ -257,6 +266,8 @@ class _Cluster:
         if now >= self._kill_at:
             self._kill_at = math.inf
             self._send(signal.SIGKILL)
+        for pipe in [pipe for process in self._processes for pipe in process.pipes if now >= pipe.due]:
+            self._write(pipe.target, pipe.overdue())
         for process in self._processes:
             if process.code is not None and not process.is_swept and (not process.pipes or now >= process.sweep_at):
                 process.sweep()
@@ -264,7 +275,8 @@ class _Cluster:
                     self._close(pipe)
 
     def _say(self, text: str) -> None:
-        self._write(sys.stderr.fileno(), f"mox launch: {text}\n".encode())
+        target = sys.stderr.fileno()
+        self._write(target, self._screens[target].break_off() + f"mox launch: {text}\n".encode())
 
     def _write(self, target: int, data: bytes) -> None:
         if self._write_error:

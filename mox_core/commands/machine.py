@@ -1,6 +1,7 @@
 """The data for `mox doctor`: versions, plugins, environment, and what TensorFlow reports of itself and its devices.
 
-TensorFlow runs in a child process, so that the report is made even if it cannot be imported, or crashes.
+TensorFlow runs in a child process, so that the report is made even if it cannot be imported, or crashes. It
+runs in an empty folder: Python looks for modules in the present one first, and a `tensorflow.py` there would be run.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import platform
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -68,7 +70,10 @@ def ask_tensorflow(question: str = _QUESTION, *, patience: float = _PATIENCE) ->
     """
     command = [sys.executable, "-c", question]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=patience)  # noqa: S603
+        with tempfile.TemporaryDirectory() as empty:
+            run = subprocess.run(  # noqa: S603
+                command, capture_output=True, text=True, check=False, timeout=patience, cwd=empty
+            )
     except subprocess.TimeoutExpired:
         return TensorFlow(failure=f"it says nothing for {patience:g} seconds")
     if run.returncode < 0:

@@ -10,10 +10,11 @@ import json
 import os
 import sys
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from mox_core.commands.findings import slowness
 from mox_core.plugins import loader
 from mox_core.plugins.hookspecs import OFFERS
 from mox_core.plugins.registry import READY
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
     from mox_core.plugins.offers import Offer
     from mox_core.plugins.registry import Plugin
+
+
+_SLOW: Final = 0.5
+"""Seconds after which a plugin is named for the time that loading it takes; `mox doctor` names it earlier."""
 
 
 def main(arguments: list[str]) -> int:
@@ -45,6 +50,8 @@ def _describe(plugin: Plugin, *, verbose: bool) -> Iterator[str]:
     yield f"{plugin.name}  {plugin.distribution} {plugin.version}  {plugin.state}"
     if plugin.state != READY:
         yield f"  {plugin.reason}"
+    if plugin.seconds > _SLOW:
+        yield f"  {slowness(plugin)} Every `mox --help` and every name that is looked up in vain waits for it."
     for warning in plugin.warnings:
         yield f"  for its author: {warning}"
     if verbose and plugin.traceback:

@@ -8,7 +8,6 @@ did: what it had placed goes, what it had moved comes back. The kernel knows whe
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from mox_core.errors import DataError
+from mox_core.file_lock import lock_open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -132,12 +132,10 @@ def _locked(folder: Path) -> int | None:
     """Return a descriptor that holds the lock of a folder until it is closed; None if another process holds it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_open_file(descriptor)  # without locks on a file system, two writers at a time are the user's to avoid
     except BlockingIOError:
         os.close(descriptor)
         return None
-    except OSError:
-        pass  # a file system without locks: there, two writers at a time are the user's to avoid
     return descriptor
 
 

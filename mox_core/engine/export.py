@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import keyword
-import os
 import shutil
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core import file_lock
+from mox_core.engine.checkpoint.files import UNFINISHED_EXPORT
+from mox_core.engine.run_folder import writing_into
 from mox_core.engine.tensors import ancestors
 from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
+from mox_core.file_lock import FileLock
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from mox_core.engine.input.pipeline import InputPipeline
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from mox_core.specs import ExportSpec
 
 
-_UNFINISHED = ".unfinished-export-"
+_LOCK = ".lock"
 
 
 @frozen(kw_only=True)
@@ -54,7 +60,7 @@ def export_inputs(pipeline: InputPipeline) -> InputStructure:
 class NoExport:
     """The export of a run that exports nothing."""
 
-    def write(self) -> None:
+    def write(self, giving_up: AbstractContextManager[None]) -> None:
         """Write nothing."""
 
 
@@ -86,23 +92,23 @@ class Export:
         if (check := getattr(self.exporter, "check", None)) is not None:
             check(model)
 
-    def write(self) -> str:
-        """Export the model with the present weights, and return its folder."""
+    def write(self, giving_up: AbstractContextManager[None]) -> str:
+        """Export the model with the present weights, and return its folder.
+
+        Args:
+            giving_up: a context in which a signal ends the exporter: what it has written is removed then.
+        """
         version = _spec_of(self.graph).version
-        _check_version(self.log_dir, version)
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        for leftover in self.log_dir.glob(f"{_UNFINISHED}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        folder = self.log_dir / f"{_UNFINISHED}{os.getpid()}"
-        folder.mkdir()
-        try:
-            self.exporter(self._model(), str(folder))
-            name = str(_next_version(self.log_dir) if version == -1 else version)
-            folder.rename(self.log_dir / name)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        tf.get_logger().info("Exported model written to: %s", shown(self.log_dir / name))
-        return str(self.log_dir / name)
+        with writing_into(self.log_dir):
+            _check_version(self.log_dir, version)
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            _sweep(self.log_dir)
+            with _unfinished(self.log_dir) as folder:
+                with giving_up:
+                    self.exporter(self._model(), str(folder))
+                path = _publish(folder, self.log_dir, version)
+        tf.get_logger().info("Exported model written to: %s", shown(path))
+        return str(path)
 
     def _model(self) -> ExportedModel:
         return exported_model(self.graph, self.input_names)
@@ -208,3 +214,39 @@ def _check_reachable(
 def _next_version(log_dir: Path) -> int:
     numbers = [int(path.name) for path in log_dir.iterdir() if path.name.isdecimal()] if log_dir.is_dir() else []
     return max(numbers, default=0) + 1
+
+
+@contextlib.contextmanager
+def _unfinished(log_dir: Path) -> Iterator[Path]:
+    """Make an empty folder for the block that no other export sweeps, and remove what is left of it."""
+    folder = log_dir / f"{UNFINISHED_EXPORT}{uuid.uuid4().hex}"
+    lock = file_lock.take(folder.with_suffix(_LOCK))
+    try:
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(lock, FileLock):
+            lock.release()
+
+
+def _sweep(log_dir: Path) -> None:
+    """Remove what exports have left whose process has gone; others may be at work."""
+    for leftover in log_dir.glob(f"{UNFINISHED_EXPORT}*"):
+        folder = leftover.with_suffix("")
+        lock = file_lock.take(folder.with_suffix(_LOCK))
+        if isinstance(lock, FileLock):
+            if lock.shared:
+                shutil.rmtree(folder, ignore_errors=True)
+            lock.release()
+
+
+def _publish(folder: Path, log_dir: Path, version: int | str) -> Path:
+    """Rename a finished folder to its version; another export may take the next number at the same moment."""
+    while True:
+        path = log_dir / str(_next_version(log_dir) if version == -1 else version)
+        try:
+            return folder.rename(path)
+        except OSError:
+            if version != -1 or not path.exists():
+                raise

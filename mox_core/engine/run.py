@@ -9,9 +9,13 @@ import contextlib
 import functools
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
+
+import tensorflow as tf
 
 from mox_core.engine.checkpoint.best_weights import BestWeights, NoBestWeights
+from mox_core.engine.checkpoint.files import own_prefixes, step_of
+from mox_core.engine.checkpoint.reader import check_not_gone
 from mox_core.engine.checkpoint.resume import Start, find_start
 from mox_core.engine.checkpoint.saver import NoSaver, Saver
 from mox_core.engine.distribute.collectives import together
@@ -24,6 +28,7 @@ from mox_core.engine.hooks.session import Evaluation, NoEvaluation
 from mox_core.engine.input.batching import Batching
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.pipeline import InputPipeline, build_pipeline
+from mox_core.engine.interruption import RunInterrupted
 from mox_core.engine.loop.inter_mode import InterMode, monitored_tensors
 from mox_core.engine.loop.loop import Loop, LoopResult
 from mox_core.engine.loop.observers import LogLines, Observer, OutputWindows, SaveEverySeconds, SaveEverySteps
@@ -46,10 +51,11 @@ from mox_core.engine.parameter_server.remote_input import check_remote_input
 from mox_core.engine.parameter_server.remote_workers import RemoteWorkers
 from mox_core.engine.parameter_server.replicator import connect_parameter_servers
 from mox_core.engine.parameter_server.step_ledger import StepLedger
-from mox_core.engine.run_folder import run_folder_scope
+from mox_core.engine.run_folder import run_folder_scope, writing_into
 from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
+from mox_core.log_dir import NoLock
 from mox_core.modes import ModeKeys
 from mox_core.run_result import RunResult
 
@@ -58,42 +64,60 @@ if TYPE_CHECKING:
 
     from mox_core.arguments import RunConfig
     from mox_core.engine.input.pipeline import OpenInput
+    from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.parameter_server.replicator import ParameterServers
+    from mox_core.log_dir import Lock
     from mox_core.session_hooks import AggregativeSessionRunHook
 
 
-def run(config: RunConfig) -> RunResult:
-    """Train, evaluate or predict as a configuration says, and export."""
+_START_ENDS: Final = "the run ends before its first step. A second one ends the process at once."
+_EXPORT_ENDS: Final = "the export is given up, what was trained is saved. A second one ends the process at once."
+
+
+def run(config: RunConfig, lock: Lock) -> RunResult:
+    """Train, evaluate or predict as a configuration says, and export.
+
+    Args:
+        config: the configuration.
+        lock: what keeps other runs from its log_dir.
+    """
+    with run_scope(), writing_into(config.log_dir), catch_signals() as signal:
+        try:
+            return _run(config, lock, signal)
+        except RunInterrupted:
+            return _not_begun(config, str(signal.name))
+
+
+def _run(config: RunConfig, lock: Lock, signal: ReceivedSignal) -> RunResult:
     with contextlib.ExitStack() as stack:
-        stack.enter_context(run_scope())
-        stack.enter_context(run_folder_scope(config.log_dir))
-        replicator = stack.enter_context(_replicator(config))
-        log_dir = config.log_dir if replicator.collective.rank == 0 else None  # the chief alone writes
-        start = find_start(config, replicator.collective)
+        with signal.abandoning(_START_ENDS, patient=False):
+            stack.enter_context(run_folder_scope(config.log_dir))
+            replicator = stack.enter_context(_replicator(config))
+            log_dir = config.log_dir if replicator.collective.rank == 0 else None  # the chief alone writes
+            start = find_start(config, replicator.collective)
 
-        order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
-        pipeline = _pipeline(config, config.run_mode, order, replicator)
-        stack.callback(pipeline.report.close)
-        state = RunState(start.seed, pipeline.num_positions, replicator)
-        writer = stack.enter_context(open_writer(log_dir, training=config.training))
-        graph = _trace(config, pipeline, state, writer)
-        evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir))
-        export = _export(config, pipeline, state)
-        _check_input(config, pipeline, graph)
+            order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
+            pipeline = _pipeline(config, config.run_mode, order, replicator)
+            stack.callback(pipeline.report.close)
+            state = RunState(start.seed, pipeline.num_positions, replicator)
+            writer = stack.enter_context(open_writer(log_dir, training=config.training))
+            graph = _trace(config, pipeline, state, writer)
+            evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal))
+            export = _export(config, pipeline, state)
+            _check_input(config, pipeline, graph)
 
-        start.restore(config, state)
-        state.begin_training()
-        first_step = int(state.step)
-        saver = _saver(config, log_dir, state, start)
-        together(replicator.collective, saver.save)
-        best = stack.enter_context(_best_weights(config, log_dir, saver, state))
+            start.restore(config, state)
+            state.begin_training()
+            first_step = int(state.step)
+            saver = _saver(config, log_dir, state, start, lock)
+            together(replicator.collective, saver.save)
+            best = stack.enter_context(_best_weights(config, log_dir, saver, state, lock))
 
-        signal = stack.enter_context(catch_signals())
         first_positions = state.own_positions()
         opened = stack.enter_context(pipeline.open(first_positions, state.own_positions if config.training else None))
         max_steps = _max_steps(config, first_step, start)
-        steps, make_loop = _make_steps(config, graph, pipeline, order, opened, state, max_steps)
+        steps, make_loop = _make_steps(config, graph, pipeline, order, opened, state, max_steps, signal)
         hooks = HookRunner(_hooks_of(config, graph), steps, evaluation, best)
         stop_rule = StopRule(signal=signal, coordinator=hooks.coordinator, max_steps=max_steps)
         result = make_loop(
@@ -107,6 +131,22 @@ def run(config: RunConfig) -> RunResult:
             check_trained(result, pipeline, first_positions, order.workers)
         _report(config, result, state, writer)
         return _finish(config, result, stop_rule, state, saver, export)
+
+
+def _not_begun(config: RunConfig, signal: str) -> RunResult:
+    """Return how a run ended that a signal has ended in its start: its checkpoints are as they were."""
+    tf.get_logger().info("The run ends before its first step: %s asked for it.", signal)
+    prefixes = own_prefixes(config.log_dir) if config.log_dir else []
+    return RunResult(
+        global_step=step_of(prefixes[-1]) if prefixes else 0,
+        steps=0,
+        samples=0,
+        stopped_by=signal,
+        metrics={},
+        checkpoint=prefixes[-1] if prefixes else None,
+        export_path=None,
+        skipped_steps=0,
+    )
 
 
 @contextlib.contextmanager
@@ -147,7 +187,9 @@ def _trace(
 
 
 @contextlib.contextmanager
-def _evaluation(config: RunConfig, graph: ModelGraph, state: RunState, log_dir: Path | None) -> Iterator[Evaluation]:
+def _evaluation(
+    config: RunConfig, graph: ModelGraph, state: RunState, log_dir: Path | None, signal: ReceivedSignal
+) -> Iterator[Evaluation]:
     """Build input and graph of the inter mode, and refuse hooks that want one where there is none."""
     if config.inter_mode is None:
         asking = [type(hook).__name__ for hook in graph.hooks if hook.run_inter_mode()]
@@ -175,7 +217,7 @@ def _evaluation(config: RunConfig, graph: ModelGraph, state: RunState, log_dir: 
         log_values=monitored_tensors,
     )
     in_place = state.final_weights_in_place
-    with InterMode(twin, pipeline, graph.hooks, log_dir, collective, in_place).open() as inter_mode:
+    with InterMode(twin, pipeline, graph.hooks, log_dir, collective, signal, in_place).open() as inter_mode:
         yield inter_mode
 
 
@@ -209,24 +251,25 @@ def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) 
     )
 
 
-def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start) -> Saver | NoSaver:
+def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start, lock: Lock) -> Saver | NoSaver:
     if not config.training or log_dir is None:
         return NoSaver(start.prefix)
-    return Saver(log_dir, state, config.max_to_keep, last_step=int(state.step) if start.resumed else None)
+    return Saver(log_dir, state, config.max_to_keep, lock, last_step=int(state.step) if start.resumed else None)
 
 
 @contextlib.contextmanager
 def _best_weights(
-    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState
+    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, lock: Lock
 ) -> Iterator[BestWeights | NoBestWeights]:
     """Keep the best weights of a training in log_dir, or in a temporary folder for the block."""
     if not config.training:
         yield NoBestWeights()
     elif log_dir is not None:
-        yield BestWeights(log_dir / "best", saver, state)
+        check_not_gone(log_dir / "best")  # before training, not when they are restored at its end
+        yield BestWeights(log_dir / "best", saver, state, lock)
     else:
         with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
-            yield BestWeights(Path(folder), saver, state)
+            yield BestWeights(Path(folder), saver, state, NoLock())
 
 
 def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:
@@ -277,6 +320,7 @@ def _make_steps(
     opened: OpenInput,
     state: RunState,
     max_steps: int | None,
+    signal: ReceivedSignal,
 ) -> tuple[StepRunner, Callable[..., Loop | AsyncLoop]]:
     """Return what runs steps, and the loop around it: of workers that step together, or beside parameter servers."""
     if not config.has_parameter_servers:
@@ -290,6 +334,7 @@ def _make_steps(
         ledger=StepLedger(max_steps),
         worker_positions=state.worker_positions,
         global_step=state.step,
+        signal=signal,
     )
     return workers.chief_steps(opened), functools.partial(AsyncLoop, workers=workers)
 
@@ -303,8 +348,15 @@ def _report(config: RunConfig, result: LoopResult, state: RunState, writer: Summ
     if result.stopped_by == "end of input":
         check_seen(config.run_mode, result.samples)
     report_evaluation(result)
-    if config.run_mode == ModeKeys.EVAL:
+    if config.run_mode == ModeKeys.EVAL and not result.interrupted:
         writer.write(result.means, global_step)
+
+
+def _write_export(export: Export | NoExport, signal: ReceivedSignal) -> str | None:
+    try:
+        return export.write(signal.abandoning(_EXPORT_ENDS, patient=True))
+    except RunInterrupted:
+        return None
 
 
 def _finish(
@@ -323,10 +375,10 @@ def _finish(
         # Also where nothing is saved, and before the export.
         together(collective, lambda: state.check_finite(state.saved_values()))
     with state.final_weights_in_place():
-        path = None if interrupted or collective.rank else export.write()
+        path = None if interrupted or collective.rank else _write_export(export, stop_rule.signal)
     # Broadcast the paths: only the chief writes, and every worker returns after the files exist.
     checkpoint, path = collective.broadcast_object([saver.save(), path])
-    if not interrupted:
+    if not stop_rule.interrupted:
         state.assign_final_weights()
     return RunResult(
         global_step=int(state.step),

@@ -52,7 +52,7 @@ class PluginContract:
         )
         run = subprocess.run(  # noqa: S603  (our own program, in a process that has imported nothing)
             [sys.executable, "-c", program, plugin.name, plugin.distribution, *HEAVY],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"},
             capture_output=True,
             text=True,
             check=False,

@@ -139,7 +139,7 @@ def train_on_two_devices(spec: OptimizerSpec, folder: Path) -> Variables:
         (folder / "optimizer.pickle").write_bytes(pickle.dumps(spec))
     child = subprocess.run(  # noqa: S603  (our own program)
         [sys.executable, "-c", f"from {__name__} import main; main()", str(folder)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"},
         capture_output=True,
         text=True,
         check=False,

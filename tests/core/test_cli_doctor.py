@@ -187,6 +187,19 @@ def test_what_tensorflow_prints_besides_does_not_matter():
     assert ask_tensorflow(question) == TensorFlow(version="2.21.0", devices=({"type": "CPU"},))
 
 
+@pytest.mark.parametrize("path", ["", ":", "."])
+def test_nothing_in_the_present_folder_is_run(tmp_path, monkeypatch, path):
+    for name in ("tensorflow", "json"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", path)
+    found = ask_tensorflow(
+        "import json, importlib.util; print(json.dumps({'version': importlib.util.find_spec('tensorflow').origin}))"
+    )
+    assert not found.failure
+    assert "site-packages" in found.version
+
+
 SLOW = """
 import time
 import big

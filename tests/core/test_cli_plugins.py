@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -86,6 +87,38 @@ def test_programs_get_all_that_is_known(install_fake, monkeypatch, capsys):
             "mox_exporters": [{"name": "TFLITE", "target": "good.export:export", "summary": "a .tflite file"}],
         },
     }
+
+
+WAITS = """
+import time
+import {imported}
+from mox_core.plugins import OptimizerOffer, hookimpl
+
+end = time.perf_counter() + {seconds}
+while time.perf_counter() < end:
+    pass
+
+@hookimpl
+def mox_optimizers():
+    yield OptimizerOffer("descent", "good.optimizers:descent", summary="a descent")
+"""
+
+
+@pytest.mark.usefixtures("fresh_plugins")
+def test_a_plugin_that_takes_long_to_load_is_named_with_what_it_imports(install_fake, capsys):
+    folder = install_fake("lame", "lame", WAITS.format(imported="a_big_package", seconds=0.51))
+    (folder / "a_big_package.py").touch()
+    install_fake("slow", "slow", WAITS.format(imported="time", seconds=0.51), version="2.0")
+    install_fake("quick", "quick", WAITS.format(imported="time", seconds=0))
+    assert cli.main(["plugins"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {lines[number - 1]: line for number, line in enumerate(lines) if "s to load" in line}
+    assert set(named) == {"lame  lame 1.0  ready", "slow  slow 2.0  ready"}
+    assert "its entry module imports a_big_package. Its author should import" in named["lame  lame 1.0  ready"]
+    assert re.fullmatch(
+        r"  takes \d+\.\d s to load\. Every `mox --help` and every name that is looked up in vain waits for it\.",
+        named["slow  slow 2.0  ready"],
+    )
 
 
 @pytest.mark.usefixtures("fresh_plugins")

@@ -258,3 +258,75 @@ def test_a_number_that_a_flag_does_not_allow_is_refused_with_the_rule(error_of, 
 def test_a_program_cannot_set_a_number_that_a_flag_does_not_allow(error_of, value):
     error = error_of(f"import mox_core as mox; mox.set_flag('loss_scale', {value})")
     assert error.endswith("it is a number of 1 or more, or 'dynamic'.")
+
+
+ASKING = """
+        import mox_core as mox
+        try:
+            mox.run(input_fn=lambda mode: None, model_fn=lambda inputs, mode: None, run_mode='no such mode')
+        except mox.UsageError:
+            pass
+        try:
+            mox.run(input_fn=lambda mode: None, model_fn=lambda inputs, mode: None, run_mode=mox.ModeKeys.TRAIN,
+                    batch_size=0)
+        except mox.UsageError:
+            print(mox.get_flag('num_gpus'))
+"""
+
+
+def warnings_of(tmp_path, script, *arguments):
+    """Return the flags that a script is warned of before it trains, each with what is proposed."""
+    done = run_script(tmp_path, textwrap.dedent(script) + textwrap.dedent(ASKING) * 2, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == "1"
+    between = " on the command line is no flag of mox, and nothing in this program seems to read it: did you mean "
+    return [line.split(between) for line in done.stderr.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("argument", "meant"),
+    [
+        ("--num_gpu=2", "'--num_gpus'"),
+        ("-num_gpu", "'--num_gpus'"),
+        ("--num-gpus=2", "'--num_gpus'"),
+        ("--NUM_GPUS=2", "'--num_gpus'"),
+        ("--worker_host=a:1,b:2", "'--worker_hosts'"),
+        ("--nosync_replica", "'--nosync_replicas'"),
+        ("--checkpoint_exclude_pattern=logits", "'--checkpoint_exclude_patterns'"),
+        ("--loss_scal=" + 200 * "9", "'--loss_scale'"),
+    ],
+)
+def test_a_misspelt_flag_that_nobody_knows_is_named_once_with_the_right_name(tmp_path, argument, meant):
+    shown = repr(argument if len(argument) < 80 else argument[:80] + "...")
+    assert warnings_of(tmp_path, "", argument) == [[shown, f"{meant}?"]]
+
+
+KNOWN_ELSEWHERE = {
+    "absl": "from absl import flags; flags.DEFINE_integer('num_gpu', 1, '')",
+    "argparse": "import argparse; argparse.ArgumentParser().add_argument('--num_gpu')",
+    "argparse, which lives and was told at run time": """
+        import argparse
+        parser = argparse.ArgumentParser()
+        parser.add_argument("--num_" + "gpu")
+    """,
+    "argparse, shortened": "import argparse; argparse.ArgumentParser().add_argument('--num_gpu_cards')",
+    "a parser that reads a text": "usage = 'usage: train.py [--num_gpu=N]'",
+    "a parser that reads parameters": "def main(*, num_gpu: int = 1): ...",
+    "a parser that reads fields": "class Options:\n    num_gpu: int = 1",
+    "the script itself": "import sys; mine = [each for each in sys.argv if each.startswith('--num_gpu')]",
+}
+
+
+@pytest.mark.parametrize("script", KNOWN_ELSEWHERE.values(), ids=KNOWN_ELSEWHERE)
+def test_a_flag_that_the_script_reads_is_nobodys_mistake(tmp_path, script):
+    assert warnings_of(tmp_path, script, "--num_gpu=2") == []
+
+
+def test_what_is_not_near_or_not_for_mox_is_passed_over(tmp_path):
+    arguments = ["--num_classes=2", "--batch_size=3", "--log_dir=x", "-v", "-5", "--data_url", "num_gpu"]
+    assert warnings_of(tmp_path, "", *arguments, "--undefok=num_gpu", "--num_gpu=2", "--", "--ps_host=a") == []
+
+
+def test_a_flag_that_a_module_of_the_script_reads_is_known(tmp_path):
+    (tmp_path / "options.py").write_text("NAME = '--num_gpu'", encoding="utf-8")
+    assert warnings_of(tmp_path, "import options", "--num_gpu=2") == []

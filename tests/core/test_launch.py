@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -144,7 +145,7 @@ def test_output_comes_at_once_and_keeps_to_its_stream(stage):
 
 
 def test_lines_are_passed_on_whole(stage):
-    launcher = stage.start("--workers", "2")
+    launcher = stage.start("--workers", "2", constants={"_PATIENCE": 600})
     first, second = stage.meet(2)
     first.do("sys.stdout.write('half')")
     second.do("print('between')")
@@ -157,6 +158,72 @@ def test_lines_are_passed_on_whole(stage):
     second.do("sys.stdout.buffer.write(bytes([255, 10]))")
     assert launcher.stdout.readline() == b"worker 1 | \xff\n"  # bytes are not looked at
     second.exit()
+    assert stage.end_of(launcher) == (0, "", "")
+
+
+def test_a_progress_bar_is_passed_on_as_it_moves_and_broken_off_where_another_speaks(stage):
+    launcher = stage.start("--workers", "2", constants={"_PATIENCE": 0})
+    first, second = stage.meet(2)
+    first.do("sys.stdout.write('\\r10%')")
+    assert launcher.stdout.read(len("worker 0 | 10%")) == b"worker 0 | 10%"  # nobody waits for its end
+    first.do("sys.stdout.write('\\r20%')")
+    assert launcher.stdout.read(len("\rworker 0 | 20%")) == b"\rworker 0 | 20%"
+    second.do("print('between')")
+    assert launcher.stdout.readline() + launcher.stdout.readline() == b"\nworker 1 | between\n"
+    first.do("sys.stdout.write(' of all')")
+    assert launcher.stdout.read(len("worker 0 |  of all")) == b"worker 0 |  of all"
+    second.do("sys.stdout.write('50%\\r')")
+    assert launcher.stdout.readline() + launcher.stdout.read(len("worker 1 | 50%\r")) == b"\nworker 1 | 50%\r"
+    first.do("print()")  # the end of a line that is broken off already
+    second.do("sys.stdout.write('\\n')")
+    assert launcher.stdout.readline() == b"\n"
+    first.exit(3)
+    second.exit()
+    status, out, err = stage.end_of(launcher)
+    assert (status, out) == (3, "")
+    assert err.splitlines()[-2:] == ["mox launch: worker 0 failed with exit code 3. Its last lines:", "  20% of all"]
+
+
+def test_the_ends_of_lines_are_those_of_the_process(stage):
+    launcher = stage.start(constants={"_PATIENCE": 600})
+    (puppet,) = stage.meet(1)
+    puppet.do("sys.stdout.write('one\\r\\n\\r\\n\\ntwo\\r')")
+    assert launcher.stdout.read(56) == b"worker 0 | one\r\nworker 0 | \r\nworker 0 | \nworker 0 | two\r"
+    puppet.do("sys.stdout.write('\\nthree')")
+    puppet.exit()
+    assert stage.end_of(launcher) == (0, "\nworker 0 | three\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from /proc")
+def test_an_endless_line_is_passed_on_in_bounded_memory(stage):
+    launcher = stage.start()
+    (puppet,) = stage.meet(1)
+    size = 64 << 20
+    puppet.order(f"for _ in range({size >> 16}): sys.stdout.buffer.write(bytes(range(14, 78)) * 1024)")
+    begin = launcher.stdout.read(11)
+    seen = 0
+    while seen < size:
+        seen += len(launcher.stdout.read(min(1 << 20, size - seen)))
+    status = Path(f"/proc/{launcher.pid}/status").read_text(encoding="utf-8")
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    assert begin == b"worker 0 | "
+    assert peak << 10 < size  # as it is with one line of a few bytes: about 25 MB
+    assert puppet.hear()
+    puppet.exit()
+    assert stage.end_of(launcher) == (0, "\n", "")
+
+
+def test_a_terminal_that_does_not_block_is_waited_for(stage):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    launcher = stage.start(stdout=writer)
+    os.close(writer)
+    (puppet,) = stage.meet(1)
+    puppet.order("for i in range(50_000): print('a line of output', i)")  # more than the pipes between hold
+    puppet.order("sys.exit()")
+    with os.fdopen(reader, encoding="utf-8") as output:
+        lines = output.read().splitlines()
+    assert lines == [f"worker 0 | a line of output {number}" for number in range(50_000)]
     assert stage.end_of(launcher) == (0, "", "")
 
 

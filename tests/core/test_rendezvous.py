@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import re
 import signal
 import socket
@@ -18,6 +19,8 @@ from mox_core.cluster.cluster import Cluster, _is_local
 from mox_core.cluster.rendezvous import unreachable, wait_for_peers, wait_until_gone
 
 LONG = 60
+SEAL = hashlib.sha256(b"t1").hexdigest()[:32]
+"""What the peers made by hand have for the seal of their key, `t1`."""
 SETTINGS = bytes.fromhex("000006 04 00 00000000 000400400000")
 """An HTTP/2 frame as RFC 9113 (6.5) describes it: 6 bytes long, type 4, and one setting."""
 
@@ -84,7 +87,8 @@ class Peer:
             connection.sendall(first)
             line = connection.makefile("rb").readline().decode()
             parts = line.split()
-            connection.sendall(answer.format(digest=parts[2], me=f"{self._process.job} {self._process.index}").encode())
+            me = f"{self._process.job} {self._process.index}"
+            connection.sendall(answer.format(digest=parts[2], me=me, seal=SEAL).encode())
         return parts
 
 
@@ -108,7 +112,7 @@ def test_workers_that_step_together_do_not_wait_for_ps(pool):
         wait.result(LONG)
 
 
-@pytest.mark.parametrize(("answer", "first"), [("mox 1 {digest} {me} t1 here\n", b""), ("", SETTINGS)])
+@pytest.mark.parametrize(("answer", "first"), [("mox 2 {digest} {me} {seal} here heard\n", b""), ("", SETTINGS)])
 def test_a_ps_of_workers_that_step_together_needs_only_the_chief_and_leaves_with_it(pool, answer, first):
     chief, _, ps = members(2, 1)
     with Peer(chief.me) as peer:
@@ -125,16 +129,17 @@ def test_the_lines_are_those_of_the_protocol_and_nobody_goes_on_before_all_are_r
     chief, other = members(2)
     with Peer(other.me) as peer:
         wait = pool.submit(wait_for_peers, chief, 0)
-        magic, version, digest, job, index, token, state = peer.is_dialled("mox 1 {digest} {me} t1 here\n")
-        assert (magic, version, job, index, state) == ("mox", "1", "worker", "0", "here")
-        ready = peer.is_dialled("mox 1 {digest} {me} t1 here\n")
-        assert ready == ["mox", "1", digest, "worker", "0", token, "ready"]
-        assert peer.is_dialled("mox 1 {digest} {me} t1 here\n")[-1] == "ready"  # again: it has not been told
+        magic, version, digest, job, index, key, *state = peer.is_dialled("mox 2 {digest} {me} {seal} here -\n")
+        assert (magic, version, job, index, *state) == ("mox", "2", "worker", "0", "here", "-")
+        ready = peer.is_dialled("mox 2 {digest} {me} {seal} here -\n")
+        assert ready == ["mox", "2", digest, "worker", "0", key, "ready", "-"]
+        assert peer.is_dialled("mox 2 {digest} {me} {seal} here heard\n")[-2] == "ready"  # again: it was not heard
         assert not wait.done()
-        assert dial(chief.me, f"mox 1 {digest} worker 1 t1 here\n") == ready
-        assert peer.is_dialled("mox 1 {digest} {me} t1 here\n")[-1] == "ready"
+        answer = ["mox", "2", digest, "worker", "0", hashlib.sha256(key.encode()).hexdigest()[:32], "ready"]
+        assert dial(chief.me, f"mox 2 {digest} worker 1 t1 here -\n") == [*answer, "-"]
+        assert peer.is_dialled("mox 2 {digest} {me} {seal} here heard\n")[-2] == "ready"
         assert not wait.done()
-        assert dial(chief.me, f"mox 1 {digest} worker 1 t1 ready\n") == ready
+        assert dial(chief.me, f"mox 2 {digest} worker 1 t1 ready -\n") == [*answer, "heard"]
         wait.result(LONG)
     with addresses.listen(chief.me.port):  # the port is free for TensorFlow
         pass
@@ -154,7 +159,7 @@ def test_one_that_dies_between_here_and_ready_is_waited_for_until_it_is_started_
     chief, other = members(2)
     with Peer(other.me) as peer:
         wait = pool.submit(wait_for_peers, chief, LONG)
-        while peer.is_dialled("mox 1 {digest} {me} t1 here\n")[-1] != "ready":
+        while peer.is_dialled("mox 2 {digest} {me} {seal} here heard\n")[-2] != "ready":
             pass
     assert not wait.done()
     wait_for_peers(other, LONG)
@@ -165,9 +170,9 @@ def test_one_that_was_ready_and_is_started_again_before_the_third_is_there_begin
     chief, other, third = members(3)
     with Peer(other.me) as first, Peer(third.me) as silent:
         wait = pool.submit(wait_for_peers, chief, LONG)
-        digest = first.is_dialled("mox 1 {digest} {me} t1 here\n")[2]
+        digest = first.is_dialled("mox 2 {digest} {me} {seal} here heard\n")[2]
         silent.is_dialled()
-        dial(chief.me, f"mox 1 {digest} worker 1 t1 ready\n")
+        assert dial(chief.me, f"mox 2 {digest} worker 1 t1 ready -\n")[-1] == "heard"
     waits = [wait, pool.submit(wait_for_peers, other, LONG)]
     wait_for_peers(third, LONG)
     for each in waits:
@@ -233,7 +238,7 @@ def test_of_many_missing_processes_a_few_are_named():
     ("answer", "first", "seen"),
     [
         ("HTTP/1.0 400 no\r\n", b"", r"another program answers there, b'HTTP/1\.0 400 no"),
-        ("mox 2 {digest} {me} t1 here\n", b"", "another program answers there, b'mox 2 "),
+        ("mox 1 {digest} {me} t1 here\n", b"", "another program answers there, b'mox 1 "),
         ("", b"", "it is reached and does not answer: it is in another run, or another program has the port"),
         ("", SETTINGS, "TensorFlow's server answers there: it is in a run already"),
     ],

@@ -1,14 +1,13 @@
 """Training jobs in processes of their own, for tests that end them.
 
-`processes.py kill DIR` trains with processes that are killed with -9 at random moments; `processes.py signals DIR`
-sends the signals that a run answers. Each job is forked when TensorFlow has been imported and not yet used: it starts
-in a second. What happened is printed as JSON in the last line.
+`processes.py DIR` sends the signals that a run answers. Each job is forked when TensorFlow has been imported and not
+yet used: it starts in a second. What happened is printed as JSON in the last line.
 """
 
 import contextlib
+import functools
 import json
 import os
-import random
 import signal
 import sys
 import threading
@@ -23,11 +22,9 @@ import tensorflow as tf
 import mox_core as mox
 import mox_core.engine.run  # with all that a run needs, once for all processes
 import mox_core.engine.tf_patches.run_scope
+from mox_core.engine.loop import signals
 from mox_core.engine.loop.signals import catch_signals
-from mox_core.sdk import SampleSource
 
-STEPS = 30
-KILLS = 10
 PATIENCE = 50
 """Seconds after which a job hangs."""
 
@@ -72,85 +69,6 @@ def wait(pid, log):
     """Returns the exit code of a process, negative where a signal ended it."""
     until(lambda: not alive(pid), pid, log)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-# ---- kill -9
-
-
-def input_fn(mode):  # noqa: ARG001
-    def fetch(index):
-        good = tf.debugging.assert_none_equal(index % 8, tf.constant(3, tf.int64))
-        with tf.control_dependencies([good]):
-            image = tf.random.stateless_uniform([6, 6, 1], tf.stack([index, 1]))
-        return {"image": image, "label": index % 3}
-
-    sample = SampleSource(num_samples=50, fetch=fetch, describe=str, shuffle=True).read()
-    return tf.image.random_flip_left_right(tf.image.random_crop(sample["image"], [5, 5, 1])), sample["label"]
-
-
-def model_fn(inputs, mode):
-    x = keras.layers.Dropout(0.2)(tf.reshape(inputs[0], [-1, 25]), training=mode == mox.ModeKeys.TRAIN)
-    # Large, so that a save takes its time.
-    large = tf.compat.v1.get_variable("large", [25, 60_000])
-    logits = keras.layers.Dense(3)(tf.nn.relu(tf.nn.dropout(x, 0.1) @ large)[:, :9])
-    loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(inputs[1], logits))
-    return mox.ModelSpec(loss=loss, log_info={"loss": loss})
-
-
-def train(log_dir):
-    tf.random.set_seed(8)
-    mox.set_flag("max_to_keep", 2)
-    mox.run(
-        input_fn=input_fn,
-        model_fn=model_fn,
-        optimizer_fn=lambda: tf.compat.v1.train.MomentumOptimizer(0.1, 0.9),
-        run_mode=mox.ModeKeys.TRAIN,
-        batch_size=4,
-        log_dir=log_dir,
-        max_number_of_steps=STEPS,
-        save_model_steps=1,
-    )
-
-
-def kill_again_and_again(folder):
-    log = folder / "log.txt"
-    whole = fork(lambda: train(folder / "whole"), log)
-    chance = random.Random(4)  # noqa: S311
-    kills = []
-    killed = folder / "killed"
-    while len(kills) < KILLS:
-        pid = fork(lambda: train(killed), log)
-        kill = _kill(pid, killed, log, chance, early=len(kills) == KILLS // 2)
-        if kill is None:
-            break
-        kills.append(kill)
-    assert wait(fork(lambda: train(killed), log), log) == 0, log.read_text(encoding="utf-8")
-    assert wait(whole, log) == 0, log.read_text(encoding="utf-8")
-    return kills
-
-
-def _kill(pid, log_dir, log, chance, *, early):
-    """Kills a process in or about one of its next saves, or at some moment of its start; tells where it was."""
-    if early:
-        signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.5))
-    else:
-        for _ in range(chance.randint(1, 3)):
-            if not until(lambda: not _saving(log_dir), pid, log) or not until(lambda: _saving(log_dir), pid, log):
-                wait(pid, log)
-                return None  # it was done before
-        if chance.random() < 0.5:  # else at once, in the middle of the save
-            signal.sigtimedwait({signal.SIGCHLD}, chance.uniform(0.0, 0.03))
-    os.kill(pid, signal.SIGKILL)
-    code = wait(pid, log)
-    return {"in_a_save": _saving(log_dir), "newest_step": _newest(log_dir)} if code == -signal.SIGKILL else None
-
-
-def _saving(log_dir):
-    return any(path.name.startswith(".unfinished") for path in log_dir.glob(".*"))
-
-
-def _newest(log_dir):
-    return max((int(path.stem.partition("-")[2]) for path in log_dir.glob("model.ckpt-*.index")), default=None)
 
 
 # ---- SIGTERM and SIGINT
@@ -242,6 +160,134 @@ def end_in_a_long_step(folder, number, *, second=None):
     return _outcome(folder / "logs", pid, log)
 
 
+# ---- in the middle of something that does not end
+
+
+class Evaluating(mox.AggregativeSessionRunHook):
+    """Evaluates after the third step, or has a run of its own evaluate; `end` tells whether the run is over."""
+
+    def __init__(self, metric, run):
+        super().__init__()
+        self.monitor_info, self.run = {"loss": metric}, run
+        self.seen = []
+
+    def next_step(self, step):
+        return 2 if step <= 2 else None
+
+    def after_run(self, run_context, run_values):
+        del run_values
+        self.seen.append(self.run() if self.run else run_context.run_inter_mode(10**9))
+
+    def end(self, session):
+        print("complete", session.complete, "seen", self.seen, flush=True)
+
+    def support_aggregation(self):
+        return True
+
+    support_sync_workers = support_aggregation
+
+    def run_inter_mode(self):
+        return self.run is None
+
+
+class Endless:
+    """Jobs of which a part never ends: that part tells that it goes on, and is left by nothing but a signal."""
+
+    def __init__(self, folder):
+        self.folder, self.reached = folder, folder / "reached"
+        folder.mkdir()
+
+    def pause(self, *_):
+        self.reached.touch()
+        while True:
+            signal.pause()
+
+    def wait_for_tensorflow(self):
+        with tf.init_scope():
+            empty = tf.queue.FIFOQueue(1, tf.int64)
+
+            @tf.function
+            def wait():  # the first operation runs when Python has handed over to TensorFlow
+                with tf.control_dependencies([tf.py_function(self.reached.touch, [], [])]):
+                    return empty.dequeue()
+
+            wait()
+
+    def tell_at(self, count):
+        def tell(count):
+            if count == 20:
+                self.reached.touch()
+            return count
+
+        return tf.py_function(tell, [count], tf.int64)
+
+    def run(self, run_mode, *, start=None, evaluate=None, **options):
+        def model_fn(inputs, mode):
+            if start:
+                start()
+            loss = tf.reduce_mean(keras.layers.Dense(1)(inputs[0]) ** 2)
+            if mode == mox.ModeKeys.EVAL:
+                with tf.control_dependencies([self.tell_at(inputs[1][0])]):
+                    loss = tf.identity(loss)
+            hooks = [Evaluating(loss, evaluate if callable(evaluate) else None)] if evaluate else []
+            spec = mox.ExportSpec({"x": inputs[0]}, {"y": inputs[0]})
+            return mox.ModelSpec(loss=loss, log_info={"loss": loss}, hooks=hooks, export_spec=spec)
+
+        result = mox.run(
+            input_fn=lambda mode: tf.data.Dataset.range(2**40).map(lambda i: (tf.ones([4]), i)),  # noqa: ARG005
+            model_fn=model_fn,
+            optimizer_fn=lambda: keras.optimizers.SGD(0.01),
+            run_mode=run_mode,
+            batch_size=1,
+            log_dir=self.folder / "logs",
+            **options,
+        )
+        told = {key: getattr(result, key) for key in ("stopped_by", "global_step", "steps", "export_path", "metrics")}
+        told["checkpoint"] = result.checkpoint and Path(result.checkpoint).name
+        return told
+
+    def tell(self, *args, **options):
+        told = self.run(*args, **options)
+        (self.folder / "logs" / "told.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+def end_in_the_middle(folder):
+    """SIGTERM in parts of a run that never end."""
+    train, evaluate = mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL
+    short = {"max_number_of_steps": 5}
+
+    def validation(job):
+        job.tell(train, evaluate=True, inter_mode=evaluate, **short)
+
+    def run_in_a_hook(job):
+        job.tell(train, evaluate=lambda: job.run(evaluate)["stopped_by"], **short)
+
+    def export(job):
+        job.tell(train, export_model=lambda model, directory: job.pause(), **short)  # noqa: ARG005
+
+    def evaluation(job):
+        job.run(train, **short)
+        job.tell(evaluate)
+
+    def start(job):
+        job.run(train, **short)
+        job.tell(train, start=job.pause, max_number_of_steps=9)
+
+    def start_in_tensorflow(job):
+        signals._SECONDS_TO_ABANDON = 0.2
+        job.tell(train, start=job.wait_for_tensorflow, **short)
+
+    outcomes = {}
+    for work in (validation, run_in_a_hook, export, evaluation, start, start_in_tensorflow):
+        job = Endless(folder / work.__name__)
+        log = job.folder / "log.txt"
+        pid = fork(functools.partial(work, job), log)
+        assert until(job.reached.exists, pid, log), log.read_text(encoding="utf-8")
+        os.kill(pid, signal.SIGTERM)
+        outcomes[work.__name__] = _outcome(job.folder / "logs", pid, log)
+    return outcomes
+
+
 def end_a_child(folder):
     """A signal to a process that user code forks from a run, at any moment: what becomes of it, and of the run."""
     with catch_signals() as watch:
@@ -265,12 +311,12 @@ def send_signals(folder):
         "SIGTERM, SIGTERM": end_in_a_long_step(fresh("term2"), signal.SIGTERM, second=signal.SIGTERM),
         "SIGINT, SIGTERM": end_in_a_long_step(fresh("int2"), signal.SIGINT, second=signal.SIGTERM),
         "child": end_a_child(fresh("child")),
+        "in the middle": end_in_the_middle(fresh("middle")),
     }
 
 
 if __name__ == "__main__":
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    what = {"kill": kill_again_and_again, "signals": send_signals}[sys.argv[1]]
     with contextlib.redirect_stdout(sys.stderr):
-        outcome = what(Path(sys.argv[2]))
+        outcome = send_signals(Path(sys.argv[1]))
     print(json.dumps(outcome))

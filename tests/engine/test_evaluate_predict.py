@@ -240,3 +240,27 @@ def test_an_evaluation_of_nothing_is_refused_and_a_prediction_of_nothing_warns(r
     predict = {"run_mode": mox.ModeKeys.PREDICT, "output_fn": print, "output_every_n_steps": 1}
     assert mox.run(input_fn=nothing, **predict, **job).samples == 0
     assert "WARNING:tensorflow:PREDICT found no samples: input_fn gives nothing in this mode." in said.lines
+
+
+def test_means_are_the_same_to_the_last_bit_however_many_steps_a_call_has(trained, every_step):
+    values = (10 ** np.random.default_rng(5).uniform(-9, 9, 100)).astype(np.float32)  # sums depend on their order
+    total = 0.0
+    for value in values:
+        total += float(value)
+
+    def model_fn(inputs, mode, hooks=()):
+        spec = _model_fn([tf.zeros([1], tf.int64), inputs[0]], mode)
+        return mox.ModelSpec(loss=spec.loss, log_info={"value": tf.reduce_mean(inputs[0])}, hooks=list(hooks))
+
+    def mean(model_fn, every):
+        return mox.run(
+            input_fn=lambda mode: tf.data.Dataset.from_tensor_slices(values),  # noqa: ARG005
+            model_fn=model_fn,
+            run_mode=mox.ModeKeys.EVAL,
+            batch_size=1,
+            log_dir=trained[0],
+            log_every_n_steps=every,
+        ).metrics["value"]
+
+    assert [mean(model_fn, every) for every in (1, 3, 1000)] == [total / 100] * 3
+    assert mean(lambda inputs, mode: model_fn(inputs, mode, [every_step()]), 1000) == total / 100

@@ -1,8 +1,10 @@
 """Workers that do not step together, with parameter servers: real processes on this machine, on real digits."""
 
+import contextlib
 import json
 import os
 import re
+import socket
 import sys
 from pathlib import Path
 
@@ -12,10 +14,13 @@ import tensorflow as tf
 
 import forked
 import mox_core as mox
+from mox_core.cluster.cluster import Cluster
 from mox_core.engine.input.batching import Batching
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.pipeline import build_pipeline
+from mox_core.engine.loop.signals import ReceivedSignal
 from mox_core.engine.model.tracing import trace_model
+from mox_core.engine.parameter_server import server_process
 from mox_core.engine.parameter_server.remote_input import check_remote_input
 from mox_core.engine.variables.run_state import RunState
 
@@ -230,3 +235,25 @@ def test_variables_and_tensors_from_outside_are_refused():
 
 def test_a_plain_input_can_be_sent():
     _check(_ten)
+
+
+def test_a_chief_that_dies_before_the_run_begins_is_waited_for_aloud_and_not_for_ever(said, monkeypatch):
+    monkeypatch.setattr(server_process, "_FIRST_REPORT_SECONDS", 0)
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
+        *workers, ps = (f"127.0.0.1:{each.getsockname()[1]}" for each in sockets)
+    cluster = Cluster(workers=tuple(workers), ps=(ps,), job="ps", index=0, synchronous=False)
+    chief = f"worker 0 at {workers[0]}"
+    with pytest.raises(mox.ClusterError) as refusal:
+        server_process._wait_for_chief(cluster, 1, ReceivedSignal())
+    assert str(refusal.value) == (
+        f"ps 0 at {ps} has waited 1 s in vain for {chief}: it was found, and has gone before the run began. See what "
+        "it has said, and start all processes of the job again."
+    )
+    assert said.lines[0] == (
+        f"WARNING:tensorflow:ps 0 at {ps} has waited 0 s for {chief}: it was found, and nobody listens there since. "
+        "When it is started again, the run begins. This process gives up after 1 s (--session_timeout)."
+    )
+    server_process._wait_for_chief(cluster, 0, ReceivedSignal("SIGTERM"))  # a signal ends it, however long it may wait
+    with socket.create_server(("127.0.0.1", int(workers[0].rpartition(":")[2]))):
+        server_process._wait_for_chief(cluster, 0, ReceivedSignal())

@@ -1,15 +1,10 @@
 """A run that is stopped and goes on ends with the very weights of one that was never stopped."""
 
-import json
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-import forked
 import mox_core as mox
 from mox_core.sdk import SampleSource
 
@@ -196,24 +191,3 @@ def test_the_same_run_twice_gives_the_same_bits():
         ).metrics["loss"]
 
     assert loss() == loss()
-
-
-@pytest.mark.slow
-def test_a_run_that_is_killed_again_and_again_ends_with_the_weights_of_one_that_never_was(variables, tmp_path):
-    program = Path(__file__).with_name("processes.py")
-    done = forked.run(
-        [sys.executable, program, "kill", tmp_path], capture_output=True, text=True, check=False, timeout=240
-    )
-    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
-    kills = json.loads(done.stdout.splitlines()[-1])
-    assert len(kills) >= 8, kills
-    assert sum(kill["in_a_save"] for kill in kills) >= 3, kills
-    assert len({kill["newest_step"] for kill in kills}) >= 3, kills
-
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
-    newest = tf.train.latest_checkpoint(str(killed))
-    assert newest == str(killed / "model.ckpt-30")
-    assert _differing(variables(tf.train.latest_checkpoint(str(whole))), variables(newest)) == []
-    names = {path.name for path in killed.iterdir() if not path.name.startswith("events.")}
-    last = {f"model.ckpt-{step}.{end}" for step in (29, 30) for end in ("index", "data-00000-of-00001")}
-    assert names == {"checkpoint", *last}, "nothing is left over"

@@ -20,9 +20,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def sent(tmp_path_factory):
     """What became of processes to which signals were sent."""
     program, folder = Path(__file__).with_name("processes.py"), tmp_path_factory.mktemp("signals")
-    done = forked.run(
-        [sys.executable, program, "signals", folder], capture_output=True, text=True, check=False, timeout=120
-    )
+    done = forked.run([sys.executable, program, folder], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -62,6 +60,66 @@ def test_a_second_signal_ends_the_process_at_once_although_a_step_is_running(nam
     assert outcome["told"] is None
     assert outcome["log"].endswith("SIGTERM: the second signal, the process ends without saving.\n")
     assert [name for name in outcome["files"] if name.endswith(".index")] == ["model.ckpt-0.index"]
+
+
+LEFT = "WARNING:tensorflow:Evaluating: the evaluation at global step 2 is left unfinished, as the run was asked to end."
+
+
+@pytest.mark.parametrize("name", ["validation", "run_in_a_hook"])
+def test_a_signal_in_an_evaluation_of_a_hook_ends_it_and_saves_what_was_trained(name, sent):
+    outcome = sent["in the middle"][name]
+    assert outcome["code"] == 0, outcome["log"]
+    told = outcome["told"]
+    assert (told["stopped_by"], told["global_step"], told["steps"]) == ("SIGTERM", 3, 3)
+    assert told["checkpoint"] == "model.ckpt-3"
+    assert "model.ckpt-3.index" in outcome["files"]
+    assert f"complete False seen {[] if name == 'validation' else ['SIGTERM']}" in outcome["log"]
+    assert outcome["log"].count(LEFT) == (name == "validation")
+
+
+def test_a_signal_in_an_evaluation_ends_it_and_says_of_what_its_means_are(sent):
+    outcome = sent["in the middle"]["evaluation"]
+    assert outcome["code"] == 0, outcome["log"]
+    told = outcome["told"]
+    assert (told["stopped_by"], told["global_step"]) == ("SIGTERM", 5)
+    assert told["steps"] >= 20
+    assert list(told["metrics"]) == ["loss"]
+    assert (
+        f"WARNING:tensorflow:the run stops after {told['steps']} steps: SIGTERM asked for it. Means are those of the "
+        "samples until then."
+    ) in outcome["log"]
+    assert "eval" not in outcome["files"], "its means are not those of the set"
+
+
+def test_a_signal_in_an_export_gives_it_up_when_the_weights_are_saved(sent):
+    outcome = sent["in the middle"]["export"]
+    assert outcome["code"] == 0, outcome["log"]
+    told = outcome["told"]
+    assert (told["stopped_by"], told["global_step"], told["export_path"]) == ("SIGTERM", 5, None)
+    assert told["checkpoint"] == "model.ckpt-5"
+    assert {each.rstrip("0123456789.-") for each in outcome["files"]} <= {
+        "checkpoint",
+        "told.json",
+        *(f"model.ckpt-{step}.{end}" for step in (0, 5) for end in ("index", "data-00000-of")),
+    }
+    assert "SIGTERM: the export is given up, what was trained is saved. A second one" in outcome["log"]
+
+
+def test_a_signal_in_a_start_ends_it_and_leaves_the_checkpoints(sent):
+    outcome = sent["in the middle"]["start"]
+    assert outcome["code"] == 0, outcome["log"]
+    told = outcome["told"]
+    assert (told["stopped_by"], told["global_step"], told["steps"]) == ("SIGTERM", 5, 0)
+    assert told["checkpoint"] == "model.ckpt-5"
+    assert "INFO:tensorflow:The run ends before its first step: SIGTERM asked for it." in outcome["log"]
+    assert not [name for name in outcome["files"] if name.startswith(".")], "no lock, and nothing unfinished"
+
+
+def test_a_signal_in_a_start_that_waits_for_tensorflow_ends_the_process(sent):
+    outcome = sent["in the middle"]["start_in_tensorflow"]
+    assert outcome["code"] == 128 + signal.SIGTERM
+    assert outcome["told"] is None
+    assert outcome["log"].endswith("SIGTERM: the process ends, as TensorFlow does not come back.\n")
 
 
 def test_a_signal_ends_what_user_code_forks_from_a_run(sent):

@@ -9,6 +9,8 @@ import importlib
 import json
 import logging
 import re
+import socket
+import sys
 from pathlib import Path
 
 import keras
@@ -96,18 +98,42 @@ def test_an_assignment_by_a_function_of_tf1_is_told_from_others():
         {},
     )
     name = "the place of TF1's functions, tensorflow/python/ops/state_ops.py"
-    with relying_on(name, "tf1_assignments") as tf1_assignments:
+    with relying_on(name, "assignments") as assignments:
 
         def body():
             for function, make in made_by.items():
                 before = len(current_graph().get_operations())
                 make()
                 ops = current_graph().get_operations()[before:]
-                seen[function] = {tf1_assignments.tf1_function(op) for op in ops if op.type.startswith("Assign")}
+                seen[function] = {assignments.tf1_function(op) for op in ops if op.type.startswith("Assign")}
             return tf.constant(0.0)
 
         wrap(body)
         assert seen == {"assign": {"assign"}, "assign_add": {"assign_add"}, None: {None}, "of TensorFlow": {None}}
+
+
+@pytest.mark.parametrize("library", ["keras", "tf_keras"])
+def test_an_assignment_of_a_layer_is_told_from_others(library):
+    library = pytest.importorskip(library)
+    variable = tf.Variable(1.0)
+
+    class Counting(library.layers.Layer):
+        def call(self, x):
+            variable.assign_add(1.0)
+            return x
+
+    with relying_on("the place of Layer.__call__", "assignments") as assignments:
+        told = []
+
+        def body():
+            Counting()(tf.ones([1]))
+            variable.assign_add(1.0)
+            ops = [op for op in current_graph().get_operations() if op.type.startswith("Assign")]
+            told.extend(assignments.made_in_keras_layer(op) for op in ops)
+            return tf.constant(0.0)
+
+        wrap(body)
+        assert told == [True, False]
 
 
 def test_control_outputs_run_in_each_call():
@@ -586,6 +612,23 @@ def test_a_line_of_a_strategy_is_known_by_the_file_that_it_comes_from():
 
 def _is_fenced(path):
     return path.name == "tf_internals.py" or path.parent.name in {"tf_internals", "tf_patches"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it listens on all addresses, and a warning says so")
+def test_a_server_of_tensorflow_listens_on_one_address_and_the_next_one_on_all():
+    def answers(server, ip):
+        port = int(server.target.rpartition(":")[2])
+        with socket.socket() as caller:
+            return caller.connect_ex((ip, port)) == 0
+
+    with relying_on("the function `bind` in the table of libtensorflow_cc", "server_address") as server_address:
+        with server_address.server_address("127.0.0.1") as one_address:
+            inside = tf.distribute.Server.create_local_server()
+        with server_address.server_address(None):
+            outside = tf.distribute.Server.create_local_server()
+    assert one_address
+    assert [answers(inside, ip) for ip in ("127.0.0.1", "127.0.0.2")] == [True, False]
+    assert [answers(outside, ip) for ip in ("127.0.0.1", "127.0.0.2")] == [True, True]
 
 
 def test_no_other_module_touches_the_private_ground_of_tensorflow():

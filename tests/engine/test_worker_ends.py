@@ -33,6 +33,28 @@ def test_whatever_stops_one_worker_stops_all_at_the_same_step(run_job):
         for name, asked in (("signal", 1), ("chief", 0)):
             terminated = at_step(7, lambda context: index == asked and kill(signal.SIGTERM))
             ends[name] = train(name, steps=1_000_000, model_fn=with_hooks(terminated))
+
+        def kill_at_10():
+            calls.append(0)
+            if index == 1 and len(calls) == 10:
+                kill(signal.SIGTERM)
+
+        def evaluated(inputs, mode):
+            spec, loss = model_fn(inputs, mode), None
+            if mode == mox.ModeKeys.EVAL:
+                with tf.control_dependencies([tf.py_function(kill_at_10, [], [])]):
+                    loss = tf.identity(spec.loss)
+            hook = mox.EarlyStoppingHook(
+                monitor="loss", monitor_info={"loss": loss}, samples_in_train=80, samples_in_eval=10**12, patience=2,
+                batch_size=8, mode="min",
+            )
+            return mox.ModelSpec(loss=spec.loss if loss is None else loss, log_info={"loss": spec.loss}, hooks=[hook])
+
+        endless = {"model_fn": evaluated, "input_fn": lambda mode: input_fn(mode).repeat()}
+        calls = []
+        ends["validation"] = train("validation", steps=100, inter_mode=mox.ModeKeys.EVAL, **endless)
+        calls.clear()
+        ends["evaluation"] = evaluate("validation", **endless)
         try:
             train("nan", model_fn=nan)
         except mox.NanLossError as error:
@@ -48,6 +70,7 @@ def test_whatever_stops_one_worker_stops_all_at_the_same_step(run_job):
     assert chief["hook"] == [4, "AtStep"]
     assert chief["early"][1] == "EarlyStoppingHook"
     assert chief["signal"][1] == chief["chief"][1] == "SIGTERM"
+    assert chief["validation"] == chief["evaluation"] == [10, "SIGTERM"], "the others go on for ever"
     assert chief["nan"].startswith("loss is nan at global step 5")
     log = result["logs"]["worker-0"]
     assert "WARNING:tensorflow:worker 1 ends the run: SIGTERM." in log

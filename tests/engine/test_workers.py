@@ -1,5 +1,6 @@
 """Workers that step together: real processes on this machine, against the numbers of one process."""
 
+import sys
 import textwrap
 from pathlib import Path
 
@@ -261,3 +262,21 @@ def test_moving_averages_are_those_of_all_workers(told):
     for batch in features:
         variance = 0.9 * variance + 0.1 * batch.var(axis=0).mean(axis=0)
     np.testing.assert_allclose(found["norm/moving_variance"], variance, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere TensorFlow listens on all addresses")
+@pytest.mark.parametrize("ps", [0, 1])
+def test_a_job_on_loopback_is_reached_by_loopback_only(run_job, ps):
+    program = """
+        def look(run_context):
+            hosts = (mox.get_flag("worker_hosts") + "," + mox.get_flag("ps_hosts")).strip(",").split(",")
+            ports = [int(host.rpartition(":")[2]) for host in hosts]
+            ips = "127.0.0.1", "127.0.0.2"
+            tell(seen=[[socket.socket().connect_ex((ip, port)) == 0 for port in ports] for ip in ips])
+
+        train("log", model_fn=with_hooks(at_step(2, look)))
+    """
+    result = run_job(program, ps=ps, sync=0 if ps else 1)
+    assert set(result["codes"].values()) == {0}
+    assert result["told"]["worker-0"]["seen"] == [[True] * (2 + ps), [False] * (2 + ps)]

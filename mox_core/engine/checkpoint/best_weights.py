@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mox_core.engine.checkpoint.saver import NoSaver
     from mox_core.engine.variables.run_state import RunState
+    from mox_core.log_dir import Lock
 
 
 class NoBestWeights:
@@ -43,11 +44,13 @@ class BestWeights:
         folder: where it is kept.
         saver: the saver of the run.
         state: what is saved.
+        lock: what keeps other runs from the folder.
     """
 
     folder: Path
     saver: Saver | NoSaver
     state: RunState
+    lock: Lock
     _own: Saver | None = field(default=None, init=False)
 
     def save(self) -> str:
@@ -94,5 +97,5 @@ class BestWeights:
 
     def _own_saver(self) -> Saver:
         if self._own is None:
-            self._own = Saver(self.folder, self.state, max_to_keep=1)  # it makes the folder
+            self._own = Saver(self.folder, self.state, max_to_keep=1, lock=self.lock)  # it makes the folder
         return self._own

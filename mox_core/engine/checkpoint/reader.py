@@ -12,12 +12,19 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from attrs import evolve, field, frozen
 
-from mox_core.engine.checkpoint.files import checkpoint_exists, own_prefixes
+from mox_core.engine.checkpoint.files import (
+    STATE_FILE,
+    checkpoint_exists,
+    is_newer,
+    own_prefixes,
+    prefixes_without_index,
+)
 from mox_core.engine.variables.names import GLOBAL_STEP, SEED, TRAINED
 from mox_core.errors import CheckpointError
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import numpy as np
 
@@ -55,25 +62,87 @@ class Checkpoint:
 
 
 def load_latest(log_dir: str | os.PathLike[str]) -> Checkpoint | None:
-    """Return the newest whole checkpoint of a folder, None where there is none.
+    """Return the newest whole checkpoint of a folder, None where there was never one.
 
     A damaged one is named in a warning, and the one before it is used.
 
     Raises:
-        CheckpointError: if there are checkpoints, and all are damaged.
+        CheckpointError: if there are checkpoints, and all are damaged, or there were some, and all have gone.
     """
-    prefixes = own_prefixes(Path(log_dir)) or _foreign_prefixes(log_dir)
+    folder = Path(log_dir)
+    own = own_prefixes(folder)
+    try:
+        named = _named_in_state_file(folder)
+    except CheckpointError:
+        if not own:
+            raise
+        named = []  # the names of files tell as much
+    prefixes = own or [each for each in named if checkpoint_exists(each)]
+    if not prefixes:
+        _refuse_gone(folder, named)
+        return None
+    _report_missing(folder, named, own)
+    _report_elsewhere(folder, prefixes[-1])
     for prefix in reversed(prefixes):
         try:
             return read(prefix)
         except CheckpointError as error:
             tf.get_logger().warning("%s Trying the one before it.", error)
-    if prefixes:
-        raise CheckpointError(
-            f"every checkpoint in {str(log_dir)!r} is damaged: {', '.join(map(repr, prefixes))}. "
-            "Use another log_dir to start anew."
+    raise CheckpointError(
+        f"every checkpoint in {str(log_dir)!r} is damaged: {_listed(prefixes)}. Use another log_dir to start anew."
+    )
+
+
+def check_not_gone(folder: Path) -> None:
+    """Refuse a folder whose checkpoints have gone, without reading those of another one.
+
+    Raises:
+        CheckpointError: with the names of the checkpoints.
+    """
+    if not own_prefixes(folder):
+        named = _named_in_state_file(folder)
+        if not any(map(checkpoint_exists, named)):
+            _refuse_gone(folder, named)
+
+
+def _refuse_gone(folder: Path, named: Sequence[str]) -> None:
+    """Refuse a folder without a checkpoint in which traces of some are: to begin anew there would overwrite them."""
+    state_file, data = str(folder / STATE_FILE), prefixes_without_index(folder)
+    if named:
+        said = f"{state_file!r} names {_listed(named)}, and there is no index of {'them' if len(named) > 1 else 'it'}"
+    elif data:
+        said = f"{str(folder)!r} holds data of {_listed(data)}, and no index of {'them' if len(data) > 1 else 'it'}"
+    else:
+        return
+    here = [str(folder / Path(each).name) for each in named]
+    if moved := [each for each in here if checkpoint_exists(each)]:
+        way_out = f"Checkpoints of these names are here: pass {moved[-1]!r} as checkpoint_path, or correct the file."
+    else:
+        way_out = "Put the files back whose names end in '.index', or use another log_dir to start anew."
+    raise CheckpointError(f"{said}: without it a checkpoint cannot be read. {way_out}")
+
+
+def _report_missing(folder: Path, named: Sequence[str], own: Sequence[str]) -> None:
+    """Warn where the newest checkpoint that the file `checkpoint` names has gone."""
+    if not named or checkpoint_exists(named[-1]):
+        return
+    name = Path(named[-1]).name
+    if checkpoint_exists(str(folder / name)) or (own and not is_newer(name, own[-1])):
+        return  # the folder was moved, or a run beside this one saves
+    tf.get_logger().warning(
+        "checkpoint %r, which %r names as the newest, has no index any more. Trying the one before it.",
+        named[-1],
+        str(folder / STATE_FILE),
+    )
+
+
+def _report_elsewhere(folder: Path, newest: str) -> None:
+    if Path(newest).absolute().parent != folder.absolute():
+        tf.get_logger().warning(
+            "%r names a checkpoint of another folder, and the run goes on from that: %r.",
+            str(folder / STATE_FILE),
+            newest,
         )
-    return None
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
@@ -110,16 +179,22 @@ def read(prefix: str) -> Checkpoint:
         raise CheckpointError(f"checkpoint {prefix!r} is damaged ({type(error).__name__}: {first_line}).") from error
 
 
-def _foreign_prefixes(log_dir: str | os.PathLike[str]) -> list[str]:
-    """Return the checkpoints that the file `checkpoint` of a folder names, oldest first: those of other programs."""
+def _named_in_state_file(folder: Path) -> list[str]:
+    """Return the checkpoints that the file `checkpoint` of a folder names, oldest first, whether they exist or not."""
     try:
-        state = tf.train.get_checkpoint_state(str(log_dir))
-    except ValueError as error:
-        file = str(Path(log_dir) / "checkpoint")
-        raise CheckpointError(
-            f"{file!r} names no checkpoint. Remove it; to use one beside it, pass its prefix as checkpoint_path."
-        ) from error
+        state = tf.train.get_checkpoint_state(str(folder))
+    except ValueError:
+        state = None
     if state is None:
-        return []
+        if not (folder / STATE_FILE).exists():
+            return []
+        raise CheckpointError(
+            f"{str(folder / STATE_FILE)!r} names no checkpoint. Remove it; to use one beside it, pass its prefix as "
+            "checkpoint_path."
+        )
     listed = [path for path in state.all_model_checkpoint_paths if path != state.model_checkpoint_path]
-    return [path for path in (*listed, state.model_checkpoint_path) if checkpoint_exists(path)]
+    return [*listed, state.model_checkpoint_path]
+
+
+def _listed(prefixes: Sequence[str]) -> str:
+    return ", ".join(map(repr, prefixes))

@@ -7,6 +7,7 @@ with an index is complete, whenever the process was killed.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,11 +26,15 @@ from mox_core.engine.checkpoint.files import (
     sync_to_disk,
     write_state_file,
 )
+from mox_core.engine.run_folder import writing_into
 from mox_core.engine.variables.names import GLOBAL_STEP, SEED
+from mox_core.errors import LogDirError
+from mox_core.log_dir import NoLock
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from mox_core.engine.variables.run_state import RunState
+    from mox_core.log_dir import Lock
 
 
 @frozen
@@ -58,6 +63,7 @@ class Saver:
         log_dir: the folder.
         state: what is saved.
         max_to_keep: how many checkpoints stay, the newest ones; 0 for all.
+        lock: what keeps other runs from the folder.
         last_step: the step of the newest checkpoint, None before the first.
         last_time: when it was written, in seconds of `time.monotonic`.
     """
@@ -65,22 +71,30 @@ class Saver:
     log_dir: Path
     state: RunState
     max_to_keep: int
+    lock: Lock = field(factory=NoLock)
     last_step: int | None = None
     last_time: float = field(factory=time.monotonic)
 
     def __attrs_post_init__(self) -> None:
-        self.log_dir.mkdir(parents=True, exist_ok=True)
-        remove_unfinished(self.log_dir)
+        with writing_into(self.log_dir, only=True):
+            self.log_dir.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self.log_dir)
 
     def save(self) -> str:
         """Write a checkpoint of the current step, unless there is one, and return its prefix.
 
         Raises:
             NanLossError: if a weight is not finite.
+            LogDirError: if it cannot be written: then the checkpoints before it are as they were.
         """
+        with writing_into(self.log_dir, only=True):
+            return self._save()
+
+    def _save(self) -> str:
         step = int(self.state.step)
         prefix = str(self.log_dir / f"{BASENAME}-{step}")
         if self.last_step != step or not checkpoint_exists(prefix):
+            self._check_in_place()
             tf.get_logger().info("Saving checkpoints for %d into %s.", step, shown(self.log_dir / BASENAME))
             self._write(prefix, step)
             self.last_step, self.last_time = step, time.monotonic()
@@ -91,6 +105,13 @@ class Saver:
         """Write the checkpoint of the present step anew at the next save: the weights are others."""
         self.last_step = None
 
+    def _check_in_place(self) -> None:
+        if not self.lock.is_in_place():
+            raise LogDirError(
+                f"{str(self.log_dir)!r} was removed while this run wrote into it, or its lock was: another run may use "
+                "that name now, and this one writes nothing there any more. Start it again to go on from what is there."
+            )
+
     def _write(self, prefix: str, step: int) -> None:
         # Positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
         tensors = self.state.input_positions()
@@ -99,9 +120,17 @@ class Saver:
         tensors |= values
         tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
-        names = sorted(tensors)
         folder = self.log_dir / f"{UNFINISHED}{os.getpid()}"
         folder.mkdir(exist_ok=True)
+        try:
+            self._write_files(folder, prefix, tensors)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)  # of a full disk, for instance
+        sync_to_disk(self.log_dir)
+
+    def _write_files(self, folder: Path, prefix: str, tensors: dict[str, tf.Tensor]) -> None:
+        """Write a checkpoint into an empty folder, and rename its files into their place."""
+        names = sorted(tensors)
         tf.raw_ops.SaveV2(
             prefix=str(folder / Path(prefix).name),
             tensor_names=names,
@@ -115,8 +144,6 @@ class Saver:
         Path(prefix + ".index").unlink(missing_ok=True)
         for path in files:
             path.replace(self.log_dir / path.name)
-        folder.rmdir()
-        sync_to_disk(self.log_dir)
 
     def _keep_newest(self, step: int) -> None:
         # A checkpoint of a later step is damaged, or this run would have started there: it is left alone.

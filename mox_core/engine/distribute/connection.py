@@ -12,6 +12,7 @@ from mox_core.cluster import rendezvous
 from mox_core.cluster.watchdog import watchdog
 from mox_core.engine.distribute.collectives import Collective, MultiWorker, SingleProcess
 from mox_core.engine.tf_internals.error_messages import connects_too_late
+from mox_core.engine.tf_internals.server_address import server_address
 from mox_core.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _SECONDS_TO_FIND_THE_LOST: Final = 20.0
 _BYTES_IN_A_PACK: Final = 4 << 20
 """Gradients are summed in packs of about this size: blocks above 32 MB are allocated anew in each step."""
 
-_SECONDS_TO_CONNECT: Final = 60.0
+SECONDS_TO_CONNECT: Final = 60.0
 """A process may be unreachable this long after the rendezvous, while TensorFlow starts in it."""
 
 _LOST_WORKER_ERRORS: Final = (
@@ -84,7 +85,7 @@ def _strategy(cluster: Cluster) -> Any:
         )
         try:
             options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=_BYTES_IN_A_PACK)
-            with watchdog(cluster, _SECONDS_TO_CONNECT):
+            with watchdog(cluster, SECONDS_TO_CONNECT), server_address(cluster.server_ip):
                 _strategies[cluster] = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
         except RuntimeError as error:
             if not connects_too_late(error):

@@ -11,6 +11,8 @@ from attrs import define, field
 from mox_core.engine.checkpoint.best_weights import NoBestWeights
 from mox_core.engine.hooks.fetches import fill_fetches, quoted, resolve_feeds, resolve_fetches, unique_fetches
 from mox_core.engine.hooks.session import Coordinator, Evaluation, NoEvaluation, RunContext, Session
+from mox_core.engine.interruption import RunInterrupted
+from mox_core.engine.model.step_runner import Outcome
 from mox_core.errors import UsageError
 from mox_core.session_hooks import AggregativeSessionRunHook
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from mox_core.engine.checkpoint.best_weights import BestWeights
     from mox_core.engine.model.model_graph import ModelGraph
-    from mox_core.engine.model.step_runner import Outcome, StepRunner
+    from mox_core.engine.model.step_runner import StepRunner
 
 
 @define
@@ -100,7 +102,10 @@ class HookRunner:
         feeds: dict[tf.Tensor, Any] = {}
         nests: list[Any] = []
         for (hook, _), context in zip(asking, contexts, strict=True):
-            context.original_args = args = hook.before_run(context)
+            try:
+                context.original_args = args = hook.before_run(context)
+            except RunInterrupted:  # it was evaluating
+                return Outcome(steps=0, samples=0, values=None)
             who = type(hook).__name__
             feeds |= resolve_feeds(getattr(args, "feed_dict", None), graph, who)
             asked = getattr(args, "fetches", None)
@@ -114,7 +119,8 @@ class HookRunner:
                 context.learning_rate = outcome.values.get("learning_rate")
                 results = fill_fetches(nest[0], fetched) if nest else None
                 values = tf.compat.v1.train.SessionRunValues(results=results, options=None, run_metadata=None)
-                hook.after_run(context, values)
+                with contextlib.suppress(RunInterrupted):  # the step has been done, and counts
+                    hook.after_run(context, values)
         return outcome
 
     def _check_fed(self, feeds: Mapping[tf.Tensor, Any]) -> None:

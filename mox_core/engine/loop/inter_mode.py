@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from typing import TYPE_CHECKING, Any, Final
 
+import tensorflow as tf
 from attrs import define, field
 
 from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
+from mox_core.engine.interruption import RunInterrupted
 from mox_core.engine.loop.reports import check_seen
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
@@ -19,12 +22,14 @@ if TYPE_CHECKING:
 
     from mox_core.engine.distribute.collectives import Collective
     from mox_core.engine.input.pipeline import InputPipeline, OpenInput
+    from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
+    from mox_core.engine.model.step_runner import Outcome
     from mox_core.session_hooks import AggregativeSessionRunHook
     from mox_core.specs import ModelSpec
 
-_STEPS_PER_CALL: Final = 50
-"""Steps in one compiled call, which cannot be interrupted."""
+_SECONDS_PER_CALL: Final = 1.0
+"""A compiled call, which cannot be interrupted, lasts about this long at most."""
 
 
 def monitored_tensors(spec: ModelSpec) -> dict[str, Any]:
@@ -49,6 +54,7 @@ class InterMode:
         training_hooks: the hooks of TRAIN, of which some ask.
         log_dir: where means are written as summaries beside those of the training, None for nowhere.
         collective: the workers, of which each evaluates its share of the input.
+        signal: whether the process was asked to end: then an evaluation is left unfinished.
         weights_in_place: returns a context in which the model has the weights with which it is used.
     """
 
@@ -57,11 +63,13 @@ class InterMode:
     training_hooks: Sequence[AggregativeSessionRunHook]
     log_dir: Path | None
     collective: Collective
+    signal: ReceivedSignal
     weights_in_place: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     _stack: contextlib.ExitStack = field(factory=contextlib.ExitStack, init=False)
     _runner: HookRunner | None = field(default=None, init=False)
     _steps: StepRunner | None = field(default=None, init=False)
     _writer: SummaryWriter | NoSummaryWriter | None = field(default=None, init=False)
+    _seconds_per_step: float | None = field(default=None, init=False)
     _written: dict[str, int] = field(factory=dict, init=False)
     _latest: tuple[tuple[int, int], dict[str, Any]] | None = field(default=None, init=False)
 
@@ -80,11 +88,20 @@ class InterMode:
             yield self
 
     def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, Any]:
-        """Return the means, weighted by samples, and the metrics in `monitor_info` of the hook's twin."""
+        """Return the means, weighted by samples, and the metrics in `monitor_info` of the hook's twin.
+
+        Raises:
+            RunInterrupted: if a worker is asked to end meanwhile: the hook learns nothing, and the run ends.
+        """
         asked = (global_step, max_steps)
         if self._latest is None or self._latest[0] != asked:
-            with self.weights_in_place():
-                self._latest = asked, self._means(max_steps, global_step)
+            try:
+                with self.weights_in_place():
+                    self._latest = asked, self._means(max_steps, global_step)
+            except RunInterrupted:
+                words = "%s: the evaluation at global step %d is left unfinished, as the run was asked to end."
+                tf.get_logger().warning(words, type(hook).__name__, global_step)
+                raise
         prefix = f"{self._twin(hook)}/"
         means = {name.removeprefix(prefix): mean for name, mean in self._latest[1].items() if name.startswith(prefix)}
         self._write(means, global_step)
@@ -92,22 +109,43 @@ class InterMode:
 
     def _means(self, max_steps: int, global_step: int) -> dict[str, Any]:
         """Go through the input once, and return the means and metrics of all that is monitored."""
-        samples, sums = 0, dict.fromkeys(self.graph.log_names, 0.0)
-        with self.pipeline.open() as opened, self.graph.metrics.counting_anew():
+        samples = done = 0
+        with self.pipeline.open() as opened, self.graph.metrics.counting_anew(), self.graph.moved_back():
             steps, runner = self._begin(opened)
-            done, ended = 0, False
-            while done < max_steps and not ended:
-                if runner.hooks:
-                    outcome = runner.run(done, global_step, record=False)
-                else:
-                    outcome = steps.run_loop(min(_STEPS_PER_CALL, max_steps - done))
-                done, samples = done + outcome.steps, samples + outcome.samples
-                ended = outcome.ended or runner.coordinator.should_stop()
-                sums = {name: total + outcome.sums.get(name, 0.0) for name, total in sums.items()}
+            over = done >= max_steps
+            while not self._all_over(over=over):
+                until = time.perf_counter() + _SECONDS_PER_CALL
+                while not over and self.signal.name is None and time.perf_counter() < until:
+                    outcome = self._call(runner, steps, done, max_steps, global_step)
+                    done, samples = done + outcome.steps, samples + outcome.samples
+                    over = outcome.ended or done >= max_steps or runner.coordinator.should_stop()
+            sums = steps.log_sums()
             samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
             check_seen(self.graph.mode, int(samples))
             means = {name: float(total) / samples for name, total in zip(sums, totals, strict=True)}
             return self.graph.metrics.with_values(means, self.collective)
+
+    def _all_over(self, *, over: bool) -> bool:
+        """Whether all workers have evaluated their share.
+
+        Raises:
+            RunInterrupted: if one of them was sent a signal.
+        """
+        ended, signalled = self.collective.all_gather([over, self.signal.name is not None]).T
+        if signalled.any():
+            raise RunInterrupted(self.signal.name)
+        return bool(ended.all())
+
+    def _call(self, runner: HookRunner, steps: StepRunner, done: int, max_steps: int, global_step: int) -> Outcome:
+        """Run a step with the hooks that feed it, or as many steps as a call may have."""
+        if runner.hooks:
+            return runner.run(done, global_step, record=False)
+        affordable = 1 if self._seconds_per_step is None else int(_SECONDS_PER_CALL / self._seconds_per_step)
+        began = time.perf_counter()
+        outcome = steps.run_loop(max(1, min(affordable, max_steps - done)))
+        if done and outcome.steps:  # the first call also compiles, and waits for the input to come
+            self._seconds_per_step = max((time.perf_counter() - began) / outcome.steps, 1e-6)
+        return outcome
 
     def _begin(self, opened: OpenInput) -> tuple[StepRunner, HookRunner]:
         """Attach an opened input to the steps of an evaluation; the hooks begin with the first one."""
@@ -115,7 +153,7 @@ class InterMode:
             self._steps = StepRunner(self.graph, opened)
             self._runner = HookRunner(self._feeding_hooks(), self._steps)
             self._stack.enter_context(self._runner.running())
-        self._steps.input = opened
+        self._steps.begin_anew(opened)
         self._runner.coordinator.stopped_by = None
         return self._steps, self._runner
 

@@ -56,7 +56,7 @@ class LoopResult:
 
 @frozen(kw_only=True)
 class _NextCall:
-    """What is done next: the end, one step with hooks around it, or several in one call."""
+    """What is done next: the end, one step with hooks around it, several in one call, or none."""
 
     stop: bool = False
     alone: bool = False
@@ -86,15 +86,12 @@ class Loop:
     training: bool
     _done: int = field(default=0, init=False)
     _samples: int = field(default=0, init=False)
-    _sums: dict[str, float] = field(init=False)
     _nan: str | None = field(default=None, init=False)
     _seconds_to_agree: float = field(default=0.0, init=False)
+    _agreed_at: float = field(factory=time.perf_counter, init=False)
     _last: dict[str, Any] | None = field(default=None, init=False)
     _unreported: bool = field(default=False, init=False)
     _seconds_per_step: float | None = field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._sums = dict.fromkeys(self.steps.graph.log_names, 0.0)
 
     def run(self) -> LoopResult:
         """Run until the limit, the end of the input, a hook or a signal, and return which it was."""
@@ -106,18 +103,20 @@ class Loop:
                 self._report()  # now the positions of all workers are known, which a checkpoint holds
                 if call.stop:
                     break
-                began = time.perf_counter()
-                outcome = self._run(call)
-                self._count(outcome, time.perf_counter() - began)
-                ended = outcome.ended
+                if call.steps:
+                    began = time.perf_counter()
+                    outcome = self._run(call)
+                    self._count(outcome, time.perf_counter() - began)
+                    ended = outcome.ended
             reason, interrupted = self._stop_reason(stopped_by)
             self.hooks.session.complete = not interrupted
         self._together(self._finish)
         return self._result(reason, interrupted=interrupted)
 
     def _result(self, stopped_by: str, *, interrupted: bool) -> LoopResult:
-        samples, *sums = self.steps.collective.all_gather([self._samples, *self._sums.values()]).sum(axis=0)
-        means = {name: float(total / samples) for name, total in zip(self._sums, sums, strict=True)} if samples else {}
+        own = self.steps.log_sums()
+        samples, *sums = self.steps.collective.all_gather([self._samples, *own.values()]).sum(axis=0)
+        means = {name: float(total / samples) for name, total in zip(own, sums, strict=True)} if samples else {}
         metrics = self.steps.graph.metrics
         if not self.training and samples:
             means = metrics.with_values(means, self.steps.collective)
@@ -131,14 +130,14 @@ class Loop:
         )
 
     def _agree(self, stopped_by: str | None) -> _NextCall:
-        """Return what all workers do next, where they train: the least that one of them wants.
+        """Return what this worker does next; where workers train, all do the least that one of them wants.
 
         Raises:
             NanLossError: if a loss or a weight of one of them is not finite any more.
         """
         own = _NextCall(stop=True) if stopped_by else self._wanted()
         if not self.training:
-            return own
+            return self._agree_to_go_on(own)
         began = time.perf_counter()
         positions = [] if self.state.worker_positions is None else self.state.own_positions()
         rows = self.steps.collective.all_gather([own.stop, own.alone, own.steps, self._nan is not None, *positions])
@@ -148,6 +147,19 @@ class Loop:
         if nan.any():
             self._together(self._raise_nan)
         return _NextCall(stop=bool(stop.any()), alone=bool(alone.any()), steps=int(steps.min()))
+
+    def _agree_to_go_on(self, own: _NextCall) -> _NextCall:
+        """Return what this worker does next in an evaluation: its own share, as long as none has been sent a signal."""
+        interrupted, now = self.stop_rule.interrupted, time.perf_counter()
+        if self.steps.collective.world_size == 1 or not (
+            own.stop or interrupted or now - self._agreed_at >= _SECONDS_PER_CALL
+        ):
+            return own
+        stopped, signalled = self.steps.collective.all_gather([own.stop, interrupted]).T
+        self._agreed_at = time.perf_counter()
+        if signalled.any() or stopped.all():
+            return _NextCall(stop=True)
+        return _NextCall(steps=0) if own.stop else own
 
     def _together(self, function: Callable[[], None]) -> None:
         """Call a function; where workers train, all of them fail if one does."""
@@ -162,12 +174,15 @@ class Loop:
             observer.finish()
 
     def _stop_reason(self, stopped_by: str | None) -> tuple[str, bool]:
-        """Return what stopped the first worker that was stopped, and whether it was a signal."""
+        """Return what stopped the first worker that was stopped, a signal before all, and whether it was one."""
         interrupted = self.stop_rule.interrupted
-        if not self.training or self.steps.collective.world_size == 1:
+        if self.steps.collective.world_size == 1:
             return str(stopped_by), interrupted
         gathered = self.steps.collective.all_gather_object([stopped_by, interrupted])
-        worker, (reason, interrupted) = next((n, each) for n, each in enumerate(gathered) if each[0])
+        if not self.training and not any(each[1] for each in gathered):
+            return str(stopped_by), False
+        stopped = [(worker, *each) for worker, each in enumerate(gathered) if each[0]]
+        worker, reason, interrupted = next((each for each in stopped if each[2]), stopped[0])
         if not stopped_by:
             tf.get_logger().warning("worker %d ends the run: %s.", worker, reason)
         return str(reason), bool(interrupted)
@@ -207,8 +222,6 @@ class Loop:
             self._seconds_per_step = max(seconds / outcome.steps, 1e-6)
         self._done += outcome.steps
         self._samples += outcome.samples
-        for name, total in outcome.sums.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float(total)
         if outcome.values is not None:
             self._last, self._unreported = outcome.values, True
             self._check_finite(outcome.values)

@@ -20,6 +20,9 @@ def report_evaluation(result: LoopResult) -> None:
     """Log the means over all steps of a run that does not train, as the original did."""
     means = "\t".join(f"{shown(name)}: {metric_text(value, '')}" for name, value in result.means.items())
     tf.get_logger().info("%s\t[%d examples]", means, result.samples)  # the tab is there without means too
+    if result.interrupted:
+        words = "the run stops after %d steps: %s asked for it. Means are those of the samples until then."
+        tf.get_logger().warning(words, result.steps, result.stopped_by)
 
 
 def report_stop(result: LoopResult, global_step: int, skipped_steps: int) -> None:

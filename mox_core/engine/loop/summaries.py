@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -12,10 +13,10 @@ from attrs import define, field, frozen
 
 from mox_core.engine.loop.schedule import EverySteps
 from mox_core.engine.model.tracing import no_summaries
+from mox_core.engine.run_folder import why_not_written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mox_core.engine.loop.observers import Observer, StepReport
 
@@ -68,9 +69,13 @@ class SummaryWriter:
         return [_SummaryObserver(self, EverySteps(every), records)]
 
     def write(self, values: Mapping[str, Any], step: int) -> None:
-        """Write values under their tags, to the disk; see `add`."""
-        self.add(values, step)
-        self.writer.flush()
+        """Write values under their tags, to the disk; see `add`. Where that fails it is said: the log has them, too."""
+        try:
+            self.add(values, step)
+            self.writer.flush()
+        except tf.errors.OpError as error:
+            why = why_not_written(error, Path(), only=True)
+            tf.get_logger().warning("summaries of step %d are not written: %s.", step, why)
 
     def add(self, values: Mapping[str, Any], step: int) -> None:
         """Add values to what is written next: a vector as a scalar for each class, a matrix as a picture."""
@@ -135,6 +140,7 @@ def open_writer(log_dir: Path | None, *, training: bool) -> Iterator[SummaryWrit
     """Open the summaries of a run: TRAIN in log_dir itself, other modes beside it, as another run of TensorBoard.
 
     TensorFlow makes the file at once. A run that wrote nothing to it, because it was refused for instance, leaves none.
+    Where a run that does not train cannot write, it says so and goes on: its results are in the log, too.
     """
     if log_dir is None:
         yield NoSummaryWriter()
@@ -143,16 +149,31 @@ def open_writer(log_dir: Path | None, *, training: bool) -> Iterator[SummaryWrit
     new_folders = [each for each in (folder, *folder.parents) if not each.exists()]
     pattern = f"events.out.tfevents.*.{os.getpid()}.*"
     before = set(folder.glob(pattern))
-    writer = tf.summary.create_file_writer(str(folder))
-    writer.flush()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        writer = tf.summary.create_file_writer(str(folder))
+        writer.flush()
+    except (OSError, tf.errors.OpError) as error:
+        if training:
+            raise
+        why = why_not_written(error, log_dir, only=True)
+        tf.get_logger().warning("no summaries are written into %r: %s.", str(folder), why)
+        _remove_new({}, new_folders)
+        yield NoSummaryWriter()
+        return
     empty = {path: path.stat().st_size for path in folder.glob(pattern) if path not in before}
     try:
         yield SummaryWriter(writer)
     finally:
         writer.close()
-        for path, size in empty.items():
+        _remove_new(empty, new_folders)
+
+
+def _remove_new(files: Mapping[Path, int], folders: Sequence[Path]) -> None:
+    """Remove files that have the size with which they were made, and folders that are empty."""
+    with contextlib.suppress(OSError):  # log_dir may have gone; what is in use is not empty
+        for path, size in files.items():
             if path.stat().st_size == size:
                 path.unlink()
-        with contextlib.suppress(OSError):  # what is in use is not empty
-            for each in new_folders:
-                each.rmdir()
+        for each in folders:
+            each.rmdir()

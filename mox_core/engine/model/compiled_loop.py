@@ -47,16 +47,22 @@ class CompiledLoop:
     gap_widths: Sequence[int] | None = None
 
     def compile(self, iterator: Any) -> Callable[..., dict[str, tf.Tensor]]:
-        """Return a function of (iterator, positions before, count, record) that runs up to `count` steps: `build`."""
+        """Return a function of (iterator, positions before, count, record, sums) that runs steps: see `build`."""
         before, count = tf.TensorSpec(self.graph.inputs[0].shape, tf.int64), tf.TensorSpec([], tf.int64)
         # Steps that record summaries and the others go through one function: two might be optimized in two ways, and
         # round in two ways. Where there are no summaries, nothing asks for it.
         record = tf.TensorSpec([], tf.bool)
+        sums = tf.TensorSpec(self.graph.results["numbers"].shape, tf.float64)
         # Concrete at once: a tf.function would count each run of the process as one more retracing, and warn.
-        return tf.function(self.build, autograph=False).get_concrete_function(iterator, before, count, record)
+        return tf.function(self.build, autograph=False).get_concrete_function(iterator, before, count, record, sums)
 
     def build(
-        self, iterator: Any, before: tf.Tensor, count: tf.Tensor, record: tf.Tensor | None = None
+        self,
+        iterator: Any,
+        before: tf.Tensor,
+        count: tf.Tensor,
+        record: tf.Tensor | None = None,
+        sums: tf.Tensor | None = None,
     ) -> dict[str, tf.Tensor]:
         """Add the loop to the graph that is being traced. It stops early where a loss is not finite.
 
@@ -65,11 +71,13 @@ class CompiledLoop:
             before: the positions before its next element, int64 [sources].
             count: how many steps at most, int64 scalar.
             record: whether the steps record summaries, bool scalar; none does, if not given.
+            sums: those of the steps before; not read in TRAIN. Added up step by step they are the same however many
+                steps a call has.
 
         Returns:
             done: how many steps ran.
             numbers, outputs: those of the last step.
-            sums: the sum over the steps of numbers times samples, float64, where the mode is not TRAIN.
+            sums: the sum over the steps so far of numbers times samples, float64, where the mode is not TRAIN.
             samples: how many samples the steps saw.
             more: whether the input goes on.
             positions: those behind the last element, with gap_widths.
@@ -93,7 +101,7 @@ class CompiledLoop:
         def proceed(state: State) -> tf.Tensor:
             return self._proceeds(state, count)
 
-        start = self._start(before)
+        start = self._start(before, sums)
         shapes = tf.nest.map_structure(lambda tensor: tensor.shape, start)
         shapes["outputs"] = {name: spec.shape for name, spec in self.outputs.items()}
         if "gaps" in start:
@@ -103,7 +111,7 @@ class CompiledLoop:
         fixed = {} if size is None else {"samples": result["done"] * size}
         return {"more": tf.constant(True), **fixed, **result}
 
-    def _start(self, before: tf.Tensor) -> State:
+    def _start(self, before: tf.Tensor, sums: tf.Tensor | None) -> State:
         numbers = self.graph.results["numbers"]
         state: State = {
             "done": tf.constant(0, tf.int64),
@@ -113,7 +121,7 @@ class CompiledLoop:
         if not self.endless:
             state["more"] = tf.constant(True)
         if self.graph.mode != ModeKeys.TRAIN:
-            state["sums"] = tf.zeros(numbers.shape, tf.float64)
+            state["sums"] = sums
         if self.graph.samples is None:
             state["samples"] = tf.constant(0, tf.int64)
         if self.gap_widths is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -11,7 +12,7 @@ from mox_core.engine.model.replica_outputs import split_outputs
 from mox_core.engine.tf_internals import func_graph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
@@ -38,6 +39,7 @@ class ModelGraph:
         effects: those operations.
         set_aside: assignments that are not among them. TensorFlow runs all that is stateful in a function: in that of a
             step, they must not be at all.
+        moved: variables of the model that a step assigns where it does not train: states of Keras's layers, say.
         inputs: the placeholders of (positions, record, *inputs).
         learning_rate: the learning rate of the first optimizer, None without one.
         log_names: the names under 'log'.
@@ -57,6 +59,7 @@ class ModelGraph:
     has_summaries: bool
     effects: tuple[tf.Operation, ...]
     set_aside: tuple[tf.Operation, ...]
+    moved: tuple[tf.Variable, ...]
     inputs: tuple[tf.Tensor, ...]
     traced: Any = field(repr=False)
 
@@ -77,6 +80,16 @@ class ModelGraph:
         values = {"losses": losses, "log": dict(zip(self.log_names, log, strict=False))}
         values |= {"outputs": split_outputs(outputs)}
         return values | ({} if self.learning_rate is None else {"learning_rate": numbers[-1]})
+
+    @contextlib.contextmanager
+    def moved_back(self) -> Iterator[None]:
+        """Give the variables in `moved` their values back after the block, an evaluation while training."""
+        values = [variable.read_value() for variable in self.moved]
+        try:
+            yield
+        finally:
+            for variable, value in zip(self.moved, values, strict=True):
+                variable.assign(value)
 
     def placeholders(self) -> dict[str, tf.Tensor]:
         """Return the placeholders that `model_fn` made itself, by name: hooks have to feed them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
+import numpy as np
 import tensorflow as tf
 from attrs import define, field, frozen
 
@@ -14,8 +15,6 @@ from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import numpy as np
 
     from mox_core.engine.input.pipeline import OpenInput
     from mox_core.engine.model.model_graph import ModelGraph
@@ -29,7 +28,6 @@ class Outcome:
         steps: how many steps ran; fewer than asked for where the input ended or a loss was not finite.
         samples: how many samples they saw.
         values: results of the last step: 'losses', 'log', 'outputs', 'learning_rate'; None where no step ran.
-        sums: for each name of `log_info`, the sum of value times samples over the steps.
         ended: whether the input has no further batch.
         fetched: the values of further tensors, from `StepRunner.run_one`.
     """
@@ -37,7 +35,6 @@ class Outcome:
     steps: int
     samples: int
     values: dict[str, Any] | None
-    sums: dict[str, float]
     ended: bool = False
     fetched: Any = None
 
@@ -81,6 +78,7 @@ class StepRunner:
     loop: CompiledLoop | None = None
     positions: Positions = field(factory=PositionsInGraph)
     last_inputs: tuple[Any, ...] | None = field(default=None, init=False)
+    _sums: np.ndarray[Any, Any] | None = field(default=None, init=False)
     _compiled: Callable[..., Any] | None = field(default=None, init=False)
     _special: dict[Any, tuple[Any, Callable[..., Any]]] = field(factory=dict, init=False)
 
@@ -94,16 +92,16 @@ class StepRunner:
             )
             self._compiled = loop.compile(source.iterator)
         before, steps = self.positions.before(self.input), tf.constant(count, tf.int64)
-        result = self._compiled(self.input.iterator, before, steps, tf.constant(record))
+        sums = tf.constant(self._sums_so_far())
+        result = self._compiled(self.input.iterator, before, steps, tf.constant(record), sums)
         if "positions" in result:
             self.positions.note(result["positions"])
         result = tf.nest.map_structure(_to_array, result)
         done = int(result["done"])
         self.input.advance(done)
         values = self.graph.values_of(result["numbers"], result["outputs"]) if done else None
-        sums = self.graph.values_of(result["sums"], {})["log"] if "sums" in result else {}
-        ended = not result["more"]
-        return Outcome(steps=done, samples=int(result["samples"]), values=values, sums=sums, ended=ended)
+        self._sums = result.get("sums")
+        return Outcome(steps=done, samples=int(result["samples"]), values=values, ended=not result["more"])
 
     def run_one(
         self, *, record: bool = False, feeds: Mapping[tf.Tensor, Any] | None = None, fetches: Any = None
@@ -111,7 +109,7 @@ class StepRunner:
         """Run one step that is fed, or gives further tensors."""
         element = self.input.next()
         if not self._all_have(element):
-            return Outcome(steps=0, samples=0, values=None, sums={}, ended=True)
+            return Outcome(steps=0, samples=0, values=None, ended=True)
         self.graph.metrics.before_steps()
         positions, inputs = element
         self.last_inputs = (positions, tf.constant(record), *inputs)
@@ -119,13 +117,20 @@ class StepRunner:
         self.positions.note(positions)
         result = tf.nest.map_structure(_to_array, result)
         values, samples = self.graph.values_of(result["numbers"], result["outputs"]), int(result["samples"])
-        return Outcome(
-            steps=1,
-            samples=samples,
-            values=values,
-            sums={name: float(value) * samples for name, value in values["log"].items()},
-            fetched=tf.nest.map_structure(_to_array, fetched),
-        )
+        if self.graph.mode != ModeKeys.TRAIN:
+            self._sums = self._sums_so_far() + result["numbers"].astype(np.float64) * samples
+        return Outcome(steps=1, samples=samples, values=values, fetched=tf.nest.map_structure(_to_array, fetched))
+
+    def log_sums(self) -> dict[str, float]:
+        """Return the sum of value times samples for each name of `log_info`, over all steps; 0.0 in TRAIN."""
+        return {name: float(total) for name, total in self.graph.values_of(self._sums_so_far(), {})["log"].items()}
+
+    def begin_anew(self, opened: OpenInput) -> None:
+        """Go on with another input, and with sums of 0."""
+        self.input, self._sums = opened, None
+
+    def _sums_so_far(self) -> np.ndarray[Any, Any]:
+        return np.zeros(self.graph.results["numbers"].shape, np.float64) if self._sums is None else self._sums
 
     def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Compute tensors on the inputs of the last single step, without the operations that have an effect."""

@@ -182,6 +182,8 @@ class _ModelTrace:
             result = tf.nest.map_structure(dependencies.mark_as_return, values)
         if self.mode == ModeKeys.TRAIN:
             effects.report()
+        elif self.mode != ModeKeys.EXPORT and self.log_values is None:
+            effects.report_of_training()
         must_run = dependencies.ops_which_must_run.difference(effects.set_aside)
         if effects.set_aside:
             func_graph.wait_for(tf.nest.flatten(result), must_run)
@@ -205,6 +207,7 @@ class _ModelTrace:
             "has_summaries": bool(record.consumers()),
             "effects": tuple(must_run),
             "set_aside": tuple(effects.set_aside),
+            "moved": tuple(effects.moved),
         }
         # Without these, the function would run only what its results need, and updates would vanish.
         func_graph.run_always(self._graph, must_run)
@@ -242,21 +245,25 @@ class _ModelTrace:
         counts = store.locals_of(self._graph)
         if len(replicas) > 1 or self.replicator.collective.world_size > 1:
             check_additive(self._graph, counts)
-        results = [(each.spec.loss, each.log.scalars, each.outputs) for each in replicas]
+        results = [(each.spec.loss, each.log.scalars, each.outputs, _exported(each.spec)) for each in replicas]
         return sort_effects(
             self._graph,
             [each for each in tf.nest.flatten(results, expand_composites=True) if tf.is_symbolic_tensor(each)],
+            training=self.mode == ModeKeys.TRAIN,
             given=given,
             variables={id(part.handle): part for each in store.by_name.values() for part in local_parts(each)},
-            counting={handle for each in counts for handle in handles_of(each.variable)},
+            counts={handle: each for each in counts for handle in handles_of(each.variable)},
         )
 
     def _call_model_fn(self, replica: int, positions: tf.Tensor, tensors: Sequence[tf.Tensor]) -> ReplicaOutput:
-        # On the replica's own device: whether oneDNN fuses operations, which rounds otherwise, depends on whether their
-        # inputs come from another device, and a compiled loop and a single step copy at different places.
-        inputs = self.structure.pack([tf.identity(each) for each in tensors])
+        several = len(self.replicator.devices) > 1
+        if several:
+            # On the replica's own device: whether oneDNN fuses operations, which rounds otherwise, depends on whether
+            # their inputs come from another device, and a compiled loop and a single step copy at different places.
+            tensors = [tf.identity(each) for each in tensors]
+        inputs = self.structure.pack(tensors)
         with contextlib.ExitStack() as stack:
-            if len(self.replicator.devices) > 1:
+            if several:
                 stack.enter_context(replica_collections.replica_scope(self._graph, replica))
             if self.mode != ModeKeys.EXPORT:  # an exported model knows no position, and draws anew in each call
                 stack.enter_context(randomness.seeded(self._random_key(replica), positions[0], graph=self._graph))
@@ -305,6 +312,10 @@ class _ModelTrace:
             yield
         finally:
             _graph.reset(token)
+
+
+def _exported(spec: ModelSpec) -> list[Any]:
+    return [] if spec.export_spec is None else list(spec.export_spec.outputs_dict.values())
 
 
 def _read(values: Mapping[str, Any] | None) -> dict[str, tf.Tensor]:

@@ -184,8 +184,6 @@ class AsyncLoop:
         self._done = retry_after_worker_loss(lambda: int(self.workers.global_step)) - self.first_global_step
         self.workers.ledger.reconcile(self._done)
         self._report(self._done - 1)
-        signal = self.stop_rule.signal
-        signal.name = signal.name or self.workers.signal or None
 
     def _handle_results(self) -> None:
         """Handle the results of other workers."""

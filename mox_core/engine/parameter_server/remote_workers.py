@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mox_core.cluster.cluster import Process
     from mox_core.engine.input.pipeline import InputPipeline, OpenInput
+    from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.parameter_server.replicator import ParameterServers
     from mox_core.engine.parameter_server.step_ledger import StepLedger
@@ -47,7 +48,7 @@ class RemoteWorkers:
         worker_positions: the positions of each worker, int64 [workers, sources], on a parameter server.
         global_step: counts the steps of all workers.
         gone: those that cannot be reached at the moment.
-        signal: the name of a signal that another process was sent, '' for none.
+        signal: notes a signal that another process was sent, as if it had come to this one.
     """
 
     servers: ParameterServers
@@ -57,8 +58,8 @@ class RemoteWorkers:
     ledger: StepLedger
     worker_positions: Any
     global_step: Any
+    signal: ReceivedSignal
     gone: list[Process] = field(factory=list, init=False)
-    signal: str = field(default="", init=False)
     _begun: tf.Variable = field(init=False)
     _numbers: list[int] = field(init=False)
     _returning: dict[int, Process] = field(factory=dict, init=False)
@@ -173,7 +174,7 @@ class RemoteWorkers:
                     )
             self._returning |= {process.index: process for process in self.gone if process not in gone}
             self.gone = gone
-            self.signal = self.signal or self.servers.signal_elsewhere(gone)
+            self.signal.name = self.signal.name or self.servers.signal_elsewhere(gone) or None
             self._over.wait(_WATCH_SECONDS)
 
 

@@ -14,10 +14,13 @@ import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core.cluster import rendezvous
+from mox_core.cluster.watchdog import watchdog
 from mox_core.engine.distribute.collectives import Collective, SingleProcess
+from mox_core.engine.distribute.connection import SECONDS_TO_CONNECT
 from mox_core.engine.log_setup import is_of_interest
 from mox_core.engine.parameter_server import server_process
 from mox_core.engine.tf_internals.optimizers import share_step_counter
+from mox_core.engine.tf_internals.server_address import server_address
 from mox_core.errors import ClusterError, MoxError, UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +85,8 @@ def join(cluster: Cluster, timeout: float) -> ParameterServers:
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         server_process.cluster_spec(cluster), task_type="chief", task_id=0, rpc_layer="grpc"
     )
-    strategy = tf.distribute.ParameterServerStrategy(resolver)
+    with watchdog(cluster, SECONDS_TO_CONNECT), server_address(cluster.server_ip):
+        strategy = tf.distribute.ParameterServerStrategy(resolver)
     coordinator = tf.distribute.coordinator.ClusterCoordinator(strategy)
     # The coordinator logs at the end of the process too, when the run has removed its own filter.
     tf.get_logger().addFilter(lambda record: is_of_interest(record))  # noqa: PLW0108  (another object)

@@ -11,12 +11,17 @@ import tensorflow as tf
 from mox_core.cluster.rendezvous import unreachable, wait_until_gone
 from mox_core.engine.loop.signals import catch_signals
 from mox_core.engine.tf_internals.remote_functions import call_remote_function, remote_function
+from mox_core.engine.tf_internals.server_address import server_address
+from mox_core.errors import ClusterError
 
 if TYPE_CHECKING:
-    from mox_core.cluster.cluster import Cluster, Process
+    from mox_core.cluster.cluster import Cluster
+    from mox_core.engine.loop.signals import ReceivedSignal
 
 _RECEIVED_SIGNAL: Final = "mox/received_signal"
 _SECONDS_WITHOUT_CHIEF: Final = 3.0
+_FIRST_REPORT_SECONDS: Final = 10.0  # a chief takes a few to start TensorFlow's server
+_REPORT_SECONDS: Final = 30.0
 
 
 def cluster_spec(cluster: Cluster) -> tf.train.ClusterSpec:
@@ -37,6 +42,10 @@ def serve(cluster: Cluster, timeout: float) -> NoReturn:
     Args:
         cluster: the job.
         timeout: seconds to wait for the chief to come, 0 for no limit.
+
+    Raises:
+        SystemExit: when the chief has gone, with code 0.
+        ClusterError: if the chief does not come.
     """
     let_calls_fail_fast()
     config = tf.compat.v1.ConfigProto()
@@ -50,9 +59,10 @@ def serve(cluster: Cluster, timeout: float) -> NoReturn:
         ) as received,
         remote_function(_RECEIVED_SIGNAL, lambda: (received.name or "").encode()),  # noqa: PLW0108  (it is read later)
     ):
-        server = tf.distribute.Server(cluster_spec(cluster), job_name=job, task_index=index, config=config)
+        with server_address(cluster.server_ip):
+            server = tf.distribute.Server(cluster_spec(cluster), job_name=job, task_index=index, config=config)
         tf.get_logger().info("%s serves the chief, %s.", cluster.me, cluster.chief)
-        _wait_for(cluster.chief, timeout)
+        _wait_for_chief(cluster, timeout, received)
         wait_until_gone(cluster.chief, _SECONDS_WITHOUT_CHIEF)
         del server
     tf.get_logger().info("%s: the chief has gone, this process leaves too.", cluster.me)
@@ -68,8 +78,29 @@ def received_signal(device: str) -> str:
     return call_remote_function(_RECEIVED_SIGNAL, device).decode()
 
 
-def _wait_for(chief: Process, timeout: float) -> None:
-    """Return when TensorFlow's server of the chief listens, or the time is over."""
-    end = time.monotonic() + (timeout or float("inf"))
-    while unreachable([chief]) and time.monotonic() < end:
+def _wait_for_chief(cluster: Cluster, timeout: float, received: ReceivedSignal) -> None:
+    """Return when TensorFlow's server of the chief listens, or a signal has come.
+
+    Raises:
+        ClusterError: if it does not listen within the timeout: the chief has died between being found and its start.
+    """
+    began = time.monotonic()
+    next_report = began + _FIRST_REPORT_SECONDS
+    while not received.name and unreachable([cluster.chief]):
+        waited = time.monotonic() - began
+        if 0 < timeout <= waited:
+            raise ClusterError(
+                f"{cluster.me} has waited {timeout:g} s in vain for {cluster.chief}: it was found, and has gone before "
+                "the run began. See what it has said, and start all processes of the job again."
+            )
+        if began + waited >= next_report:
+            next_report += _REPORT_SECONDS
+            tf.get_logger().warning(
+                "%s has waited %.0f s for %s: it was found, and nobody listens there since. When it is started again, "
+                "the run begins.%s",
+                cluster.me,
+                waited,
+                cluster.chief,
+                f" This process gives up after {timeout:g} s (--session_timeout)." if timeout else "",
+            )
         time.sleep(0.2)

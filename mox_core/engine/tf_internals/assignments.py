@@ -1,7 +1,7 @@
-"""Assignments that the user's code has made by a function of TF1, `tf.compat.v1.assign(...)` for instance.
+"""By whose code an assignment was made: by a function of TF1 such as `tf.compat.v1.assign`, or by a layer of Keras.
 
-`variable.assign(...)`, TF2's, makes the same operation. Only where it was made tells them apart: the functions of TF1
-stand in one module of TensorFlow.
+All of them, and the methods of a variable such as `variable.assign(...)`, make the same operations. Only where one was
+made tells them apart: the functions of TF1 stand in one module of TensorFlow, and layers are called in one of Keras.
 """
 
 from __future__ import annotations
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 _TENSORFLOW: Final = Path(tf.__file__).parent
 _FUNCTIONS: Final = str(_TENSORFLOW / "python/ops/state_ops.py")
 _WRAPPERS: Final = str(_TENSORFLOW / "python/util")
+_LAYER_FILES: Final = tuple(
+    f"/{each}.py"
+    for each in ("keras/src/layers/layer", "tf_keras/src/engine/base_layer", "tf_keras/src/engine/base_layer_v1")
+)
 
 
 def tf1_function(op: tf.Operation) -> str | None:
@@ -32,3 +36,10 @@ def tf1_function(op: tf.Operation) -> str | None:
         if file == _FUNCTIONS:
             return None if caller.startswith(str(_TENSORFLOW)) else name
     return None
+
+
+def made_in_keras_layer(op: tf.Operation) -> bool:
+    """Whether an operation was made while a layer of Keras 3 or of tf_keras was being called."""
+    return any(
+        frame.name == "__call__" and Path(frame.filename).as_posix().endswith(_LAYER_FILES) for frame in op.traceback
+    )
