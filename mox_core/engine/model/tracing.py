@@ -187,21 +187,9 @@ class _ModelTrace:
         must_run = dependencies.ops_which_must_run.difference(effects.set_aside)
         if effects.set_aside:
             func_graph.wait_for(tf.nest.flatten(result), must_run)
-        samples = tf.get_static_value(values["samples"])
         self.made = {
-            "spec": replicas[0].spec,
-            "hooks": hooks_of_replicas(replicas),
-            "num_replicas": len(replicas),
-            "losses": replicas[0].losses,
-            "log_names": tuple(replicas[0].log.scalars),
-            "metrics": Metrics(
-                names=replicas[0].log.names,
-                tensors=replicas[0].log.metrics,
-                variables=self.state.store.locals_of(self._graph),
-                graph=self._graph,
-            ),
+            **self._parts(replicas, values["samples"]),
             "learning_rate": rate,
-            "samples": samples if samples is None else int(samples),
             "inputs": (positions, record, *inputs),
             # Summary operations are conditional on `record`, and nothing else is.
             "has_summaries": bool(record.consumers()),
@@ -212,6 +200,24 @@ class _ModelTrace:
         # Without these, the function would run only what its results need, and updates would vanish.
         func_graph.run_always(self._graph, must_run)
         return result
+
+    def _parts(self, replicas: Sequence[ReplicaOutput], samples: tf.Tensor) -> dict[str, Any]:
+        """Return what the graph has of its replicas."""
+        first, number = replicas[0], tf.get_static_value(samples)
+        return {
+            "spec": first.spec,
+            "hooks": hooks_of_replicas(replicas),
+            "num_replicas": len(replicas),
+            "losses": first.losses,
+            "log_names": tuple(first.log.scalars),
+            "metrics": Metrics(
+                names=first.log.names,
+                tensors=first.log.metrics,
+                variables=self.state.store.locals_of(self._graph),
+                graph=self._graph,
+            ),
+            "samples": number if number is None else int(number),
+        }
 
     def _step(
         self,
