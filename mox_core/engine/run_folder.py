@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+
+_OF_OTHER_PROCESSES: Final = (
+    tf.errors.UnavailableError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+)
+"""What TensorFlow raises for a parameter server that has gone, also while its variables are saved."""
 
 _folder: contextvars.ContextVar[Path | None] = contextvars.ContextVar("mox_run_folder", default=None)
 
@@ -70,4 +79,4 @@ def why_not_written(error: OSError | tf.errors.OpError, folder: Path, *, only: b
         return reason(error) if inside else ""
     # TensorFlow: '{{the operation}} /path; No space left on device [Op: ...', then how it came there.
     said = re.sub(r"^\{\{.*?\}\} |\s*\[Op:\w+\].*$", "", error.message.splitlines()[0])
-    return said if only or str(folder) in said else ""
+    return said if str(folder) in said or (only and not isinstance(error, _OF_OTHER_PROCESSES)) else ""

@@ -114,7 +114,7 @@ def test_gradients_of_an_embedding_are_clipped_as_dense_ones(case, tmp_path):
 
 @pytest.mark.slow
 def test_gradients_of_an_embedding_are_clipped_as_dense_ones_on_two_devices(run_python):
-    done = run_python(Path(embedding_cases.__file__).read_text())
+    done = run_python(Path(embedding_cases.__file__).read_text(), timeout=300)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found == pytest.approx(dict.fromkeys(embedding_cases.CASES, 0), abs=1e-6)
 

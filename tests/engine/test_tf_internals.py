@@ -683,5 +683,5 @@ def test_an_optimizer_of_keras_keeps_what_it_was_built_for():
         optimizer = keras.optimizers.SGD(0.1, use_ema=True)
         optimizer.build([own, of_tensorflow])
         assert [id(each) for each in optimizers.trained_by(optimizer)] == [id(own.value), id(of_tensorflow)]
-        assert optimizers.finishes(optimizer)
-        assert not optimizers.finishes(keras.optimizers.SGD(0.1))
+        assert optimizers.finishing(optimizer) == [optimizer]
+        assert optimizers.finishing(keras.optimizers.SGD(0.1)) == []
