@@ -245,7 +245,7 @@ def test_a_chief_that_dies_before_the_run_begins_is_waited_for_aloud_and_not_for
     cluster = Cluster(workers=tuple(workers), ps=(ps,), job="ps", index=0, synchronous=False)
     chief = f"worker 0 at {workers[0]}"
     with pytest.raises(mox.ClusterError) as refusal:
-        server_process._wait_for_chief(cluster, 1, ReceivedSignal())
+        server_process._wait_for_chief(cluster, 1, ReceivedSignal("the wait ends"))
     assert str(refusal.value) == (
         f"ps 0 at {ps} has waited 1 s in vain for {chief}: it was found, and has gone before the run began. See what "
         "it has said, and start all processes of the job again."
@@ -256,4 +256,4 @@ def test_a_chief_that_dies_before_the_run_begins_is_waited_for_aloud_and_not_for
     )
     server_process._wait_for_chief(cluster, 0, ReceivedSignal("SIGTERM"))  # a signal ends it, however long it may wait
     with socket.create_server(("127.0.0.1", int(workers[0].rpartition(":")[2]))):
-        server_process._wait_for_chief(cluster, 0, ReceivedSignal())
+        server_process._wait_for_chief(cluster, 0, ReceivedSignal("the wait ends"))
