@@ -300,6 +300,8 @@ def _path(value: object, name: str) -> Path | None:
     text = os.fsdecode(value)
     if "://" in text:
         raise UsageError(f"{name} is {text!r}; it must be a path of this machine's file system.")
+    if "\0" in text:
+        raise UsageError(f"{name} is {text!r}, and no path holds a zero byte.")
     if found := [each for each in _PATTERN_CHARACTERS if each in text]:
         raise UsageError(
             f"{name} is {text!r}, and TensorFlow reads {' and '.join(found)} in a path as part of a pattern: it finds "

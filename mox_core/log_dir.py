@@ -57,6 +57,8 @@ def hold(log_dir: Path | None, *, saves: bool, exports: bool) -> Iterator[Lock]:
         yield NoLock()
         return
     log_dir = log_dir.absolute()  # the script may change to another folder meanwhile
+    if log_dir.is_symlink() and not log_dir.exists():
+        raise LogDirError(f"log_dir {str(log_dir)!r} is a link to {str(log_dir.readlink())!r}, which is not there.")
     _check_readable(log_dir)
     if not saves:
         if exports:

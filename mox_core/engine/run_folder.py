@@ -64,12 +64,16 @@ def writing_into(folder: Path | None, *, only: bool = False) -> Iterator[None]:
         why = "" if folder is None or isinstance(error, LogDirError) else why_not_written(error, folder, only=only)
         if folder is None or not why:
             raise
-        raise LogDirError(
-            f"{str(folder)!r} cannot be written: {why}. What was saved there before is whole: a training goes on from "
-            "its newest checkpoint when it is started again."
-            if folder.is_dir()
-            else f"{str(folder)!r} has gone while a run wrote into it: {why}. Start the run again to begin anew."
-        ) from error
+        if not folder.is_dir():
+            text = f"{str(folder)!r} has gone while a run wrote into it: {why}. Start the run again to begin anew."
+        elif any(folder.glob("*.index")):
+            text = (
+                f"{str(folder)!r} cannot be written: {why}. What was saved there before is whole: a training goes on "
+                "from its newest checkpoint when it is started again."
+            )
+        else:
+            text = f"{str(folder)!r} cannot be written: {why}. Nothing has been saved there."
+        raise LogDirError(text) from error
 
 
 def why_not_written(error: OSError | tf.errors.OpError, folder: Path, *, only: bool = False) -> str:

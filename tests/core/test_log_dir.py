@@ -248,3 +248,14 @@ def test_a_lock_that_another_user_left_locks_nobody_out():
 
         assert _without_privileges(take).isdecimal()
         assert list(folder.iterdir()) == []
+
+
+def test_a_log_dir_that_is_no_path_or_a_link_to_nothing_is_refused_in_words(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(mox.UsageError, match="no path holds a zero byte"):
+        mox.run(input_fn=print, model_fn=print, run_mode=mox.ModeKeys.EVAL, log_dir="a\0b")
+    with (
+        pytest.raises(mox.LogDirError, match=r"/link' is a link to '.*/nowhere', which is not there"),
+        hold(tmp_path / "link", saves=True, exports=False),
+    ):
+        pass

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 RUN_ENDS: Final = "the run ends after this step and saves. A second one ends it at once."
 PROCESS_ENDS: Final = "the second signal, the process ends without saving."
+_STILL_WAITS: Final = (
+    "%s: the step has not ended yet: it computes, or waits for input_fn. What was trained is saved when it has ended."
+)
 _SECONDS_TO_ABANDON: Final = 5.0
 """A start that is not abandoned within this time waits for TensorFlow: for a process that has gone, for instance."""
 
@@ -134,12 +137,16 @@ def _handler(received: ReceivedSignal) -> Callable[[int, object], None]:
 
 def _listen(reader: int, received: ReceivedSignal, second: str) -> None:
     """Keep the name of the first signal, and end the process at the second."""
-    first = 0
+    first, said_to_wait = 0, False
     while True:
         waits_for_it = first and received.abandons and not received.patient
-        if not select.select([reader], [], [], _SECONDS_TO_ABANDON if waits_for_it else None)[0]:
-            if received.abandons:
+        seconds = _SECONDS_TO_ABANDON if waits_for_it or (first and not said_to_wait) else None
+        if not select.select([reader], [], [], seconds)[0]:
+            if waits_for_it and received.abandons:
                 _end_process(first, "the process ends, as TensorFlow does not come back.")
+            elif not received.abandons:
+                said_to_wait = True
+                tf.get_logger().warning(_STILL_WAITS, signal.Signals(first).name)
             continue
         number = os.read(reader, 1)
         if not number:
