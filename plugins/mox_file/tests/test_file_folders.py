@@ -52,6 +52,15 @@ def test_a_folder_is_not_made_where_a_file_is(tree):
     assert file.read(f"{tree}/a.txt") == "1"
 
 
+def test_a_bucket_is_made_if_it_is_named_and_not_by_a_folder_in_it(s3):
+    file.make_dirs(f"s3://{s3}-more")
+    assert file.list_directory(f"s3://{s3}-more/") == []
+    for change in (file.make_dirs, lambda url: file.write(url, "x")):
+        with pytest.raises(file.MoxFileNotExistsException):
+            change(f"s3://{s3}-misspelt/folder")
+    assert not file.exists(f"s3://{s3}-misspelt")
+
+
 @pytest.mark.parametrize("end", ["", "/"])
 def test_a_folder_is_listed_with_and_without_what_is_below(tree, end):
     assert file.list_directory(tree + end) == ["a.txt", "empty", "sub"]

@@ -9,7 +9,7 @@ import mox_core as mox
 from mox_core.testing import PluginContract
 
 OF_MOXING = """File read write append append_remote copy copy_parallel exists is_directory get_size glob list_directory
-make_dirs mk_dir remove rename scan_dir walk stat shift set_auth background_sync_copy MoxFileNameDuplicateException
+make_dirs mk_dir remove rename scan_dir walk stat shift set_auth background_sync_copy file_io MoxFileNameDuplicateException
 MoxFileNotExistsException MoxFileReadException MoxFileRespException""".split()  # noqa: SIM905  (a list of them is a page)
 
 
@@ -19,7 +19,7 @@ class TestPlugin(PluginContract):
 
 def test_mox_file_has_the_names_of_moxing():
     assert sorted(mox.file.__all__) == sorted(OF_MOXING)
-    assert mox.file.stat.__doc__
+    mox.file.file_io._NUMBER_OF_PROCESSES = 1  # as scripts do
 
 
 @pytest.mark.parametrize("module", ["mox_file", "mox_file.plugin", "mox_file.file"])

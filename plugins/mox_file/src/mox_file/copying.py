@@ -108,7 +108,8 @@ def copy_file(source: Place, target: Place) -> None:
     if isinstance(target, LocalPlace):
         target.parent().make_directory()
         _download(source, target)
-    elif isinstance(source, RemotePlace) and source.shares_store_with(target):
+        return
+    if isinstance(source, RemotePlace) and source.shares_store_with(target):
         with source.errors():
             source.filesystem.cp_file(source.path, target.path)  # type: ignore[attr-defined]
     else:
@@ -209,8 +210,6 @@ def _as_local(source: Place) -> Iterator[str]:
 
 def _check_length(source: Place, target: Place) -> None:
     wanted, found = source.existing().size, target.entry()
-    if isinstance(target, LocalPlace) and not Path(target.url).is_file():
-        return  # a device
     if found is None or found.size != wanted:
         has = "is not there" if found is None else f"has {found.size} bytes"
         raise errors.MoxFileRespException(

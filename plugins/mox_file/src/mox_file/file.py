@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mox_file import file_io
 from mox_file.auth import set_auth
 from mox_file.background import background_sync_copy
 from mox_file.changing import make_dirs, mk_dir, remove, rename
@@ -28,6 +29,7 @@ __all__ = [
     "copy",
     "copy_parallel",
     "exists",
+    "file_io",
     "get_size",
     "glob",
     "is_directory",

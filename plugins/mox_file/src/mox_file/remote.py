@@ -168,18 +168,14 @@ class RemotePlace(Place):
 
     def make_directory(self) -> None:
         """Make this folder and those above it, where they are missing."""
-        missing = []
-        for place in (*reversed(list(self._above())), self):
-            found = RemotePlace(self.filesystem, place.path, place.url).entry()
-            if found is None:
-                missing.append(place.path)
-            elif not found.is_directory:
-                raise errors.MoxFileNameDuplicateException(errno.EEXIST, "A file of this name is in the way", place.url)
-        with self.errors():
-            self.filesystem.makedirs(self.path, exist_ok=True)
-            for path in missing if _keeps_no_folders(self.filesystem) else ():
-                if "/" in path:  # what is above is a bucket
-                    self.filesystem.pipe_file(f"{path}/", b"")  # a folder's mark, as the tools of S3 and OBS make it
+        if not _keeps_no_folders(self.filesystem) or "/" not in self.path:  # a bucket is made as a folder is
+            self._check_above()
+            with self.errors():
+                self.filesystem.makedirs(self.path, exist_ok=True)
+            return
+        for path in self._check_above():
+            with self.errors():
+                self.filesystem.pipe_file(f"{path}/", b"")  # a folder's mark, as the tools of S3 and OBS make it
 
     def remove_file(self) -> None:
         """Remove this file."""
@@ -215,6 +211,19 @@ class RemotePlace(Place):
     def shares_store_with(self, other: Place) -> bool:
         """Return whether both are on one store, which can then copy by itself."""
         return isinstance(other, RemotePlace) and self.filesystem is other.filesystem
+
+    def _check_above(self) -> list[str]:
+        """Return the folders that are missing from the bucket down to this one; raise where a file is in the way."""
+        missing = []
+        for place in (*reversed(list(self._above())), self):
+            if "/" not in place.path.strip("/") and place is not self:
+                continue  # a bucket, of which not everyone may ask
+            found = RemotePlace(self.filesystem, place.path, place.url).entry()
+            if found is None:
+                missing.append(place.path)
+            elif not found.is_directory:
+                raise errors.MoxFileNameDuplicateException(errno.EEXIST, "A file of this name is in the way", place.url)
+        return missing
 
     def _above(self) -> Iterator[RemotePlace]:
         place = self
