@@ -105,6 +105,17 @@ def test_a_file_with_plus_is_seen_by_others_after_flush(base):
     assert file.read(f"{base}/x") == "onetwothree"
 
 
+def test_a_file_of_several_parts_is_written_and_knows_its_size(base):
+    with file.File(f"{base}/big", "wb") as opened:
+        for number in range(52):  # s3fs uploads parts of 50 MiB
+            opened.write(bytes([number]) * 2**20)
+        assert opened.size() == 52 * 2**20
+    with file.File(f"{base}/big", "rb") as opened:
+        opened.seek(51 * 2**20 - 1)
+        assert opened.read(2) == bytes([50, 51])
+    assert file.get_size(f"{base}/big") == 52 * 2**20
+
+
 @pytest.mark.parametrize("mode", ["", "rw", "x", "r++", "U", 3])
 def test_a_mode_that_open_would_not_take_is_refused(mode):
     with pytest.raises(mox.UsageError, match="it must be r, w or a"):

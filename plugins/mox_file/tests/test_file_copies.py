@@ -1,6 +1,8 @@
 """Copies between each kind of store and a local disk, and within each."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -111,6 +113,19 @@ def test_a_copy_in_the_background_follows_the_folder_to_its_last_state(base, her
     sync.stop()
     assert contents(f"{base}/there") == FILES | {"a.txt": b"changed", "new": b"new"}
     assert log() == []
+
+
+def test_a_program_that_ends_copies_what_is_left(s3, s3_endpoint, here, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint.replace("127.0.0.1", "localhost"))
+    program = (
+        "import sys\nfrom mox_file import file\nfile.background_sync_copy(sys.argv[1], sys.argv[2], seconds=3600)\n"
+        "with open(sys.argv[1] + '/last', 'w') as opened: opened.write('word')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, here, f"s3://{s3}/there"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert contents(f"s3://{s3}/there") == FILES | {"last": b"word"}
 
 
 def test_a_file_that_cannot_be_copied_is_told_and_the_others_are_copied(base, here, log):

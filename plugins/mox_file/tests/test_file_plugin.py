@@ -9,8 +9,9 @@ import mox_core as mox
 from mox_core.testing import PluginContract
 
 OF_MOXING = """File read write append append_remote copy copy_parallel exists is_directory get_size glob list_directory
-make_dirs mk_dir remove rename scan_dir walk stat shift set_auth background_sync_copy file_io MoxFileNameDuplicateException
-MoxFileNotExistsException MoxFileReadException MoxFileRespException""".split()  # noqa: SIM905  (a list of them is a page)
+make_dirs mk_dir remove rename scan_dir walk stat shift set_auth background_sync_copy file_io
+MoxFileNameDuplicateException MoxFileNotExistsException MoxFileReadException
+MoxFileRespException""".split()  # noqa: SIM905  (a list of them is a page)
 
 
 class TestPlugin(PluginContract):

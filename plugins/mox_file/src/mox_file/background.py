@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
+import concurrent.futures.thread  # noqa: F401  (its end of the program is to be registered before ours)
 import logging
 import threading
 from typing import TYPE_CHECKING
 
 from mox_core.errors import UsageError
+from mox_file import errors
 from mox_file.copying import copy_file
 from mox_file.places import Entry, Place, place_of
 
@@ -46,20 +47,21 @@ class BackgroundCopy:
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mox-file-sync", daemon=True)
         self._thread.start()
-        atexit.register(self.stop)
+        # An ordinary atexit function comes too late: by then the executors of threads have ended, and with them the
+        # resolving of names of hosts. These come in the opposite order of registration, ours before that of executors.
+        threading._register_atexit(self.stop)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def stop(self) -> None:
         """Copy what is left, and end."""
         self._end.set()
         self._thread.join()
-        atexit.unregister(self.stop)
 
     def _run(self) -> None:
         while not self._end.wait(self._seconds):
             self._round()
-        self._round()
+        self._round(is_last=True)
 
-    def _round(self) -> None:
+    def _round(self, *, is_last: bool = False) -> None:
         try:
             entries = self._source.tree() if self._source.entry() is not None else []
         except Exception as error:  # noqa: BLE001  (the program is not to be disturbed)
@@ -72,7 +74,9 @@ class BackgroundCopy:
             try:
                 copy_file(place, self._target.child(entry.name))
             except Exception as error:  # noqa: BLE001  (as above)
-                self._warn(place, error)
+                grows = isinstance(error, errors.ChangedMeanwhile) and not is_last  # a log, say: the next round sees it
+                if not grows and place.entry() is not None:  # it may have been removed meanwhile
+                    self._warn(place, error)
             else:
                 self._copied[entry.name] = entry  # as it was before: a change meanwhile is seen in the next round
 

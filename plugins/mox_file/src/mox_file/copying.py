@@ -212,6 +212,6 @@ def _check_length(source: Place, target: Place) -> None:
     wanted, found = source.existing().size, target.entry()
     if found is None or found.size != wanted:
         has = "is not there" if found is None else f"has {found.size} bytes"
-        raise errors.MoxFileRespException(
+        raise errors.ChangedMeanwhile(
             errno.EIO, f"The copy {has}, where {source.url!r} has {wanted}; did it change meanwhile?", target.url
         )

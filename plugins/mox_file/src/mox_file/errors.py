@@ -56,5 +56,9 @@ class MoxFileRespException(MoxError, OSError):  # noqa: N818
         self.resp = resp
 
 
+class ChangedMeanwhile(MoxFileRespException):  # noqa: N818
+    """A file and its copy differ in length: one of them was changed while it was copied."""
+
+
 class MoxFileReadException(MoxFileRespException):
     """A remote file could not be read."""

@@ -35,8 +35,11 @@ class File:
         self._mode = _checked(mode)
         self._place = place_of(name)
         self._name = os.fspath(name)
-        opened = self._place.open(self._mode)
-        if "b" not in self._mode and not isinstance(opened, io.TextIOBase):
+        opened: Any = self._place.open(self._mode)
+        self._bytes: Any = opened
+        if isinstance(opened, io.TextIOWrapper):
+            self._bytes = opened.buffer
+        elif "b" not in self._mode:
             opened = io.TextIOWrapper(opened, encoding="utf-8")
         self._file: Any = opened
         self._is_closed = False
@@ -110,11 +113,10 @@ class File:
             with self._place.errors():
                 self._file.flush()
             if not self.seekable():
-                return int(getattr(self._file, "buffer", self._file).tell())
+                return int(self._bytes.tell())
         if self.seekable():
-            binary = getattr(self._file, "buffer", self._file)
             here = self._file.tell()
-            end = int(binary.seek(0, os.SEEK_END))
+            end = int(self._bytes.seek(0, os.SEEK_END))
             self._file.seek(here)
             return end
         return self._place.existing().size
