@@ -56,7 +56,7 @@ class MoxFileRespException(MoxError, OSError):  # noqa: N818
         self.resp = resp
 
 
-class ChangedMeanwhile(MoxFileRespException):  # noqa: N818
+class ChangedMeanwhile(MoxFileRespException):
     """A file and its copy differ in length: one of them was changed while it was copied."""
 
 
