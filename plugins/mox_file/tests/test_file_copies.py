@@ -98,6 +98,12 @@ def test_a_failing_copy_is_raised_and_leaves_the_old_file(base, here, tmp_path):
     assert (tmp_path / "back/a.txt").is_dir()
 
 
+def test_a_pipe_is_refused_and_not_waited_for(base, here):
+    os.mkfifo(here / "pipe")
+    with pytest.raises(mox.UsageError, match="pipe' cannot be copied"):
+        file.copy_parallel(here, f"{base}/there")
+
+
 def test_threads_that_are_no_number_are_refused():
     with pytest.raises(mox.UsageError, match="threads"):
         file.copy_parallel("memory://a", "memory://b", threads=-1)

@@ -104,6 +104,10 @@ def copy_file(source: Place, target: Place) -> None:
     """Copy a file to a path, which is replaced when the copy is complete."""
     if source.is_same_as(target):
         return
+    if isinstance(source, LocalPlace) and Path(source.url).exists() and not Path(source.url).is_file():
+        raise UsageError(
+            f"{source.url!r} cannot be copied: it is a pipe, a socket or a device, whose content has no end."
+        )
     target.check_file_may_be()
     if isinstance(target, LocalPlace):
         target.parent().make_directory()
