@@ -48,6 +48,7 @@ NAVIGATION = {
         "docs/manual",
         "docs/distributed",
         "docs/scaling",
+        "docs/files",
         "docs/serving",
         "docs/errors",
     ],

@@ -37,6 +37,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
     },
     "mox-export": {"mox_exporters": ("FROZEN_PB", "ONNX", "TFLITE", "TF_SERVING")},
+    "mox-file": {"mox_api": ("file",)},
     "mox-hooks": {
         "mox_api": (
             "EarlyStoppingHook",
