@@ -1,0 +1,19 @@
+"""What mox-tf1 uses of TensorFlow that has no public name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+
+def outside_of_graphs() -> AbstractContextManager[Any]:
+    """Return a context in which no graph is the default one, whatever is around it.
+
+    `tf.init_scope` leaves graphs of functions only.
+    """
+    context: AbstractContextManager[Any] = tf.__internal__.eager_context.eager_mode()
+    return context
