@@ -87,7 +87,7 @@ def _check_file(imports: ScriptImports, path: Path, source: bytes) -> _Check:
     return check
 
 
-def _note_import(  # noqa: PLR0913, PLR0917 (the state of a walk)
+def _note_import(
     imports: ScriptImports, path: Path, check: _Check, names: dict[str, Any], node: ast.Import, alias: ast.alias
 ) -> None:
     found = _import(imports, path, check, node, alias.name)
@@ -106,7 +106,7 @@ def _note_import_from(
         try:
             names[alias.asname or alias.name] = None if alias.name == "*" else getattr(found, alias.name)
         except AttributeError as error:
-            check.findings.add(Finding(path.name, node.lineno, str(error)))
+            check.findings.add(Finding(path.name, node.lineno, _sentence(error)))
 
 
 def _import(imports: ScriptImports, path: Path, check: _Check, node: ast.stmt, name: str) -> Any:
@@ -114,14 +114,16 @@ def _import(imports: ScriptImports, path: Path, check: _Check, node: ast.stmt, n
     try:
         found = imports.find(name)
     except ImportError as error:
-        check.findings.add(Finding(path.name, node.lineno, str(error)))
+        check.findings.add(Finding(path.name, node.lineno, _sentence(error)))
         return None
     if found is None:
         spec = imports.finder.find_spec(name.partition(".")[0])
         if spec is not None:
             check.beside.extend(_files_beside(path, name))
         elif not _is_installed(name.partition(".")[0]):
-            check.findings.add(Finding(path.name, node.lineno, f"no module {name!r} is installed, or beside the script."))
+            check.findings.add(
+                Finding(path.name, node.lineno, f"no module {name!r} is installed, or beside the script.")
+            )
     return found
 
 
@@ -159,8 +161,13 @@ def _missing(names: dict[str, Any], node: ast.Attribute) -> str:
     try:
         getattr(around, chain[-1])
     except AttributeError as error:
-        return str(error)
+        return _sentence(error)
     return ""
+
+
+def _sentence(error: Exception) -> str:
+    """Return an error in one line, without the list of all that is known."""
+    return " ".join(line for line in str(error).splitlines() if not line.startswith("Known:"))
 
 
 def _resolve(names: dict[str, Any], chain: list[str]) -> Any:

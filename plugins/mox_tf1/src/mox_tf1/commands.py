@@ -12,12 +12,12 @@ def main(arguments: list[str]) -> int:
     """Run or check a script, and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="mox tf1",
-        description="Run a script of TensorFlow 1 and MoXing as it is, on mox. Nothing is rewritten: the script and the "
-        "modules in its folder see TensorFlow 1.15, moxing and the NumPy of those days, everything else TensorFlow 2.",
+        description="Run a script of TensorFlow 1 and MoXing as it is, on mox. Nothing is rewritten: the script and "
+        "the modules in its folder see TensorFlow 1.15, moxing and the NumPy of those days, all others TensorFlow 2.",
         allow_abbrev=False,
     )
     parser.add_argument("--max_steps", type=_positive, metavar="N", help="no mox.run of the script makes more steps")
-    parser.add_argument("--check", action="store_true", help="do not run it: say what of it will not work, by line")
+    parser.add_argument("--check", action="store_true", help="run nothing: say what will not work, by line")
     parser.add_argument("script", help="the script")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of the script")
     options = parser.parse_args(arguments)

@@ -78,7 +78,7 @@ class Datasets(NamedTuple):
     test: DataSet
 
 
-def read_data_sets(  # noqa: PLR0913, PLR0917 (the signature of the tutorials)
+def read_data_sets(
     train_dir: str | os.PathLike[str],
     fake_data: bool = False,  # noqa: FBT001, FBT002 (as above)
     one_hot: bool = False,  # noqa: FBT001, FBT002 (as above)
@@ -119,7 +119,7 @@ def read_data_sets(  # noqa: PLR0913, PLR0917 (the signature of the tutorials)
 
 
 def _images(images: npt.NDArray[Any], dtype: Any, reshape: bool) -> npt.NDArray[Any]:  # noqa: FBT001
-    shaped = images.reshape(len(images), -1) if reshape else images[..., None]
+    shaped = images.reshape(len(images), images.shape[1] * images.shape[2]) if reshape else images[..., None]
     kind = np.dtype(getattr(dtype, "as_numpy_dtype", dtype))
     if kind not in (np.dtype(np.float32), np.dtype(np.uint8)):
         raise DataError(f"dtype={dtype!r} is neither float32 nor uint8.")

@@ -78,7 +78,9 @@ def _tensorflow_view(run: Callable[..., Any]) -> View:
 
     shown["builtin_algorithms"] = lambda: View(
         "moxing.tensorflow.builtin_algorithms",
-        missing=lambda name: f"builtin_algorithms.{name} was a program of the platform: mox.run trains a network by name.",
+        missing=lambda name: (
+            f"builtin_algorithms.{name} was a program of the platform: mox.run trains a network by name."
+        ),
     )
     scheduler: Own = {"learning_rate_scheduler": lambda: mox_core.learning_rate_scheduler}
     modules = {

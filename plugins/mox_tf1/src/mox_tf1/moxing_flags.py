@@ -1,14 +1,14 @@
 """The flags that MoXing had and mox has not: taken on the command line, by `set_flag` and by `get_flag`.
 
-Where TensorFlow 2 has the same, they work. One that has no meaning here says so, once, when it is set. As in mox, a flag
-that a script defines under the same name is the script's.
+Where TensorFlow 2 has the same, they work. One that has no meaning here says so, once, when it is set. As in mox, a
+flag that a script defines under the same name is the script's.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from absl import flags as absl_flags
 
@@ -45,7 +45,9 @@ _EXTRA: Final = {
     "running_log_level": _Extra(0, "the level is that of `tf.logging.set_verbosity`"),
     "server_protocol": _Extra("", "workers speak gRPC"),
     "sync_before_server": _Extra(default=False, why=_ALWAYS_SO),
-    "use_fp16": _Extra(default=False, why="compute in float16 by mox.var_scope(force_dtype=tf.float32), or a Keras policy"),
+    "use_fp16": _Extra(
+        default=False, why="compute in float16 by mox.var_scope(force_dtype=tf.float32), or a Keras policy"
+    ),
     "var_dtype": _Extra("fp32", "the type of a variable is the one that it is made with"),
     "var_mix_offset": _Extra(0, _ALWAYS_SO),
     "var_space_starter": _Extra(0, _ALWAYS_SO),
@@ -59,7 +61,7 @@ _said: set[str] = set()
 
 
 def define() -> None:
-    """Define the flags in absl, so that strict parsing there takes them; a later definition by a script overrides them."""
+    """Define the flags in absl, so that strict parsing there takes them; a script may define them again."""
     for name, extra in _EXTRA.items():
         if name not in absl_flags.FLAGS:
             _define(name, extra, absl_flags.FLAGS)
@@ -138,5 +140,4 @@ def _from_command_line(name: str) -> Value:
         values(tuple(sys.argv), known_only=True)
     except (absl_flags.Error, ValueError) as error:
         raise UsageError(f"{error}\n--{name} is of type {type(_EXTRA[name].default).__name__}.") from error
-    value: Value = values[name].value
-    return value
+    return cast("Value", values[name].value)

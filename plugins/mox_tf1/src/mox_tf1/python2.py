@@ -59,6 +59,10 @@ def modules() -> Mapping[str, Callable[[], View]]:
     return {**renamed, "sys": _sys}
 
 
+def _ignore(encoding: str) -> None:
+    pass
+
+
 def _sys() -> View:
-    own = {"maxint": constant(sys.maxsize), "setdefaultencoding": constant(lambda encoding: None)}
+    own = {"maxint": constant(sys.maxsize), "setdefaultencoding": constant(_ignore)}
     return TransparentView("sys", own, behind=constant(sys))

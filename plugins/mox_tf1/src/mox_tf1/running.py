@@ -51,7 +51,7 @@ def run_script(path: Path, source: bytes, arguments: Sequence[str], max_steps: i
     with _as_main(main, path, arguments):
         imports = ScriptImports(path.parent, max_steps)
         main.__dict__.update({"__builtins__": imports.builtins, "__file__": str(path)})
-        sys.meta_path.insert(0, imports.finder)  # type: ignore[arg-type]  # the protocol asks for more than Python
+        sys.meta_path.insert(0, imports.finder)
         try:
             tree = ast.parse(source, str(path))
             if _opens_session(tree):
@@ -62,7 +62,7 @@ def run_script(path: Path, source: bytes, arguments: Sequence[str], max_steps: i
             sys.stderr.write(describe(error, path))
             return 1
         finally:
-            sys.meta_path.remove(imports.finder)  # type: ignore[arg-type]  # as above
+            sys.meta_path.remove(imports.finder)
             if imports.graph.is_open:
                 imports.graph.close()
     return 0

@@ -94,7 +94,9 @@ def _estimator_view() -> View:
 def _examples_view() -> View:
     def tutorials() -> View:
         own = {"mnist": lambda: View("tensorflow.examples.tutorials.mnist", {"input_data": module("mox_tf1.mnist")})}
-        return View("tensorflow.examples.tutorials", own, missing=lambda name: f"Only the tutorial mnist is there, no {name}.")
+        return View(
+            "tensorflow.examples.tutorials", own, missing=lambda name: f"Only the tutorial mnist is there, no {name}."
+        )
 
     return View("tensorflow.examples", {"tutorials": tutorials})
 
