@@ -26,11 +26,12 @@ _INSTEAD: Final = {
 """For parts that are gone, what to look at."""
 
 
-def contrib_view(keras: Callable[[str], View]) -> View:
+def contrib_view(keras: Callable[[str], View], cells: Callable[[], View]) -> View:
     """Return `tf.contrib` for the modules of a script.
 
     Args:
         keras: returns Keras under a name.
+        cells: returns `tf.nn.rnn_cell`.
     """
     slim = module("tf_slim")
     tf1 = _compat_v1
@@ -40,7 +41,7 @@ def contrib_view(keras: Callable[[str], View]) -> View:
         "lookup": lambda: tf1().lookup,
         "losses": module("tf_slim.losses"),
         "metrics": module("tf_slim.metrics"),
-        "rnn": lambda: tf1().nn.rnn_cell,
+        "rnn": cells,
         "slim": slim,
         "summary": lambda: tf1().summary,
         "training": slim,
@@ -65,8 +66,11 @@ def _part(name: str, own: Mapping[str, Callable[[], Any]] | None, behind: Callab
     def missing(inner: str) -> str:
         return f"tf.contrib.{name}.{inner} went with TensorFlow 2, and {behind().__name__} has no {inner} in its place."
 
-    # `tensorflow.contrib.layers.python.layers` was where its code lay.
-    inner = {"python": lambda: View(f"{path}.python", {name: lambda: _part(name, own, behind)})}
+    def code() -> View:  # `tensorflow.contrib.layers.python.layers` and `.python.ops` are where its code lay
+        inner: Mapping[str, Callable[[], Any]] = {name: lambda: _part(name, own, behind), "ops": _ops_view}
+        return View(f"{path}.python", inner, behind=behind, submodules=True)
+
+    inner: Mapping[str, Callable[[], Any]] = {"python": code}
     return View(path, {**inner, **(own or {})}, behind=behind, missing=missing, submodules=True)
 
 
@@ -89,6 +93,14 @@ def _nets_view() -> View:
 
 def _slim_view() -> View:
     return View("tensorflow.contrib.slim.python.slim", {"nets": _nets_view}, behind=module("tf_slim"), submodules=True)
+
+
+def _ops_view() -> View:
+    """Modules like `arg_scope` and `variables`, and what is in them."""
+    functions = {
+        name: partial(getattr, module("tf_slim")(), name) for name in ("add_arg_scope", "arg_scoped_arguments")
+    }
+    return View("tensorflow.contrib.framework.python.ops", functions, behind=module("tf_slim.ops"), submodules=True)
 
 
 def _data_view() -> View:

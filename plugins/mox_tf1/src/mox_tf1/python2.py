@@ -12,6 +12,7 @@ from mox_tf1.views import TransparentView, View, constant, module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from types import ModuleType
 
 
 def _ord(character: str | bytes | int) -> int:
@@ -23,6 +24,11 @@ def _compare(left: Any, right: Any) -> int:
     return int(left > right) - int(left < right)
 
 
+def _reload(module: ModuleType) -> ModuleType:
+    """`reload`; a view, as in `reload(sys)`, stays as it is."""
+    return module if isinstance(module, View) else importlib.reload(module)
+
+
 BUILTINS: Final[Mapping[str, Any]] = {
     "basestring": str,
     "cmp": _compare,
@@ -30,7 +36,7 @@ BUILTINS: Final[Mapping[str, Any]] = {
     "ord": _ord,
     "raw_input": builtins.input,
     "reduce": functools.reduce,
-    "reload": importlib.reload,
+    "reload": _reload,
     "unichr": chr,
     "unicode": str,
     "xrange": range,

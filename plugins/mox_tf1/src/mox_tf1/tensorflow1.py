@@ -59,11 +59,13 @@ def tensorflow_view(graph: ScriptGraph) -> View:
         "VERSION": constant(VERSION),
         "__version__": constant(VERSION),
         "app": _app_view,
-        "contrib": partial(contrib_view, keras),
+        "contrib": partial(contrib_view, keras, lambda: _nn_view().rnn_cell),
         "estimator": _estimator_view,
         "examples": _examples_view,
         "flags": _flags_view,
         "keras": partial(keras, "tensorflow.keras"),
+        "layers": partial(_LegacyView, "tensorflow.layers", "layers", lambda: _compat_v1().layers),
+        "nn": _nn_view,
         "python": _python_view,
         "reset_default_graph": constant(graph.reset),
     }
@@ -153,6 +155,30 @@ def _keras_view(name: str) -> View:
 def _resolved(keras: Any) -> Any:
     """Return the module behind TensorFlow's lazy loader."""
     return module(keras.layers.__name__.rpartition(".")[0])()
+
+
+class _LegacyView(View):
+    """A part of TensorFlow 1 that has been left to tf_keras; in `mox.run`, mox has its own way to it."""
+
+    def __init__(self, name: str, part: str, behind: Callable[[], Any]) -> None:
+        super().__init__(name, behind=behind)
+        self.__dict__["_part"] = part
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name.startswith("__"):
+                raise
+        from mox_tf1.tf_internals import legacy_part  # noqa: PLC0415  (tf_keras takes seconds)
+
+        return getattr(legacy_part(self.__dict__["_part"]), name)
+
+
+def _nn_view() -> View:
+    nn = _compat_v1().nn
+    cells = partial(_LegacyView, "tensorflow.nn.rnn_cell", "rnn_cell", constant(nn.rnn_cell))
+    return View("tensorflow.nn", {"rnn_cell": cells}, behind=constant(nn), missing=lambda name: f"There is no tf.nn.{name}.")
 
 
 def _flags_view() -> View:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -17,3 +18,8 @@ def outside_of_graphs() -> AbstractContextManager[Any]:
     """
     context: AbstractContextManager[Any] = tf.__internal__.eager_context.eager_mode()
     return context
+
+
+def legacy_part(name: str) -> Any:
+    """Return the module in which TensorFlow itself finds `tf.layers` ('layers') or `tf.nn.rnn_cell` with tf_keras."""
+    return importlib.import_module(f"tf_keras.api._v1.keras.__internal__.legacy.{name}")
