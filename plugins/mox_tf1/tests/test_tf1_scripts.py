@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import pytest
 import tensorflow as tf
 from PIL import Image
 
@@ -146,7 +145,6 @@ def test_layers_of_keras_2s_path_train_and_the_model_goes_by_json_to_a_second_sc
     assert {(3, 2), (2,), (5, 1), (1,)} <= shapes
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_a_gan_of_tf_layers_reads_digits_as_the_tutorials_did(tf1, tmp_path):
     for name, count in (("train", 60), ("t10k", 10)):
         images = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in (count, 28, 28)) + bytes(count * 784)
@@ -238,3 +236,37 @@ def test_a_script_with_a_session_has_a_default_graph_and_mox_run_leaves_it(tf1):
     # w is 3, its gradient 4: 3 - 0.5 * 4. In mox.run the loss is 2 squared, then (2 - 0.25 * 4) squared.
     assert done.stdout == "1.0\n['Placeholder'] True\n"
     assert re.findall(r"loss: (\S+)", done.stderr) == ["4.000", "1.000"]
+
+
+def test_recurrent_cells_and_layers_are_those_of_tensorflow_1_in_mox_run_and_in_a_session(tf1, tmp_path):
+    done = tf1(
+        """
+        import tensorflow as tf
+        import moxing.tensorflow as mox
+
+        def net(x):
+          cell = tf.contrib.rnn.MultiRNNCell([tf.contrib.rnn.BasicLSTMCell(4), tf.nn.rnn_cell.GRUCell(3)])
+          out, _ = tf.nn.dynamic_rnn(cell, x, dtype=tf.float32)
+          return tf.layers.dense(out, 2, kernel_regularizer=tf.contrib.layers.l2_regularizer(0.1))
+
+        y = net(tf.placeholder(tf.float32, [2, 5, 2], name='x'))
+        print(sorted(v.name for v in tf.trainable_variables())[:2])
+        with tf.Session() as sess:
+          sess.run(tf.global_variables_initializer())
+          print(sess.run(y, {'x:0': [[[0., 1.]] * 5] * 2}).shape)
+
+        def input_fn(mode):
+          return tf.random_normal([5, 2])
+
+        def model_fn(inputs, mode):
+          return mox.ModelSpec(loss=tf.reduce_mean(tf.square(net(inputs[0]))))
+
+        mox.run(input_fn=input_fn, model_fn=model_fn, optimizer_fn=mox.get_optimizer_fn('sgd', 0.1),
+                run_mode=mox.ModeKeys.TRAIN, batch_size=2, max_number_of_steps=1, log_dir='log')
+        """
+    )
+    assert done.stdout == "['dense/bias:0', 'dense/kernel:0']\n(2, 5, 2)\n"
+    shapes = dict(tf.train.list_variables(str(tmp_path / "log")))
+    assert shapes["rnn/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"] == [2 + 4, 4 * 4]
+    assert shapes["rnn/multi_rnn_cell/cell_1/gru_cell/gates/kernel"] == [4 + 3, 2 * 3]
+    assert shapes["dense/kernel"] == [3, 2]

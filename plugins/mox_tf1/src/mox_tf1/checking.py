@@ -81,7 +81,7 @@ def _check_file(imports: ScriptImports, path: Path, source: bytes) -> _Check:
     _note_assigned_views(tree, names)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            text = _missing(names, node)
+            text = _missing(names, node) or _value_of_dimension(node)
             if text:
                 check.findings.add(Finding(path.name, node.lineno, text))
     return check
@@ -162,6 +162,18 @@ def _missing(names: dict[str, Any], node: ast.Attribute) -> str:
         getattr(around, chain[-1])
     except AttributeError as error:
         return _sentence(error)
+    return ""
+
+
+def _value_of_dimension(node: ast.Attribute) -> str:
+    """Return the sentence for `x.shape[0].value` and `x.get_shape()[0].value`."""
+    if node.attr != "value" or not isinstance(node.value, ast.Subscript):
+        return ""
+    shape: ast.expr = node.value.value
+    if isinstance(shape, ast.Call):
+        shape = shape.func
+    if isinstance(shape, ast.Attribute) and shape.attr in ("shape", "get_shape"):
+        return "a dimension of a shape is a number in TensorFlow 2: leave .value away."
     return ""
 
 

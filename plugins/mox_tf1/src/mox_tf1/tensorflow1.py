@@ -104,7 +104,7 @@ def _examples_view() -> View:
 
 
 def _python_view() -> View:
-    """`tensorflow.python`: what is left of it, with Keras in place of TensorFlow's own copy."""
+    """TensorFlow's private modules, as a script asks for them, with Keras in place of the copy among them."""
     own = {"keras": partial(_keras_view, "tensorflow.python.keras")}
     return View("tensorflow.python", own, behind=module("tensorflow.python"), submodules=True)
 
@@ -112,7 +112,7 @@ def _python_view() -> View:
 class _KerasView(View):
     """Keras 3 under a path of Keras 2; a private module on that path is what is around it.
 
-    `tensorflow.python.keras.layers.core` is `tensorflow.keras.layers`.
+    `keras.layers.core` is `keras.layers`.
     """
 
     def __getattr__(self, name: str) -> Any:
@@ -178,7 +178,9 @@ class _LegacyView(View):
 def _nn_view() -> View:
     nn = _compat_v1().nn
     cells = partial(_LegacyView, "tensorflow.nn.rnn_cell", "rnn_cell", constant(nn.rnn_cell))
-    return View("tensorflow.nn", {"rnn_cell": cells}, behind=constant(nn), missing=lambda name: f"There is no tf.nn.{name}.")
+    return View(
+        "tensorflow.nn", {"rnn_cell": cells}, behind=constant(nn), missing=lambda name: f"There is no tf.nn.{name}."
+    )
 
 
 def _flags_view() -> View:
