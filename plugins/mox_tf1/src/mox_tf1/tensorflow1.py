@@ -105,8 +105,11 @@ def _examples_view() -> View:
 
 def _python_view() -> View:
     """TensorFlow's private modules, as a script asks for them, with Keras in place of the copy among them."""
-    own = {"keras": partial(_keras_view, "tensorflow.python.keras")}
-    return View("tensorflow.python", own, behind=module("tensorflow.python"), submodules=True)
+    from mox_tf1.tf_internals import private_modules  # noqa: PLC0415  (only a script that asks for them needs them)
+
+    name = private_modules().__name__
+    own = {"keras": partial(_keras_view, f"{name}.keras")}
+    return View(name, own, behind=private_modules, submodules=True)
 
 
 class _KerasView(View):

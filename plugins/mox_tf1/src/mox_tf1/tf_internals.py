@@ -23,3 +23,8 @@ def outside_of_graphs() -> AbstractContextManager[Any]:
 def legacy_part(name: str) -> Any:
     """Return the module in which TensorFlow itself finds `tf.layers` ('layers') or `tf.nn.rnn_cell` with tf_keras."""
     return importlib.import_module(f"tf_keras.api._v1.keras.__internal__.legacy.{name}")
+
+
+def private_modules() -> Any:
+    """Return the package of TensorFlow's private modules, which scripts import from at their own risk."""
+    return importlib.import_module("tensorflow.python")
