@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import mox_core
-from mox_tf1 import moxing_flags
+from mox_core import flags
 from mox_tf1.views import View, constant
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
         graph: the graph that `mox.run` leaves while it lasts.
         max_steps: the limit of every `max_number_of_steps`; None for none.
     """
-    moxing_flags.define()
     tensorflow = functools.cache(partial(_tensorflow_view, partial(_run, graph, max_steps)))
     own: Own = {
         "file": _file,
@@ -58,7 +57,6 @@ def _run(graph: ScriptGraph, max_steps: int | None, /, *arguments: Any, **option
     if max_steps is not None:
         asked = bound.arguments.get("max_number_of_steps") or max_steps
         bound.arguments["max_number_of_steps"] = min(asked, max_steps)
-    moxing_flags.apply()
     with graph.left():
         return mox_core.run(*bound.args, **bound.kwargs)
 
@@ -68,9 +66,7 @@ def _tensorflow_view(run: Callable[..., Any]) -> View:
     shown: Own = {
         "cache": constant(_cache),
         "file": _file,
-        "get_flag": constant(moxing_flags.get_flag),
         "run": constant(functools.wraps(mox_core.run)(run)),
-        "set_flag": constant(moxing_flags.set_flag),
     }
 
     def part(name: str, inner: Own | None = None) -> Callable[[], View]:
@@ -133,11 +129,11 @@ def _cache(*_: Any, **__: Any) -> None:
 
 def _ops_adapter() -> View:
     def size() -> int:
-        hosts = moxing_flags.get_flag("worker_hosts")
+        hosts = mox_core.get_flag("worker_hosts")
         return len(hosts.split(",")) if hosts else 1
 
     def rank() -> int:
-        index: int = moxing_flags.get_flag("task_index")
+        index: int = mox_core.get_flag("task_index")
         return index
 
     return View("moxing.tensorflow.executor.ops_adapter", {"size": constant(size), "rank": constant(rank)})
@@ -145,8 +141,9 @@ def _ops_adapter() -> View:
 
 def _utils_view() -> View:
     name = "moxing.tensorflow.utils"
-    flags: Own = {key: constant(getattr(moxing_flags, key)) for key in ("get_flag", "set_flag", "get_help")}
-    mox_flags: Own = {"mox_flags": lambda: View(f"{name}.hyper_param_flags.mox_flags", flags)}
+    shown: Own = {"get_flag": constant(mox_core.get_flag), "set_flag": constant(mox_core.set_flag)}
+    shown["get_help"] = constant(flags.describe)
+    mox_flags: Own = {"mox_flags": lambda: View(f"{name}.hyper_param_flags.mox_flags", shown)}
     tf_util: Own = {"version_info": constant(lambda: (1, 15, 0))}
     return View(
         name,
