@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
             findings = check_script(path, source)
             sys.stdout.write("".join(f"{finding}\n" for finding in findings))
             return 1 if findings else 0
-        return running.run_script(path, source, options.arguments, options.max_steps)
+        return running.run_script(path, source, [options.script, *options.arguments], options.max_steps)
     except MoxError as error:  # of the command; those of the script are shown with its line
         sys.stderr.write(f"mox tf1: error: {error}\n")
         return 2

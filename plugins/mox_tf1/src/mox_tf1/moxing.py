@@ -54,9 +54,9 @@ def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
 def _run(graph: ScriptGraph, max_steps: int | None, /, *arguments: Any, **options: Any) -> Any:
     """Do what `mox.run` does, with no more steps than the command line says."""
     bound = inspect.signature(mox_core.run).bind(*arguments, **options)
-    if max_steps is not None:
-        asked = bound.arguments.get("max_number_of_steps") or max_steps
-        bound.arguments["max_number_of_steps"] = min(asked, max_steps)
+    asked = bound.arguments.get("max_number_of_steps", 0)
+    if max_steps is not None and isinstance(asked, int):  # anything else is refused by mox.run
+        bound.arguments["max_number_of_steps"] = min(asked or max_steps, max_steps)
     with graph.left():
         return mox_core.run(*bound.args, **bound.kwargs)
 

@@ -28,27 +28,27 @@ def read_script(name: str) -> tuple[Path, bytes]:
     Raises:
         UsageError: if it cannot be read.
     """
-    path = Path(name).absolute()
+    path = Path(name).resolve()  # modules beside it are found where it lies, as Python does it for a link
     try:
         return path, path.read_bytes()
     except OSError as error:
         raise UsageError(f"the script {name!r} cannot be read: {error.strerror}.") from error
 
 
-def run_script(path: Path, source: bytes, arguments: Sequence[str], max_steps: int | None = None) -> int:
+def run_script(path: Path, source: bytes, argv: Sequence[str], max_steps: int | None = None) -> int:
     """Run a script as `__main__`; return 0, or 1 after an error, which is shown.
 
     Args:
         path: the script.
         source: its text.
-        arguments: the arguments behind its name.
+        argv: its name as it was given, and its arguments.
         max_steps: the limit of every `max_number_of_steps`; None for none.
 
     Raises:
         SystemExit: if the script does.
     """
     main = ModuleType("__main__")
-    with _as_main(main, path, arguments):
+    with _as_main(main, path.parent, argv):
         imports = ScriptImports(path.parent, max_steps)
         main.__dict__.update({"__builtins__": imports.builtins, "__file__": str(path)})
         sys.meta_path.insert(0, imports.finder)
@@ -106,12 +106,12 @@ def _opens_session(tree: ast.AST) -> bool:
 
 
 @contextlib.contextmanager
-def _as_main(main: ModuleType, path: Path, arguments: Sequence[str]) -> Iterator[None]:
+def _as_main(main: ModuleType, folder: Path, argv: Sequence[str]) -> Iterator[None]:
     """Make a module the main program: `__main__`, the arguments and the path for imports are those of the script."""
     saved: tuple[Any, ...] = (sys.modules["__main__"], sys.argv, sys.path)
-    sys.modules["__main__"], sys.argv = main, [str(path), *arguments]
+    sys.modules["__main__"], sys.argv = main, list(argv)
     # In place of the folder that Python has put there for the program that runs the script.
-    sys.path = [str(path.parent), *sys.path[0 if getattr(sys.flags, "safe_path", False) else 1 :]]
+    sys.path = [str(folder), *sys.path[0 if getattr(sys.flags, "safe_path", False) else 1 :]]
     try:
         yield
     finally:
