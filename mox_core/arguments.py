@@ -82,6 +82,8 @@ class RunConfig:
         num_replicas: flag num_gpus: replicas in this process.
         replicas_on_cpu: flag clone_on_cpu: whether replicas are placed on logical CPU devices.
         log_first_clone: flag: log the values of the first replica instead of the mean over all.
+        num_inter_threads: flag: threads of TensorFlow for operations beside each other; 0: its own choice.
+        num_intra_threads: flag: threads of TensorFlow inside of an operation; 0: its own choice.
         restored: chooses the variables that are restored from checkpoint_path.
         gradients: the flags for gradients.
     """
@@ -109,6 +111,8 @@ class RunConfig:
     num_replicas: int
     replicas_on_cpu: bool
     log_first_clone: bool
+    num_inter_threads: int
+    num_intra_threads: int
     restored: NameFilter
     gradients: GradientOptions
 
@@ -194,6 +198,8 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
         num_replicas=get_flag("num_gpus"),
         replicas_on_cpu=get_flag("clone_on_cpu"),
         log_first_clone=get_flag("log_first_clone"),
+        num_inter_threads=get_flag("num_inter_threads"),
+        num_intra_threads=get_flag("num_intra_threads"),
         restored=_name_filter("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
         gradients=_gradient_options(),
         exporter=_exporter(export_model, log_dir),  # last, as it may import TensorFlow

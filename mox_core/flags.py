@@ -3,10 +3,14 @@
 mox parses its own flags from `sys.argv` when they are read, whether the script parses its own with absl, with
 `tf.compat.v1.app.run`, with argparse, or not at all. The rule to keep: if a script defines a flag of the same name, the
 flag is the script's.
+
+Flags that MoXing had and that have no meaning here are taken too, so that its scripts and command lines stay as they
+are; one that is set says once why it has no effect.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 from functools import cache
@@ -55,12 +59,30 @@ def set_flag(flag_name: str, value: FlagValue) -> None:
     if not flag.allows(value):
         raise UsageError(f"flag {flag_name!r} cannot be {value!r}: it is {flag.rule}.")
     _set_by_program[flag_name] = float(value) if isinstance(flag.default, float) and type(value) is int else value
+    if flag.unused:
+        warn_of_no_effect(flag_name)
 
 
 def names() -> list[str]:
     """Return the names that mox reads on the command line, those with `no` in front too."""
     negations = [f"no{flag.name}" for flag in _FLAGS.values() if isinstance(flag.default, bool)]
     return [*_FLAGS, *negations]
+
+
+def describe() -> str:
+    """Return a line for each flag: its name, its default and what it is."""
+    return "\n".join(f"--{flag.name}={flag.default}: {flag.help}" for _, flag in sorted(_FLAGS.items()))
+
+
+def names_without_effect() -> list[str]:
+    """Return the names of MoXing's flags that have no meaning here."""
+    return [flag.name for flag in _FLAGS.values() if flag.unused]
+
+
+@cache
+def warn_of_no_effect(name: str) -> None:
+    """Log why a flag has no effect, once."""
+    logging.getLogger("tensorflow").warning("flag %s has no effect: %s.", name, _FLAGS[name].unused)
 
 
 class _Flag(NamedTuple):  # importing attrs would take a fifth of the time of `import mox_core`
@@ -72,6 +94,8 @@ class _Flag(NamedTuple):  # importing attrs would take a fifth of the time of `i
     lowest: int = 0
     choices: tuple[str, ...] = ()
     """The allowed values of a string; the words that a number may be replaced by."""
+    unused: str = ""
+    """Why a flag of MoXing has no effect here; empty for one that has."""
 
     @property
     def rule(self) -> str:
@@ -126,6 +150,10 @@ class _NumberParser(absl_flags.ArgumentParser[Any]):
         return value
 
 
+_NO_CHOICE = "workers exchange gradients in one way, all-reduce, or over parameter servers without sync_replicas"
+_NO_COMPRESSION = "mox has no gradient compression"
+_BY_TENSORFLOW = "TensorFlow decides it"
+
 _FLAGS = {
     flag.name: flag
     for flag in (
@@ -146,6 +174,32 @@ _FLAGS = {
         _Flag("gradient_clip", 0.0, "the highest norm of all gradients together, or the highest value of each"),
         _Flag("loss_scale", 1.0, "factor of the loss for gradients in float16", lowest=1, choices=("dynamic",)),
         _Flag("max_to_keep", 5, "checkpoints that stay in log_dir; 0 keeps all"),
+        _Flag("num_inter_threads", 0, "threads of TensorFlow for operations beside each other; 0: its own choice"),
+        _Flag("num_intra_threads", 0, "threads of TensorFlow inside of an operation; 0: its own choice"),
+        *(
+            _Flag(name, default, f"no effect: {unused}", unused=unused)
+            for name, default, unused in (
+                ("chief_inc_global_step", False, "the global step counts the steps of the job"),
+                ("controller_host", "", _NO_CHOICE),
+                ("dgc_momentum", 0.0, _NO_COMPRESSION),
+                ("dgc_momentum_factor_masking", False, _NO_COMPRESSION),
+                ("dgc_momentum_type", "vanilla", _NO_COMPRESSION),
+                ("dgc_sparsity_strategy", "", _NO_COMPRESSION),
+                ("dgc_total_samples", 0, _NO_COMPRESSION),
+                ("local_parameter_device", "", _BY_TENSORFLOW),
+                ("min_size_in_kb", 0, _NO_CHOICE),
+                ("num_prefetch_threads", 0, _BY_TENSORFLOW),
+                ("running_log_level", 0, "tf.compat.v1.logging.set_verbosity sets the level of the log"),
+                ("server_protocol", "", "processes speak gRPC"),
+                ("sync_before_server", False, _NO_CHOICE),
+                ("use_fp16", False, "mox.var_scope, or a dtype policy of Keras, computes in float16"),
+                ("var_dtype", "fp32", "a variable has the dtype with which it is made"),
+                ("var_mix_offset", 0, _NO_CHOICE),
+                ("var_space_starter", 0, _NO_CHOICE),
+                ("variable_update", "", _NO_CHOICE),
+                ("warmup_steps", 0, "training begins at once, without trials of variable_update"),
+            )
+        ),
     )
 }
 
@@ -156,9 +210,10 @@ def _known(name: str) -> _Flag:
     if name in _FLAGS:
         return _FLAGS[name]
     lines = [f"unknown flag {name!r}.", did_you_mean(nearest(str(name), _FLAGS))]
+    known = sorted(set(_FLAGS) - set(names_without_effect()))
     if name in absl_flags.FLAGS:
         lines.append(f"The script defines it: read absl.flags.FLAGS.{name}.")
-    raise UnknownNameError("\n".join(filter(None, [*lines, f"Known: {', '.join(sorted(_FLAGS))}."])))
+    raise UnknownNameError("\n".join(filter(None, [*lines, f"Known: {', '.join(known)}."])))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Flags on the command line that look like one of mox's own, misspelt, and that nobody knows.
+"""Flags on the command line that look like one of mox's own, misspelt, and that nobody knows; and those of no effect.
 
 mox reads its flags beside those that a script reads by itself, so that it cannot refuse what it does not know. The rule
 to keep: no false alarm. A flag counts as known if absl has it, if a parser of argparse has it or takes it for a
@@ -8,6 +8,7 @@ nobody's.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import re
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from absl import flags as absl_flags
 
 from mox_core.did_you_mean import listed, nearest
-from mox_core.flags import names
+from mox_core.flags import names, names_without_effect, warn_of_no_effect
 from mox_core.user_code import is_users
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _LONGEST_SHOWN: Final = 80
 
 
 def warn_of_misspelt_flags() -> None:
-    """Log a warning for each flag that nobody knows and that is near one of mox's, once."""
+    """Log a warning for each flag that nobody knows and that is near one of mox's, and for each of no effect, once."""
     _warn(tuple(sys.argv[1:]))
 
 
@@ -47,6 +48,21 @@ def _warn(arguments: tuple[str, ...]) -> None:
             shown,
             listed([f"--{name}" for name in near], "or"),
         )
+    for name in _without_effect(arguments):
+        warn_of_no_effect(name)
+
+
+def _without_effect(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield each of mox's flags that has no effect, and that is not one of the script under the same name."""
+    unused = names_without_effect()
+    for argument in itertools.takewhile(lambda each: each != "--", arguments):
+        found = _FLAG.fullmatch(argument)
+        name = found.group(1) if found else ""
+        name = name if name in unused else name.removeprefix("no")
+        if name not in unused or absl_flags.FLAGS.find_module_defining_flag(name) != "mox_core.flags":
+            continue
+        if not _argparse_knows(name) and not any(_stands_in(name, path) for path in _files_of_program()):
+            yield name
 
 
 def _misspelt(arguments: Sequence[str]) -> Iterator[tuple[str, list[str]]]:

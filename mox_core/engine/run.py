@@ -53,6 +53,7 @@ from mox_core.engine.parameter_server.replicator import connect_parameter_server
 from mox_core.engine.parameter_server.step_ledger import StepLedger
 from mox_core.engine.run_folder import run_folder_scope, writing_into
 from mox_core.engine.tf_patches.run_scope import run_scope
+from mox_core.engine.threads import set_threads
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
 from mox_core.log_dir import NoLock
@@ -82,6 +83,7 @@ def run(config: RunConfig, lock: Lock) -> RunResult:
         config: the configuration.
         lock: what keeps other runs from its log_dir.
     """
+    set_threads(config.num_inter_threads, config.num_intra_threads)
     with run_scope(), writing_into(config.log_dir), catch_signals() as signal:
         try:
             return _run(config, lock, signal)

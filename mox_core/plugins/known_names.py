@@ -53,6 +53,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "mox_api": ("learning_rate_scheduler",),
     },
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
+    "mox-tf1": {"mox_commands": ("tf1",)},
     "mox-tfrecord": {
         "mox_api": (
             "BaseTFRecordDataset",

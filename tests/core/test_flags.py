@@ -182,7 +182,8 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
         "Did you mean 'num_gpus'?\n"
         "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, clone_on_cpu, gradient_clip, "
         "gradient_clip_type, job_name, "
-        "log_first_clone, loss_scale, max_to_keep, num_gpus, ps_hosts, session_timeout, sync_replicas, task_index, "
+        "log_first_clone, loss_scale, max_to_keep, num_gpus, num_inter_threads, num_intra_threads, ps_hosts, "
+        "session_timeout, sync_replicas, task_index, "
         "trainable_exclude_patterns, trainable_include_patterns, worker_hosts."
     )
     script = """
@@ -330,3 +331,34 @@ def test_what_is_not_near_or_not_for_mox_is_passed_over(tmp_path):
 def test_a_flag_that_a_module_of_the_script_reads_is_known(tmp_path):
     (tmp_path / "options.py").write_text("NAME = '--num_gpu'", encoding="utf-8")
     assert warnings_of(tmp_path, "import options", "--num_gpu=2") == []
+
+
+def test_flags_of_moxing_without_a_meaning_here_are_taken_and_said_once_and_the_scripts_own_are_not(tmp_path):
+    script = """
+        import tensorflow.compat.v1 as tf
+        import mox_core as mox
+        tf.flags.DEFINE_integer('warmup_steps', 7, 'the script means something else by it')
+        print(tf.flags.FLAGS.warmup_steps, mox.get_flag('dgc_momentum_type'), mox.get_flag('dgc_momentum'))
+        mox.set_flag('variable_update', 'parameter_server')
+        mox.set_flag('variable_update', 'replicated')
+        for _ in range(2):
+            mox.run(input_fn=lambda mode: tf.constant(0.0), run_mode=mox.ModeKeys.TRAIN, batch_size=1,
+                    model_fn=lambda inputs, mode: mox.ModelSpec(loss=tf.get_variable('w', [])),
+                    optimizer_fn=lambda: tf.train.GradientDescentOptimizer(0.1), max_number_of_steps=1)
+        print(tf.config.threading.get_intra_op_parallelism_threads(), mox.get_flag('variable_update'))
+    """
+    given = ["--warmup_steps=3", "--num_intra_threads=2", "--dgc_momentum_type=nesterov", "--dgc_total_samples=9"]
+    given += ["--use_fp16"]
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(script), encoding="utf-8")
+    done = subprocess.run([sys.executable, path, *given], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stdout == "3 nesterov 0.0\n2 replicated\n", done.stderr
+    said = [line for line in done.stderr.splitlines() if "no effect" in line]
+    assert [line.split()[1] for line in said] == ["variable_update", "dgc_total_samples", "use_fp16"], said
+
+
+def test_a_flag_without_a_meaning_is_still_of_its_type():
+    import mox_core as mox
+
+    with pytest.raises(mox.UsageError, match="flag 'use_fp16' cannot be 'yes': it is True or False"):
+        mox.set_flag("use_fp16", "yes")

@@ -252,6 +252,17 @@ def test_reuse_gives_the_same_variable(variables, tmp_path):
     assert variables(result.checkpoint)["s/v"] == pytest.approx(1 - 0.1 * 2)  # d(v * v) = 2v
 
 
+def test_a_caching_device_changes_nothing(variables, tmp_path):
+    def model_fn(inputs, mode):
+        del inputs, mode
+        with tf.compat.v1.variable_scope("s", caching_device=lambda op: op.device):  # as dynamic_rnn has it
+            weight = tf.compat.v1.get_variable("v", initializer=1.0)
+        return mox.ModelSpec(loss=weight * weight)
+
+    result = _train(model_fn, tmp_path, steps=2)
+    assert variables(result.checkpoint)["s/v"] == pytest.approx((1 - 0.1 * 2) ** 2)
+
+
 def test_a_shape_that_differs_between_modes_is_refused(tmp_path):
     def model_fn(inputs, mode):
         size = 3 if mode == mox.ModeKeys.TRAIN else 4

@@ -297,7 +297,8 @@ class VariableStore:
             randomness.seeded(f"{self._seed}/{name}"),
             self._replicator.device_scope(name, self.by_name),
         ):
-            variable = next_creator(**{**kwargs, "name": name})
+            # Copies on another device, which `dynamic_rnn` asks for by a function, are made in graphs of TF1 only.
+            variable = next_creator(**{**kwargs, "name": name, "caching_device": None})
         setattr(variable, _IDENTITY, name)
         for part in parts_of(variable):  # TensorFlow collects these instead
             _remove(part, graph)

@@ -1,0 +1,1 @@
+"""Runs scripts of TensorFlow 1 and MoXing as they are, on mox."""

@@ -1,0 +1,177 @@
+"""`moxing` as its scripts import it: views of mox under the paths of the original."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import mox_core
+from mox_core import flags
+from mox_tf1.views import View, constant
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mox_tf1.tensorflow1 import ScriptGraph
+
+Own = dict[str, "Callable[[], Any]"]
+
+_GONE: Final = {
+    "auto": "mox.auto searched parameters: call mox.run in a study of optuna",
+    "AsyncRawGenerator": "leave reader_class away: reading is in parallel by itself",
+    "DyMomentumOptimizer": "use mox.get_optimizer_fn('momentum', ...) with a rate of mox.learning_rate_scheduler",
+    "DyMomentumWOptimizer": "use keras.optimizers.SGD(weight_decay=...) with a rate of mox.learning_rate_scheduler",
+    "InputSpec": "return a tensor, a tuple of tensors or a dataset",
+    "ProgressiveImagenetDataset": "use mox.ImageClassificationTFRecordDataset",
+    "SimpleSyncOptimizer": "workers step together by --sync_replicas, which is the default",
+    "file": "paths are those of this machine: open and tf.gfile read and write them; `pip install mox-file` adds it",
+}
+"""For names that are not here, what to do instead."""
+
+_OTHER_ENGINES: Final = "mox trains with TensorFlow only: this part of MoXing is not there."
+
+
+def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
+    """Return `moxing` for the modules of a script.
+
+    Args:
+        graph: the graph that `mox.run` leaves while it lasts.
+        max_steps: the limit of every `max_number_of_steps`; None for none.
+    """
+    tensorflow = functools.cache(partial(_tensorflow_view, partial(_run, graph, max_steps)))
+    own: Own = {
+        "file": _file,
+        "framework": _framework_view,
+        "tensorflow": tensorflow,
+        "__version__": lambda: mox_core.__version__,
+    }
+    return View("moxing", own, missing=lambda name: _OTHER_ENGINES if name in ("mxnet", "pytorch") else "")
+
+
+def _run(graph: ScriptGraph, max_steps: int | None, /, *arguments: Any, **options: Any) -> Any:
+    """Do what `mox.run` does, with no more steps than the command line says."""
+    bound = inspect.signature(mox_core.run).bind(*arguments, **options)
+    asked = bound.arguments.get("max_number_of_steps", 0)
+    if max_steps is not None and isinstance(asked, int):  # anything else is refused by mox.run
+        bound.arguments["max_number_of_steps"] = min(asked or max_steps, max_steps)
+    with graph.left():
+        return mox_core.run(*bound.args, **bound.kwargs)
+
+
+def _tensorflow_view(run: Callable[..., Any]) -> View:
+    """`moxing.tensorflow`, which shows everything; its parts show the same under the paths that scripts import."""
+    shown: Own = {
+        "cache": constant(_cache),
+        "file": _file,
+        "run": constant(functools.wraps(mox_core.run)(run)),
+    }
+
+    def part(name: str, inner: Own | None = None) -> Callable[[], View]:
+        return lambda: _MoxView(f"moxing.tensorflow.{name}", {**shown, **(inner or {})})
+
+    shown["builtin_algorithms"] = lambda: View(
+        "moxing.tensorflow.builtin_algorithms",
+        missing=lambda name: (
+            f"builtin_algorithms.{name} was a program of the platform: mox.run trains a network by name."
+        ),
+    )
+    scheduler: Own = {"learning_rate_scheduler": lambda: mox_core.learning_rate_scheduler}
+    modules = {
+        "datasets": ("dataset_utils", "raw", "reader", "tfrecord_common", "tfrecord_image"),
+        "executor": ("executor", "hooks"),
+        "nets": ("nets_factory",),
+        "optimizer": ("dynamic_momentum", "dynamic_momentumw", "simple_sync_optimizer"),
+        "preprocessing": ("preprocessing_factory",),
+    }
+    deeper: dict[str, Own] = {
+        package: {name: part(f"{package}.{name}") for name in names} for package, names in modules.items()
+    }
+    deeper["datasets"]["raw"] = part("datasets.raw", {"raw_dataset": part("datasets.raw.raw_dataset")})
+    deeper["datasets"]["reader"] = part("datasets.reader", {"raw_reader": part("datasets.reader.raw_reader")})
+    deeper["executor"]["ops_adapter"] = _ops_adapter
+    deeper["optimizer"] |= scheduler
+    packages: Own = {package: part(package, inner) for package, inner in deeper.items()}
+    return _MoxView("moxing.tensorflow", {**shown, **packages, **scheduler, "utils": _utils_view})
+
+
+class _MoxView(View):
+    """A view of the public names of mox."""
+
+    def __init__(self, name: str, own: Own) -> None:
+        super().__init__(name, own, behind=constant(mox_core), missing=_missing)
+
+    def __getattr__(self, name: str) -> Any:
+        own = self.__dict__["_view"][0]
+        if name in _GONE and name not in own and name not in dir(mox_core):
+            raise AttributeError(_missing(name), name=name, obj=None)
+        if name not in own and not name.startswith("_"):
+            return getattr(mox_core, name)  # whose own error names what there is
+        return super().__getattr__(name)
+
+
+def _missing(name: str) -> str:
+    return f"mox.{name} is not there: {_GONE[name]}." if name in _GONE else ""
+
+
+def _file() -> Any:
+    if "file" not in dir(mox_core):
+        raise AttributeError(_missing("file"), name="file", obj=None)
+    return mox_core.file
+
+
+def _cache(*_: Any, **__: Any) -> None:
+    """`mox.cache()`, which copied remote data to the machine: here paths are local."""
+    logging.getLogger("tensorflow").warning("mox.cache has no effect: data is read where it lies.")
+
+
+def _ops_adapter() -> View:
+    def size() -> int:
+        hosts = mox_core.get_flag("worker_hosts")
+        return len(hosts.split(",")) if hosts else 1
+
+    def rank() -> int:
+        index: int = mox_core.get_flag("task_index")
+        return index
+
+    return View("moxing.tensorflow.executor.ops_adapter", {"size": constant(size), "rank": constant(rank)})
+
+
+def _utils_view() -> View:
+    name = "moxing.tensorflow.utils"
+    shown: Own = {"get_flag": constant(mox_core.get_flag), "set_flag": constant(mox_core.set_flag)}
+    shown["get_help"] = constant(flags.describe)
+    mox_flags: Own = {"mox_flags": lambda: View(f"{name}.hyper_param_flags.mox_flags", shown)}
+    tf_util: Own = {"version_info": constant(lambda: (1, 15, 0))}
+    return View(
+        name,
+        {
+            "hyper_param_flags": lambda: View(f"{name}.hyper_param_flags", mox_flags),
+            "tf_util": lambda: View(f"{name}.tf_util", tf_util),
+        },
+    )
+
+
+def _framework_view() -> View:
+    def compat() -> Any:
+        import tensorflow as tf  # noqa: PLC0415  (only a script that asks for it needs it)
+
+        return tf.compat
+
+    runtime: Own = {
+        "mpi_local_sync_barrier": constant(lambda function: function),
+        "reset_logger": constant(_reset_logger),
+    }
+    util: Own = {"compat": compat, "runtime": lambda: View("moxing.framework.util.runtime", runtime)}
+
+    def missing(name: str) -> str:
+        return f"moxing.framework.{name} belonged to the platform, and is not there."
+
+    own: Own = {"file": _file, "util": lambda: View("moxing.framework.util", util)}
+    return View("moxing.framework", own, missing=missing)
+
+
+def _reset_logger(level: int | str = logging.INFO) -> None:
+    logging.getLogger("tensorflow").setLevel(level)
