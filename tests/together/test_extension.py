@@ -112,9 +112,7 @@ def test_it_keeps_to_the_contracts_of_the_kit(run_installed):
 
 
 def test_the_core_and_the_plugins_do_not_mention_it():
-    named = re.compile(
-        r"mox[-_]shapes|draw_shapes|shapes_mlp|CsvHook|WEIGHTS_NPZ|[\"'](lion|lookahead|shapes)[\"']"
-    )
+    named = re.compile(r"mox[-_]shapes|draw_shapes|shapes_mlp|CsvHook|WEIGHTS_NPZ|[\"'](lion|lookahead|shapes)[\"']")
     sources = [*ROOT.glob("mox_core/**/*.py"), *ROOT.glob("plugins/*/src/**/*.py")]
     assert len(sources) > 100
     # The texts of documentation may take names that are well known as examples.
