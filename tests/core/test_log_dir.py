@@ -21,7 +21,12 @@ from pathlib import Path
 from mox_core.log_dir import hold
 
 with hold(Path(sys.argv[1]), saves=True, exports=False):
+    reader, writer = os.pipe()
     child = os.fork() if "fork" in sys.argv else -1
+    if child == 0:
+        os.write(writer, b"forked")  # it has given up what it has not taken
+    elif child > 0:
+        os.read(reader, 6)
     if child:
         print(child, flush=True)
     signal.pause()
