@@ -254,6 +254,7 @@ def test_a_chief_that_dies_before_the_run_begins_is_waited_for_aloud_and_not_for
         f"WARNING:tensorflow:ps 0 at {ps} has waited 0 s for {chief}: it was found, and nobody listens there since. "
         "When it is started again, the run begins. This process gives up after 1 s (--session_timeout)."
     )
-    server_process._wait_for_chief(cluster, 0, ReceivedSignal("SIGTERM"))  # a signal ends it, however long it may wait
+    ended = ReceivedSignal("the wait ends", name="SIGTERM")
+    server_process._wait_for_chief(cluster, 0, ended)  # however long it may wait
     with socket.create_server(("127.0.0.1", int(workers[0].rpartition(":")[2]))):
         server_process._wait_for_chief(cluster, 0, ReceivedSignal("the wait ends"))
