@@ -638,7 +638,8 @@ def test_no_other_module_touches_the_private_ground_of_tensorflow():
         for path in sources
         if not _is_fenced(path)
         for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
-        if PRIVATE.search(line)
+        # One private name of Python, which has a comment and a test in mox-file, is no ground of TensorFlow.
+        if PRIVATE.search(line) and "threading._register_atexit" not in line
     ]
     assert not outside, "move it to tf_internals/ or tf_patches/, and add it to docs/tensorflow-internals.md"
 
