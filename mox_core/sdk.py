@@ -5,7 +5,7 @@ It imports TensorFlow: a plugin's entry module (`plugin.py`) names what uses it,
 
 from __future__ import annotations
 
-from mox_core.engine.checkpoint.files import sync_to_disk
+from mox_core.datasets.whole_sets import sync_to_disk
 from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport

@@ -59,7 +59,7 @@ class WholeSet:
             os.fsync(file.fileno())
         for name in made:
             (self.folder / name).rename(self.target / name)
-        _sync(self.target)
+        sync_to_disk(self.target)
 
 
 @contextlib.contextmanager
@@ -168,8 +168,9 @@ def _names_of(placing: Path) -> list[str] | None:
     return names if is_list else None  # nothing else is written here
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync_to_disk(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

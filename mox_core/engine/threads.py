@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import tensorflow as tf
 
 
@@ -18,7 +16,7 @@ def set_threads(inter: int, intra: int) -> None:
             try:
                 set_number(number)
             except RuntimeError:
-                logging.getLogger("tensorflow").warning(
+                tf.get_logger().warning(
                     "flag %s=%d has no effect: TensorFlow has computed before mox.run, with threads of its own choice.",
                     name,
                     number,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -87,12 +86,3 @@ def write_state_file(log_dir: Path, prefixes: list[str]) -> None:
     unfinished = log_dir / f"{UNFINISHED}state"
     unfinished.write_text("\n".join(lines) + "\n")
     unfinished.replace(log_dir / STATE_FILE)
-
-
-def sync_to_disk(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power cut."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

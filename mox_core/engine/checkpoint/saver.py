@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import define, field, frozen
 
+from mox_core.datasets.whole_sets import sync_to_disk
 from mox_core.engine.checkpoint.files import (
     BASENAME,
     UNFINISHED,
@@ -23,7 +24,6 @@ from mox_core.engine.checkpoint.files import (
     remove_checkpoint,
     remove_unfinished,
     step_of,
-    sync_to_disk,
     write_state_file,
 )
 from mox_core.engine.run_folder import writing_into
