@@ -5,8 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from mox_core.cluster import addresses
 
 PUPPET = """
 import json, os, signal, socket, subprocess, sys
@@ -132,3 +135,16 @@ def stage(tmp_path):
     stage = Stage(tmp_path)
     yield stage
     stage.close()
+
+
+@pytest.fixture
+def no_server_of_tensorflow(monkeypatch):
+    """Forgets the ports that other tests have handed over to servers of TensorFlow."""
+    monkeypatch.setattr(addresses, "_handed_over", set())
+
+
+@pytest.fixture
+def pool():
+    """Gives threads, each of which stands for a process."""
+    with ThreadPoolExecutor(8) as threads:
+        yield threads

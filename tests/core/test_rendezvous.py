@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,16 +24,7 @@ SETTINGS = bytes.fromhex("000006 04 00 00000000 000400400000")
 """An HTTP/2 frame as RFC 9113 (6.5) describes it: 6 bytes long, type 4, and one setting."""
 
 
-@pytest.fixture(autouse=True)
-def _no_server_of_tensorflow(monkeypatch):
-    monkeypatch.setattr(addresses, "_handed_over", set())
-
-
-@pytest.fixture
-def pool():
-    """Gives threads, each of which stands for a process."""
-    with ThreadPoolExecutor(8) as threads:
-        yield threads
+pytestmark = pytest.mark.usefixtures("no_server_of_tensorflow")
 
 
 def free_addresses(count):

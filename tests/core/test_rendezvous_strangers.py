@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -20,16 +19,7 @@ LONG = 60
 EVERYWHERE = {"0.0.0.0", "::"}  # noqa: S104  (that is what is tested)
 
 
-@pytest.fixture(autouse=True)
-def _no_server_of_tensorflow(monkeypatch):
-    monkeypatch.setattr(addresses, "_handed_over", set())
-
-
-@pytest.fixture
-def pool():
-    """Gives threads, each of which stands for a process."""
-    with ThreadPoolExecutor(8) as threads:
-        yield threads
+pytestmark = pytest.mark.usefixtures("no_server_of_tensorflow")
 
 
 def members(workers):
