@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 import numpy as np
@@ -92,7 +93,7 @@ class StepRunner:
             )
             self._compiled = loop.compile(source.iterator)
         before, steps = self.positions.before(self.input), tf.constant(count, tf.int64)
-        sums = tf.constant(self._sums_so_far())
+        sums = self._no_sums if self._sums is None else tf.constant(self._sums)
         result = self._compiled(self.input.iterator, before, steps, tf.constant(record), sums)
         if "positions" in result:
             self.positions.note(result["positions"])
@@ -130,7 +131,12 @@ class StepRunner:
         self.input, self._sums = opened, None
 
     def _sums_so_far(self) -> np.ndarray[Any, Any]:
-        return np.zeros(self.graph.results["numbers"].shape, np.float64) if self._sums is None else self._sums
+        return self._no_sums.numpy() if self._sums is None else self._sums
+
+    @functools.cached_property
+    def _no_sums(self) -> tf.Tensor:
+        """Sums of no step: TRAIN has no others, and a call of one step would notice if they were made each time."""
+        return tf.zeros(self.graph.results["numbers"].shape, tf.float64)
 
     def evaluate(self, fetches: Any, feeds: Mapping[tf.Tensor, Any] | None = None) -> Any:
         """Compute tensors on the inputs of the last single step, without the operations that have an effect."""
