@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mox_core import log_dir as log_dir_of_run
+from mox_core import remote_log_dir
 from mox_core.arguments import NOT_GIVEN, check_arguments
 
 if TYPE_CHECKING:
@@ -47,10 +47,12 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         inter_mode: `mox.ModeKeys.EVAL` makes hooks evaluate during training; None for no evaluation.
         batch_size: samples in a batch. None where `input_fn` gives whole batches.
         auto_batch: whether mox makes batches of the samples that `input_fn` gives.
-        log_dir: the folder of checkpoints, summaries and exports; None for none of them.
+        log_dir: the folder of checkpoints, summaries and exports, on this machine or on a store (`s3://bucket/folder`);
+            None for none of them.
         max_number_of_steps: TRAIN ends when the global step is this high, other modes after so many steps. 0: when the
             input ends or a hook asks for it.
-        checkpoint_path: a folder or prefix to start from where log_dir has no checkpoint.
+        checkpoint_path: a folder or prefix, on this machine or on a store, to start from where log_dir has no
+            checkpoint.
         log_every_n_steps: steps between two lines of the log.
         output_every_n_steps: steps in a window for output_fn; the last one may hold fewer.
         save_summary_steps: steps between two summaries.
@@ -96,7 +98,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         from mox_core.cluster import rendezvous
 
         rendezvous.leave_with_chief(config.cluster, config.session_timeout)
-    with log_dir_of_run.hold(config.log_dir, saves=config.saves, exports=config.exports) as lock:
+    with remote_log_dir.hold(config) as (config, held):
         from mox_core.engine import run as engine_run
 
-        return engine_run.run(config, lock)
+        return remote_log_dir.in_urls(engine_run.run(config, held), config)

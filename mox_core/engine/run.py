@@ -56,7 +56,7 @@ from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.threads import set_threads
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
-from mox_core.log_dir import NoLock
+from mox_core.log_dir import Held
 from mox_core.modes import ModeKeys
 from mox_core.run_result import RunResult
 
@@ -68,7 +68,6 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.parameter_server.replicator import ParameterServers
-    from mox_core.log_dir import Lock
     from mox_core.session_hooks import AggregativeSessionRunHook
 
 
@@ -76,28 +75,28 @@ _START_ENDS: Final = "the run ends before its first step. A second one ends the 
 _EXPORT_ENDS: Final = "the export is given up, what was trained is saved. A second one ends the process at once."
 
 
-def run(config: RunConfig, lock: Lock) -> RunResult:
+def run(config: RunConfig, held: Held) -> RunResult:
     """Train, evaluate or predict as a configuration says, and export.
 
     Args:
         config: the configuration.
-        lock: what keeps other runs from its log_dir.
+        held: what keeps other runs from its log_dir, and what of it is on a store.
     """
     set_threads(config.num_inter_threads, config.num_intra_threads)
-    with run_scope(), writing_into(config.log_dir), catch_signals() as signal:
+    with run_scope(), writing_into(config.log_dir), catch_signals() as signal, held.uploading():
         try:
-            return _run(config, lock, signal)
+            return _run(config, held, signal)
         except RunInterrupted:
             return _not_begun(config, str(signal.name))
 
 
-def _run(config: RunConfig, lock: Lock, signal: ReceivedSignal) -> RunResult:
+def _run(config: RunConfig, held: Held, signal: ReceivedSignal) -> RunResult:
     with contextlib.ExitStack() as stack:
         with signal.abandoning(_START_ENDS, patient=False):
             stack.enter_context(run_folder_scope(config.log_dir))
             replicator = stack.enter_context(_replicator(config))
             log_dir = config.log_dir if replicator.collective.rank == 0 else None  # the chief alone writes
-            start = find_start(config, replicator.collective)
+            start = find_start(config, replicator.collective, held.remote)
 
             order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
             pipeline = _pipeline(config, config.run_mode, order, replicator)
@@ -112,9 +111,9 @@ def _run(config: RunConfig, lock: Lock, signal: ReceivedSignal) -> RunResult:
             start.restore(config, state)
             state.begin_training()
             first_step = int(state.step)
-            saver = _saver(config, log_dir, state, start, lock)
+            saver = _saver(config, log_dir, state, start, held)
             together(replicator.collective, saver.save)
-            best = stack.enter_context(_best_weights(config, log_dir, saver, state, lock))
+            best = stack.enter_context(_best_weights(config, log_dir, saver, state, held))
 
         first_positions = state.own_positions()
         opened = stack.enter_context(pipeline.open(first_positions, state.own_positions if config.training else None))
@@ -253,25 +252,26 @@ def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) 
     )
 
 
-def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start, lock: Lock) -> Saver | NoSaver:
+def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start, held: Held) -> Saver | NoSaver:
     if not config.training or log_dir is None:
         return NoSaver(start.prefix)
-    return Saver(log_dir, state, config.max_to_keep, lock, last_step=int(state.step) if start.resumed else None)
+    last_step = int(state.step) if start.resumed else None
+    return Saver(log_dir, state, config.max_to_keep, held, last_step=last_step)
 
 
 @contextlib.contextmanager
 def _best_weights(
-    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, lock: Lock
+    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, held: Held
 ) -> Iterator[BestWeights | NoBestWeights]:
     """Keep the best weights of a training in log_dir, or in a temporary folder for the block."""
     if not config.training:
         yield NoBestWeights()
     elif log_dir is not None:
         check_not_gone(log_dir / "best")  # before training, not when they are restored at its end
-        yield BestWeights(log_dir / "best", saver, state, lock)
+        yield BestWeights(log_dir / "best", saver, state, held)
     else:
         with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
-            yield BestWeights(Path(folder), saver, state, NoLock())
+            yield BestWeights(Path(folder), saver, state, Held())
 
 
 def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:
