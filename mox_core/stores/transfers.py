@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import define, field, frozen
 
@@ -19,7 +20,10 @@ _FIRST_PAUSE: Final = 0.5
 """Seconds before the second try; each further pause is twice as long."""
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _FINAL: Final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""What another try does not mend."""
+_FINAL_NUMBERS: Final = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What another try does not mend: classes of plugins have one of these numbers and a base of their own."""
+
+T = TypeVar("T")
 
 
 @frozen
@@ -54,7 +58,7 @@ def transfer(files: Sequence[Transfer], what: str, *, giving_up: Callable[[], bo
     def copy(each: Transfer) -> None:
         if stop.is_set() or giving_up():
             return
-        _persistently(each.copy, stop)
+        persistently(each.copy, stop)
         progress.add(each.size)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="mox-transfer") as pool:
@@ -70,6 +74,31 @@ def transfer(files: Sequence[Transfer], what: str, *, giving_up: Callable[[], bo
             stop.set()
 
 
+def persistently(ask: Callable[[], T], stop: threading.Event | None = None) -> T:
+    """Return what a store answers, which is asked again after a pause where it fails.
+
+    Args:
+        ask: asks it.
+        stop: ends a pause, and there are no further tries.
+
+    Raises:
+        OSError: the last that it raised, at once where another try does not mend it (`is_final`).
+    """
+    stop = stop or threading.Event()
+    for number in range(_TRIES - 1):
+        try:
+            return ask()
+        except OSError as error:
+            if is_final(error) or stop.wait(_FIRST_PAUSE * 2**number):
+                raise
+    return ask()
+
+
+def is_final(error: OSError) -> bool:
+    """Return whether an error is of a file, and not of the way to the store: another try does not mend it."""
+    return isinstance(error, _FINAL) or error.errno in _FINAL_NUMBERS
+
+
 def bytes_text(size: float) -> str:
     """Return a number of bytes for people: '1.2 GB'."""
     for unit in ("bytes", "kB", "MB"):
@@ -77,18 +106,6 @@ def bytes_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit in ("bytes", "kB") else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def _persistently(copy: Callable[[], None], stop: threading.Event) -> None:
-    for number in range(_TRIES):
-        try:
-            return copy()
-        except _FINAL:
-            raise
-        except OSError:
-            if number == _TRIES - 1 or stop.wait(_FIRST_PAUSE * 2**number):
-                raise
-    return None
 
 
 @define

@@ -58,7 +58,7 @@ def split_image_classification_dataset(
     fractions = _checked(split_spec)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_folders(source, target, list(fractions))
-    classes = list_classes(str(source), FILENAME)
+    classes = {name: each.readable_or_broken for name, each in list_classes(str(source), FILENAME).items()}
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
     try:
         for left in undo_unfinished(target, _NAME):

@@ -110,7 +110,8 @@ class RemotePlace(Place):
         except Exception as error:
             kind = errors.MoxFileReadException if reading else errors.MoxFileRespException
             response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
-            number = getattr(error, "errno", None) or errno.EIO
+            refused = isinstance(error, PermissionError)
+            number = getattr(error, "errno", None) or (errno.EACCES if refused else errno.EIO)
             text = f"{type(error).__name__}: {shown(getattr(error, 'strerror', None) or str(error))}"
             raise kind(number, text, self.url, resp=errors.harmless(response)) from error
 
