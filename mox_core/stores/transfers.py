@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _THREADS: Final = 16
-_TRIES: Final = 4
 _FIRST_PAUSE: Final = 0.5
 """Seconds before the second try; each further pause is twice as long."""
 _SECONDS_BETWEEN_LINES: Final = 10.0
@@ -37,13 +36,13 @@ class Transfer:
     copy: Callable[[], None]
 
 
-def transfer(files: Sequence[Transfer], what: str, *, giving_up: Callable[[], bool] = lambda: False) -> None:
+def transfer(files: Sequence[Transfer], what: str, *, tries: int) -> None:
     """Copy files, and log how far it is every ten seconds.
 
     Args:
         files: the files.
         what: what is being done, for the line of progress: 'fetching s3://bucket/flowers'.
-        giving_up: whether there is no point in going on.
+        tries: how often each file is tried.
 
     Raises:
         OSError: the first that a file still raises after some tries; files that were not begun are left out.
@@ -52,9 +51,9 @@ def transfer(files: Sequence[Transfer], what: str, *, giving_up: Callable[[], bo
     stop = threading.Event()
 
     def copy(each: Transfer) -> None:
-        if stop.is_set() or giving_up():
+        if stop.is_set():
             return
-        _persistently(each.copy, stop)
+        _persistently(each.copy, tries, stop)
         progress.add(each.size)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="mox-transfer") as pool:
@@ -79,14 +78,14 @@ def bytes_text(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def _persistently(copy: Callable[[], None], stop: threading.Event) -> None:
-    for number in range(_TRIES):
+def _persistently(copy: Callable[[], None], tries: int, stop: threading.Event) -> None:
+    for number in range(tries):
         try:
             return copy()
         except _FINAL:
             raise
         except OSError:
-            if number == _TRIES - 1 or stop.wait(_FIRST_PAUSE * 2**number):
+            if number == tries - 1 or stop.wait(_FIRST_PAUSE * 2**number):
                 raise
     return None
 
