@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 _OURS: Final = re.compile(r"(best/)?(checkpoint|model\.ckpt-\d+\.(index|data-\d+-of-\d+))|\.mox/.*")
 """What goes from the store when it goes from the folder."""
+_LOG: Final = "log"
 
 
 @contextlib.contextmanager
@@ -63,10 +64,9 @@ def hold(config: RunConfig) -> Iterator[tuple[RunConfig, Held]]:
         else:
             config, lock = _hold_remote(config, config.log_dir_url, remote, stack)
         if config.checkpoint_url is not None and config.is_chief:
-            local = Path(_temporary_folder(stack), "checkpoint")
-            path, staged = _stage_checkpoint(config.checkpoint_url, local)
+            path, staged = _stage_checkpoint(config.checkpoint_url, _temporary_folder(stack))
             remote.staged.append(staged)
-            stack.enter_context(_named(local, staged.remote.url))
+            stack.enter_context(_named(staged.remote.url))
             config = attrs.evolve(config, checkpoint_path=path)
         yield config, Held(lock, remote)
 
@@ -74,9 +74,9 @@ def hold(config: RunConfig) -> Iterator[tuple[RunConfig, Held]]:
 def _hold_remote(config: RunConfig, url: str, remote: _Remote, stack: contextlib.ExitStack) -> tuple[RunConfig, Lock]:
     """Hold a folder of this machine in the place of one on a store, as long as the stack is open."""
     folder = open_folder(url)
-    place = _place_of(url) if config.saves else Path(_temporary_folder(stack))
-    local = place / "log"
-    stack.enter_context(_named(local, url))
+    place = _place_in(Path(tempfile.gettempdir()) if config.saves else _temporary_folder(stack), url)
+    local = place / _LOG
+    stack.enter_context(_named(url))
     lock = stack.enter_context(log_dir.hold(local, saves=config.saves, exports=config.exports))
     if config.writes:
         local.mkdir(exist_ok=True)
@@ -95,11 +95,17 @@ def _hold_remote(config: RunConfig, url: str, remote: _Remote, stack: contextlib
 def in_urls(result: RunResult, config: RunConfig) -> RunResult:
     """Return the result of a run with the URLs of what it wrote, where it wrote to a store."""
     checkpoint, export_path = result.checkpoint, result.export_path
-    for path, url in ((config.log_dir, config.log_dir_url), (config.checkpoint_path, config.checkpoint_url)):
-        if url is not None:
-            checkpoint = checkpoint and checkpoint.replace(str(path), url, 1)
-            export_path = export_path and export_path.replace(str(path), url, 1)
+    for url in _staged_urls(config):
+        checkpoint = checkpoint and _in_urls(checkpoint, url)
+        export_path = export_path and _in_urls(export_path, url)
     return attrs.evolve(result, checkpoint=checkpoint, export_path=export_path)
+
+
+def _staged_urls(config: RunConfig) -> Iterator[str]:
+    if config.log_dir_url is not None:
+        yield config.log_dir_url
+    if config.checkpoint_url is not None:
+        yield from (config.checkpoint_url, config.checkpoint_url.rpartition("/")[0])
 
 
 @define
@@ -166,27 +172,31 @@ def _take(folder: RemoteFolder) -> Iterator[Callable[[], bool]]:
             folder.remove(LOCK)
 
 
-def _stage_checkpoint(url: str, local: Path) -> tuple[Path, StagedFolder]:
+def _stage_checkpoint(url: str, parent: Path) -> tuple[Path, StagedFolder]:
     """Stage the folder or the prefix of a checkpoint, and return its path on this machine."""
-    local.mkdir()
-    folder = open_folder(url)
-    staged = stage(folder, local, deep=False)
-    parent, _, name = folder.url.rpartition("/")
-    if staged.files or parent.endswith("/"):
-        return local, staged
-    staged = stage(open_folder(parent), local, deep=False)
+    folder, _, name = url.rpartition("/")
+    if open_folder(url).files(deep=False) or folder.endswith("/"):
+        staged = _stage_alone(url, parent)
+        return staged.local, staged
+    staged = _stage_alone(folder, parent)
     if name in staged.files:
         staged.copy([name])  # a checkpoint in one file, as TensorFlow wrote them before 1.0
-    return local / name, staged
+    return staged.local / name, staged
+
+
+def _stage_alone(url: str, parent: Path) -> StagedFolder:
+    local = _place_in(parent, url) / _LOG
+    local.mkdir()
+    return stage(open_folder(url), local, deep=False)
 
 
 @contextlib.contextmanager
-def _named(local: Path, url: str) -> Iterator[None]:
-    """Give the folder of this machine the name of the one on the store, in the log lines and errors of the block."""
+def _named(url: str) -> Iterator[None]:
+    """Name the folder on the store in the log lines and errors of the block, not that of a machine."""
 
     def rename(record: logging.LogRecord) -> bool:
-        if str(local) in (text := record.getMessage()):
-            record.msg, record.args = text.replace(str(local), url), None
+        if (text := record.getMessage()) != (renamed := _in_urls(text, url)):
+            record.msg, record.args = renamed, None
         return True
 
     logger = logging.getLogger("tensorflow")
@@ -194,30 +204,38 @@ def _named(local: Path, url: str) -> Iterator[None]:
     try:
         yield
     except MoxError as error:
-        error.args = tuple(each.replace(str(local), url) if isinstance(each, str) else each for each in error.args)
+        error.args = tuple(_in_urls(each, url) if isinstance(each, str) else each for each in error.args)
         raise
     finally:
         logger.removeFilter(rename)
 
 
-def _place_of(url: str) -> Path:
-    """Return the folder of this machine for runs that save to a URL, one for all: it can be locked."""
-    digest = hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
-    place = Path(tempfile.gettempdir(), f"mox-{os.getuid()}-{digest}")
+def _in_urls(text: str, url: str) -> str:
+    """Return a text with a URL where it names the folder that stands for it on a machine: the chief's, for instance."""
+    return re.sub(rf"[^\s'\"=]*/mox-\d+-{_digest(url)}/{_LOG}(?=/|\W|$)", lambda _: url, text)
+
+
+def _place_in(parent: Path, url: str) -> Path:
+    """Return a folder of this machine for a URL; the same one for all runs that have the same parent."""
+    place = parent / f"mox-{os.getuid()}-{_digest(url)}"
     place.mkdir(mode=0o700, exist_ok=True)
     if place.is_symlink() or place.stat().st_uid != os.getuid():
-        raise LogDirError(f"{str(place)!r}, where log_dir {url!r} is to be staged, is another user's. Set TMPDIR.")
+        raise LogDirError(f"{str(place)!r}, where {url!r} is to be staged, is another user's. Set TMPDIR.")
     return place
 
 
-def _temporary_folder(stack: contextlib.ExitStack) -> str:
-    return stack.enter_context(tempfile.TemporaryDirectory(prefix="mox-run-", ignore_cleanup_errors=True))
+def _digest(url: str) -> str:
+    return hashlib.blake2b(url.encode(), digest_size=8).hexdigest()
+
+
+def _temporary_folder(stack: contextlib.ExitStack) -> Path:
+    return Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mox-run-", ignore_cleanup_errors=True)))
 
 
 def _remove_leftovers(place: Path) -> None:
     """Remove what a killed run has left: only what is on the store counts."""
     shutil.rmtree(place / "uploads", ignore_errors=True)
-    for path in (place / "log").iterdir():
+    for path in (place / _LOG).iterdir():
         if path.name == LOCK:
             continue
         if path.is_dir() and not path.is_symlink():

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mox_core.stores.folder import RemoteFile, RemoteFolder
 
 CHECKPOINT_FILE: Final = re.compile(r"(?P<prefix>.*)\.(index|data-\d+-of-\d+)")
+_TRIES: Final = 3
 _SMALL: Final = re.compile(r"(best/)?(checkpoint|[^/]*\.index)|\.mox/.*")
 """What is copied at once: the lists of checkpoints, and what plugins keep beside a run."""
 
@@ -50,7 +51,7 @@ class StagedFolder:
             target.parent.mkdir(parents=True, exist_ok=True)
             transfers.append(_copy(self.remote, name, target, self.files[name].size))
         try:
-            transfer(transfers, f"Fetching from {self.remote.url}")
+            transfer(transfers, f"Fetching from {self.remote.url}", tries=_TRIES)
         except FileNotFoundError:
             raise
         except OSError as error:

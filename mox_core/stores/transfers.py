@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _THREADS: Final = 16
-_TRIES: Final = 4
+TRIES: Final = 4
+"""How often a file is tried where somebody waits for it."""
 _FIRST_PAUSE: Final = 0.5
 """Seconds before the second try; each further pause is twice as long."""
 _SECONDS_BETWEEN_LINES: Final = 10.0
@@ -41,13 +42,13 @@ class Transfer:
     copy: Callable[[], None]
 
 
-def transfer(files: Sequence[Transfer], what: str, *, giving_up: Callable[[], bool] = lambda: False) -> None:
+def transfer(files: Sequence[Transfer], what: str, *, tries: int) -> None:
     """Copy files, and log how far it is every ten seconds.
 
     Args:
         files: the files.
         what: what is being done, for the line of progress: 'fetching s3://bucket/flowers'.
-        giving_up: whether there is no point in going on.
+        tries: how often each file is tried.
 
     Raises:
         OSError: the first that a file still raises after some tries; files that were not begun are left out.
@@ -56,9 +57,9 @@ def transfer(files: Sequence[Transfer], what: str, *, giving_up: Callable[[], bo
     stop = threading.Event()
 
     def copy(each: Transfer) -> None:
-        if stop.is_set() or giving_up():
+        if stop.is_set():
             return
-        persistently(each.copy, stop)
+        persistently(each.copy, tries=tries, stop=stop)
         progress.add(each.size)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="mox-transfer") as pool:
@@ -74,18 +75,19 @@ def transfer(files: Sequence[Transfer], what: str, *, giving_up: Callable[[], bo
             stop.set()
 
 
-def persistently(ask: Callable[[], T], stop: threading.Event | None = None) -> T:
+def persistently(ask: Callable[[], T], *, tries: int = TRIES, stop: threading.Event | None = None) -> T:
     """Return what a store answers, which is asked again after a pause where it fails.
 
     Args:
         ask: asks it.
+        tries: how often at most.
         stop: ends a pause, and there are no further tries.
 
     Raises:
         OSError: the last that it raised, at once where another try does not mend it (`is_final`).
     """
     stop = stop or threading.Event()
-    for number in range(_TRIES - 1):
+    for number in range(tries - 1):
         try:
             return ask()
         except OSError as error:

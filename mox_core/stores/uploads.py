@@ -40,6 +40,7 @@ _KEPT: Final = ".mox"
 """The hidden folder that belongs to a run; what else is hidden is not complete yet, or of this machine only."""
 
 _SECONDS_BETWEEN_SUMMARIES: Final = 30.0
+_SECONDS_WITHOUT_A_WORD: Final = 2.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0
 _TRIES_AT_THE_END: Final = 6
 
@@ -62,7 +63,7 @@ class _Snapshot:
 
     def __str__(self) -> str:
         size = bytes_text(sum(self.stamps[name][0] for name in self.held))
-        indices = [name.removesuffix(_INDEX) for name in self.held if name.endswith(_INDEX)]
+        indices = [name.removesuffix(_INDEX) for name in self.held if name.endswith(_INDEX) and "/" not in name]
         return f"{len(self.held)} files, {size}" + (f", with {', '.join(sorted(indices))}" if indices else "")
 
 
@@ -116,15 +117,17 @@ class Uploads:
             self._closing = True
             self._change.notify_all()
             behind = self._wanted
-        if behind is not None and behind.held:
+        self._thread.join(_SECONDS_WITHOUT_A_WORD)
+        if self._thread.is_alive():
             logging.getLogger("tensorflow").info("Uploading to %s: %s.", self.remote.url, behind)
         while self._thread.is_alive():
             self._thread.join(timeout=0.5)  # in between, Python comes to handle signals
-        if self._failure is not None:
+        if self._failure is not None or self.lost:
+            why = "another run has taken it" if self.lost else f"they cannot be uploaded: {self._failure}"
             raise LogDirError(
-                f"{self.remote.url!r} lacks the last files of this run ({self._wanted}), as they cannot be uploaded: "
-                f"{self._failure}. They are kept on this machine in {os.fspath(self.local)!r}: copy them from there, "
-                "the file 'checkpoint' last, or start the run again where the store can be reached."
+                f"{self.remote.url!r} lacks the last files of this run ({behind}): {why}. They are on this machine, in "
+                f"the folder {self.local.name!r} of {os.fspath(self.local.parent)!r}, until the next run with this "
+                "log_dir begins here: copy before what is to stay."
             ) from self._failure
 
     def _run(self) -> None:
@@ -195,7 +198,8 @@ class Uploads:
             self.remote.remove(name)
             self._uploaded.pop(name, None)
         for files in _in_order(new):
-            transfer([self._transfer(snapshot, name) for name in files], f"Uploading to {self.remote.url}")
+            each = [self._transfer(snapshot, name) for name in files]
+            transfer(each, f"Uploading to {self.remote.url}", tries=1)  # all is tried again, as it is by then
         if snapshot.whole:
             self._remove_all_but(snapshot.stamps)
         with self._change:
