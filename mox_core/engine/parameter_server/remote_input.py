@@ -61,8 +61,8 @@ def check_remote_input(pipeline: InputPipeline, graph: ModelGraph) -> None:
         )
     if any(getattr(source, "read_ahead", None) for source in pipeline.sources):
         raise UsageError(
-            "input_fn reads files from a store as they are needed, in Python: with parameter servers, the other workers "
-            "run the chief's graph, and have no Python of their own. Copy the files to each machine "
+            "input_fn reads files from a store as they are needed, in Python: with parameter servers, the other "
+            "workers run the chief's graph, and have no Python of their own. Copy the files to each machine "
             "(mox.file.copy_parallel), or let the workers step together, without --sync_replicas=False."
         )
     if outside:
