@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -96,6 +97,8 @@ class FileCache:
         self._without_copies = False
         if remove_on_finish:
             remove_when_unused(self.folder)
+        with contextlib.suppress(OSError):  # which whoever writes there meets, too
+            use_folder(self.folder)
 
     def place(self, original: str | os.PathLike[str]) -> Path:
         """Return the path of the copy of a file below the root."""
@@ -117,7 +120,6 @@ class FileCache:
         """
         path = os.fspath(original)
         stamp = self._originals.stamp(path)
-        use_folder(self.folder)
         with whole_file(self.place(path)) as temporary:
             self._originals.copy(path, temporary)
             os.utime(temporary, ns=(stamp.mtime_ns, stamp.mtime_ns))
@@ -133,7 +135,6 @@ class FileCache:
             OSError: as `copy`.
         """
         place = self.place(original)
-        use_folder(self.folder)
         place.parent.mkdir(parents=True, exist_ok=True)
         while not self.holds(original):
             lock = file_lock.take(place.with_name(f".{place.name}.lock"))
@@ -201,7 +202,6 @@ class FileCache:
 
     def _keep(self, content: bytes, copy: Path, stamp: Stamp) -> None:
         try:
-            use_folder(self.folder)
             with whole_file(copy) as temporary:
                 temporary.write_bytes(content)
                 os.utime(temporary, ns=(stamp.mtime_ns, stamp.mtime_ns))

@@ -73,9 +73,7 @@ def list_folder(path: str, expected: str) -> Folder:
                 if not entry.name.startswith("."):
                     _add(found, entry)
     except FileNotFoundError as error:
-        lost = flattened_url(path)
-        slash = lost and f" One slash behind {lost!r} is missing: pathlib takes it away; keep URLs as strings."
-        raise DataError(f"there is no folder {path!r}.{slash} {expected}") from error
+        raise DataError(f"there is no folder {path!r}.{_lost_slash(path)} {expected}") from error
     except NotADirectoryError as error:
         raise DataError(f"{path!r} is a file, not a folder. {expected}") from error
     except (OSError, ValueError) as error:
@@ -200,6 +198,13 @@ def _list_remote(url: str, expected: str) -> Folder:
         raise DataError(f"there is no folder {url!r}, or nothing is in it. {expected}")
     seen = {name: file for name, file in sorted(files.items()) if not _is_hidden(name)}
     return Folder(folders=sorted(name for name in folders if not _is_hidden(name)), files=list(seen), originals=seen)
+
+
+def _lost_slash(path: str) -> str:
+    lost = flattened_url(path)
+    return lost and (
+        f" One slash is missing behind {lost!r}: pathlib and os.path.normpath take it away. Give the URL as a string."
+    )
 
 
 def _is_hidden(name: str) -> bool:

@@ -60,6 +60,7 @@ def run(base, log_dir, mode=TRAIN, steps=1000, **options):
         return tf.reshape(tf.cast(image, tf.float32) / 255.0, [60]), label
 
     def model_fn(inputs, mode):
+        del mode
         weights = tf.compat.v1.get_variable("weights", initializer=tf.zeros([60, 3]))
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(inputs[1], inputs[0] @ weights)
         return mox.ModelSpec(loss=tf.reduce_mean(losses), log_info={"loss": tf.reduce_mean(losses)})
