@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import stat
 import tempfile
 import time
@@ -119,10 +120,8 @@ class FileCache:
             OSError: if it cannot be read, or the copy cannot be written.
         """
         path = os.fspath(original)
-        stamp = self._originals.stamp(path)
         with whole_file(self.place(path)) as temporary:
-            self._originals.copy(path, temporary)
-            os.utime(temporary, ns=(stamp.mtime_ns, stamp.mtime_ns))
+            self._copy_to(path, temporary)
 
     def copy_once(self, original: str, *, wait: bool) -> None:
         """Copy a file that no other process of this machine is copying, unless there is a copy.
@@ -141,7 +140,7 @@ class FileCache:
             if isinstance(lock, file_lock.FileLock):
                 try:
                     if not self.holds(original):
-                        self.copy(original)
+                        self._copy_alone(original)
                 finally:
                     lock.release()
                 return
@@ -189,6 +188,23 @@ class FileCache:
             DataError: as `read_ahead`.
         """
         return self._originals.unreadable(path)
+
+    def _copy_to(self, path: str, target: Path) -> None:
+        stamp = self._originals.stamp(path)
+        self._originals.copy(path, target)
+        os.utime(target, ns=(stamp.mtime_ns, stamp.mtime_ns))
+
+    def _copy_alone(self, path: str) -> None:
+        """Copy a file while no other process does, and remove what one has left that was killed: it may be large."""
+        place = self.place(path)
+        unfinished = place.with_name(f".{place.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        try:
+            self._copy_to(path, unfinished / place.name)
+            (unfinished / place.name).replace(place)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
     def _is_there(self, path: str) -> bool:
         try:

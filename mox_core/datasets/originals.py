@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from mox_core.stores.folder import RemoteFile, RemoteFolder
 
 _PIECE: Final = 1 << 20
+_REFUSED_AT_ONCE: Final = 16
+"""A store that refuses so many files, and has given none, will give none: who may list need not be who may read."""
 _SECOND: Final = 1_000_000_000
 
 
@@ -121,6 +123,7 @@ class StoreOriginals:
     _failures: dict[str, OSError] = field(factory=dict, init=False, repr=False)
     _lost: DataError | None = field(default=None, init=False)
     _has_read: bool = field(default=False, init=False)
+    _refused: int = field(default=0, init=False)
     _other_content: dict[str, str] = field(factory=dict, init=False, repr=False)
     _md5_counts: bool = field(default=True, init=False)
 
@@ -199,9 +202,9 @@ class StoreOriginals:
 
     def _fail(self, name: str, error: OSError) -> None:
         self._failures[name] = error
-        refuses_all = isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EPERM)
-        is_of_file = is_final(error) and not (refuses_all and not self._has_read)
-        if not is_of_file and not isinstance(error, _OtherContentError):
+        self._refused += isinstance(error, PermissionError) or error.errno in (errno.EACCES, errno.EPERM)
+        refuses_all = self._refused >= _REFUSED_AT_ONCE and not self._has_read
+        if refuses_all or not (is_final(error) or isinstance(error, _OtherContentError)):
             self._lost = self._lost or DataError(
                 f"{self.root!r} cannot be read: {reason_of(error)} ({name!r}). Start the run again when the store "
                 "answers: it goes on from its last checkpoint."

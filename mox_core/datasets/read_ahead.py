@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-_THREADS: Final = 16
+_THREADS: Final = 32
 _IDLE_SECONDS: Final = 5.0
 """After this time without work a thread ends, as nobody says that no more will come."""
 

@@ -248,8 +248,31 @@ def test_a_store_that_cannot_be_reached_any_more_ends_the_run(mode, tmp_path, mo
     ) as raised:
         read_as_a_run(dataset, mode)
     assert "goes on from its last checkpoint" in str(raised.value)
-    assert len(set(asked)) < 100 + 2 * 16  # what was being fetched when it was cut
+    assert len(set(asked)) < 200, "what was being fetched when it was cut"
     mox.file.remove("memory://data", recursive=True)
+
+
+@pytest.mark.parametrize("first", [0, 20])
+def test_a_store_that_refuses_all_is_told_from_a_file_that_is_refused(flowers, uploaded, monkeypatch, first):
+    """`first`: how many files are given before one is refused."""
+    asked = []
+
+    class Refusing(store.Folder):
+        def read(self, name):
+            asked.append(name)
+            if first < len(asked) < first + 2 or not first:
+                raise PermissionError(errno.EACCES, "Access Denied")
+            return super().read(name)
+
+    monkeypatch.setattr(originals, "open_folder", Refusing)
+    dataset, report = dataset_of(url := uploaded(flowers), num_epochs=1, shuffle=False), BadSampleReport()
+    if first:
+        assert len(read(dataset, report=report)) == 23
+        assert list(report.names) == [f"{url}/{asked[first]}"]
+    else:
+        with pytest.raises(mox.DataError, match=f"'{url}' cannot be read: Access Denied"):
+            read_as_a_run(dataset)
+    assert len(asked) <= 24  # none a second time
 
 
 def test_a_disk_without_room_is_no_reason_to_end(flowers, uploaded, tmp_path, caplog):

@@ -1,9 +1,13 @@
 """Records on a store: a real server that speaks S3, and what was asked of it."""
 
 import gc
+import shutil
+import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tensorflow as tf
@@ -230,3 +234,42 @@ def test_processes_of_one_machine_fetch_each_file_once(tmp_path, uploaded, s3, s
         process.communicate("\n")
         assert (process.returncode, left) == (0, left)
     assert not [*(tmp_path / "copies").rglob("*")]  # the last one has removed them
+
+
+def test_a_process_that_is_killed_while_it_fetches_leaves_nothing_in_the_way(records, uploaded, tmp_path):
+    program = """
+        import os, signal, sys
+        from pathlib import Path
+        import mox_core as mox
+        from mox_core.datasets import originals
+        from mox_file import store
+
+        class Killed(store.Folder):
+            def download(self, name, path):
+                super().download(name, path)
+                if "00001" in name:
+                    Path(path).write_bytes(b"half of it")
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        originals.open_folder = Killed
+        mox.BaseTFRecordMetadata(sys.argv[1], "train-*").num_samples
+    """
+    url = uploaded(records)
+    done = forked.run([sys.executable, "-c", textwrap.dedent(program), url], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert [*(tmp_path / "copies").rglob(".*00001*")]
+    assert numbers(url) == [*range(30)]
+    assert sorted(path.name for path in (tmp_path / "copies").rglob("*") if "00001" in path.name) == [
+        "train-00001-of-00003.tfrecord"
+    ]
+
+
+def test_records_without_room_are_refused_before_they_are_fetched(records, uploaded, monkeypatch, s3, s3_server):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1))
+    url = uploaded(records)
+    size = sum(path.stat().st_size for path in records.glob("*.tfrecord"))
+    with pytest.raises(
+        mox.DataError, match=rf"'{url}' cannot be copied to '.*': {size} bytes are missing there, and 1 bytes are free"
+    ):
+        numbers(url)
+    assert not s3_server.fetched(s3)

@@ -15,7 +15,15 @@ from mox_core.datasets.file_cache import FileCache, cache_folder, default_cache_
 from mox_core.datasets.folders import unreadable
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
-from mox_core.sdk import Features, SampleSource, apply_augmentation, apply_preprocessing, read_once, resize_image
+from mox_core.sdk import (
+    Features,
+    SampleSource,
+    apply_augmentation,
+    apply_preprocessing,
+    info_logging,
+    read_once,
+    resize_image,
+)
 from mox_core.stores.folder import is_remote
 from mox_datasets_raw.decoding import decode_image
 
@@ -97,6 +105,8 @@ class RawImageDataset(abc.ABC):
             self._cache = FileCache(
                 folder, files.root, remove_on_finish=self.remove_cache_on_finish, files=files.originals
             )
+            with info_logging():  # also outside of a run
+                tf.get_logger().info("Copies of %s are in %s", files.root, self._cache.folder)
 
     def get(self, keys: list[str] | tuple[str, ...]) -> list[tf.Tensor]:
         """Return features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.

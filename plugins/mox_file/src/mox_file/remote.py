@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import inspect
 import io
 import os
 import threading
@@ -154,6 +155,14 @@ class RemotePlace(Place):
             opened: Any = self.filesystem.open(self.path, f"{mode[0]}b")
         # Files of fsspec lack parts of what a file has to have, such as readline(size).
         return io.BufferedReader(opened, _BUFFER) if mode.startswith("r") else opened
+
+    def content(self) -> bytes:
+        """Return all of the file, in one request where that can be: for many small files, requests are what counts."""
+        options = {}
+        if "max_concurrency" in inspect.signature(getattr(self.filesystem, "_cat_file", self.open)).parameters:
+            options["max_concurrency"] = 1  # s3fs would ask for the length first
+        found: bytes = self.filesystem.cat_file(self.path, **options)
+        return found
 
     def child(self, path: str) -> RemotePlace:
         """Return the place of a path below this folder."""

@@ -43,8 +43,7 @@ class Folder:
         """Return the content of a file."""
         place = self._place(name)
         with place.errors(reading=True):
-            content: bytes = place.filesystem.cat_file(place.path)  # in one request, where `open` takes several
-        return content
+            return place.content()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, which appears when it is complete."""
