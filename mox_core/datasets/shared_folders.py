@@ -49,11 +49,17 @@ def _use(folder: Path, _process: int) -> int:
 def _remove(folder: Path, process: int) -> None:
     if process != os.getpid():  # a fork of it, which shares its lock
         return
+    with contextlib.suppress(OSError):  # no folder that could be made
+        os.close(_use(folder, process))
     try:
-        descriptor = _use(folder, process)
+        # Opened anew: the lock that has just been closed lives on in processes that were forked from this one.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return
-    except OSError:  # no folder that could be made, or no locks
+    except OSError:  # a file system without locks
         pass
     shutil.rmtree(folder, ignore_errors=True)

@@ -17,7 +17,9 @@ from mox_core.datasets.names import check_class_names
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
-from mox_core.sdk import captured_constant
+from mox_core.sdk import captured_constant, info_logging
+from mox_core.stores.folder import is_remote
+from mox_core.stores.transfers import Transfer, transfer
 from mox_datasets_raw.labels import read_labels
 from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata, originals_of
 from mox_datasets_raw.reading import RawImageDataset
@@ -90,6 +92,7 @@ class MultilabelClassificationRawMetadata:
         self._extension = "." + labels_extension.lstrip(".")
         label_files = list_folder(self._labels_dir, expected)
         self._label_files = frozenset(label_files.readable_or_broken)
+        self._stored_labels = label_files.originals
         warn_of_unread(self._labels_dir, label_files)
         read_from = {images_sub_dir: entries}
         if self.redirect_dir is not None:
@@ -117,8 +120,24 @@ class MultilabelClassificationRawMetadata:
     @functools.cached_property
     def label_texts(self) -> list[str | None]:
         """The content of the label file of each image; None for an image without one."""
+        if is_remote(self._labels_dir):
+            return self._fetched_texts()
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(self._label_text, self.files.names))
+
+    def _fetched_texts(self) -> list[str | None]:
+        texts: dict[str, str | None] = {}
+
+        def fetch(image: str) -> None:
+            texts[image] = self._label_text(image)
+
+        files = []
+        for name in self.files.names:
+            stored = self._stored_labels.get(name + self._extension)
+            files.append(Transfer(self.label_file(name), stored.size if stored else 0, functools.partial(fetch, name)))
+        with info_logging():  # also outside of a run
+            transfer(files, f"Fetching {self._labels_dir}", tries=1)
+        return [texts[name] for name in self.files.names]
 
     def _label_text(self, image: str) -> str | None:
         if image + self._extension not in self._label_files:
