@@ -9,7 +9,8 @@ import tensorflow as tf
 
 _CONNECTS_TOO_LATE: Final = "must be configured at program startup"
 _DIFFERENT_SHAPES: Final = ("Cannot batch tensors with different shapes", "Cannot add tensor to the batch")
-_IN_ITERATOR: Final = "IteratorGetNext"
+_IN_ITERATOR: Final = re.compile(r"IteratorGetNext(_\d+)?(\]\]|\}\})|\[Op:IteratorGetNext")
+"""An operation that has failed. `[[IteratorGetNext/_20]]` stands there for one that got what the iterator had given."""
 _NODES: Final = ("\n\t [[", " [Op:")
 _STAGE: Final = re.compile(r"^\{\{function_node \S+\}\} |Error in user-defined function passed to .* iterator: \S+: ")
 _ON_WORKER: Final = "/job:worker/"
@@ -28,7 +29,7 @@ def has_different_shapes(error: tf.errors.OpError) -> bool:
 
 def is_of_iterator(error: tf.errors.OpError) -> bool:
     """Whether an error comes from the operations of a dataset, by way of the iterator that reads it."""
-    return _IN_ITERATOR in error.message
+    return _IN_ITERATOR.search(error.message) is not None
 
 
 def cause_of(error: tf.errors.OpError) -> str:
