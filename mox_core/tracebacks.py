@@ -23,7 +23,7 @@ _FOLDED: Final = frozenset(
         *(distribution.replace("-", "_") for distribution in FIRST_PARTY),
     }
 )
-_FRAME: Final = re.compile(r'^  File "(?P<file>[^"\n]*)", line \d+, in .*\n', re.MULTILINE)
+_FRAME: Final = re.compile(r'^  File "(?P<file>[^"\n]*)", line \d+, in .*\n(?:    .*\n)*', re.MULTILINE)
 """How TensorFlow writes a line of those where an operation was defined."""
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
 _PACKAGES: Final = (sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep)
