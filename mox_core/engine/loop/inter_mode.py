@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.model.step_runner import Outcome
+    from mox_core.run_history import Recorder
     from mox_core.session_hooks import AggregativeSessionRunHook
     from mox_core.specs import ModelSpec
 
@@ -55,6 +56,7 @@ class InterMode:
         log_dir: where means are written as summaries beside those of the training, None for nowhere.
         collective: the workers, of which each evaluates its share of the input.
         signal: whether the process was asked to end: then an evaluation is left unfinished.
+        recorder: keeps the means.
         weights_in_place: returns a context in which the model has the weights with which it is used.
     """
 
@@ -64,6 +66,7 @@ class InterMode:
     log_dir: Path | None
     collective: Collective
     signal: ReceivedSignal
+    recorder: Recorder
     weights_in_place: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     _stack: contextlib.ExitStack = field(factory=contextlib.ExitStack, init=False)
     _runner: HookRunner | None = field(default=None, init=False)
@@ -106,6 +109,10 @@ class InterMode:
         means = {name.removeprefix(prefix): mean for name, mean in self._latest[1].items() if name.startswith(prefix)}
         self._write(means, global_step)
         return means
+
+    def note_best(self, global_step: int, checkpoint: str | None) -> None:
+        """Note that the evaluation at a step was the best so far."""
+        self.recorder.note_best(global_step, checkpoint)
 
     def _means(self, max_steps: int, global_step: int) -> dict[str, Any]:
         """Go through the input once, and return the means and metrics of all that is monitored."""
@@ -169,6 +176,7 @@ class InterMode:
         if self._writer is None:
             self._writer = self._stack.enter_context(open_writer(self.log_dir, training=False))
         self._writer.write(new, step)
+        self.recorder.add(step, new, validation=True)
         self._written |= dict.fromkeys(new, step)
 
     def _twin(self, hook: AggregativeSessionRunHook) -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mox_core.engine.checkpoint.saver import Saver
     from mox_core.engine.loop.schedule import EverySteps
     from mox_core.engine.model.metrics import Metrics
+    from mox_core.run_history import Recorder
 
 
 @frozen(kw_only=True)
@@ -67,10 +68,12 @@ class LogLines:
     Attributes:
         schedule: at which steps.
         training: whether the line is that of TRAIN, with the global step.
+        recorder: keeps what the lines say.
     """
 
     schedule: EverySteps
     training: bool
+    recorder: Recorder
     records: bool = field(default=False, init=False)
     _last_time: float = field(factory=time.perf_counter, init=False)
     _last_samples: int = field(default=0, init=False)
@@ -86,8 +89,11 @@ class LogLines:
         rate = (report.samples - self._last_samples) / max(report.now - self._last_time, 1e-9)
         self._last_time, self._last_samples = report.now, report.samples
         where = f"step: {report.step}(global step: {report.global_step})" if self.training else f"step: {report.step}"
-        values = [f"{shown(name)}: {metric_text(value)}" for name, value in report.log().items()]
-        tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *values]))
+        values = report.log()
+        texts = [f"{shown(name)}: {metric_text(value)}" for name, value in values.items()]
+        tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *texts]))
+        rates = {name: report.values[name] for name in ("learning_rate",) if name in report.values}
+        self.recorder.add(report.global_step if self.training else report.step, values | rates | {"sample/sec": rate})
         if self.training:
             report.metrics.begin_after()
 
