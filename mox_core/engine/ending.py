@@ -12,6 +12,7 @@ from mox_core.engine.interruption import RunInterrupted
 from mox_core.engine.loop.reports import check_seen, report_evaluation, report_stop
 from mox_core.modes import ModeKeys
 from mox_core.run_result import RunResult
+from mox_core.terminal.progress import progress
 
 if TYPE_CHECKING:
     from mox_core.arguments import RunConfig
@@ -58,7 +59,8 @@ def report(config: RunConfig, result: LoopResult, state: RunState, writer: Summa
 
 def _write_export(export: Export | NoExport, signal: ReceivedSignal) -> str | None:
     try:
-        return export.write(signal.abandoning(_EXPORT_ENDS, patient=True))
+        with progress("export", total=None, unit="", only_live=True):
+            return export.write(signal.abandoning(_EXPORT_ENDS, patient=True))
     except RunInterrupted:
         return None
 

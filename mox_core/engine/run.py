@@ -55,6 +55,7 @@ from mox_core.log_dir import Held
 from mox_core.modes import ModeKeys
 from mox_core.run_history import FILE as HISTORY
 from mox_core.run_history import Recorder
+from mox_core.terminal.progress import plain_lines, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from mox_core.engine.parameter_server.replicator import ParameterServers
     from mox_core.run_result import RunResult
     from mox_core.session_hooks import AggregativeSessionRunHook
+    from mox_core.terminal.parts import Progress
 
 
 _START_ENDS: Final = "the run ends before its first step. A second one ends the process at once."
@@ -79,14 +81,21 @@ def run(config: RunConfig, held: Held) -> RunResult:
         held: what keeps other runs from its log_dir, and what of it is on a store.
     """
     set_threads(config.num_inter_threads, config.num_intra_threads)
-    with run_scope(), writing_into(config.log_dir), catch_signals() as signal, held.uploading():
+    with (
+        run_scope(),
+        plain_lines(config.plain),
+        writing_into(config.log_dir),
+        catch_signals() as signal,
+        progress(config.run_mode, total=config.max_number_of_steps or None, unit="steps", only_live=True) as line,
+        held.uploading(),
+    ):
         try:
-            return _run(config, held, signal)
+            return _run(config, held, signal, line)
         except RunInterrupted:
             return not_begun(config, str(signal.name))
 
 
-def _run(config: RunConfig, held: Held, signal: ReceivedSignal) -> RunResult:
+def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) -> RunResult:
     with contextlib.ExitStack() as stack:
         with signal.abandoning(_START_ENDS, patient=False):
             stack.enter_context(run_folder_scope(config.log_dir))
@@ -122,7 +131,10 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal) -> RunResult:
         result = make_loop(
             steps=steps,
             hooks=hooks,
-            observers=_observers(config, graph, writer, saver, recorder, first_step),
+            observers=[
+                _log_lines(config, pipeline, order, recorder, line),
+                *_observers(config, graph, writer, saver, first_step),
+            ],
             stop_rule=stop_rule,
             first_global_step=first_step,
         ).run()
@@ -278,18 +290,24 @@ def _hooks_of(config: RunConfig, graph: ModelGraph) -> Sequence[AggregativeSessi
     return [hook for hook in graph.hooks if config.training or not hook.run_inter_mode()]
 
 
+def _log_lines(
+    config: RunConfig, pipeline: InputPipeline, order: Order, recorder: Recorder, line: Progress
+) -> LogLines:
+    # TRAIN logs the steps 0, n, 2n; other modes each n-th step.
+    steps = EverySteps(config.log_every_n_steps, offset=0 if config.training else 1)
+    size = pipeline.samples_per_epoch
+    return LogLines(steps, config.training, recorder, line, None if size is None else -(-size // order.workers))
+
+
 def _observers(
     config: RunConfig,
     graph: ModelGraph,
     writer: SummaryWriter | NoSummaryWriter,
     saver: Saver | NoSaver,
-    recorder: Recorder,
     first_step: int,
 ) -> list[Observer]:
-    """Return what is done after steps, in this order: log, summaries, outputs, checkpoint."""
-    # TRAIN logs the steps 0, n, 2n; other modes each n-th step.
-    log_steps = EverySteps(config.log_every_n_steps, offset=0 if config.training else 1)
-    observers: list[Observer] = [LogLines(log_steps, config.training, recorder)]
+    """Return what is done after steps behind the log, in this order: summaries, outputs, checkpoint."""
+    observers: list[Observer] = []
     if config.training:
         observers += writer.observers(config.save_summary_steps, records=graph.has_summaries)
     if config.output_fn is not None:

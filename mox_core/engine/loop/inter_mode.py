@@ -15,6 +15,7 @@ from mox_core.engine.loop.reports import check_seen
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
 from mox_core.errors import UsageError
+from mox_core.terminal.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -117,7 +118,12 @@ class InterMode:
     def _means(self, max_steps: int, global_step: int) -> dict[str, Any]:
         """Go through the input once, and return the means and metrics of all that is monitored."""
         samples = done = 0
-        with self.pipeline.open() as opened, self.graph.metrics.counting_anew(), self.graph.moved_back():
+        with (
+            self.pipeline.open() as opened,
+            self.graph.metrics.counting_anew(),
+            self.graph.moved_back(),
+            progress(f"validation at step {global_step}", total=max_steps, unit="batches", only_live=True) as line,
+        ):
             steps, runner = self._begin(opened)
             over = done >= max_steps
             while not self._all_over(over=over):
@@ -125,6 +131,7 @@ class InterMode:
                 while not over and self.signal.name is None and time.perf_counter() < until:
                     outcome = self._call(runner, steps, done, max_steps, global_step)
                     done, samples = done + outcome.steps, samples + outcome.samples
+                    line.show(done)
                     over = outcome.ended or done >= max_steps or runner.coordinator.should_stop()
             sums = steps.log_sums()
             samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
