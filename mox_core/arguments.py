@@ -85,6 +85,7 @@ class RunConfig:
         session_timeout: flag: seconds to wait for the other processes; 0: no limit.
         num_replicas: flag num_gpus: replicas in this process.
         replicas_on_cpu: flag clone_on_cpu: whether replicas are placed on logical CPU devices.
+        plain: flag: whether a terminal shows plain lines.
         log_first_clone: flag: log the values of the first replica instead of the mean over all.
         num_inter_threads: flag: threads of TensorFlow for operations beside each other; 0: its own choice.
         num_intra_threads: flag: threads of TensorFlow inside of an operation; 0: its own choice.
@@ -116,6 +117,7 @@ class RunConfig:
     session_timeout: float
     num_replicas: int
     replicas_on_cpu: bool
+    plain: bool
     log_first_clone: bool
     num_inter_threads: int
     num_intra_threads: int
@@ -210,6 +212,7 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
         session_timeout=get_flag("session_timeout"),
         num_replicas=get_flag("num_gpus"),
         replicas_on_cpu=get_flag("clone_on_cpu"),
+        plain=get_flag("plain"),
         log_first_clone=get_flag("log_first_clone"),
         num_inter_threads=get_flag("num_inter_threads"),
         num_intra_threads=get_flag("num_intra_threads"),
