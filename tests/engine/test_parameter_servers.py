@@ -215,9 +215,7 @@ def test_python_in_model_fn_is_refused():
 
 
 def test_what_python_fetches_ahead_is_refused():
-    source = SampleSource(
-        num_samples=10, fetch=lambda index: {"x": index}, describe=str, read_ahead=lambda _: None
-    )
+    source = SampleSource(num_samples=10, fetch=lambda index: {"x": index}, describe=str, read_ahead=lambda _: None)
     with pytest.raises(mox.UsageError, match=r"files from a store .* have no Python of their own\. Copy the files"):
         _check(lambda _mode: source.read()["x"])
 

@@ -9,8 +9,10 @@ import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import forked
 import mox_core as mox
@@ -34,9 +36,9 @@ def _places(monkeypatch, tmp_path):
     gc.collect()  # the traceback of an expected error may hold an iterator
 
 
-def write(path, numbers):
+def write(path, numbers, compression=""):
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tf.io.TFRecordWriter(str(path)) as writer:
+    with tf.io.TFRecordWriter(str(path), compression) as writer:
         for number in numbers:
             feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[number]))
             example = tf.train.Example(features=tf.train.Features(feature={"x": feature}))
@@ -82,12 +84,12 @@ def mean_in(log_dir):
     return tf.train.load_checkpoint(str(log_dir)).get_tensor("mean")
 
 
-def read(dataset):
+def read(dataset, make=lambda each: int(each["x"])):
     from mox_core.engine.input.bad_samples import BadSampleReport
     from mox_core.engine.input.order import Order
 
     found = dataset.source().dataset(order=Order(seed=1), start=0, needed=None, report=BadSampleReport())
-    return [int(features["x"]) for _, features in found]
+    return [make(features) for _, features in found]
 
 
 def numbers(folder, pattern="train-*"):
@@ -108,6 +110,46 @@ def test_a_training_a_resume_and_an_evaluation_are_those_of_the_same_files_on_a_
     assert mean_in(tmp_path / "disk") == mean_in(tmp_path / "store") != 0
     assert results["disk"] == results["store"]
     assert s3_server.fetched(s3) == SHARDS  # each once
+
+
+def test_images_in_records_have_the_labels_of_the_store(tmp_path, uploaded, s3, s3_server, caplog):
+    for name, count in (("daisy", 5), ("roses", 4)):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(count):
+            pixels = np.random.default_rng(number).integers(0, 255, [4, 5, 3], np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{number}.png")
+    mox.write_image_classification_tfrecords(tmp_path / "images", tmp_path / "records", num_shards=3)
+    url = uploaded(tmp_path / "records")
+
+    def elements(folder, **options):
+        meta = mox.ImageClassificationTFRecordMetadata(folder, "train-*")
+        assert meta.labels_to_names == {0: "daisy", 1: "roses"}
+        dataset = mox.ImageClassificationTFRecordDataset(meta, num_epochs=1, **options)
+        assert meta.num_samples == 9
+        return read(dataset, lambda each: [np.asarray(each[key]).tolist() for key in ("image", "label", "label_desc")])
+
+    here = elements(str(tmp_path / "records"))
+    assert sorted(label for _, label, _ in here) == [0] * 5 + [1] * 4
+    assert {text for _, _, text in here} == {b"daisy", b"roses"}
+    for _ in range(2):
+        assert elements(f"{url}/", cache_dir=tmp_path / "kept", remove_cache_on_finish=False) == here
+    assert s3_server.fetched(s3, end=".tfrecord") == SHARDS
+    assert len([*(tmp_path / "kept").rglob("*.tfrecord")]) == 3
+    assert not [line for line in caplog.messages if "cache_dir" in line]
+    meta = mox.ImageClassificationTFRecordMetadata(url, "train-*")
+    meta.local_files()
+    mox.ImageClassificationTFRecordDataset(meta, cache_dir=tmp_path / "kept")
+    (line,) = [line for line in caplog.messages if "cache_dir" in line]
+    assert line.startswith(f"cache_dir has no effect: {url} was fetched before, to {tmp_path / 'copies'}")
+
+
+def test_compressed_records_are_read_as_a_stream_of_their_copies(tmp_path, uploaded):
+    for number in range(2):
+        write(tmp_path / "records" / f"{number}.gz", range(10 * number, 10 * number + 10), compression="GZIP")
+    url = uploaded(tmp_path / "records")
+    whole = read(dataset_of(str(tmp_path / "records"), "*.gz", num_epochs=2))
+    assert whole == read(dataset_of(url, "*.gz", num_epochs=2))
+    assert sorted(whole) == sorted([*range(20), *range(20)])
 
 
 def test_files_are_found_by_patterns_as_on_a_disk(records, uploaded):

@@ -99,6 +99,8 @@ class StoredFiles:
     root: str
     files: Mapping[str, RemoteFile] = field(repr=False)
     _originals: StoreOriginals = field(init=False, repr=False)
+    _folder: str = field(default="", init=False, repr=False)
+    _remove_on_finish: bool = field(default=True, init=False)
     _copies: dict[str, str] | None = field(default=None, init=False, repr=False)
     _lock: Any = field(init=False, factory=threading.Lock, repr=False)
 
@@ -110,22 +112,39 @@ class StoredFiles:
         stamp = self._originals.stamp(url)
         return url, stamp.size, stamp.mtime_ns
 
-    def copies(self, cache_dir: str | None = None, *, remove_on_finish: bool = True) -> dict[str, str]:
-        """Return the path of a copy for each URL. Those that are missing or out of date are made, by the first call.
-
-        Processes of one machine share the copies, and the work: no file is fetched by two of them.
+    def keep_copies(self, cache_dir: str | None, *, remove_on_finish: bool) -> None:
+        """Say where the copies are to be made, before they are; else a warning says that they are elsewhere.
 
         Args:
             cache_dir: see `copy_files`; None for a folder that is made for what is on stores.
             remove_on_finish: whether the copies are removed when the last process ends that uses them.
 
         Raises:
+            UsageError: if it is 'ENV' and the variable is not set, or it is on a store.
+        """
+        folder = default_cache_folder() if cache_dir is None else cache_folder(cache_dir)
+        with self._lock:
+            if self._copies is None:
+                self._folder, self._remove_on_finish = folder, remove_on_finish
+            elif cache_dir is not None and folder != self._folder:
+                tf.get_logger().warning(
+                    "cache_dir has no effect: %s was fetched before, to %s. Make the data set before num_samples is "
+                    "asked for, or give num_samples.",
+                    *(self.root, self._folder),
+                )
+
+    def copies(self) -> dict[str, str]:
+        """Return the path of a copy for each URL. Those that are missing or out of date are made, by the first call.
+
+        Processes of one machine share the copies, and the work: no file is fetched by two of them.
+
+        Raises:
             DataError: if a file cannot be fetched.
         """
         with self._lock:
             if self._copies is None:
-                folder = default_cache_folder() if cache_dir is None else cache_folder(cache_dir)
-                cache = FileCache(folder, self.root, remove_on_finish=remove_on_finish, files=self.files)
+                self._folder = self._folder or default_cache_folder()
+                cache = FileCache(self._folder, self.root, remove_on_finish=self._remove_on_finish, files=self.files)
                 self._fetch(cache)
                 urls = [f"{self.root}/{name}" for name in self.files]
                 self._copies = {url: str(cache.place(url)) for url in urls}

@@ -146,6 +146,10 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         self.feature_keys = [*_SPEC, *(self.custom_feature_keys or ())]
         self.feature_values = [*_SPEC.values(), *(self.custom_feature_values or ())]
         super().__attrs_post_init__()
+        stored = self.metadata.stored
+        if stored is not None:
+            cache_dir = None if self.cache_dir is None else os.fspath(self.cache_dir)
+            stored.keep_copies(cache_dir, remove_on_finish=self.remove_cache_on_finish)
         names = self.metadata.labels_to_names.values()
         self._names = captured_constant([os.fsencode(each) for each in names], tf.string)
 
@@ -190,10 +194,8 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         )
 
     def _paths(self) -> list[str]:
-        if self.metadata.is_stored:
-            cache_dir = None if self.cache_dir is None else os.fspath(self.cache_dir)
-            return self.metadata.local_files(cache_dir, remove_on_finish=self.remove_cache_on_finish)
-        return super()._paths() if self.cache_dir is None else self._copies
+        is_as_it_is = self.cache_dir is None or self.metadata.stored is not None
+        return super()._paths() if is_as_it_is else self._copies
 
 
 def _decode(file: tf.Tensor) -> tf.Tensor:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mox_core.sdk import Features, SampleSource
+    from mox_tfrecord.caching import StoredFiles
 
 _WHY_BAD = "damaged, or its content is not what features and handlers say"
 
@@ -89,25 +90,21 @@ class BaseTFRecordMetadata:
         """The number of records, as given or counted."""
         return len(self.index) if self._given is None else self._given
 
-    def local_files(self, cache_dir: str | None = None, *, remove_on_finish: bool = True) -> list[str]:
+    def local_files(self) -> list[str]:
         """Return the paths of the files on this machine, in their order; those on a store are fetched, once.
-
-        Args:
-            cache_dir: a folder for the copies; None for one in the system's temporary folder.
-            remove_on_finish: whether the copies are removed when the last process ends that uses them.
 
         Raises:
             DataError: if one cannot be fetched.
         """
         if self._stored is None:
             return self.files
-        copies = self._stored.copies(cache_dir, remove_on_finish=remove_on_finish)
+        copies = self._stored.copies()
         return [copies[file] for file in self.files]
 
     @property
-    def is_stored(self) -> bool:
-        """Whether the files are on a store."""
-        return self._stored is not None
+    def stored(self) -> StoredFiles | None:
+        """The files, where they are on a store."""
+        return self._stored
 
     @functools.cached_property
     def index(self) -> RecordIndex:
@@ -260,8 +257,6 @@ class BaseTFRecordDataset(abc.ABC):
         return features
 
     def _open(self) -> Records:
-        if self.metadata.is_stored:
-            self._paths()  # to where they are to be, before they are fetched to be counted
         index: RecordIndex = self.metadata.index
         losses = index.losses()
         if losses and self.on_bad_record == "raise":
