@@ -116,6 +116,7 @@ def test_a_training_a_resume_and_an_evaluation_are_those_of_the_same_files_on_a_
     assert np.any(weights_in(tmp_path / "disk"))
     assert results["disk"] == results["store"]
     assert s3_server.fetched(s3, end=".png") == FILES  # each once: the later runs have found the copies
+    assert not [each for each in s3_server.requests if each.startswith(f"HEAD /{s3}/") and ".png" in each]
 
 
 def test_several_labels_an_image_and_redirect_dir(flowers, uploaded, tmp_path, s3, s3_server):

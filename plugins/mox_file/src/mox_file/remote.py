@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import inspect
 import io
 import os
@@ -158,10 +159,8 @@ class RemotePlace(Place):
 
     def content(self) -> bytes:
         """Return all of the file, in one request where that can be: for many small files, requests are what counts."""
-        options = {}
-        if "max_concurrency" in inspect.signature(getattr(self.filesystem, "_cat_file", self.open)).parameters:
-            options["max_concurrency"] = 1  # s3fs would ask for the length first
-        found: bytes = self.filesystem.cat_file(self.path, **options)
+        kind: Any = type(self.filesystem)
+        found: bytes = self.filesystem.cat_file(self.path, **_in_one_request(kind))
         return found
 
     def child(self, path: str) -> RemotePlace:
@@ -260,6 +259,13 @@ class RemotePlace(Place):
             if relative not in found or entry.is_directory:
                 found[relative] = entry
         return [found[name] for name in sorted(found)]
+
+
+@functools.cache
+def _in_one_request(kind: type[Any]) -> dict[str, Any]:
+    """Return the arguments with which a store reads a file in one request: s3fs would ask for its length first."""
+    takes = inspect.signature(getattr(kind, "_cat_file", kind.cat_file)).parameters
+    return {"max_concurrency": 1} if "max_concurrency" in takes else {}
 
 
 def _keeps_no_folders(filesystem: Any) -> bool:
