@@ -88,6 +88,14 @@ def _check_export_spec(_spec: object, _attribute: Attribute[Any], export_spec: o
         )
 
 
+def _refuse_compressor_spec(_spec: object, _attribute: Attribute[Any], compressor_spec: object) -> None:
+    if compressor_spec is not None:
+        raise UsageError(
+            f"compressor_spec of ModelSpec is {compressor_spec!r}; it was made by a package of MoXing for pruning that "
+            "was never public, and mox prunes no models: leave it out."
+        )
+
+
 def _to_tuple(hooks: Sequence[Any] | None) -> tuple[Any, ...]:
     if hooks is None:
         return ()
@@ -143,6 +151,7 @@ class ModelSpec:
         output_info: a dict from names to tensors, whose values are passed to `output_fn` as arrays.
         export_spec: a `mox.ExportSpec`, the inputs and outputs of the exported model.
         hooks: a list of instances of subclasses of `mox.AggregativeSessionRunHook`.
+        compressor_spec: None; MoXing took here what its own pruning had made.
 
     Raises:
         UsageError: if an attribute has another form.
@@ -154,3 +163,4 @@ class ModelSpec:
     output_info: Mapping[str, Any] | None = field(default=None, validator=_check_tensors_if_any)
     export_spec: ExportSpec | None = field(default=None, validator=_check_export_spec)
     hooks: tuple[AggregativeSessionRunHook, ...] = field(default=(), converter=_to_tuple, validator=_check_hooks)
+    compressor_spec: None = field(default=None, kw_only=True, validator=_refuse_compressor_spec, repr=False)
