@@ -230,8 +230,8 @@ def _further_inputs(
         further[_argument_name(name, taken={*inputs, *further})] = (tensor, meaning)
         if (part := next((name for name, given in inputs.items() if given.op.name in needed), None)) is not None:
             raise UsageError(
-                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {meaning}, and its input {part!r} is a part "
-                f"of what one operation makes of that: put the whole into inputs_dict in the place of {part!r}."
+                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {meaning}, and its input {part!r} is a "
+                f"part of what one operation makes of that: put the whole into inputs_dict in the place of {part!r}."
             )
     return further
 

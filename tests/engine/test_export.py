@@ -228,11 +228,12 @@ def test_what_outputs_need_besides_is_a_further_input_and_a_warning_names_it(
     exporter = Exporter()
     assert train(export_spec, export_model=exporter).export_path is not None
     listed = next(iter(exporter.model.inputs))
-    assert [line for line in said.lines if line.startswith("WARNING")] == [
+    warning = (
         f"WARNING:tensorflow:The outputs of ExportSpec (y) depend on {meaning} of model_fn, which is not among its "
         f"inputs ({listed}): the exported model has a further input {name!r} for it, which has to be fed as the others "
         "are. Add it to inputs_dict under a name of yours, or export outputs without it."
-    ]
+    )
+    assert [line for line in said.lines if line.startswith("WARNING")] == [warning]
     assert list(exporter.model.inputs) == [listed, name]
     outputs = exporter.model.function(**{listed: tf.constant(X), name: tf.constant(fed)})
     if expected is None:

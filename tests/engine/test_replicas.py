@@ -85,6 +85,13 @@ TRAINING = """
     wrapped = lambda: mox.get_optimizer_wrapper_fn("batch_gradients", momentum(), num_batches=3)()
     train("wrapped", wrapped)
 
+    def dynamic():
+        step = tf.compat.v1.train.get_or_create_global_step()
+        rate = mox.learning_rate_scheduler.linear_cosine_decay(0.1, 0.01, step, 20, 0.25, 0.9)
+        return mox.DyMomentumWOptimizer(rate, 0.1, 0.01, max_mom=0.95, min_mom=0.85, weight_decay=0.1, use_lars=True)
+
+    train("dynamic", dynamic)
+
     def json_fn(inputs, mode):
         entry = keras.Input([3])
         keras.Model(entry, keras.layers.Dense(1, name="head")(entry)).to_json()  # and nothing else
@@ -96,7 +103,7 @@ TRAINING = """
     mox.set_flag("gradient_clip_type", "norm")
     mox.set_flag("gradient_clip", 0.5)
     train("scaled", lambda: tf.compat.v1.train.AdamOptimizer(0.05))
-    tell(**{name: variables(name) for name in ("momentum", "keras", "wrapped", "json", "scaled")})
+    tell(**{name: variables(name) for name in ("momentum", "keras", "wrapped", "dynamic", "json", "scaled")})
 """
 
 

@@ -37,15 +37,18 @@ for name in ('AsyncRawGenerator', 'InputSpec', 'auto'):
   except AttributeError as e:
     assert str(e).startswith('mox.%s is not there: ' % name), e
 try:
-  from moxing.tensorflow.optimizer.dynamic_momentum import DyMomentumOptimizer
+  from moxing.tensorflow.datasets.tfrecord_image import ProgressiveImagenetDataset
 except ImportError as e:
   print(e)
+from moxing.tensorflow.optimizer.dynamic_momentum import DyMomentumOptimizer
+from moxing.tensorflow.optimizer.dynamic_momentumw import DyMomentumWOptimizer
+from moxing.tensorflow.optimizer.simple_sync_optimizer import SimpleSyncOptimizer
 """
 
 
 def test_every_public_name_imports_by_its_path_or_says_what_to_use_instead(tf1):
     done = tf1(NAMES)
-    assert done.stdout.startswith("mox.DyMomentumOptimizer is not there: use mox.get_optimizer_fn('momentum', ...)")
+    assert done.stdout.startswith("mox.ProgressiveImagenetDataset is not there: use mox.")
     assert "mox.cache has no effect" in done.stderr
 
 

@@ -22,11 +22,8 @@ Own = dict[str, "Callable[[], Any]"]
 _GONE: Final = {
     "auto": "mox.auto searched parameters: call mox.run in a study of optuna",
     "AsyncRawGenerator": "leave reader_class away: reading is in parallel by itself",
-    "DyMomentumOptimizer": "use mox.get_optimizer_fn('momentum', ...) with a rate of mox.learning_rate_scheduler",
-    "DyMomentumWOptimizer": "use keras.optimizers.SGD(weight_decay=...) with a rate of mox.learning_rate_scheduler",
     "InputSpec": "return a tensor, a tuple of tensors or a dataset",
     "ProgressiveImagenetDataset": "use mox.ImageClassificationTFRecordDataset",
-    "SimpleSyncOptimizer": "workers step together by --sync_replicas, which is the default",
     "file": "paths are those of this machine: open and tf.gfile read and write them; `pip install mox-file` adds it",
 }
 """For names that are not here, what to do instead."""
