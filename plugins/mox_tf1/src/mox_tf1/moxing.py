@@ -22,7 +22,6 @@ Own = dict[str, "Callable[[], Any]"]
 _GONE: Final = {
     "auto": "mox.auto searched parameters: call mox.run in a study of optuna",
     "AsyncRawGenerator": "leave reader_class away: reading is in parallel by itself",
-    "InputSpec": "return a tensor, a tuple of tensors or a dataset",
     "ProgressiveImagenetDataset": "use mox.ImageClassificationTFRecordDataset",
     "file": "paths are those of this machine: open and tf.gfile read and write them; `pip install mox-file` adds it",
 }
