@@ -27,6 +27,7 @@ _RESNETS: Final = (
 )
 
 FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
         "mox_api": (
             "ImageClassificationRawDataset",
