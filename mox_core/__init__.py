@@ -1,8 +1,8 @@
 """mox: MoXing-style training on today's TensorFlow. `import mox_core as mox`, then `mox.run(...)`.
 
 Every public name is imported on first use, so that `import mox_core` stays fast: the names of the core in
-`public_names`, then the names that installed plugins offer by the hook `mox_api`. Only `mox_core.flags` is imported at
-once: absl must know mox's flags before a script parses its own.
+`public_names`, then the names that installed plugins offer by the hook `mox_api`. Two modules are imported at once:
+absl must know mox's flags before a script parses its own, and TensorFlow's first words are those of its import.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import mox_core.flags  # noqa: F401  (at once: see above)
+from mox_core import chatter
 from mox_core.public_names import HOMES
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from mox_core.modes import ModeKeys
     from mox_core.run_result import RunResult
     from mox_core.runner import run
-    from mox_core.session_hooks import AggregativeSessionRunHook
+    from mox_core.session_hooks import AggregativeSessionRunHook, Hook
     from mox_core.specs import ExportSpec, InputSpec, ModelSpec
     from mox_core.strings import bytes_to_sequence, sequence_to_bytes
 
@@ -58,6 +59,7 @@ __all__ = [  # literal, for type checkers; a test compares it with HOMES
     "DataError",
     "ExportKeys",
     "ExportSpec",
+    "Hook",
     "InputSpec",
     "LogDirError",
     "ModeKeys",
@@ -87,6 +89,8 @@ __all__ = [  # literal, for type checkers; a test compares it with HOMES
     "set_flag",
     "var_scope",
 ]
+
+chatter.leave_out()
 
 
 def __getattr__(name: str) -> Any:

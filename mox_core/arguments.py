@@ -20,6 +20,7 @@ from mox_core.misspelt_flags import warn_of_misspelt_flags
 from mox_core.modes import RUN_MODES, ModeKeys
 from mox_core.name_filter import NameFilter
 from mox_core.plugins.offers import ExporterOffer
+from mox_core.stores.folder import flattened_url, is_remote, local_path
 from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
@@ -69,6 +70,9 @@ class RunConfig:
         auto_batch: whether samples are batched.
         log_dir: folder of checkpoints, summaries and exported models, or None.
         checkpoint_path: folder or prefix of the checkpoint to start from, or None.
+        log_dir_url: the URL of a log_dir on a remote store, or None. log_dir is no place to be used then, before it has
+            been staged.
+        checkpoint_url: the same of checkpoint_path.
         max_number_of_steps: global step at which TRAIN ends, number of steps in other modes; 0: no limit.
         log_every_n_steps: steps between two log lines, 1 or more.
         output_every_n_steps: steps in a window for output_fn; 0 only without output_fn.
@@ -81,6 +85,7 @@ class RunConfig:
         session_timeout: flag: seconds to wait for the other processes; 0: no limit.
         num_replicas: flag num_gpus: replicas in this process.
         replicas_on_cpu: flag clone_on_cpu: whether replicas are placed on logical CPU devices.
+        plain: flag: whether a terminal shows plain lines.
         log_first_clone: flag: log the values of the first replica instead of the mean over all.
         num_inter_threads: flag: threads of TensorFlow for operations beside each other; 0: its own choice.
         num_intra_threads: flag: threads of TensorFlow inside of an operation; 0: its own choice.
@@ -98,6 +103,8 @@ class RunConfig:
     auto_batch: bool
     log_dir: Path | None
     checkpoint_path: Path | None
+    log_dir_url: str | None
+    checkpoint_url: str | None
     max_number_of_steps: int
     log_every_n_steps: int
     output_every_n_steps: int
@@ -110,6 +117,7 @@ class RunConfig:
     session_timeout: float
     num_replicas: int
     replicas_on_cpu: bool
+    plain: bool
     log_first_clone: bool
     num_inter_threads: int
     num_intra_threads: int
@@ -122,9 +130,14 @@ class RunConfig:
         return self.run_mode == ModeKeys.TRAIN
 
     @property
+    def is_chief(self) -> bool:
+        """Whether this process reads and writes checkpoints: of several, one does."""
+        return self.cluster is None or self.cluster.is_chief
+
+    @property
     def writes(self) -> bool:
         """Whether this process writes into log_dir: of several, the chief alone does."""
-        return self.log_dir is not None and (self.cluster is None or self.cluster.is_chief)
+        return self.log_dir is not None and self.is_chief
 
     @property
     def saves(self) -> bool:
@@ -185,7 +198,9 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
         batch_size=None if batch_size is None else _whole_number(batch_size, "batch_size", least=1),
         auto_batch=_boolean(auto_batch, "auto_batch"),
         log_dir=_path(log_dir, "log_dir"),
+        log_dir_url=_url(log_dir),
         checkpoint_path=_path(checkpoint_path, "checkpoint_path"),
+        checkpoint_url=_url(checkpoint_path),
         max_number_of_steps=_whole_number(max_number_of_steps, "max_number_of_steps", least=0),
         log_every_n_steps=_whole_number(log_every_n_steps, "log_every_n_steps", least=1),
         output_every_n_steps=_whole_number(output_every_n_steps, "output_every_n_steps", least=0),
@@ -197,6 +212,7 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
         session_timeout=get_flag("session_timeout"),
         num_replicas=get_flag("num_gpus"),
         replicas_on_cpu=get_flag("clone_on_cpu"),
+        plain=get_flag("plain"),
         log_first_clone=get_flag("log_first_clone"),
         num_inter_threads=get_flag("num_inter_threads"),
         num_intra_threads=get_flag("num_intra_threads"),
@@ -303,9 +319,12 @@ def _path(value: object, name: str) -> Path | None:
         return None
     if not isinstance(value, (str, os.PathLike)):
         raise UsageError(f"{name} is {value!r}; it must be a path, or None.")
-    text = os.fsdecode(value)
-    if "://" in text:
-        raise UsageError(f"{name} is {text!r}; it must be a path of this machine's file system.")
+    text = local_path(os.fsdecode(value))
+    if lost := flattened_url(text):
+        raise UsageError(
+            f"{name} is {text!r}, with one slash behind {lost!r}: pathlib and os.path.normpath take the other one "
+            "away. Give the URL as a string, and join it by '/'."
+        )
     if "\0" in text:
         raise UsageError(f"{name} is {text!r}, and no path holds a zero byte.")
     if found := [each for each in _PATTERN_CHARACTERS if each in text]:
@@ -314,6 +333,11 @@ def _path(value: object, name: str) -> Path | None:
             "neither checkpoints nor exported models there. Use a name without."
         )
     return Path(os.path.expanduser(text))  # noqa: PTH111  (Path.expanduser fails for a folder '~x', and for './~x')
+
+
+def _url(value: object) -> str | None:
+    """Return a path that has been checked, if it is on a remote store."""
+    return value.rstrip("/") if isinstance(value, str) and is_remote(value) else None
 
 
 def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:

@@ -166,6 +166,7 @@ _FLAGS = {
         _Flag("clone_on_cpu", default=False, help="num_gpus counts parts of the CPU: to try a job without GPUs"),
         _Flag("sync_replicas", default=True, help="whether the workers step together"),
         _Flag("session_timeout", 600, "seconds to wait for the other processes of a job; 0: without end"),
+        _Flag("plain", default=False, help="plain lines of the log on a terminal, too, without a line of progress"),
         _Flag("log_first_clone", default=True, help="log the first replica's values instead of the mean over all"),
         _Flag("checkpoint_exclude_patterns", "", "variables that checkpoint_path leaves, separated by commas"),
         _Flag("checkpoint_include_patterns", "", "variables that checkpoint_path restores, separated by commas"),

@@ -12,6 +12,8 @@ import socket
 import tempfile
 from typing import TYPE_CHECKING, Final, Protocol
 
+from attrs import field, frozen
+
 from mox_core import file_lock
 from mox_core.errors import LogDirError
 from mox_core.file_lock import FileLock
@@ -39,6 +41,61 @@ class NoLock:
     def is_in_place(self) -> bool:
         """Whether the run still holds it: always."""
         return True
+
+
+class Remote(Protocol):
+    """What of a run is on a remote store."""
+
+    def fetch(self, prefix: str) -> None:
+        """Copy the data of a checkpoint to this machine before it is read, if they are on the store only."""
+
+    def publish(self) -> None:
+        """Upload what is in log_dir, in a thread: to be called where no file is half written."""
+
+    def finish(self) -> None:
+        """Wait until all is uploaded."""
+
+
+class NothingRemote:
+    """That of a run whose files are all on disks of this machine."""
+
+    def fetch(self, prefix: str) -> None:
+        """Do nothing."""
+
+    def publish(self) -> None:
+        """Do nothing."""
+
+    def finish(self) -> None:
+        """Do nothing."""
+
+
+NOTHING_REMOTE: Final = NothingRemote()
+
+
+@frozen
+class Held:
+    """The folder of a run, which it has.
+
+    Attributes:
+        lock: what keeps other runs from it.
+        remote: what of it is on a remote store.
+    """
+
+    lock: Lock = field(factory=NoLock)
+    remote: Remote = NOTHING_REMOTE
+
+    @contextlib.contextmanager
+    def uploading(self) -> Iterator[None]:
+        """Wait at the end of the block until all is uploaded, also where the block raises."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self.remote.finish()
+            except LogDirError as error:
+                logging.getLogger("tensorflow").error("%s", error)  # noqa: TRY400  (what the block raised goes on)
+            raise
+        self.remote.finish()
 
 
 @contextlib.contextmanager

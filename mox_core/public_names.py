@@ -11,6 +11,7 @@ HOMES: Final = {
     "DataError": "mox_core.errors",
     "ExportKeys": "mox_core.catalog",
     "ExportSpec": "mox_core.specs",
+    "Hook": "mox_core.session_hooks",
     "InputSpec": "mox_core.specs",
     "LogDirError": "mox_core.errors",
     "ModeKeys": "mox_core.modes",

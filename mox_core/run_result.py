@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from typing import Any
+
+from attrs import field, frozen
+
+from mox_core.run_history import Best, History
 
 
 @frozen(kw_only=True)
@@ -20,6 +24,9 @@ class RunResult:
         export_path: the folder of the exported model; None without export_model, or where a signal ended the run.
         skipped_steps: with the flag `loss_scale`, how many steps of the whole training were skipped because a gradient
             was not finite.
+        history: what was logged, from the first run of a training on.
+        validation: the values of the last validation.
+        best: the best validation, as a hook that stops trainings saw it; None without one.
     """
 
     global_step: int
@@ -30,3 +37,6 @@ class RunResult:
     checkpoint: str | None
     export_path: str | None
     skipped_steps: int
+    history: History = field(factory=History)
+    validation: dict[str, Any] = field(factory=dict)
+    best: Best | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mox_core import log_dir as log_dir_of_run
+from mox_core import remote_log_dir, tracebacks
 from mox_core.arguments import NOT_GIVEN, check_arguments
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from mox_core.arguments import RunConfig
     from mox_core.run_result import RunResult
 
 
@@ -47,10 +48,12 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         inter_mode: `mox.ModeKeys.EVAL` makes hooks evaluate during training; None for no evaluation.
         batch_size: samples in a batch. None where `input_fn` gives whole batches.
         auto_batch: whether mox makes batches of the samples that `input_fn` gives.
-        log_dir: the folder of checkpoints, summaries and exports; None for none of them.
+        log_dir: the folder of checkpoints, summaries and exports, on this machine or on a store (`s3://bucket/folder`);
+            None for none of them.
         max_number_of_steps: TRAIN ends when the global step is this high, other modes after so many steps. 0: when the
             input ends or a hook asks for it.
-        checkpoint_path: a folder or prefix to start from where log_dir has no checkpoint.
+        checkpoint_path: a folder or prefix, on this machine or on a store, to start from where log_dir has no
+            checkpoint.
         log_every_n_steps: steps between two lines of the log.
         output_every_n_steps: steps in a window for output_fn; the last one may hold fewer.
         save_summary_steps: steps between two summaries.
@@ -70,33 +73,47 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         NanLossError: if a loss is not finite.
         ClusterError: if another process of a job is missing or lost.
     """
-    config = check_arguments(
-        input_fn=input_fn,
-        output_fn=output_fn,
-        model_fn=model_fn,
-        optimizer_fn=optimizer_fn,
-        run_mode=run_mode,
-        inter_mode=inter_mode,
-        batch_size=batch_size,
-        auto_batch=auto_batch,
-        log_dir=log_dir,
-        max_number_of_steps=max_number_of_steps,
-        checkpoint_path=checkpoint_path,
-        log_every_n_steps=log_every_n_steps,
-        output_every_n_steps=output_every_n_steps,
-        save_summary_steps=save_summary_steps,
-        save_model_secs=save_model_secs,
-        export_model=export_model,
-        fetch_strategy_fn=fetch_strategy_fn,
-        save_model_steps=save_model_steps,
-    )
+    __tracebackhide__ = True  # from pytest
+    try:
+        config = check_arguments(
+            input_fn=input_fn,
+            output_fn=output_fn,
+            model_fn=model_fn,
+            optimizer_fn=optimizer_fn,
+            run_mode=run_mode,
+            inter_mode=inter_mode,
+            batch_size=batch_size,
+            auto_batch=auto_batch,
+            log_dir=log_dir,
+            max_number_of_steps=max_number_of_steps,
+            checkpoint_path=checkpoint_path,
+            log_every_n_steps=log_every_n_steps,
+            output_every_n_steps=output_every_n_steps,
+            save_summary_steps=save_summary_steps,
+            save_model_secs=save_model_secs,
+            export_model=export_model,
+            fetch_strategy_fn=fetch_strategy_fn,
+            save_model_steps=save_model_steps,
+        )
+        return _run(config)
+    except Exception as error:
+        if tracebacks.is_wanted_whole():
+            raise
+        failure = error
+    try:
+        raise tracebacks.folded(failure)  # MOX_FULL_TRACEBACK=1 shows the lines of mox, TensorFlow and Keras, too
+    finally:
+        del failure  # its traceback holds this frame, and with it all that the run held
+
+
+def _run(config: RunConfig) -> RunResult:
     # Here, not at the top: `mox.run` is looked up, and wrong arguments are refused, without TensorFlow.
     # ruff: noqa: PLC0415
     if config.cluster and config.cluster.idle:
         from mox_core.cluster import rendezvous
 
         rendezvous.leave_with_chief(config.cluster, config.session_timeout)
-    with log_dir_of_run.hold(config.log_dir, saves=config.saves, exports=config.exports) as lock:
+    with remote_log_dir.hold(config) as (here, held):
         from mox_core.engine import run as engine_run
 
-        return engine_run.run(config, lock)
+        return remote_log_dir.in_urls(engine_run.run(here, held), config)

@@ -149,6 +149,28 @@ class AggregativeSessionRunHook:
         """Return True if it runs the inter mode of `mox.run(inter_mode=...)`, such as validation during training."""
 
 
+class Hook(AggregativeSessionRunHook):
+    """A session hook that has the answers which are right for most: one for each replica and worker, no evaluations.
+
+    Example:
+        class Progress(mox.Hook):
+            def after_run(self, run_context, run_values):
+                print(run_context.global_step)
+    """
+
+    def support_aggregation(self) -> bool:
+        """Return False: each replica has a hook of its own."""
+        return False
+
+    def support_sync_workers(self) -> bool:
+        """Return False: each worker runs it by itself."""
+        return False
+
+    def run_inter_mode(self) -> bool:
+        """Return False: it evaluates nothing."""
+        return False
+
+
 def missing_methods(hook_class: type) -> list[str]:
     """Return the names of the required methods that a class lacks, or does not override."""
 

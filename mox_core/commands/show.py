@@ -25,6 +25,7 @@ from mox_core.plugins.offers import (
     NetworkOffer,
     OptimizerOffer,
     OptimizerWrapperOffer,
+    StoreOffer,
     import_target,
 )
 
@@ -41,6 +42,7 @@ _KINDS: Final[Mapping[str, type[Offer]]] = {
     "wrapper": OptimizerWrapperOffer,
     "dataset": DatasetOffer,
     "exporter": ExporterOffer,
+    "store": StoreOffer,
     "hook": ApiOffer,
     "api": ApiOffer,
     "command": CommandOffer,

@@ -11,10 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-import tensorflow as tf
-
 from mox_core.engine.checkpoint.best_weights import BestWeights, NoBestWeights
-from mox_core.engine.checkpoint.files import own_prefixes, step_of
 from mox_core.engine.checkpoint.reader import check_not_gone
 from mox_core.engine.checkpoint.resume import Start, find_start
 from mox_core.engine.checkpoint.saver import NoSaver, Saver
@@ -22,6 +19,7 @@ from mox_core.engine.distribute.collectives import together
 from mox_core.engine.distribute.connection import connect_workers
 from mox_core.engine.distribute.mirrored import replicate, split_cpu
 from mox_core.engine.distribute.replicator import OneDevice, Replicator
+from mox_core.engine.ending import finish, not_begun, report
 from mox_core.engine.export import Export, NoExport, export_inputs
 from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
 from mox_core.engine.hooks.session import Evaluation, NoEvaluation
@@ -30,14 +28,11 @@ from mox_core.engine.input.order import Order
 from mox_core.engine.input.pipeline import InputPipeline, build_pipeline
 from mox_core.engine.interruption import RunInterrupted
 from mox_core.engine.loop.inter_mode import InterMode, monitored_tensors
-from mox_core.engine.loop.loop import Loop, LoopResult
+from mox_core.engine.loop.loop import Loop
 from mox_core.engine.loop.observers import LogLines, Observer, OutputWindows, SaveEverySeconds, SaveEverySteps
 from mox_core.engine.loop.reports import (
-    check_seen,
     check_trained,
-    report_evaluation,
     report_nothing_to_train,
-    report_stop,
 )
 from mox_core.engine.loop.schedule import EverySteps
 from mox_core.engine.loop.signals import catch_signals
@@ -56,9 +51,11 @@ from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.threads import set_threads
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
-from mox_core.log_dir import NoLock
+from mox_core.log_dir import Held
 from mox_core.modes import ModeKeys
-from mox_core.run_result import RunResult
+from mox_core.run_history import FILE as HISTORY
+from mox_core.run_history import Recorder
+from mox_core.terminal.progress import plain_lines, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -68,53 +65,62 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.parameter_server.replicator import ParameterServers
-    from mox_core.log_dir import Lock
+    from mox_core.run_result import RunResult
     from mox_core.session_hooks import AggregativeSessionRunHook
+    from mox_core.terminal.parts import Progress
 
 
 _START_ENDS: Final = "the run ends before its first step. A second one ends the process at once."
-_EXPORT_ENDS: Final = "the export is given up, what was trained is saved. A second one ends the process at once."
 
 
-def run(config: RunConfig, lock: Lock) -> RunResult:
+def run(config: RunConfig, held: Held) -> RunResult:
     """Train, evaluate or predict as a configuration says, and export.
 
     Args:
         config: the configuration.
-        lock: what keeps other runs from its log_dir.
+        held: what keeps other runs from its log_dir, and what of it is on a store.
     """
     set_threads(config.num_inter_threads, config.num_intra_threads)
-    with run_scope(), writing_into(config.log_dir), catch_signals() as signal:
+    with (
+        run_scope(),
+        plain_lines(config.plain),
+        writing_into(config.log_dir),
+        catch_signals() as signal,
+        progress(config.run_mode, total=config.max_number_of_steps or None, unit="steps", only_live=True) as line,
+        held.uploading(),
+    ):
         try:
-            return _run(config, lock, signal)
+            return _run(config, held, signal, line)
         except RunInterrupted:
-            return _not_begun(config, str(signal.name))
+            return not_begun(config, str(signal.name))
 
 
-def _run(config: RunConfig, lock: Lock, signal: ReceivedSignal) -> RunResult:
+def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) -> RunResult:
     with contextlib.ExitStack() as stack:
         with signal.abandoning(_START_ENDS, patient=False):
             stack.enter_context(run_folder_scope(config.log_dir))
             replicator = stack.enter_context(_replicator(config))
             log_dir = config.log_dir if replicator.collective.rank == 0 else None  # the chief alone writes
-            start = find_start(config, replicator.collective)
+            start = find_start(config, replicator.collective, held.remote)
 
             order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
             pipeline = _pipeline(config, config.run_mode, order, replicator)
             stack.callback(pipeline.report.close)
             state = RunState(start.seed, pipeline.num_positions, replicator)
             writer = stack.enter_context(open_writer(log_dir, training=config.training))
+            recorder = Recorder(config.run_mode, log_dir / HISTORY if log_dir and config.training else None)
             graph = _trace(config, pipeline, state, writer)
-            evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal))
+            evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal, recorder))
             export = _export(config, pipeline, state)
             _check_input(config, pipeline, graph)
 
             start.restore(config, state)
             state.begin_training()
             first_step = int(state.step)
-            saver = _saver(config, log_dir, state, start, lock)
+            recorder.go_on_from(first_step)
+            saver = _saver(config, log_dir, state, start, held)
             together(replicator.collective, saver.save)
-            best = stack.enter_context(_best_weights(config, log_dir, saver, state, lock))
+            best = stack.enter_context(_best_weights(config, log_dir, saver, state, held))
 
         first_positions = state.own_positions()
         opened = stack.enter_context(pipeline.open(first_positions, state.own_positions if config.training else None))
@@ -125,30 +131,17 @@ def _run(config: RunConfig, lock: Lock, signal: ReceivedSignal) -> RunResult:
         result = make_loop(
             steps=steps,
             hooks=hooks,
-            observers=_observers(config, graph, writer, saver, first_step),
+            observers=[
+                _log_lines(config, pipeline, order, recorder, line),
+                *_observers(config, graph, writer, saver, first_step),
+            ],
             stop_rule=stop_rule,
             first_global_step=first_step,
         ).run()
         if config.training and not (start.resumed and first_step):
             check_trained(result, pipeline, first_positions, order.workers)
-        _report(config, result, state, writer)
-        return _finish(config, result, stop_rule, state, saver, export)
-
-
-def _not_begun(config: RunConfig, signal: str) -> RunResult:
-    """Return how a run ended that a signal has ended in its start: its checkpoints are as they were."""
-    tf.get_logger().info("The run ends before its first step: %s asked for it.", signal)
-    prefixes = own_prefixes(config.log_dir) if config.log_dir else []
-    return RunResult(
-        global_step=step_of(prefixes[-1]) if prefixes else 0,
-        steps=0,
-        samples=0,
-        stopped_by=signal,
-        metrics={},
-        checkpoint=prefixes[-1] if prefixes else None,
-        export_path=None,
-        skipped_steps=0,
-    )
+        report(config, result, state, writer)
+        return finish(config, result, stop_rule, state, saver, export, recorder)
 
 
 @contextlib.contextmanager
@@ -190,7 +183,12 @@ def _trace(
 
 @contextlib.contextmanager
 def _evaluation(
-    config: RunConfig, graph: ModelGraph, state: RunState, log_dir: Path | None, signal: ReceivedSignal
+    config: RunConfig,
+    graph: ModelGraph,
+    state: RunState,
+    log_dir: Path | None,
+    signal: ReceivedSignal,
+    recorder: Recorder,
 ) -> Iterator[Evaluation]:
     """Build input and graph of the inter mode, and refuse hooks that want one where there is none."""
     if config.inter_mode is None:
@@ -219,7 +217,7 @@ def _evaluation(
         log_values=monitored_tensors,
     )
     in_place = state.final_weights_in_place
-    with InterMode(twin, pipeline, graph.hooks, log_dir, collective, signal, in_place).open() as inter_mode:
+    with InterMode(twin, pipeline, graph.hooks, log_dir, collective, signal, recorder, in_place).open() as inter_mode:
         yield inter_mode
 
 
@@ -253,25 +251,26 @@ def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) 
     )
 
 
-def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start, lock: Lock) -> Saver | NoSaver:
+def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start, held: Held) -> Saver | NoSaver:
     if not config.training or log_dir is None:
         return NoSaver(start.prefix)
-    return Saver(log_dir, state, config.max_to_keep, lock, last_step=int(state.step) if start.resumed else None)
+    last_step = int(state.step) if start.resumed else None
+    return Saver(log_dir, state, config.max_to_keep, held, last_step=last_step)
 
 
 @contextlib.contextmanager
 def _best_weights(
-    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, lock: Lock
+    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, held: Held
 ) -> Iterator[BestWeights | NoBestWeights]:
     """Keep the best weights of a training in log_dir, or in a temporary folder for the block."""
     if not config.training:
         yield NoBestWeights()
     elif log_dir is not None:
         check_not_gone(log_dir / "best")  # before training, not when they are restored at its end
-        yield BestWeights(log_dir / "best", saver, state, lock)
+        yield BestWeights(log_dir / "best", saver, state, held)
     else:
         with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
-            yield BestWeights(Path(folder), saver, state, NoLock())
+            yield BestWeights(Path(folder), saver, state, Held())
 
 
 def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:
@@ -291,6 +290,15 @@ def _hooks_of(config: RunConfig, graph: ModelGraph) -> Sequence[AggregativeSessi
     return [hook for hook in graph.hooks if config.training or not hook.run_inter_mode()]
 
 
+def _log_lines(
+    config: RunConfig, pipeline: InputPipeline, order: Order, recorder: Recorder, line: Progress
+) -> LogLines:
+    # TRAIN logs the steps 0, n, 2n; other modes each n-th step.
+    steps = EverySteps(config.log_every_n_steps, offset=0 if config.training else 1)
+    size = pipeline.samples_per_epoch
+    return LogLines(steps, config.training, recorder, line, None if size is None else -(-size // order.workers))
+
+
 def _observers(
     config: RunConfig,
     graph: ModelGraph,
@@ -298,10 +306,8 @@ def _observers(
     saver: Saver | NoSaver,
     first_step: int,
 ) -> list[Observer]:
-    """Return what is done after steps, in this order: log, summaries, outputs, checkpoint."""
-    # TRAIN logs the steps 0, n, 2n; other modes each n-th step.
-    log_steps = EverySteps(config.log_every_n_steps, offset=0 if config.training else 1)
-    observers: list[Observer] = [LogLines(log_steps, training=config.training)]
+    """Return what is done after steps behind the log, in this order: summaries, outputs, checkpoint."""
+    observers: list[Observer] = []
     if config.training:
         observers += writer.observers(config.save_summary_steps, records=graph.has_summaries)
     if config.output_fn is not None:
@@ -339,56 +345,3 @@ def _make_steps(
         signal=signal,
     )
     return workers.chief_steps(opened), functools.partial(AsyncLoop, workers=workers)
-
-
-def _report(config: RunConfig, result: LoopResult, state: RunState, writer: SummaryWriter | NoSummaryWriter) -> None:
-    """Log how the run ended, and write the means of EVAL where TensorBoard finds them."""
-    global_step = int(state.step)
-    if config.training:
-        report_stop(result, global_step, state.skipped_steps())
-        return
-    if result.stopped_by == "end of input":
-        check_seen(config.run_mode, result.samples)
-    report_evaluation(result)
-    if config.run_mode == ModeKeys.EVAL and not result.interrupted:
-        writer.write(result.means, global_step)
-
-
-def _write_export(export: Export | NoExport, signal: ReceivedSignal) -> str | None:
-    try:
-        return export.write(signal.abandoning(_EXPORT_ENDS, patient=True))
-    except RunInterrupted:
-        return None
-
-
-def _finish(
-    config: RunConfig,
-    result: LoopResult,
-    stop_rule: StopRule,
-    state: RunState,
-    saver: Saver | NoSaver,
-    export: Export | NoExport,
-) -> RunResult:
-    """Export and save, and return how the run ended."""
-    collective = state.replicator.collective
-    # A run that was asked to end is not over: it goes on from its checkpoint, and exports when it gets to its end.
-    interrupted = result.interrupted or stop_rule.interrupted
-    if config.training:
-        # Also where nothing is saved, and before the export.
-        together(collective, lambda: state.check_finite(state.saved_values()))
-    with state.final_weights_in_place():
-        path = None if interrupted or collective.rank else _write_export(export, stop_rule.signal)
-    # Broadcast the paths: only the chief writes, and every worker returns after the files exist.
-    checkpoint, path = collective.broadcast_object([saver.save(), path])
-    if not stop_rule.interrupted:
-        state.assign_final_weights()
-    return RunResult(
-        global_step=int(state.step),
-        steps=result.steps,
-        samples=result.samples,
-        stopped_by=stop_rule.signal.name or result.stopped_by,
-        metrics=result.last if config.training else result.means,
-        checkpoint=checkpoint,
-        export_path=path,
-        skipped_steps=state.skipped_steps() if config.training else 0,
-    )

@@ -27,6 +27,7 @@ from mox_core.plugins.offers import (
     NetworkOffer,
     OptimizerOffer,
     OptimizerWrapperOffer,
+    StoreOffer,
 )
 
 __all__ = [
@@ -40,5 +41,6 @@ __all__ = [
     "NetworkOffer",
     "OptimizerOffer",
     "OptimizerWrapperOffer",
+    "StoreOffer",
     "hookimpl",
 ]

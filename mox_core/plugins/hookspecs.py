@@ -35,6 +35,7 @@ from mox_core.plugins.offers import (
     Offer,
     OptimizerOffer,
     OptimizerWrapperOffer,
+    StoreOffer,
 )
 
 if TYPE_CHECKING:
@@ -133,6 +134,17 @@ def mox_exporters() -> Iterable[ExporterOffer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def mox_stores() -> Iterable[StoreOffer]:  # type: ignore[empty-body]
+    """Remote stores, for paths such as `s3://bucket/folder` of data sets, log_dir and checkpoint_path.
+
+    Example:
+        @hookimpl
+        def mox_stores():
+            yield StoreOffer(name="webdav", target="mox_webdav.store:Folder", summary="folders on a WebDAV server")
+    """
+
+
+@hookspec
 def mox_api() -> Iterable[ApiOffer]:  # type: ignore[empty-body]
     """Public objects that become attributes of `mox`: classes of data sets, session hooks, helper functions.
 
@@ -169,6 +181,7 @@ OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
         "mox_optimizer_wrappers": OptimizerWrapperOffer,
         "mox_datasets": DatasetOffer,
         "mox_exporters": ExporterOffer,
+        "mox_stores": StoreOffer,
         "mox_api": ApiOffer,
         "mox_commands": CommandOffer,
     }

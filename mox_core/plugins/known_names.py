@@ -26,6 +26,25 @@ _RESNETS: Final = (
     "resnet_v2_200",
 )
 
+_STORES: Final = (
+    "abfs",
+    "abfss",
+    "az",
+    "ftp",
+    "gcs",
+    "gs",
+    "hdfs",
+    "memory",
+    "obs",
+    "oci",
+    "oss",
+    "s3",
+    "s3a",
+    "sftp",
+    "smb",
+    "webhdfs",
+)
+
 FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
@@ -38,7 +57,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         ),
     },
     "mox-export": {"mox_exporters": ("FROZEN_PB", "ONNX", "TFLITE", "TF_SERVING")},
-    "mox-file": {"mox_api": ("file",)},
+    "mox-file": {"mox_stores": _STORES, "mox_api": ("file",)},
     "mox-hooks": {
         "mox_api": (
             "EarlyStoppingHook",

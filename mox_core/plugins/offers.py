@@ -6,6 +6,7 @@ The rule to keep: an offer contains names, never code. Its target is imported wh
 from __future__ import annotations
 
 import importlib
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from attrs import Attribute, field, frozen
@@ -209,6 +210,23 @@ class ExporterOffer(Offer):
     """
 
     kind: ClassVar[str] = "exporter"
+
+
+@frozen
+class StoreOffer(Offer):
+    """A remote store, by the scheme of its URLs: `s3` for `s3://bucket/folder`.
+
+    The target is called as `target(url)` with the URL of a folder, whether it exists or not, and returns a
+    `mox_core.stores.folder.RemoteFolder`: what mox asks of it to read data and to keep a log_dir there.
+    """
+
+    kind: ClassVar[str] = "store"
+    name_rule: ClassVar[str] = "the scheme of a URL in lower case, such as 's3'"
+
+    @classmethod
+    def allows_name(cls, name: str) -> bool:
+        """Return whether a name can be the scheme of a URL."""
+        return re.fullmatch(r"[a-z][a-z0-9+.-]*", name) is not None
 
 
 @frozen

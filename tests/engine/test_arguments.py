@@ -174,7 +174,7 @@ WRONG = [
         for v in (3, b"log", ["log"], False)
     ),
     *(
-        ({name: "s3://bucket/log"}, f"{name} is 's3://bucket/log'; it must be a path of this machine's file system.")
+        ({name: "s3:/bucket/log"}, f"{name} is 's3:/bucket/log', with one slash behind 's3:'")
         for name in ("log_dir", "checkpoint_path")
     ),
     *(

@@ -489,6 +489,7 @@ def test_an_error_of_an_iterator_is_recognized_and_its_cause_is_found():
                     read(iterator)
                 assert errors.is_of_iterator(caught.value), caught.value.message
                 assert errors.cause_of(caught.value).startswith(text), caught.value.message
+                assert bool(errors.python_line_of(caught.value)) is text.startswith("ValueError"), caught.value.message
         with pytest.raises(tf.errors.InvalidArgumentError) as caught:
             tf.function(lambda: tf.io.decode_png("no image"))()
         assert not errors.is_of_iterator(caught.value), caught.value.message

@@ -13,13 +13,13 @@ from mox_core.engine.checkpoint.saver import Saver
 from mox_core.engine.distribute.collectives import together
 from mox_core.engine.variables.names import TRAINING_STATE
 from mox_core.errors import CheckpointError, UsageError
+from mox_core.log_dir import Held
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mox_core.engine.checkpoint.saver import NoSaver
     from mox_core.engine.variables.run_state import RunState
-    from mox_core.log_dir import Lock
 
 
 class NoBestWeights:
@@ -44,13 +44,13 @@ class BestWeights:
         folder: where it is kept.
         saver: the saver of the run.
         state: what is saved.
-        lock: what keeps other runs from the folder.
+        held: what keeps other runs from the folder, and what of it is on a store.
     """
 
     folder: Path
     saver: Saver | NoSaver
     state: RunState
-    lock: Lock
+    held: Held
     _own: Saver | None = field(default=None, init=False)
 
     def save(self) -> str:
@@ -84,7 +84,7 @@ class BestWeights:
 
     def _restore(self) -> str:
         folder = self._own_saver().log_dir
-        found = load_latest(folder)
+        found = load_latest(folder, self.held.remote)
         if found is None:
             raise CheckpointError(
                 f"there are no best weights in {str(folder)!r}: a hook has to save them before it restores them."
@@ -97,5 +97,5 @@ class BestWeights:
 
     def _own_saver(self) -> Saver:
         if self._own is None:
-            self._own = Saver(self.folder, self.state, max_to_keep=1, lock=self.lock)  # it makes the folder
+            self._own = Saver(self.folder, self.state, max_to_keep=1, held=Held(self.held.lock))  # it makes the folder
         return self._own

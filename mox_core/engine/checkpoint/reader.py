@@ -21,12 +21,15 @@ from mox_core.engine.checkpoint.files import (
 )
 from mox_core.engine.variables.names import GLOBAL_STEP, SEED, TRAINED
 from mox_core.errors import CheckpointError
+from mox_core.log_dir import NOTHING_REMOTE
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
     import numpy as np
+
+    from mox_core.log_dir import Remote
 
 _DAMAGE: Final = (tf.errors.OpError, IndexError, ValueError, RuntimeError, OSError)
 """What TensorFlow raises for a checkpoint that is cut off or overwritten: an IndexError for an empty index, say."""
@@ -61,10 +64,14 @@ class Checkpoint:
         return None if seed is None else int(seed)
 
 
-def load_latest(log_dir: str | os.PathLike[str]) -> Checkpoint | None:
+def load_latest(log_dir: str | os.PathLike[str], remote: Remote = NOTHING_REMOTE) -> Checkpoint | None:
     """Return the newest whole checkpoint of a folder, None where there was never one.
 
     A damaged one is named in a warning, and the one before it is used.
+
+    Args:
+        log_dir: the folder.
+        remote: where the data of its checkpoints may be instead.
 
     Raises:
         CheckpointError: if there are checkpoints, and all are damaged, or there were some, and all have gone.
@@ -85,7 +92,7 @@ def load_latest(log_dir: str | os.PathLike[str]) -> Checkpoint | None:
     _report_elsewhere(folder, prefixes[-1])
     for prefix in reversed(prefixes):
         try:
-            return read(prefix)
+            return _fetch_and_read(prefix, remote)
         except CheckpointError as error:
             tf.get_logger().warning("%s Trying the one before it.", error)
     raise CheckpointError(
@@ -145,14 +152,18 @@ def _report_elsewhere(folder: Path, newest: str) -> None:
         )
 
 
-def load(path: str | os.PathLike[str]) -> Checkpoint:
+def load(path: str | os.PathLike[str], remote: Remote = NOTHING_REMOTE) -> Checkpoint:
     """Return the checkpoint at a path: a folder, or a prefix such as `resnet_v1_50.ckpt`.
+
+    Args:
+        path: the path.
+        remote: where its data may be instead.
 
     Raises:
         CheckpointError: if there is none.
     """
     if Path(path).is_dir():
-        found = load_latest(path)
+        found = load_latest(path, remote)
         if found is None:
             raise CheckpointError(f"checkpoint_path {str(path)!r} is a folder without a checkpoint.")
         return found
@@ -162,6 +173,14 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: "
             f"there is no {prefix + '.index'!r}."
         )
+    return _fetch_and_read(prefix, remote)
+
+
+def _fetch_and_read(prefix: str, remote: Remote) -> Checkpoint:
+    try:
+        remote.fetch(prefix)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"the data of checkpoint {prefix!r} have gone meanwhile ({error}).") from error
     return read(prefix)
 
 

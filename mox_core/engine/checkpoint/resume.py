@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mox_core.arguments import RunConfig
     from mox_core.engine.distribute.collectives import Collective
     from mox_core.engine.variables.run_state import RunState
+    from mox_core.log_dir import Remote
 
 
 @frozen(kw_only=True)
@@ -64,20 +65,20 @@ class Start:
             state.track_workers(replicator.num_readers, None if rows is None else np.array(rows, np.int64))
 
 
-def find_start(config: RunConfig, collective: Collective) -> Start:
+def find_start(config: RunConfig, collective: Collective, remote: Remote) -> Start:
     """Return where a run starts: at the newest checkpoint of log_dir, else at checkpoint_path.
 
     Raises:
         CheckpointError: if a checkpoint is needed, or named, and there is none.
     """
-    found, resumed = _find(config) if collective.rank == 0 else (None, False)
+    found, resumed = _find(config, remote) if collective.rank == 0 else (None, False)
     seed = found.seed if found and resumed and found.seed is not None else randomness.run_seed()
     prefix, resumed, seed = collective.broadcast_object([found and found.prefix, resumed, seed])
     return Start(prefix=prefix, resumed=resumed, seed=int(seed), checkpoint=found)
 
 
-def _find(config: RunConfig) -> tuple[Checkpoint | None, bool]:
-    found = load_latest(config.log_dir) if config.log_dir else None
+def _find(config: RunConfig, remote: Remote) -> tuple[Checkpoint | None, bool]:
+    found = load_latest(config.log_dir, remote) if config.log_dir else None
     if found is not None:
         if config.checkpoint_path:
             tf.get_logger().info(
@@ -86,7 +87,7 @@ def _find(config: RunConfig) -> tuple[Checkpoint | None, bool]:
         return found, True
     if config.checkpoint_path:
         try:
-            return load(config.checkpoint_path), False
+            return load(config.checkpoint_path, remote), False
         except CheckpointError as error:
             if not config.log_dir:
                 raise

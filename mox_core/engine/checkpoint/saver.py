@@ -29,12 +29,11 @@ from mox_core.engine.checkpoint.files import (
 from mox_core.engine.run_folder import writing_into
 from mox_core.engine.variables.names import GLOBAL_STEP, SEED
 from mox_core.errors import LogDirError
-from mox_core.log_dir import NoLock
+from mox_core.log_dir import Held
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from mox_core.engine.variables.run_state import RunState
-    from mox_core.log_dir import Lock
 
 
 @frozen
@@ -63,7 +62,7 @@ class Saver:
         log_dir: the folder.
         state: what is saved.
         max_to_keep: how many checkpoints stay, the newest ones; 0 for all.
-        lock: what keeps other runs from the folder.
+        held: what keeps other runs from the folder, and where its files go besides.
         last_step: the step of the newest checkpoint, None before the first.
         last_time: when it was written, in seconds of `time.monotonic`.
     """
@@ -71,7 +70,7 @@ class Saver:
     log_dir: Path
     state: RunState
     max_to_keep: int
-    lock: Lock = field(factory=NoLock)
+    held: Held = field(factory=Held)
     last_step: int | None = None
     last_time: float = field(factory=time.monotonic)
 
@@ -99,6 +98,7 @@ class Saver:
             self._write(prefix, step)
             self.last_step, self.last_time = step, time.monotonic()
         self._keep_newest(step)
+        self.held.remote.publish()
         return prefix
 
     def forget_last_step(self) -> None:
@@ -106,7 +106,7 @@ class Saver:
         self.last_step = None
 
     def _check_in_place(self) -> None:
-        if not self.lock.is_in_place():
+        if not self.held.lock.is_in_place():
             raise LogDirError(
                 f"{str(self.log_dir)!r} was removed while this run wrote into it, or its lock was: another run may use "
                 "that name now, and this one writes nothing there any more. Start it again to go on from what is there."

@@ -32,6 +32,9 @@ class Evaluation(Protocol):
     def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, float]:
         """Return the means, weighted by samples, of what a hook monitors."""
 
+    def note_best(self, global_step: int, checkpoint: str | None) -> None:
+        """Note that the evaluation at a step was the best so far."""
+
 
 class NoEvaluation:
     """The inter mode of a run that has none."""
@@ -47,6 +50,9 @@ class NoEvaluation:
             f"{type(hook).__name__} runs the inter mode, but there is none: "
             "pass inter_mode=mox.ModeKeys.EVAL to mox.run."
         )
+
+    def note_best(self, global_step: int, checkpoint: str | None) -> None:
+        """Do nothing: nothing was evaluated."""
 
 
 @define
@@ -154,6 +160,14 @@ class RunContext:
     def stop_requested(self) -> bool:
         """Whether a hook has asked to stop."""
         return self._coordinator.should_stop()
+
+    def note_best(self, checkpoint: str | None = None) -> None:
+        """Say that the evaluation at this step was the best so far, for `mox.RunResult.best`.
+
+        Args:
+            checkpoint: what `session.save_best` has returned, if the weights are kept.
+        """
+        self._evaluation.note_best(self.global_step, checkpoint)
 
     def run_inter_mode(self, max_steps: int) -> dict[str, float]:
         """Run the inter mode with the present weights, from the beginning of its input.

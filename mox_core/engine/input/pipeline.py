@@ -107,6 +107,12 @@ class InputPipeline:
         return self._traced.function.graph
 
     @property
+    def samples_per_epoch(self) -> int | None:
+        """How many samples an epoch has; None where it reads several sources, or one that does not say."""
+        sizes = [getattr(source, "num_samples", None) for source in self.sources]
+        return sizes[0] if len(sizes) == 1 else None
+
+    @property
     def sources(self) -> tuple[Any, ...]:
         """What `input_fn` reads; none where it returned a dataset."""
         return tuple(source for source, _ in self._traced.sources)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mox_core.engine.input.traced_input import open_samples
-from mox_core.engine.tf_internals.error_messages import cause_of, has_different_shapes
+from mox_core.engine.tf_internals.error_messages import cause_of, has_different_shapes, python_line_of
 from mox_core.errors import DataError
 from mox_core.quoting import shown
 
@@ -48,6 +48,8 @@ def read_error(error: tf.errors.OpError, mode: str, sample: str) -> DataError:
             "are filled up with zeros: those of rank 1 and unknown length, set_shape([None])."
         )
     where = f" It fails for {sample}." if sample else ""
+    if line := python_line_of(error):
+        cause += f" ({line})"
     return DataError(f"the input of input_fn cannot be read in mode {mode}: {cause}.{where}")
 
 

@@ -15,6 +15,7 @@ from mox_core.engine.loop.reports import check_seen
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
 from mox_core.errors import UsageError
+from mox_core.terminal.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
     from mox_core.engine.model.step_runner import Outcome
+    from mox_core.run_history import Recorder
     from mox_core.session_hooks import AggregativeSessionRunHook
     from mox_core.specs import ModelSpec
 
@@ -55,6 +57,7 @@ class InterMode:
         log_dir: where means are written as summaries beside those of the training, None for nowhere.
         collective: the workers, of which each evaluates its share of the input.
         signal: whether the process was asked to end: then an evaluation is left unfinished.
+        recorder: keeps the means.
         weights_in_place: returns a context in which the model has the weights with which it is used.
     """
 
@@ -64,6 +67,7 @@ class InterMode:
     log_dir: Path | None
     collective: Collective
     signal: ReceivedSignal
+    recorder: Recorder
     weights_in_place: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     _stack: contextlib.ExitStack = field(factory=contextlib.ExitStack, init=False)
     _runner: HookRunner | None = field(default=None, init=False)
@@ -107,10 +111,19 @@ class InterMode:
         self._write(means, global_step)
         return means
 
+    def note_best(self, global_step: int, checkpoint: str | None) -> None:
+        """Note that the evaluation at a step was the best so far."""
+        self.recorder.note_best(global_step, checkpoint)
+
     def _means(self, max_steps: int, global_step: int) -> dict[str, Any]:
         """Go through the input once, and return the means and metrics of all that is monitored."""
         samples = done = 0
-        with self.pipeline.open() as opened, self.graph.metrics.counting_anew(), self.graph.moved_back():
+        with (
+            self.pipeline.open() as opened,
+            self.graph.metrics.counting_anew(),
+            self.graph.moved_back(),
+            progress(f"validation at step {global_step}", total=max_steps, unit="batches", only_live=True) as line,
+        ):
             steps, runner = self._begin(opened)
             over = done >= max_steps
             while not self._all_over(over=over):
@@ -118,6 +131,7 @@ class InterMode:
                 while not over and self.signal.name is None and time.perf_counter() < until:
                     outcome = self._call(runner, steps, done, max_steps, global_step)
                     done, samples = done + outcome.steps, samples + outcome.samples
+                    line.show(done)
                     over = outcome.ended or done >= max_steps or runner.coordinator.should_stop()
             sums = steps.log_sums()
             samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
@@ -169,6 +183,7 @@ class InterMode:
         if self._writer is None:
             self._writer = self._stack.enter_context(open_writer(self.log_dir, training=False))
         self._writer.write(new, step)
+        self.recorder.add(step, new, validation=True)
         self._written |= dict.fromkeys(new, step)
 
     def _twin(self, hook: AggregativeSessionRunHook) -> int:

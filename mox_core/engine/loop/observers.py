@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import tensorflow as tf
 from attrs import define, field, frozen
 
 from mox_core.metric_text import metric_text
 from mox_core.quoting import shown
+from mox_core.terminal.parts import ROUTINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from mox_core.engine.checkpoint.saver import Saver
     from mox_core.engine.loop.schedule import EverySteps
     from mox_core.engine.model.metrics import Metrics
+    from mox_core.run_history import Recorder
+    from mox_core.terminal.parts import Progress
+
+
+_SECONDS_BETWEEN_SHOWN: Final = 0.2
 
 
 @frozen(kw_only=True)
@@ -62,34 +68,59 @@ class Observer(Protocol):
 
 @define
 class LogLines:
-    """The manual's log line, at some steps.
+    """The manual's log line, at some steps, and the line of a terminal.
 
     Attributes:
         schedule: at which steps.
         training: whether the line is that of TRAIN, with the global step.
+        recorder: keeps what the lines say.
+        progress: the line of a terminal.
+        samples_per_epoch: how many samples the input has, on all workers; None where that is not known.
     """
 
     schedule: EverySteps
     training: bool
+    recorder: Recorder
+    progress: Progress
+    samples_per_epoch: int | None
     records: bool = field(default=False, init=False)
     _last_time: float = field(factory=time.perf_counter, init=False)
     _last_samples: int = field(default=0, init=False)
+    _said: str = field(default="", init=False)
+    _shown: float = field(default=0.0, init=False)
 
     def next_step(self, step: int) -> int | None:
         """Return the next step with a line."""
         return self.schedule.next_step(step)
 
     def after_step(self, report: StepReport) -> None:
-        """Log the line of a step that has one."""
-        if not self.schedule.is_due(report.step):
-            return
+        """Log the line of a step that has one, and show how far the run is."""
+        if self.schedule.is_due(report.step):
+            self._log(report)
+        if report.now - self._shown >= _SECONDS_BETWEEN_SHOWN:
+            self._shown = report.now
+            self.progress.show(
+                (report.global_step if self.training else report.step) + 1, self._epoch(report) + self._said
+            )
+
+    def _log(self, report: StepReport) -> None:
         rate = (report.samples - self._last_samples) / max(report.now - self._last_time, 1e-9)
         self._last_time, self._last_samples = report.now, report.samples
         where = f"step: {report.step}(global step: {report.global_step})" if self.training else f"step: {report.step}"
-        values = [f"{shown(name)}: {metric_text(value)}" for name, value in report.log().items()]
-        tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *values]))
+        values = report.log()
+        texts = [f"{shown(name)}: {metric_text(value)}" for name, value in values.items()]
+        tf.get_logger().info("\t".join([where, f"sample/sec: {rate:.3f}", *texts]), extra={ROUTINE: True})
+        rates = {name: report.values[name] for name in ("learning_rate",) if name in report.values}
+        self.recorder.add(report.global_step if self.training else report.step, values | rates | {"sample/sec": rate})
+        self._said = "  ".join([f"{rate:,.0f} samples/s", *texts])
         if self.training:
             report.metrics.begin_after()
+
+    def _epoch(self, report: StepReport) -> str:
+        if not (self.training and self.samples_per_epoch):
+            return ""
+        samples = report.samples / (report.step + 1) * (report.global_step + 1)
+        return f"epoch {samples / self.samples_per_epoch:.1f}  "
 
     def finish(self) -> None:
         """Do nothing."""

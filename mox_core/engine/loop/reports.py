@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def report_evaluation(result: LoopResult) -> None:
     """Log the means over all steps of a run that does not train, as the original did."""
-    means = "\t".join(f"{shown(name)}: {metric_text(value, '')}" for name, value in result.means.items())
+    means = "\t".join(f"{shown(name)}: {metric_text(value, whole=True)}" for name, value in result.means.items())
     tf.get_logger().info("%s\t[%d examples]", means, result.samples)  # the tab is there without means too
     if result.interrupted:
         words = "the run stops after %d steps: %s asked for it. Means are those of the samples until then."

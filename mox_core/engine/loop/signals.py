@@ -28,7 +28,8 @@ _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 RUN_ENDS: Final = "the run ends after this step and saves. A second one ends it at once."
 PROCESS_ENDS: Final = "the second signal, the process ends without saving."
 _STILL_WAITS: Final = (
-    "%s: the step has not ended yet: it computes, or waits for input_fn. What was trained is saved when it has ended."
+    "%s: the run has not ended yet: a step computes, or waits for input_fn, or what was saved is being uploaded. "
+    "Nothing is lost as long as it is let end."
 )
 _SECONDS_TO_ABANDON: Final = 5.0
 """A start that is not abandoned within this time waits for TensorFlow: for a process that has gone, for instance."""

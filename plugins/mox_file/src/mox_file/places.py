@@ -25,12 +25,14 @@ class Entry:
         is_directory: whether it is a folder.
         size: bytes of a file; 0 for a folder.
         mtime_ns: when it was changed, in nanoseconds since 1970; 0 where the store does not say.
+        tag: what the store calls this content; '' where it has no name for it.
     """
 
     name: str
     is_directory: bool
     size: int
     mtime_ns: int
+    tag: str = ""
 
 
 class Place(ABC):

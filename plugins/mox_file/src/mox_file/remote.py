@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _S3: Final = ("s3", "s3a", "obs")
 _CHANGED: Final = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
+_TAGS: Final = ("ETag", "etag", "md5Hash", "content_md5", "generation")
 _SECOND: Final = 1_000_000_000
 _BUFFER: Final = 1024 * 1024
 _AT_ONCE: Final = 16
@@ -258,7 +259,8 @@ def _keeps_no_folders(filesystem: Any) -> bool:
 
 def _entry_of(info: dict[str, Any], name: str) -> Entry:
     is_directory = info["type"] == "directory" or info["name"].endswith("/")
-    return Entry(name, is_directory, 0 if is_directory else int(info.get("size") or 0), _changed(info))
+    tag = next((str(info[key]) for key in _TAGS if info.get(key)), "")
+    return Entry(name, is_directory, 0 if is_directory else int(info.get("size") or 0), _changed(info), tag)
 
 
 def _changed(info: dict[str, Any]) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from mox_core import CheckpointError, UsageError, get_collection
-from mox_core.sdk import LEARNING_RATE_FACTORS, hook_variable
+from mox_core.sdk import LEARNING_RATE_FACTORS, hook_variable, metric_text
 from mox_hooks.rules import EarlyStopping, Plateaus, rises
 from mox_hooks.schedule import EvaluationHook
 
@@ -61,7 +61,7 @@ class StoppingHook(EvaluationHook):
 
     def why(self) -> str:
         """Return why the training stops, and what the best value was, for messages."""
-        return f"its best is {self.rule.best:.3f} of step {self.rule.best_step}"
+        return f"its best is {metric_text(self.rule.best)} of step {self.rule.best_step}"
 
 
 class EarlyStoppingHook(StoppingHook):
@@ -128,8 +128,8 @@ class EarlyStoppingHook(StoppingHook):
 
     def evaluated(self, run_context: Any, means: Mapping[str, float]) -> None:
         """Save the best weights, and stop after `patience` evaluations that are no better."""
-        if self.rule.see(means[self.monitor], run_context.global_step) and self._keeps_best:
-            run_context.session.save_best()
+        if self.rule.see(means[self.monitor], run_context.global_step):
+            run_context.note_best(run_context.session.save_best() if self._keeps_best else None)
         self.remember()
         if self.rule.stopped:
             self.say(f"training stops: {self.why()}.")
@@ -230,6 +230,8 @@ class PlateauLREarlyStoppingHook(StoppingHook):
     def evaluated(self, run_context: Any, means: Mapping[str, float]) -> None:
         """Lower the learning rate at a plateau, and stop at the last one."""
         plateau = self.rule.see(means[self.monitor], run_context.global_step)
+        if self.rule.best_step == run_context.global_step:
+            run_context.note_best()
         self.remember()
         if self.rule.stopped:
             self.say(f"training stops: {self.why()}.")

@@ -1,0 +1,131 @@
+"""What a run returns of what it has logged, and the file that the next run goes on with."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import mox_core as mox
+from mox_core import run_history
+
+TRAIN, EVAL = mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL
+
+
+def losses(steps):
+    """The losses of `train`, by hand: (3 - w)**2 with w going half of the way in each step."""
+    return [9 * 0.25**step for step in range(steps)]
+
+
+def train(log_dir, steps, **options):
+    class Validates(mox.AggregativeSessionRunHook):
+        """Evaluates after each second step, and takes what is nearest to 0.1 for the best."""
+
+        support_aggregation = support_sync_workers = lambda _self: False
+        run_inter_mode = lambda _self: True  # noqa: E731
+
+        def __init__(self, monitor_info):
+            super().__init__()
+            self.monitor_info = monitor_info
+
+        def after_run(self, run_context, run_values):
+            del run_values
+            if run_context.step % 2:
+                means = run_context.run_inter_mode(1)
+                if run_context.global_step == 3:
+                    run_context.note_best()
+                assert set(means) == {"distance"}
+
+    def model_fn(inputs, mode):
+        del mode
+        weight = tf.compat.v1.get_variable("weight", initializer=0.0)
+        loss = tf.reduce_mean((inputs[0] * 3.0 - weight) ** 2)
+        return mox.ModelSpec(
+            loss=loss, log_info={"loss": loss}, hooks=[Validates({"distance": 3.0 - weight + 0.0 * loss})]
+        )
+
+    return mox.run(
+        input_fn=lambda _mode: tf.ones([]),
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.25),
+        run_mode=TRAIN,
+        inter_mode=EVAL,
+        batch_size=2,
+        log_dir=log_dir,
+        max_number_of_steps=steps,
+        log_every_n_steps=1,
+        **{"save_model_steps": 2, **options},
+    )
+
+
+def check(history, steps):
+    trained = history.of("TRAIN")
+    assert [record["step"] for record in trained] == list(range(steps))
+    np.testing.assert_allclose([record["loss"] for record in trained], losses(steps), rtol=1e-5)
+    assert {record["learning_rate"] for record in trained} == {0.25}
+    assert all(record["sample/sec"] > 0 for record in trained)
+    validated = history.of("VALIDATION")
+    assert [record["step"] for record in validated] == list(range(1, steps, 2))
+    np.testing.assert_allclose(
+        [record["distance"] for record in validated], [3 * 0.25**n for n in range(1, steps // 2 + 1)]
+    )
+
+
+def test_a_run_returns_what_it_has_logged(tmp_path):
+    result = train(tmp_path, 6)
+    check(result.history, 6)
+    assert result.validation == {"distance": pytest.approx(3 / 64)}
+    assert result.best == run_history.Best(3, {"distance": pytest.approx(3 / 16)}, None)
+    frame = result.history.to_pandas()
+    assert frame[frame["mode"] == "TRAIN"]["loss"].tolist() == pytest.approx(losses(6))
+
+
+def test_a_resumed_run_goes_on_with_the_history(tmp_path):
+    train(tmp_path, 4)
+    train(tmp_path, 4)  # there is nothing left to train
+    result = train(tmp_path, 6)
+    check(result.history, 6)
+    check(run_history.read(tmp_path), 6)
+    assert result.best.step == 3
+
+
+def test_steps_that_are_done_again_are_recorded_once(tmp_path):
+    train(tmp_path, 6)
+    for path in tmp_path.glob("model.ckpt-6.*"):
+        path.unlink()  # as if the process had been killed before it saved
+    with (tmp_path / run_history.FILE).open("a") as file:
+        file.write('{"step": 6, "mo')  # and while it wrote a line
+    (tmp_path / "checkpoint").write_text('model_checkpoint_path: "model.ckpt-4"\n')
+    check(train(tmp_path, 8).history, 8)
+    check(run_history.read(tmp_path), 8)
+    lines = (tmp_path / run_history.FILE).read_text().splitlines()
+    assert all(json.loads(line)["mode"] for line in lines)
+
+
+def test_a_new_training_in_a_folder_begins_a_new_history(tmp_path):
+    (tmp_path / run_history.FILE).write_text('{"step": 70, "mode": "TRAIN", "loss": 5.0}\n')
+    check(train(tmp_path, 2).history, 2)
+    check(run_history.read(tmp_path), 2)
+
+
+def test_a_run_without_a_folder_has_a_history_too():
+    check(train(None, 4).history, 4)
+
+
+def test_a_value_that_is_no_number_is_none_in_the_file(tmp_path):
+    recorder = run_history.Recorder("TRAIN", tmp_path / "history.jsonl")
+    recorder.add(0, {"recall": np.float32([0.5, np.nan]), "loss": np.float64(2)})
+    assert json.loads((tmp_path / "history.jsonl").read_text()) == {
+        "step": 0,
+        "mode": "TRAIN",
+        "recall": [0.5, None],
+        "loss": 2.0,
+    }
+
+
+def test_a_history_that_cannot_be_written_is_told_and_kept(tmp_path, caplog):
+    recorder = run_history.Recorder("TRAIN", tmp_path / "nowhere" / "history.jsonl")
+    recorder.add(0, {"loss": 2.0})
+    recorder.add(1, {"loss": 1.0})
+    assert len(recorder.history()) == 2
+    assert caplog.text.count("the history is not written") == 1
