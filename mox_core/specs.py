@@ -188,8 +188,8 @@ class ExportSpec:
 
     Attributes:
         inputs_dict: a dict from names to tensors: elements of `model_fn`'s `inputs`, or tensors computed from them.
-        outputs_dict: a dict from names to tensors that depend on the inputs and on variables. What else of `inputs`, or of
-            the model's placeholders, they depend on becomes a further input, and a warning names it.
+        outputs_dict: a dict from names to tensors that depend on the inputs and on variables. What else of `inputs` and
+            of the model's placeholders they depend on becomes a further input, and a warning names it.
         version: name of the model's folder in `log_dir`: a whole number from 0, a str without separators, or -1 for one
             more than the highest number that exists (1 if none does).
 
