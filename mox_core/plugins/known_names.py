@@ -46,6 +46,7 @@ _STORES: Final = (
 )
 
 FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
         "mox_api": (
             "ImageClassificationRawDataset",
@@ -69,7 +70,12 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-optimizers": {
         "mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"),
         "mox_optimizer_wrappers": ("batch_gradients", "easgd"),
-        "mox_api": ("learning_rate_scheduler",),
+        "mox_api": (
+            "DyMomentumOptimizer",
+            "DyMomentumWOptimizer",
+            "SimpleSyncOptimizer",
+            "learning_rate_scheduler",
+        ),
     },
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
     "mox-tf1": {"mox_commands": ("tf1",)},

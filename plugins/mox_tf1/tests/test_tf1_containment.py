@@ -136,7 +136,7 @@ def test_check_names_what_will_not_work_by_line_and_runs_nothing(tf1, tmp_path):
 
         def model_fn():
             tf.contrib.slim.fully_connected(tf.layers.dense, contrib.slim.no_such_layer)
-            return mox.InputSpec(tf.no_such_name, mox.ImageClassificationRawDatset)
+            return mox.builtin_algorithms.train(tf.no_such_name, mox.ImageClassificationRawDatset)
 
         def width(x):
             return x.get_shape()[1].value + x.shape[-1].value + x.get_shape().as_list()[0]
@@ -152,7 +152,7 @@ def test_check_names_what_will_not_work_by_line_and_runs_nothing(tf1, tmp_path):
         "train.py:12: tf.contrib.slim.no_such_layer went with TensorFlow 2",
         "train.py:13: TensorFlow 1.15.0, as mox-tf1 gives it, has no tf.no_such_name.",
         "train.py:13: module 'mox_core' has no attribute 'ImageClassificationRawDatset'. Did you mean",
-        "train.py:13: mox.InputSpec is not there: return a tensor",
+        "train.py:13: builtin_algorithms.train was a program of the platform",
         "train.py:16: a dimension of a shape is a number in TensorFlow 2: leave .value away.",
         "beside.py:2: tf.estimator.Estimator is not there",
     ]

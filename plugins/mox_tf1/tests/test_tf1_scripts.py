@@ -270,3 +270,37 @@ def test_recurrent_cells_and_layers_are_those_of_tensorflow_1_in_mox_run_and_in_
     assert shapes["rnn/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"] == [2 + 4, 4 * 4]
     assert shapes["rnn/multi_rnn_cell/cell_1/gru_cell/gates/kernel"] == [4 + 3, 2 * 3]
     assert shapes["dense/kernel"] == [3, 2]
+
+
+SEARCH = """
+import tensorflow as tf
+import moxing.tensorflow as mox
+
+g = tf.get_default_graph()
+tf.Session
+
+def input_fn(run_mode, **kwargs):
+  return tf.random_uniform([4])
+
+def model_fn(inputs, run_mode, **kwargs):
+  loss = tf.reduce_mean(tf.square(tf.get_variable('w', [4]) - inputs[0]))
+  return mox.ModelSpec(loss=loss, log_info={'loss': loss})
+
+def optimizer_fn(**kwargs):
+  spec = kwargs['param_spec']
+  return mox.get_optimizer_fn('momentum', learning_rate=spec.learning_rate, momentum=spec.momentum)()
+
+functions = dict(input_fn=input_fn, model_fn=model_fn, optimizer_fn=optimizer_fn, batch_size=8)
+spec = mox.auto.search(auto_batch=True, total_steps=100, evaluation_total_steps=10, by_acc=False,
+                       search_learning_rate=False,
+                       param_spec=mox.auto.ParamSpec(weight_decay=1e-4, momentum=0.9, learning_rate=0.1),
+                       param_list_spec=mox.auto.ParamSpec(momentum=[0.5, 0.9]), **functions)
+print('best', spec.learning_rate, spec.momentum in (0.5, 0.9), tf.get_default_graph() is g)
+print('steps', mox.auto.run(run_mode=mox.ModeKeys.TRAIN, max_number_of_steps=1000, param_spec=spec, **functions).steps)
+"""
+
+
+def test_a_search_and_the_training_after_it_make_no_more_steps_than_the_command_line_says(tf1):
+    done = tf1(SEARCH, options=["--max_steps", 3])
+    assert done.stdout == "best 0.1 True True\nsteps 3\n"
+    assert done.stderr.count("Training stops at global step 3") == 3

@@ -20,13 +20,9 @@ if TYPE_CHECKING:
 Own = dict[str, "Callable[[], Any]"]
 
 _GONE: Final = {
-    "auto": "mox.auto searched parameters: call mox.run in a study of optuna",
+    "auto": "`pip install mox-auto` adds it",
     "AsyncRawGenerator": "leave reader_class away: reading is in parallel by itself",
-    "DyMomentumOptimizer": "use mox.get_optimizer_fn('momentum', ...) with a rate of mox.learning_rate_scheduler",
-    "DyMomentumWOptimizer": "use keras.optimizers.SGD(weight_decay=...) with a rate of mox.learning_rate_scheduler",
-    "InputSpec": "return a tensor, a tuple of tensors or a dataset",
     "ProgressiveImagenetDataset": "use mox.ImageClassificationTFRecordDataset",
-    "SimpleSyncOptimizer": "workers step together by --sync_replicas, which is the default",
     "file": "paths are those of this machine: open and tf.gfile read and write them; `pip install mox-file` adds it",
 }
 """For names that are not here, what to do instead."""
@@ -41,7 +37,7 @@ def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
         graph: the graph that `mox.run` leaves while it lasts.
         max_steps: the limit of every `max_number_of_steps`; None for none.
     """
-    tensorflow = functools.cache(partial(_tensorflow_view, partial(_run, graph, max_steps)))
+    tensorflow = functools.cache(partial(_tensorflow_view, partial(_limited, graph, max_steps)))
     own: Own = {
         "file": _file,
         "framework": _framework_view,
@@ -51,22 +47,39 @@ def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
     return View("moxing", own, missing=lambda name: _OTHER_ENGINES if name in ("mxnet", "pytorch") else "")
 
 
-def _run(graph: ScriptGraph, max_steps: int | None, /, *arguments: Any, **options: Any) -> Any:
-    """Do what `mox.run` does, with no more steps than the command line says."""
-    bound = inspect.signature(mox_core.run).bind(*arguments, **options)
-    asked = bound.arguments.get("max_number_of_steps", 0)
-    if max_steps is not None and isinstance(asked, int):  # anything else is refused by mox.run
-        bound.arguments["max_number_of_steps"] = min(asked or max_steps, max_steps)
-    with graph.left():
-        return mox_core.run(*bound.args, **bound.kwargs)
+def _limited(graph: ScriptGraph, max_steps: int | None, function: Callable[..., Any], steps: str) -> Callable[..., Any]:
+    """Return a function of mox that leaves the script's graph, and makes no more steps than the command line says.
+
+    Args:
+        graph: that graph.
+        max_steps: the limit; None for none.
+        function: `mox.run`, or one that calls it.
+        steps: the name of its argument that is limited; 0 stands for any number.
+    """
+    signature = inspect.signature(function)
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **options: Any) -> Any:
+        bound = signature.bind(*arguments, **options)
+        given = bound.arguments
+        # Those of a function that hands its arguments on are in its **options.
+        given = given if steps in signature.parameters else given.setdefault("options", {})
+        asked = given.get(steps, 0)
+        if max_steps is not None and isinstance(asked, int):  # anything else is refused by mox.run
+            given[steps] = min(asked or max_steps, max_steps)
+        with graph.left():
+            return function(*bound.args, **bound.kwargs)
+
+    return call
 
 
-def _tensorflow_view(run: Callable[..., Any]) -> View:
+def _tensorflow_view(limited: Callable[[Callable[..., Any], str], Callable[..., Any]]) -> View:
     """`moxing.tensorflow`, which shows everything; its parts show the same under the paths that scripts import."""
     shown: Own = {
+        "auto": lambda: _auto_view(limited),
         "cache": constant(_cache),
         "file": _file,
-        "run": constant(functools.wraps(mox_core.run)(run)),
+        "run": constant(limited(mox_core.run, "max_number_of_steps")),
     }
 
     def part(name: str, inner: Own | None = None) -> Callable[[], View]:
@@ -120,6 +133,17 @@ def _file() -> Any:
     if "file" not in dir(mox_core):
         raise AttributeError(_missing("file"), name="file", obj=None)
     return mox_core.file
+
+
+def _auto_view(limited: Callable[[Callable[..., Any], str], Callable[..., Any]]) -> View:
+    if "auto" not in dir(mox_core):
+        raise AttributeError(_missing("auto"), name="auto", obj=None)
+    auto = mox_core.auto
+    own: Own = {
+        "run": constant(limited(auto.run, "max_number_of_steps")),
+        "search": constant(limited(auto.search, "total_steps")),
+    }
+    return View("moxing.tensorflow.auto", own, behind=constant(auto))
 
 
 def _cache(*_: Any, **__: Any) -> None:
