@@ -1,6 +1,7 @@
 """ImageClassificationRawDataset: what `get` gives, and what each argument does."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -285,9 +286,33 @@ def test_one_string_in_place_of_a_list_of_keys_is_refused(meta):
     )
 
 
-def test_get_outside_of_input_fn_is_refused(meta):
-    with pytest.raises(UsageError, match="inside input_fn"):
-        ImageClassificationRawDataset(meta).get(["image"])
+def test_a_session_reads_the_images_of_a_folder_outside_of_a_run(flowers):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = ImageClassificationRawMetadata(base_dir=str(flowers))
+        dataset = ImageClassificationRawDataset(meta, num_epochs=1, shuffle=False)
+        image, label = dataset.get(["image", "label"])
+        name, desc = dataset.get(["image_name", "label_desc"])
+        assert (image.shape.as_list(), label.shape.rank) == ([None, None, 3], 0)
+        read = [session.run([image, label, desc, name]) for _ in range(meta.total_num_samples)]
+        with pytest.raises(tf.errors.OutOfRangeError):
+            session.run(name)
+    for pixels, number, desc_read, name_read in read:
+        assert meta.labels_list[number] == desc_read.decode()
+        with Image.open(flowers / desc_read.decode() / name_read.decode()) as file:
+            assert (np.asarray(file.convert("RGB")) == pixels).all()
+    assert len({(desc_read, name_read) for *_, desc_read, name_read in read}) == meta.total_num_samples
+
+
+def test_eagerly_each_call_of_get_gives_the_next_image_as_preprocess_fn_makes_it(meta):
+    def preprocess_fn(image_name, image_buf, label, label_desc):
+        return image_name, tf.strings.length(image_buf), label, label_desc
+
+    dataset = ImageClassificationRawDataset(meta, preprocess_fn=preprocess_fn, num_epochs=1, shuffle=False)
+    read = [dataset.get(["image", "label", "image_name"]) for _ in range(meta.total_num_samples)]
+    for length, label, name in read:
+        assert (Path(meta.base_dir) / meta.labels_list[int(label)] / name.numpy().decode()).stat().st_size == length
+    with pytest.raises(tf.errors.OutOfRangeError, match="all of its epochs are read"):
+        dataset.get(["image"])
 
 
 def test_an_augmentation_that_leaves_the_size_open_is_refused_with_batch_size(meta):
