@@ -29,6 +29,7 @@ _RESNETS: Final = (
 FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-datasets-raw": {
         "mox_api": (
+            "AsyncRawGenerator",
             "ImageClassificationRawDataset",
             "ImageClassificationRawMetadata",
             "MultilabelClassificationRawDataset",

@@ -15,6 +15,7 @@ from moxing.tensorflow.optimizer.learning_rate_scheduler import piecewise_lr, li
 from moxing.tensorflow.optimizer import learning_rate_scheduler
 from moxing.tensorflow.datasets import get_tfrecord, get_dataset, get_dataset_meta, ImageClassificationRawMetadata
 from moxing.tensorflow.datasets import MultilabelClassificationRawMetadata, ImageClassificationTFRecordMetadata
+from moxing.tensorflow.datasets import AsyncRawGenerator
 from moxing.tensorflow.datasets.tfrecord_common import BaseTFRecordDataset, BaseTFRecordMetadata
 from moxing.tensorflow.datasets.raw.raw_dataset import split_image_classification_dataset
 from moxing.tensorflow.datasets.reader.raw_reader import split_image_classification_dataset as old
@@ -31,7 +32,7 @@ assert compat.as_str(b'text') == 'text' and keys.RESNET_V1_50 == 'resnet_v1_50' 
 runtime.reset_logger(level=20)
 assert '--num_gpus=1: ' in mox_flags.get_help()
 mox.cache()
-for name in ('AsyncRawGenerator', 'InputSpec', 'auto'):
+for name in ('InputSpec', 'auto'):
   try:
     getattr(mox, name)
   except AttributeError as e:

@@ -21,7 +21,6 @@ Own = dict[str, "Callable[[], Any]"]
 
 _GONE: Final = {
     "auto": "mox.auto searched parameters: call mox.run in a study of optuna",
-    "AsyncRawGenerator": "leave reader_class away: reading is in parallel by itself",
     "DyMomentumOptimizer": "use mox.get_optimizer_fn('momentum', ...) with a rate of mox.learning_rate_scheduler",
     "DyMomentumWOptimizer": "use keras.optimizers.SGD(weight_decay=...) with a rate of mox.learning_rate_scheduler",
     "InputSpec": "return a tensor, a tuple of tensors or a dataset",

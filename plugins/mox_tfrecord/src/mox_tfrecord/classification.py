@@ -96,8 +96,8 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
     Attributes:
         metadata: an ImageClassificationTFRecordMetadata.
-        batch_size: images in a batch; None for single images. It needs images of one size: image_size, augmentation_fn
-            or preprocess_fn.
+        batch_size: images in a batch; None for single images. It needs images of one size: of themselves, or by
+            image_size, augmentation_fn or preprocess_fn.
         shuffle: whether each epoch has an order of its own.
         shuffle_buffer_size: for compressed files only; other data sets are shuffled as a whole, without a buffer.
         num_parallel: no effect; tf.data decides.
