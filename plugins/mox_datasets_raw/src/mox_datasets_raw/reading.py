@@ -101,9 +101,9 @@ class RawImageDataset(abc.ABC):
         if value is not AsyncRawGenerator:
             raise UsageError(
                 f"reader_class of {type(self).__name__} is {value!r}; it must be None or mox.AsyncRawGenerator: no "
-                "document of MoXing says what it calls of a class, and its own one is the only one known. To read files "
-                "in a way of your own, give preprocess_fn, which gets their bytes, or return a tf.data.Dataset from "
-                "input_fn."
+                "document of MoXing says what it calls of a class, and its own one is the only one known. To read "
+                "files in a way of your own, give preprocess_fn, which gets their bytes, or return a tf.data.Dataset "
+                "from input_fn."
             )
         tf.get_logger().info("reader_class has no effect: files are read and decoded in parallel in any case.")
 
