@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mox_core.plugins import ApiOffer, CommandOffer, hookimpl
+from mox_core.plugins import ApiOffer, CommandOffer, DatasetMeta, DatasetOffer, hookimpl
+from mox_tfrecord.sizes import NUM_CLASSES, SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,3 +59,16 @@ def mox_commands() -> Iterator[CommandOffer]:
         "mox_tfrecord.commands:main",
         summary="write a folder of images as records, inspect records",
     )
+
+
+@hookimpl
+def mox_datasets() -> Iterator[DatasetOffer]:
+    """Offer published data sets, in the files in which they are published."""
+    summaries = {
+        "cifar10": "small photographs of ten kinds, 32x32, from binary batches, those of Python, or records",
+        "imagenet": "ILSVRC 2012 from records, with slim's labels 1 to 1000",
+        "mnist": "handwritten digits, 28x28 grey, from idx files or records",
+    }
+    for name, summary in summaries.items():
+        meta = DatasetMeta(num_classes=NUM_CLASSES[name], splits_to_sizes=SIZES[name])
+        yield DatasetOffer(name, f"mox_tfrecord.named:{name}", summary=summary, meta=meta)
