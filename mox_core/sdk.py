@@ -12,7 +12,7 @@ from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.engine.input.image_functions import apply_augmentation, apply_preprocessing, resize_image
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.sample_source import Fetch, SampleSource, parallel_reads
-from mox_core.engine.input.script_reads import read_once
+from mox_core.engine.input.script_reads import read_once, read_source
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.optimizer.train_step import LEARNING_RATE_FACTORS
 from mox_core.engine.optimizer.wrappers import (
@@ -66,6 +66,7 @@ __all__ = [
     "outside_of_graphs",
     "parallel_reads",
     "read_once",
+    "read_source",
     "resize_image",
     "run_folder",
     "slot",

@@ -61,6 +61,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "BaseTFRecordMetadata",
             "ImageClassificationTFRecordDataset",
             "ImageClassificationTFRecordMetadata",
+            "ProgressiveImagenetDataset",
             "get_tfrecord",
             "tfexample_decoder",
             "write_image_classification_tfrecords",

@@ -58,7 +58,7 @@ def read_source(source: Any) -> Features:
     """Return the features of one element of a source, as tensors.
 
     Args:
-        source: a `SampleSource`, or what has its methods `dataset` and `specs`.
+        source: a `SampleSource`, or what has its attribute `end` and its methods `elements`, `dataset` and `specs`.
 
     Raises:
         UsageError: in another graph, and eagerly outside of `read_once`.

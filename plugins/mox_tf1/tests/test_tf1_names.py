@@ -17,6 +17,7 @@ from moxing.tensorflow.datasets import get_tfrecord, get_dataset, get_dataset_me
 from moxing.tensorflow.datasets import MultilabelClassificationRawMetadata, ImageClassificationTFRecordMetadata
 from moxing.tensorflow.datasets import AsyncRawGenerator
 from moxing.tensorflow.datasets.tfrecord_common import BaseTFRecordDataset, BaseTFRecordMetadata
+from moxing.tensorflow.datasets.tfrecord_image import ProgressiveImagenetDataset
 from moxing.tensorflow.datasets.raw.raw_dataset import split_image_classification_dataset
 from moxing.tensorflow.datasets.reader.raw_reader import split_image_classification_dataset as old
 from moxing.tensorflow.nets import get_model_fn, get_model_meta, NetworkKeys

@@ -24,7 +24,6 @@ _GONE: Final = {
     "DyMomentumOptimizer": "use mox.get_optimizer_fn('momentum', ...) with a rate of mox.learning_rate_scheduler",
     "DyMomentumWOptimizer": "use keras.optimizers.SGD(weight_decay=...) with a rate of mox.learning_rate_scheduler",
     "InputSpec": "return a tensor, a tuple of tensors or a dataset",
-    "ProgressiveImagenetDataset": "use mox.ImageClassificationTFRecordDataset",
     "SimpleSyncOptimizer": "workers step together by --sync_replicas, which is the default",
     "file": "paths are those of this machine: open and tf.gfile read and write them; `pip install mox-file` adds it",
 }

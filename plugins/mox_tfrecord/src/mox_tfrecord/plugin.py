@@ -45,6 +45,11 @@ def mox_api() -> Iterator[ApiOffer]:
         summary="reads images of one class each from records",
     )
     yield ApiOffer(
+        "ProgressiveImagenetDataset",
+        "mox_tfrecord.progressive:ProgressiveImagenetDataset",
+        summary="batches of images whose size grows at given steps of a training",
+    )
+    yield ApiOffer(
         "write_image_classification_tfrecords",
         "mox_tfrecord.writing:write_image_classification_tfrecords",
         summary="turns a folder of class folders into sharded TFRecords, without re-encoding JPEGs",
