@@ -67,7 +67,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "write_image_classification_tfrecords",
         ),
         "mox_commands": ("tfrecord",),
-        "mox_datasets": ("cifar10", "imagenet", "mnist"),
+        "mox_datasets": ("cifar10", "flowers", "imagenet", "mnist"),
     },
 }
 """For each distribution, the names that it offers by each hook."""

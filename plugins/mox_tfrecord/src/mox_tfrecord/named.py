@@ -105,6 +105,31 @@ def imagenet(
     return ImageClassificationTFRecordDataset(metadata, shuffle=shuffle, num_epochs=num_epochs)
 
 
+def flowers(
+    *, split_name: str, dataset_dir: Folder, shuffle: bool = True, num_epochs: int | None = None, capacity: int = 256
+) -> ImageClassificationTFRecordDataset:
+    """Return the photographs of five kinds of flowers of TensorFlow's tutorials, from records as slim writes them.
+
+    `get` returns what that of `mox.ImageClassificationTFRecordDataset` does, labels are 0 to 4.
+
+    Args:
+        split_name: 'train' or 'validation'.
+        dataset_dir: a folder with the records, named `flowers_train_00000-of-00005.tfrecord` and so on, or
+            `train-00000-of-00008.tfrecord`.
+        shuffle: whether each epoch has an order of its own.
+        num_epochs: number of epochs; None for no end.
+        capacity: no effect; tf.data decides.
+
+    Raises:
+        UsageError: if an argument is wrong.
+        DataError: if the folder holds no such records.
+    """
+    folder = _folder("flowers", split_name, dataset_dir, capacity)
+    pattern = _pattern(folder, (f"flowers_{split_name}_*.tfrecord", f"{split_name}-*.tfrecord"), "")
+    metadata = ImageClassificationTFRecordMetadata(folder, pattern, SIZES["flowers"][split_name])
+    return ImageClassificationTFRecordDataset(metadata, shuffle=shuffle, num_epochs=num_epochs)
+
+
 def _folder(name: str, split_name: str, dataset_dir: Folder, capacity: int) -> str:
     """Return the path of the folder of a data set.
 

@@ -71,6 +71,7 @@ def mox_datasets() -> Iterator[DatasetOffer]:
     """Offer published data sets, in the files in which they are published."""
     summaries = {
         "cifar10": "small photographs of ten kinds, 32x32, from binary batches, those of Python, or records",
+        "flowers": "photographs of five kinds of flowers, from records",
         "imagenet": "ILSVRC 2012 from records, with slim's labels 1 to 1000",
         "mnist": "handwritten digits, 28x28 grey, from idx files or records",
     }
