@@ -52,6 +52,11 @@ class StagedSource:
     replicas: int
 
     @property
+    def batch_size(self) -> int:
+        """How many samples the first batches hold: these are no single samples."""
+        return self.stages[0].source.batch_size or 1
+
+    @property
     def end(self) -> int | None:
         """There is no last position."""
         return None
