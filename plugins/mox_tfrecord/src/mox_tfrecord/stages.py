@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import tensorflow as tf
 from attrs import frozen
 
+import mox_core
 from mox_core.errors import UsageError
-from mox_core.sdk import BadSampleReport, Features, Order, features_of, fold, independent_workers, no_autograph
+from mox_core.sdk import BadSampleReport, Features, Order, features_of, fold, no_autograph
 
 if TYPE_CHECKING:
     from mox_core.sdk import Dataset, SampleSource
@@ -61,7 +62,7 @@ class StagedSource:
         """There is no last position."""
         return None
 
-    def elements(self, *, order: Order, start: Any, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
+    def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
         """Return (next position, features of a batch) from a position on.
 
         Args:
@@ -73,13 +74,13 @@ class StagedSource:
         Raises:
             UsageError: where steps are not the same for all workers.
         """
-        if tf.is_tensor(start) or independent_workers() > 1:
+        if order.workers > 1 and not mox_core.get_flag("sync_replicas"):
             raise UsageError(
                 "a data set that changes with the global step is read by workers that step on their own "
                 "(--sync_replicas=False): each would be at another step. Leave the flag out, or use one data set of "
                 "one image size."
             )
-        step, drawn = divmod(int(start), _STEP)
+        step, drawn = divmod(start, _STEP)
         number = self._at(step)
         parts = []
         for place in range(number, len(self.stages)):
