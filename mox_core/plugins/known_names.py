@@ -49,6 +49,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
         "mox_api": (
+            "AsyncRawGenerator",
             "ImageClassificationRawDataset",
             "ImageClassificationRawMetadata",
             "MultilabelClassificationRawDataset",
@@ -85,11 +86,13 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "BaseTFRecordMetadata",
             "ImageClassificationTFRecordDataset",
             "ImageClassificationTFRecordMetadata",
+            "ProgressiveImagenetDataset",
             "get_tfrecord",
             "tfexample_decoder",
             "write_image_classification_tfrecords",
         ),
         "mox_commands": ("tfrecord",),
+        "mox_datasets": ("cifar10", "flowers", "imagenet", "mnist"),
     },
 }
 """For each distribution, the names that it offers by each hook."""

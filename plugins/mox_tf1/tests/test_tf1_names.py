@@ -15,7 +15,9 @@ from moxing.tensorflow.optimizer.learning_rate_scheduler import piecewise_lr, li
 from moxing.tensorflow.optimizer import learning_rate_scheduler
 from moxing.tensorflow.datasets import get_tfrecord, get_dataset, get_dataset_meta, ImageClassificationRawMetadata
 from moxing.tensorflow.datasets import MultilabelClassificationRawMetadata, ImageClassificationTFRecordMetadata
+from moxing.tensorflow.datasets import AsyncRawGenerator
 from moxing.tensorflow.datasets.tfrecord_common import BaseTFRecordDataset, BaseTFRecordMetadata
+from moxing.tensorflow.datasets.tfrecord_image import ProgressiveImagenetDataset
 from moxing.tensorflow.datasets.raw.raw_dataset import split_image_classification_dataset
 from moxing.tensorflow.datasets.reader.raw_reader import split_image_classification_dataset as old
 from moxing.tensorflow.nets import get_model_fn, get_model_meta, NetworkKeys
@@ -32,11 +34,7 @@ runtime.reset_logger(level=20)
 assert '--num_gpus=1: ' in mox_flags.get_help()
 mox.cache()
 assert mox.InputSpec is not None and mox.auto.ParamSpec(momentum=0.9).momentum == 0.9
-for name in ('AsyncRawGenerator',):
-  try:
-    getattr(mox, name)
-  except AttributeError as e:
-    assert str(e).startswith('mox.%s is not there: ' % name), e
+assert mox.AsyncRawGenerator is not None and mox.ProgressiveImagenetDataset is not None
 try:
   from moxing.framework.common import task_enum
 except ImportError as e:

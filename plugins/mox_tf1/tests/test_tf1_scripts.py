@@ -304,3 +304,65 @@ def test_a_search_and_the_training_after_it_make_no_more_steps_than_the_command_
     done = tf1(SEARCH, options=["--max_steps", 3])
     assert done.stdout == "best 0.1 True True\nsteps 3\n"
     assert done.stderr.count("Training stops at global step 3") == 3
+
+
+def test_a_session_of_a_script_reads_data_sets_of_mox_through_queues_too(tf1, tmp_path):
+    for number in range(5):
+        (tmp_path / "images" / "kind").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 6, 3), number, np.uint8)).save(tmp_path / "images" / "kind" / f"{number}.png")
+    with tf.io.TFRecordWriter(str(tmp_path / "angles.tfrecord")) as writer:
+        for number in range(5):
+            angle = tf.train.Feature(float_list=tf.train.FloatList(value=[number / 2]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature={"a": angle})).SerializeToString())
+    done = tf1(
+        """
+        import tensorflow as tf
+        import moxing.tensorflow as mox
+        slim = tf.contrib.slim
+
+        class Angles(mox.BaseTFRecordDataset):
+          def _parser(self, record):
+            return tf.parse_single_example(record, {'a': tf.FixedLenFeature([1], tf.float32)})['a']
+
+          def _build_feature(self, a):
+            self._add_feature('angle', tf.reshape(a, []))
+
+        meta = mox.ImageClassificationTFRecordMetadata('.', 'angles.tfrecord', num_samples=5)
+        angle, = Angles(meta, shuffle=False, num_parallel=4, num_epochs=1).get(['angle'])
+        batch = tf.train.batch([angle], batch_size=3, allow_smaller_final_batch=True)
+        with tf.Session() as sess:
+          sess.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+          coord = tf.train.Coordinator()
+          threads = tf.train.start_queue_runners(sess=sess, coord=coord)
+          try:
+            while not coord.should_stop():
+              print(sess.run(batch).tolist())
+          except tf.errors.OutOfRangeError:
+            print('end')
+          coord.request_stop()
+          coord.join(threads)
+
+        dataset = mox.ImageClassificationTFRecordDataset(
+          meta, {'a': tf.FixedLenFeature([1], tf.float32)}, {'angle': slim.tfexample_decoder.Tensor('a', shape=[])},
+          shuffle=True, num_readers=4, num_epochs=2)
+        angle, = dataset.get(['angle'])
+        photos = mox.ImageClassificationRawDataset(
+          mox.ImageClassificationRawMetadata('images'), batch_size=2, num_epochs=1, shuffle=False,
+          reader_class=mox.AsyncRawGenerator, reader_kwargs={'num_processes': 2})
+        image, label = photos.get(['image', 'label'])
+        with tf.train.MonitoredTrainingSession() as sess:
+          while not sess.should_stop():
+            print(sess.run([image, label])[0][:, 0, 0, 0].tolist())
+        with tf.Session() as sess:
+          print(sorted(sess.run(angle).item() for _ in range(5)))
+        """
+    )
+    assert done.stdout.splitlines() == [
+        "[0.0, 0.5, 1.0]",
+        "[1.5, 2.0]",
+        "end",
+        "[0, 1]",
+        "[2, 3]",
+        "[4]",
+        "[0.0, 0.5, 1.0, 1.5, 2.0]",
+    ]

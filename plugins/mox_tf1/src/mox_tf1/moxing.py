@@ -21,8 +21,6 @@ Own = dict[str, "Callable[[], Any]"]
 
 _GONE: Final = {
     "auto": "`pip install mox-auto` adds it",
-    "AsyncRawGenerator": "leave reader_class away: reading is in parallel by itself",
-    "ProgressiveImagenetDataset": "use mox.ImageClassificationTFRecordDataset",
     "file": "paths are those of this machine: open and tf.gfile read and write them; `pip install mox-file` adds it",
 }
 """For names that are not here, what to do instead."""
