@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mox_tf1.moxing import moxing_view
+from mox_tf1.moxing import moxing_view, run_of_script
 from mox_tf1.numpy1 import numpy_view
 from mox_tf1.python2 import BUILTINS, modules
 from mox_tf1.tensorflow1 import ScriptGraph, tensorflow_view
@@ -35,13 +35,14 @@ class ScriptImports:
 
     def __init__(self, folder: Path, max_steps: int | None = None) -> None:
         self.graph = ScriptGraph()
+        run = partial(run_of_script, self.graph, max_steps)
         self.builtins: dict[str, Any] = {**vars(builtins), **BUILTINS, "__import__": self._import}
         self.finder = _Finder(folder, self.builtins)
         self._views = {
             **{name: cache(make) for name, make in modules().items()},
-            "moxing": cache(partial(moxing_view, self.graph, max_steps)),
+            "moxing": cache(partial(moxing_view, run)),
             "numpy": cache(numpy_view),
-            "tensorflow": cache(partial(tensorflow_view, self.graph)),
+            "tensorflow": cache(partial(tensorflow_view, self.graph, run)),
         }
 
     def find(self, path: str) -> Any:

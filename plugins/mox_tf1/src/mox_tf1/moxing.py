@@ -34,14 +34,13 @@ _GONE: Final = {
 _OTHER_ENGINES: Final = "mox trains with TensorFlow only: this part of MoXing is not there."
 
 
-def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
+def moxing_view(run: Callable[..., Any]) -> View:
     """Return `moxing` for the modules of a script.
 
     Args:
-        graph: the graph that `mox.run` leaves while it lasts.
-        max_steps: the limit of every `max_number_of_steps`; None for none.
+        run: `mox.run` of the script.
     """
-    tensorflow = functools.cache(partial(_tensorflow_view, partial(_run, graph, max_steps)))
+    tensorflow = functools.cache(partial(_tensorflow_view, run))
     own: Own = {
         "file": _file,
         "framework": _framework_view,
@@ -51,8 +50,15 @@ def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
     return View("moxing", own, missing=lambda name: _OTHER_ENGINES if name in ("mxnet", "pytorch") else "")
 
 
-def _run(graph: ScriptGraph, max_steps: int | None, /, *arguments: Any, **options: Any) -> Any:
-    """Do what `mox.run` does, with no more steps than the command line says."""
+def run_of_script(graph: ScriptGraph, max_steps: int | None, /, *arguments: Any, **options: Any) -> Any:
+    """Do what `mox.run` does, outside of the script's graph, with no more steps than the command line says.
+
+    Args:
+        graph: the graph that `mox.run` leaves while it lasts.
+        max_steps: the limit of every `max_number_of_steps`; None for none.
+        arguments: those of `mox.run`.
+        options: the same by name.
+    """
     bound = inspect.signature(mox_core.run).bind(*arguments, **options)
     asked = bound.arguments.get("max_number_of_steps", 0)
     if max_steps is not None and isinstance(asked, int):  # anything else is refused by mox.run
