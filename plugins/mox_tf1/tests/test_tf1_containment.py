@@ -122,7 +122,7 @@ def test_a_script_of_python_2_is_refused_with_the_line_and_check_lists_them_all(
 
 
 def test_check_names_what_will_not_work_by_line_and_runs_nothing(tf1, tmp_path):
-    (tmp_path / "beside.py").write_text("import tensorflow as tf\nx = tf.estimator.Estimator\n", "utf-8")
+    (tmp_path / "beside.py").write_text("import tensorflow as tf\nx = tf.estimator.DNNClassifier\n", "utf-8")
     done = tf1(
         """
         import tensorflow as tf
@@ -154,7 +154,7 @@ def test_check_names_what_will_not_work_by_line_and_runs_nothing(tf1, tmp_path):
         "train.py:13: module 'mox_core' has no attribute 'ImageClassificationRawDatset'. Did you mean",
         "train.py:13: mox.InputSpec is not there: return a tensor",
         "train.py:16: a dimension of a shape is a number in TensorFlow 2: leave .value away.",
-        "beside.py:2: tf.estimator.Estimator is not there",
+        "beside.py:2: tf.estimator.DNNClassifier is not there",
     ]
     assert len(found) == len(wanted), found
     for text in wanted:

@@ -16,6 +16,7 @@ from mox_core.sdk import input_from_the_start
 from mox_tf1.estimator import exporting
 from mox_tf1.estimator.calls import arguments_of, inputs_of
 from mox_tf1.estimator.hooks import adapted
+from mox_tf1.estimator.log import say
 from mox_tf1.estimator.model import Model
 from mox_tf1.estimator.specs import SAVE_SECS, RunConfig, params_of
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mox_core.run_result import RunResult
+
 
 class Estimator:
     """A model in `model_fn(features, labels, mode, params, config)`, and the folder of its checkpoints.
@@ -134,7 +136,7 @@ class Estimator:
         """
         step = self._step()
         if max_steps and step >= max_steps:
-            tf.get_logger().info("Skipping training since max_steps has already saved.")
+            say("Skipping training since max_steps has already saved.")
             return None
         own = adapted(hooks)
         if hook_from is not None:
@@ -187,7 +189,7 @@ class Estimator:
         )
         found: dict[str, Any] = {**result.metrics, "global_step": result.global_step}
         listed = ", ".join(f"{key} = {found[key]:.8g}" for key in sorted(found))
-        tf.get_logger().info("Saving dict for global step %d: %s", result.global_step, listed)
+        say("Saving dict for global step %d: %s", result.global_step, listed)
         self._write_summaries(found, name)
         return found
 
@@ -245,7 +247,9 @@ class Estimator:
             checkpoint_path: the checkpoint; the latest of `model_dir`, if not given.
         """
         if assets_extra or as_text:
-            raise UsageError("export_saved_model has assets_extra or as_text: an exported model is one folder as it is.")
+            raise UsageError(
+                "export_saved_model has assets_extra or as_text: a model is exported as it is. Leave them out."
+            )
         model = self._model(self._config)
         checkpoint = self._checkpoint(checkpoint_path)
         return exporting.export(self.run, model, serving_input_receiver_fn, os.fspath(export_dir_base), checkpoint)
@@ -294,7 +298,7 @@ class Estimator:
 
 def _temporary() -> str:
     folder = tempfile.mkdtemp()
-    tf.get_logger().warning("Using temporary folder as model directory: %s", folder)
+    say("Using temporary folder as model directory: %s", folder)
     return folder
 
 

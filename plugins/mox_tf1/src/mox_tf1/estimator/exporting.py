@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 import mox_core as mox
 from mox_core.errors import UsageError
+from mox_tf1.estimator.log import say
 from mox_tf1.estimator.specs import ClassificationOutput, PredictOutput, RegressionOutput
 
 if TYPE_CHECKING:
@@ -25,11 +26,10 @@ if TYPE_CHECKING:
     from mox_tf1.estimator.model import Model
 
 _DEFAULT: Final = tf.saved_model.DEFAULT_SERVING_SIGNATURE_DEF_KEY
-_FEATURE: Final = "feature"
 
 
-def _as_dict(name: str) -> Callable[[Any], Any]:
-    return lambda value: value if isinstance(value, dict) or value is None else {name: value}
+def _as_dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {"input": value}
 
 
 @frozen(eq=False)
@@ -43,7 +43,7 @@ class ServingInputReceiver:
     """
 
     features: Any
-    receiver_tensors: Mapping[str, Any] = field(converter=_as_dict("input"))
+    receiver_tensors: Mapping[str, Any] = field(converter=_as_dict)
     receiver_tensors_alternatives: None = None
 
     def __attrs_post_init__(self) -> None:
@@ -90,9 +90,7 @@ def build_raw_serving_input_receiver_fn(
     return serving_input_receiver_fn
 
 
-def export(
-    run: Callable[..., Any], model: Model, receiver_fn: Callable[[], Any], base: str, checkpoint: str
-) -> bytes:
+def export(run: Callable[..., Any], model: Model, receiver_fn: Callable[[], Any], base: str, checkpoint: str) -> bytes:
     """Export a model with the values of a checkpoint, and return its folder: a new one in `base`, named by the time."""
     signatures: dict[str, dict[str, str]] = {}
     tables: list[Any] = []
@@ -127,7 +125,7 @@ def export(
         Path(result.export_path).rename(path)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    tf.get_logger().info("SavedModel written to: %s", path)
+    say("SavedModel written to: %s", path)
     return str(path).encode()
 
 
@@ -178,7 +176,7 @@ def _outputs_of(spec: Any) -> tuple[dict[str, Any], dict[str, dict[str, str]]]:
     elif _DEFAULT not in given:
         raise UsageError(f"export_outputs has several signatures, {', '.join(given)}: one of them is {_DEFAULT!r}.")
     if not all(isinstance(each, PredictOutput) for each in given.values()):
-        tf.get_logger().info("All signatures of the exported model are of TensorFlow Serving's Predict API.")
+        say("All signatures of the exported model are of TensorFlow Serving's Predict API.")
     outputs: dict[str, Any] = {}
     names: dict[str, dict[str, str]] = {}
     for signature, each in given.items():
@@ -194,11 +192,9 @@ def _named(predictions: Any) -> dict[str, Any]:
     return predictions if isinstance(predictions, dict) else {"output": predictions}
 
 
-def _write(
-    model: ExportedModel, signatures: dict[str, dict[str, str]], tables: list[Any], directory: str
-) -> None:
+def _write(model: ExportedModel, signatures: dict[str, dict[str, str]], tables: list[Any], directory: str) -> None:
     holder = tf.Module()
-    holder.kept = [*model.variables, *tables]
+    setattr(holder, "kept", [*model.variables, *tables])  # noqa: B010  (TensorFlow saves what it finds in an object)
 
     def of(names: dict[str, str]) -> Any:
         def function(**tensors: Any) -> dict[str, Any]:

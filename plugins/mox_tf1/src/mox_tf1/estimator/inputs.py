@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,12 +37,11 @@ def numpy_input_fn(
     del queue_capacity, num_threads
     if not isinstance(shuffle, bool):
         raise UsageError(f"shuffle of the input_fn is {shuffle!r}; it is True or False, and has to be given.")
-    data = x if y is None else (x, y)
-    sizes = {len(np.asarray(each)) for each in tf.nest.flatten(data)}
+    arrays = _arrays(x) if y is None else (_arrays(x), _arrays(y))
+    sizes = {len(each) for each in tf.nest.flatten(arrays)}
     if len(sizes) != 1:
         raise UsageError(f"the arrays of x and y have {', '.join(map(str, sorted(sizes)))} samples: it is one number.")
     (size,) = sizes
-    arrays = tf.nest.map_structure(np.asarray, data)
 
     def input_fn() -> Any:
         with tf.init_scope():  # not as constants of a graph, which holds 2 GiB at most
@@ -86,6 +86,12 @@ def pandas_input_fn(
     else:
         labels = _array(y)
     return numpy_input_fn(features, labels, batch_size, num_epochs, shuffle, queue_capacity, num_threads)
+
+
+def _arrays(data: Any) -> Any:
+    if isinstance(data, Mapping):
+        return {name: np.atleast_1d(values) for name, values in data.items()}
+    return np.atleast_1d(data)
 
 
 def _array(column: Any) -> Any:

@@ -10,6 +10,7 @@ import tensorflow as tf
 import mox_core as mox
 from mox_core.errors import UsageError
 from mox_tf1.estimator.calls import call, features_and_labels
+from mox_tf1.estimator.collections_of_model import own_collections
 from mox_tf1.estimator.hooks import adapted
 from mox_tf1.estimator.specs import EstimatorSpec, ModeKeys, params_of
 from mox_tf1.estimator.train_op import TrainOps
@@ -93,9 +94,7 @@ class Model:
         spec, _ = self._noted(inputs[:1], ModeKeys.PREDICT)
         self._alone = not isinstance(spec.predictions, dict)
         named = {_ALONE: spec.predictions} if self._alone else spec.predictions
-        return mox.ModelSpec(
-            output_info=self._wanted(named), hooks=[*self._hooks, *adapted(spec.prediction_hooks)]
-        )
+        return mox.ModelSpec(output_info=self._wanted(named), hooks=[*self._hooks, *adapted(spec.prediction_hooks)])
 
     def exported(self, features: Any) -> EstimatorSpec:
         """Call `model_fn` for an exported model."""
@@ -108,7 +107,7 @@ class Model:
     def _noted(self, inputs: list[Any], mode: str) -> tuple[EstimatorSpec, TrainOps]:
         features, labels = features_and_labels(inputs)
         ops = TrainOps()
-        with ops.noting():
+        with own_collections(), ops.noting():
             return self.call(features, labels, mode), ops
 
     def _wanted(self, named: dict[str, Any]) -> dict[str, Any]:

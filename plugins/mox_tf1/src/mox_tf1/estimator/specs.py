@@ -6,13 +6,15 @@ import copy
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
-import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core.errors import UsageError
+from mox_tf1.estimator.log import say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from attrs import Attribute
 
 
 SAVE_SECS: Final = 600
@@ -33,7 +35,7 @@ _SCAFFOLD: Final = (
 )
 
 
-def _no_scaffold(_spec: object, _attribute: object, scaffold: object) -> None:
+def _no_scaffold(_spec: object, _attribute: Attribute[None], scaffold: object) -> None:
     if scaffold is not None:
         raise UsageError(_SCAFFOLD)
 
@@ -139,7 +141,7 @@ class RunConfig:
             raise UsageError("RunConfig has save_checkpoints_steps and save_checkpoints_secs: give one of them.")
         for name in ("device_fn", "session_config"):
             if getattr(self, name) is not None:
-                tf.get_logger().info("%s of RunConfig has no effect: mox places operations by itself.", name)
+                say("%s of RunConfig has no effect: mox places operations by itself.", name)
 
     def replace(self, **changes: Any) -> RunConfig:
         """Return a copy with other values; one rule for saving takes the place of the other."""

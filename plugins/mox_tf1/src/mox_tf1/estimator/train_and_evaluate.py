@@ -90,7 +90,7 @@ class _Exporter:
     ) -> None:
         self.name = name
         self._receiver_fn = serving_input_receiver_fn
-        self._options = {"assets_extra": assets_extra, "as_text": as_text}
+        self._options: dict[str, Any] = {"assets_extra": assets_extra, "as_text": as_text}
         self._keep = exports_to_keep
         if exports_to_keep is not None and exports_to_keep <= 0:
             raise UsageError(f"exports_to_keep of {name!r} is {exports_to_keep!r}; it is 1 or more, or None for all.")

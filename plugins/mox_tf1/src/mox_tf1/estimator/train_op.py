@@ -1,15 +1,16 @@
 """From a `train_op` back to what made it: an optimizer, and a loss or gradients, with which mox does the step.
 
-In `model_fn` of an estimator, `minimize` and `apply_gradients` of the optimizers of `tf.train` update nothing. They note
-what they are given and return an operation that stands for the update; mox makes the update, with the mean gradients of
-all replicas and workers. What else a `train_op` does runs with each step, before the update. What would have to run
-behind it cannot, and is refused.
+In `model_fn` of an estimator, `minimize` and `apply_gradients` of the optimizers of `tf.train` update nothing. They
+note what they are given and return an operation that stands for the update; mox makes the update, with the mean
+gradients of all replicas and workers. What else a `train_op` does runs with each step, before the update. What would
+have to run behind it cannot, and is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _EFFECTS: Final = ("Assign", "Resource", "Scatter", "Apply")
 """How the types of operations begin that change variables."""
 _READS: Final = ("ResourceGather",)
+_HERE: Final = str(Path(__file__).parents[1])
 _ADDITIONS: Final = ("Add", "AddV2")
 
 
@@ -93,7 +95,7 @@ class TrainOps:
         found = [update for update in self.updates if after.get(update.op.name)]
         if not found:
             raise UsageError(
-                f"{user_line(op.traceback)}: train_op {op.name!r} is not what minimize or apply_gradients of an "
+                f"{line_of(op)}: train_op {op.name!r} is not what minimize or apply_gradients of an "
                 "optimizer of tf.train has returned in this call of model_fn, and mox cannot tell what it trains. "
                 "Write train_op = tf.train.AdamOptimizer(...).minimize(loss, global_step=tf.train.get_global_step())."
             )
@@ -138,13 +140,16 @@ class TrainOps:
         def count(value: Any, *_arguments: Any, **_options: Any) -> tf.Operation:
             op = tf.no_op(name="count_step")
             if not _counts_one(value, added=method == "assign_add"):
-                raise UsageError(
-                    f"{user_line(op.traceback)}: the global step is assigned {value!r}: mox counts every step by one."
-                )
+                raise UsageError(f"{line_of(op)}: the global step is assigned {value!r}: mox counts every step by one.")
             self.counts = True
             return op
 
         return count
+
+
+def line_of(op: tf.Operation) -> str:
+    """Return the line of the script that has made an operation: 'train.py:12'."""
+    return user_line(frame for frame in op.traceback if not frame.filename.startswith(_HERE))
 
 
 def _counts_one(value: Any, *, added: bool) -> bool:
@@ -187,9 +192,9 @@ def _check_may_be_before(op: tf.Operation) -> None:
     if not op.type.startswith(_EFFECTS) or op.type.startswith(_READS):
         return
     raise UsageError(
-        f"{user_line(op.traceback)}: {op.name!r} ({op.type}) waits for the update of the weights, by "
-        "tf.control_dependencies, and mox makes the update last. Take it out of control_dependencies, and put both into "
-        "the train_op: tf.group(update, other). It then sees the weights from before the update."
+        f"{line_of(op)}: {op.name!r} ({op.type}) waits for the update of the weights, by "
+        "tf.control_dependencies, and mox makes the update last. Take it out of control_dependencies, and put both "
+        "into the train_op: tf.group(update, other). It then sees the weights from before the update."
     )
 
 

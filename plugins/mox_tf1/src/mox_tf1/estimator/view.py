@@ -91,5 +91,3 @@ def _missing(name: str) -> str:
         f"tf.estimator.{name} is not there: Estimator, EstimatorSpec, RunConfig, train_and_evaluate and what belongs "
         "to them are. mox.run trains with hooks of mox: mox.EarlyStoppingHook."
     )
-
-
