@@ -31,6 +31,16 @@ _GONE: Final = {
 }
 """For names that are not here, what to do instead."""
 
+_OF_THE_PLATFORM: Final = {
+    "common": {
+        "metrics": "compute the metrics of object detection by pycocotools, or by keras.metrics",
+        "task_enum": "it named the tasks of the platform: write their names",
+    },
+    "data": {"manifest_metadata": "a manifest is a file of JSON lines: read it by json.loads"},
+    "unittest": {"base": "derive tests from unittest.TestCase"},
+}
+"""Parts of `moxing.framework` that are not here, and what to do instead."""
+
 _OTHER_ENGINES: Final = "mox trains with TensorFlow only: this part of MoXing is not there."
 
 
@@ -47,7 +57,13 @@ def moxing_view(run: Callable[..., Any]) -> View:
         "tensorflow": tensorflow,
         "__version__": lambda: mox_core.__version__,
     }
-    return View("moxing", own, missing=lambda name: _OTHER_ENGINES if name in ("mxnet", "pytorch") else "")
+    return View("moxing", own, missing=_missing_above)
+
+
+def _missing_above(name: str) -> str:
+    if name in ("mxnet", "pytorch"):
+        return _OTHER_ENGINES
+    return f"moxing.{name} is not there: it is in moxing.tensorflow. Write import moxing.tensorflow as mox."
 
 
 def run_of_script(graph: ScriptGraph, max_steps: int | None, /, *arguments: Any, **options: Any) -> Any:
@@ -129,8 +145,10 @@ def _file() -> Any:
 
 
 def _cache(*_: Any, **__: Any) -> None:
-    """`mox.cache()`, which copied remote data to the machine: here paths are local."""
-    logging.getLogger("tensorflow").warning("mox.cache has no effect: data is read where it lies.")
+    """`mox.cache()`, behind which TensorFlow wrote to the machine what was to go to a remote store."""
+    logging.getLogger("tensorflow").warning(
+        "mox.cache is not needed: what goes to a remote store is written on this machine first, by itself."
+    )
 
 
 def _ops_adapter() -> View:
@@ -172,11 +190,16 @@ def _framework_view() -> View:
     }
     util: Own = {"compat": compat, "runtime": lambda: View("moxing.framework.util.runtime", runtime)}
 
-    def missing(name: str) -> str:
-        return f"moxing.framework.{name} belonged to the platform, and is not there."
-
     own: Own = {"file": _file, "util": lambda: View("moxing.framework.util", util)}
-    return View("moxing.framework", own, missing=missing)
+    for part in _OF_THE_PLATFORM:
+        own[part] = partial(View, f"moxing.framework.{part}", missing=partial(_missing_of_platform, part))
+    return View("moxing.framework", own, missing=partial(_missing_of_platform, ""))
+
+
+def _missing_of_platform(part: str, name: str) -> str:
+    path = ".".join(filter(None, ("moxing.framework", part, name)))
+    instead = _OF_THE_PLATFORM.get(part, {}).get(name)
+    return f"{path} belonged to the platform, and is not there{f': {instead}' if instead else ''}."
 
 
 def _reset_logger(level: int | str = logging.INFO) -> None:
