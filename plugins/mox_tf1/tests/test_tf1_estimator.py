@@ -314,22 +314,33 @@ UPDATES = """
         with tf.control_dependencies(tf.get_collection(tf.GraphKeys.UPDATE_OPS)):
             return tf.train.GradientDescentOptimizer(1.0).minimize(loss, step)
 
+    def of_slim(loss, w, step):
+        return tf.contrib.slim.learning.create_train_op(loss, tf.train.GradientDescentOptimizer(1.0))
+
+    def of_contrib(loss, w, step):
+        return tf.contrib.layers.optimize_loss(
+            loss=loss, global_step=tf.contrib.framework.get_global_step(), learning_rate=1.0, optimizer='SGD')
+
     def of_keras(loss, w, step):
         layer = tf.keras.layers.Dense(1, kernel_initializer='zeros')
         loss += tf.reduce_mean(layer(tf.ones([1, 1])))
         return tf.train.GradientDescentOptimizer(1.0).minimize(loss, step)
 
-    for make in (minimize, of_some_variables, clipped, clipped_by_norm, of_bert, two, after_batch_norm, of_keras):
+    for make in (minimize, of_some_variables, clipped, clipped_by_norm, of_bert, two, after_batch_norm, of_slim,
+                 of_contrib, of_keras):
         def model_fn(features, labels, mode):
             assert labels is None
             w = tf.get_variable('w', [2], initializer=tf.zeros_initializer())
             loss = tf.reduce_mean(tf.reduce_sum(features * w, 1))
             train_op = make(loss, w, tf.train.get_global_step())
+            for variable in tf.trainable_variables():
+                assert variable.op.name + ':0' == variable.name
             return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op)
 
         estimator = tf.estimator.Estimator(model_fn, make.__name__)
         estimator.train(input_fn, max_steps=2)
-        estimator.train(input_fn)  # from the beginning of its input: 3 steps
+        hook = tf.train.StopAtStepHook(last_step=5)
+        estimator.train(lambda: input_fn().repeat(), hooks=[hook])  # from the beginning of its input
         print([make.__name__] + [round(float(value), 5) for name in estimator.get_variable_names() if name != 'w/m'
                                  for value in np.ravel(estimator.get_variable_value(name))])
 """
@@ -356,6 +367,8 @@ def test_train_ops_of_all_forms_make_the_update_that_tensorflow_1_made(tf1):
         "of_bert": [5, *w.round(5).tolist()],
         "two": [5, 5.0, -5.0, *plain],  # global_step, seen, u, w
         "after_batch_norm": [float(gradients[4] @ -gradients[:4].sum(0)), 5, *plain],  # average first
+        "of_slim": [5, *plain],
+        "of_contrib": [1.0, 5, *plain],  # its learning_rate is a variable
         "of_keras": [-5.0, -5.0, 5, *plain],
     }
     assert found == wanted

@@ -11,6 +11,7 @@ import numbers
 import operator
 import sys
 from functools import partial
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _OF_DICT: Final[Mapping[str, Callable[[Any], Any]]] = {
 _OF_PANDAS: Final = ("append", "as_matrix", "get_values", "iteritems")
 """Methods of DataFrame and Series in pandas 1."""
 _DIMENSION: Final = "value"
+_OPERATION: Final = "op"
 _SHAPES: Final = {"dims", "get_shape", "shape"}
 
 
@@ -43,7 +45,7 @@ def adapt(tree: ast.Module, *, old_division: bool) -> ast.Module:
         old_division: whether `/` is that of Python 2.
     """
     uses_pandas = any(isinstance(node, (ast.Import, ast.ImportFrom)) and _names_pandas(node) for node in ast.walk(tree))
-    names = {*_OF_DICT, *(_OF_PANDAS if uses_pandas else ())}
+    names = {_OPERATION, *_OF_DICT, *(_OF_PANDAS if uses_pandas else ())}
     adapted: ast.Module = _Adapter(names, _dimensions(tree), old_division=old_division).visit(tree)
     return ast.fix_missing_locations(adapted)
 
@@ -60,6 +62,8 @@ def attribute(owner: Any, name: str) -> Any:
     except AttributeError:
         if name == _DIMENSION and (owner is None or type(owner) is int):
             return owner  # a dimension of a shape, which was an object
+        if name == _OPERATION and (called := _name_of_variable(owner)):
+            return SimpleNamespace(name=called, type="VarHandleOp")
         if name in _OF_PANDAS and _is_of_pandas(owner):
             return partial(_PANDAS[name], owner)
         if name in _OF_DICT and hasattr(owner, "keys") and hasattr(owner, "__getitem__"):
@@ -134,6 +138,15 @@ def _is_whole(value: Any) -> bool:
     if dtype is None:
         return False
     return bool(getattr(dtype, "is_integer", False)) or getattr(dtype, "kind", "") in {"i", "u"}
+
+
+def _name_of_variable(owner: Any) -> str:
+    """Return the name of the operation that a variable of TensorFlow had; nothing for anything else."""
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None or not isinstance(owner, tensorflow.Variable):
+        return ""
+    name: str = owner.name
+    return name.partition(":")[0]
 
 
 def _is_of_pandas(owner: Any) -> bool:

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import mox_core as mox
 from mox_core.errors import UsageError
+from mox_tf1.estimator.log import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +31,10 @@ def adapted(hooks: Iterable[Any] | None) -> list[Any]:
     Raises:
         UsageError: for one that cannot work on mox.
     """
-    return [hook if isinstance(hook, mox.AggregativeSessionRunHook) else _adapted(hook) for hook in hooks or ()]
+    needed = [hook for hook in hooks or () if not isinstance(hook, tf.compat.v1.train.StepCounterHook)]
+    if len(needed) < len(list(hooks or ())):
+        say("StepCounterHook is left out: the log has the samples of a second.")
+    return [hook if isinstance(hook, mox.AggregativeSessionRunHook) else _adapted(hook) for hook in needed]
 
 
 def _adapted(hook: Any) -> Any:

@@ -14,6 +14,7 @@ from mox_tf1.estimator.collections_of_model import own_collections
 from mox_tf1.estimator.hooks import adapted
 from mox_tf1.estimator.specs import EstimatorSpec, ModeKeys, params_of
 from mox_tf1.estimator.train_op import TrainOps
+from mox_tf1.tf_internals import read_global_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -108,7 +109,11 @@ class Model:
         features, labels = features_and_labels(inputs)
         ops = TrainOps()
         with own_collections(), ops.noting():
-            return self.call(features, labels, mode), ops
+            read_global_step()
+            spec = self.call(features, labels, mode)
+        # Optimizers compare what is in there with what they add, and a tensor is compared with no operation.
+        tf.compat.v1.get_default_graph().clear_collection(tf.compat.v1.GraphKeys.TRAIN_OP)
+        return spec, ops
 
     def _wanted(self, named: dict[str, Any]) -> dict[str, Any]:
         if self._keys is None:
