@@ -481,3 +481,107 @@ def test_what_cannot_be_right_is_refused_in_words_with_the_users_line(tf1):
     assert len(lines) == len(wanted), lines
     for line, start in zip(lines, wanted, strict=True):
         assert line.startswith(start), line
+
+
+BERT = """
+    import tensorflow as tf
+
+    flags = tf.flags
+    FLAGS = flags.FLAGS
+    flags.DEFINE_bool('use_tpu', False, '')
+    flags.DEFINE_string('master', None, '')
+    flags.DEFINE_integer('train_batch_size', 4, '')
+
+    def file_based_input_fn_builder(is_training, drop_remainder):
+        def _decode_record(record):
+            example = tf.parse_single_example(record, {'ids': tf.FixedLenFeature([3], tf.int64),
+                                                       'label': tf.FixedLenFeature([], tf.int64)})
+            return {name: tf.to_int32(t) if t.dtype == tf.int64 else t for name, t in example.items()}
+        def input_fn(params):
+            d = tf.data.TFRecordDataset('train.tf_record')
+            if is_training:
+                d = d.repeat().shuffle(buffer_size=100)
+            return d.apply(tf.contrib.data.map_and_batch(
+                _decode_record, batch_size=params['batch_size'], drop_remainder=drop_remainder))
+        return input_fn
+
+    def model_fn_builder(learning_rate, vocabulary):
+        def model_fn(features, labels, mode, params):
+            tf.logging.info('*** Features ***')
+            table = tf.get_variable('table', [vocabulary, 5], initializer=tf.truncated_normal_initializer(stddev=0.5))
+            output = tf.contrib.layers.layer_norm(
+                inputs=tf.reduce_mean(tf.gather(table, features['ids']), 1), begin_norm_axis=-1, begin_params_axis=-1)
+            logits = tf.layers.dense(output, 2, kernel_initializer=tf.truncated_normal_initializer(stddev=0.5))
+            log_probs = tf.nn.log_softmax(logits, axis=-1)
+            per_example_loss = -tf.reduce_sum(tf.one_hot(features['label'], 2) * log_probs, axis=-1)
+            total_loss = tf.reduce_mean(per_example_loss)
+            tvars = tf.trainable_variables()
+            for var in tvars:
+                tf.logging.info('  name = %s, shape = %s', var.name, var.shape)
+            if mode == tf.estimator.ModeKeys.TRAIN:
+                optimizer = tf.contrib.tpu.CrossShardOptimizer(tf.train.AdamOptimizer(learning_rate))
+                (grads, _) = tf.clip_by_global_norm(tf.gradients(total_loss, tvars), clip_norm=1.0)
+                train_op = optimizer.apply_gradients(zip(grads, tvars), global_step=tf.train.get_global_step())
+                return tf.contrib.tpu.TPUEstimatorSpec(mode=mode, loss=total_loss, train_op=train_op, scaffold_fn=None)
+            if mode == tf.estimator.ModeKeys.EVAL:
+                def metric_fn(per_example_loss, label_ids, logits):
+                    predictions = tf.argmax(logits, axis=-1, output_type=tf.int32)
+                    return {'eval_accuracy': tf.metrics.accuracy(labels=label_ids, predictions=predictions),
+                            'eval_loss': tf.metrics.mean(values=per_example_loss)}
+                return tf.contrib.tpu.TPUEstimatorSpec(
+                    mode=mode, loss=total_loss,
+                    eval_metrics=(metric_fn, [per_example_loss, features['label'], logits]))
+            return tf.contrib.tpu.TPUEstimatorSpec(mode=mode, predictions={'probabilities': tf.nn.softmax(logits)})
+        return model_fn
+
+    def main(_):
+        tf.logging.set_verbosity(tf.logging.INFO)
+        hparams = tf.contrib.training.HParams(rate=0.5, vocabulary=9, units=[1, 2]).parse('rate=0.002,units=[3,4]')
+        assert (hparams.rate, hparams.units, 'rate' in hparams) == (0.002, [3, 4], True)
+        writer = tf.python_io.TFRecordWriter('train.tf_record')
+        for number in range(23):
+            ids = tf.train.Feature(int64_list=tf.train.Int64List(value=[number % 9, number % 4, number % 2]))
+            label = tf.train.Feature(int64_list=tf.train.Int64List(value=[number % 2]))
+            features = tf.train.Features(feature={'ids': ids, 'label': label})
+            writer.write(tf.train.Example(features=features).SerializeToString())
+        writer.close()
+        run_config = tf.contrib.tpu.RunConfig(
+            cluster=None, master=FLAGS.master, model_dir='model', save_checkpoints_steps=50,
+            tpu_config=tf.contrib.tpu.TPUConfig(
+                iterations_per_loop=1000, num_shards=8,
+                per_host_input_for_training=tf.contrib.tpu.InputPipelineConfig.PER_HOST_V2))
+        estimator = tf.contrib.tpu.TPUEstimator(
+            use_tpu=FLAGS.use_tpu, model_fn=model_fn_builder(hparams.rate, hparams.vocabulary), config=run_config,
+            train_batch_size=FLAGS.train_batch_size, eval_batch_size=6, predict_batch_size=6)
+        estimator.train(input_fn=file_based_input_fn_builder(True, True), max_steps=60)
+        result = estimator.evaluate(input_fn=file_based_input_fn_builder(False, False), steps=None)
+        for key in sorted(result.keys()):
+            print(key, float(result[key]))
+        print(len(list(estimator.predict(input_fn=file_based_input_fn_builder(False, False)))))
+        serving = tf.estimator.export.build_raw_serving_input_receiver_fn({'ids': tf.zeros([1, 3], tf.int32),
+                                                                           'label': tf.zeros([1], tf.int32)})
+        predict = tf.contrib.predictor.from_saved_model(estimator.export_savedmodel('exports', serving))
+        print(predict({'ids': [[0, 0, 0]], 'label': [0]})['probabilities'].shape)
+
+    if __name__ == '__main__':
+        tf.app.run()
+"""
+
+
+def test_a_script_of_the_shape_of_berts_runs_without_a_tpu(tf1, tmp_path):
+    lines = tf1(BERT).stdout.splitlines()
+    found = {name: float(value) for name, value in map(str.split, lines[:4])}
+    assert lines[4:] == ["23", "(1, 2)"]
+    weights = tf.train.load_checkpoint(str(tmp_path / "model"))
+    numbers = np.arange(23)
+    net = weights.get_tensor("table")[np.stack([numbers % 9, numbers % 4, numbers % 2], 1)].mean(1)
+    net = (net - net.mean(1, keepdims=True)) / np.sqrt(net.var(1, keepdims=True) + 1e-12)
+    net = net * weights.get_tensor("LayerNorm/gamma") + weights.get_tensor("LayerNorm/beta")
+    logits = net @ weights.get_tensor("dense/kernel") + weights.get_tensor("dense/bias")
+    losses = np.log(np.exp(logits).sum(1)) - logits[numbers, numbers % 2]
+    accuracy, loss = _iris(logits, numbers % 2, 6)
+    wanted = {"eval_accuracy": accuracy, "eval_loss": losses.mean(), "global_step": 60, "loss": loss}
+    assert found.keys() == wanted.keys()
+    np.testing.assert_allclose([found[name] for name in wanted], list(wanted.values()), rtol=1e-4)
+    lines = tf1(BERT, "--use_tpu=True", rc=1).stderr.splitlines()
+    assert "mox_core.errors.UsageError: use_tpu is True, and mox has no TPUs: leave --use_tpu out." in lines

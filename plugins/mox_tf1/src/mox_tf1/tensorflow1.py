@@ -65,7 +65,7 @@ def tensorflow_view(graph: ScriptGraph, run: Callable[..., Any]) -> View:
         "VERSION": constant(VERSION),
         "__version__": constant(VERSION),
         "app": _app_view,
-        "contrib": partial(contrib_view, keras, lambda: _nn_view().rnn_cell),
+        "contrib": partial(contrib_view, keras, lambda: _nn_view().rnn_cell, run),
         "estimator": partial(estimator_view, run),
         "examples": _examples_view,
         "flags": _flags_view,

@@ -31,6 +31,14 @@ _EXPORT: Final = {
 }
 _INPUTS: Final = {"numpy_input_fn": "inputs", "pandas_input_fn": "inputs"}
 
+_TPU: Final = {
+    "CrossShardOptimizer": "cross_shard_optimizer",
+    "InputPipelineConfig": "InputPipelineConfig",
+    "RunConfig": "run_config",
+    "TPUConfig": "tpu_config",
+    "TPUEstimatorSpec": "tpu_estimator_spec",
+}
+
 _KINDS: Final = {
     "BaselineClassifier": "predict the most frequent class",
     "BaselineEstimator": "predict the mean",
@@ -66,13 +74,34 @@ def estimator_view(run: Callable[..., Any]) -> View:
     return View("tensorflow.estimator", own, missing=_missing)
 
 
+def tpu_view(run: Callable[..., Any]) -> View:
+    """Return `tf.contrib.tpu` for the modules of a script.
+
+    Args:
+        run: `mox.run` of the script.
+    """
+    own: dict[str, Callable[[], Any]] = {name: partial(_of, "tpu", here) for name, here in _TPU.items()}
+    own["TPUEstimator"] = partial(_estimator, run, "tpu", "TPUEstimator")
+    return View("tensorflow.contrib.tpu", own, missing=lambda name: f"tf.contrib.tpu.{name} needs a TPU: see tf.tpu.")
+
+
+def predictor_view() -> View:
+    """Return `tf.contrib.predictor` for the modules of a script."""
+    own = {"from_saved_model": partial(_of, "predictor", "from_saved_model")}
+    return View(
+        "tensorflow.contrib.predictor",
+        own,
+        missing=lambda name: f"tf.contrib.predictor.{name} is not there: from_saved_model reads an exported model.",
+    )
+
+
 def _of(where: str, name: str) -> Any:
     return getattr(module(f"mox_tf1.estimator.{where}")(), name)
 
 
-def _estimator(run: Callable[..., Any]) -> type:
-    base = _of("estimator", "Estimator")
-    return type("Estimator", (base,), {"run": staticmethod(run), "__doc__": base.__doc__})
+def _estimator(run: Callable[..., Any], where: str = "estimator", name: str = "Estimator") -> type:
+    base = _of(where, name)
+    return type(name, (base,), {"run": staticmethod(run), "__doc__": base.__doc__})
 
 
 def _part(name: str, holds: Mapping[str, str]) -> View:
