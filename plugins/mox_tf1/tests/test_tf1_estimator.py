@@ -217,7 +217,8 @@ TEXT = """
         with tf.control_dependencies(update_ops):
             train_op = optimizer.minimize(loss, global_step)
         metrics = {'auc': tf.metrics.auc(labels, probabilities),
-                   'precision': tf.metrics.precision(labels, tf.round(probabilities))}
+                   'precision': tf.metrics.precision(labels, tf.round(probabilities)),
+                   'recalls': tf.metrics.recall_at_thresholds(labels, probabilities, [0.4, 0.5, 0.6])}
         return tf.estimator.EstimatorSpec(mode, loss=loss, train_op=train_op, eval_metric_ops=metrics)
 
     def serving_input_receiver_fn():
@@ -234,7 +235,14 @@ TEXT = """
         estimator, tf.estimator.TrainSpec(input_fn, max_steps=1000),
         tf.estimator.EvalSpec(input_fn, steps=None, exporters=[best, final], throttle_secs=0, start_delay_secs=0))
     print(result['global_step'], paths[1].decode())
+    print([float(result['precision'])] + [float(each) for each in result['recalls']])
 """
+
+
+def _text_logits(prefix, words):
+    weights = tf.train.load_checkpoint(str(prefix))
+    net = weights.get_tensor("embeddings")[np.array(words)].mean(1)
+    return (net @ weights.get_tensor("dense/kernel") + weights.get_tensor("dense/bias"))[:, 0]
 
 
 def test_train_and_evaluate_goes_on_over_evaluations_and_exports_the_best(tf1, tmp_path):
@@ -242,17 +250,20 @@ def test_train_and_evaluate_goes_on_over_evaluations_and_exports_the_best(tf1, t
     # 40 samples in batches of 4, once: an input that began anew behind each evaluation would not end at 10.
     evaluated = re.findall(r"INFO:tensorflow:Saving dict for global step (\d+): .* loss = (\S+),", done.stderr)
     assert [step for step, _ in evaluated] == ["4", "8", "10"]
-    step, folder = done.stdout.split()
+    last, metrics = done.stdout.splitlines()
+    step, folder = last.split()
     assert step == "10"
+    logits = _text_logits(tmp_path / "model/model.ckpt-10", [[1, 2, 3], [4, 5, 6], [1, 4, 0], [6, 2, 0], [3, 3, 1]])
+    p, labels = 1 / (1 + np.exp(-logits)), np.array([0, 1, 0, 1, 0])
+    wanted = [labels[p > 0.5].mean(), *((p[labels == 1] > threshold).mean() for threshold in (0.4, 0.5, 0.6))]
+    np.testing.assert_allclose(json.loads(metrics), wanted, rtol=1e-5)
     (best,) = (each for each in (tmp_path / "model/export/best_exporter").iterdir() if each.is_dir())
     losses = [float(loss) for _, loss in evaluated]
-    weights = tf.train.load_checkpoint(str(tmp_path / f"model/model.ckpt-{[4, 8, 10][int(np.argmin(losses))]}"))
     words = np.array([[1, 2, 3], [6, 6, 0]], np.int32)
-    net = weights.get_tensor("embeddings")[words].mean(1)
-    wanted = net @ weights.get_tensor("dense/kernel") + weights.get_tensor("dense/bias")
+    logits = _text_logits(tmp_path / f"model/model.ckpt-{[4, 8, 10][int(np.argmin(losses))]}", words)
     signatures = tf.saved_model.load(str(best)).signatures
     np.testing.assert_allclose(
-        signatures["serving_default"](words=tf.constant(words))["p"], 1 / (1 + np.exp(-wanted[:, 0])), rtol=1e-5
+        signatures["serving_default"](words=tf.constant(words))["p"], 1 / (1 + np.exp(-logits)), rtol=1e-5
     )
     assert signatures["classes"](words=tf.constant(words))["scores"].shape == (2, 1)
     assert list(tf.saved_model.load(str(tmp_path / folder)).signatures) == ["classes", "serving_default"]

@@ -12,7 +12,7 @@ import tensorflow as tf
 
 import mox_core as mox
 from mox_core.errors import UsageError
-from mox_core.sdk import input_from_the_start
+from mox_core.sdk import input_from_the_start, metric_text
 from mox_tf1.estimator import exporting
 from mox_tf1.estimator.calls import arguments_of, inputs_of
 from mox_tf1.estimator.hooks import adapted
@@ -188,7 +188,7 @@ class Estimator:
             checkpoint_path=self._checkpoint(checkpoint_path),
         )
         found: dict[str, Any] = {**result.metrics, "global_step": result.global_step}
-        listed = ", ".join(f"{key} = {found[key]:.8g}" for key in sorted(found))
+        listed = ", ".join(f"{key} = {metric_text(found[key], '.8g')}" for key in sorted(found))
         say("Saving dict for global step %d: %s", result.global_step, listed)
         self._write_summaries(found, name)
         return found
@@ -292,7 +292,7 @@ class Estimator:
     def _write_summaries(self, found: dict[str, Any], name: str | None) -> None:
         with contextlib.closing(tf.summary.create_file_writer(self.eval_dir(name))) as writer, writer.as_default():
             for key, value in found.items():
-                if key != "global_step":
+                if key != "global_step" and np.ndim(value) == 0:
                     tf.summary.scalar(key, value, found["global_step"])
 
 

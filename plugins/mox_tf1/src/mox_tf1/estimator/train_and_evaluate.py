@@ -148,6 +148,11 @@ class FinalExporter(_Exporter):
         return super().export(estimator, export_path, checkpoint_path, eval_result, is_the_final_export)
 
 
+def _plain(value: Any) -> Any:
+    """Return an array, or a number of NumPy, as JSON has it."""
+    return value.tolist()
+
+
 def _loss_smaller(best_eval_result: dict[str, Any], current_eval_result: dict[str, Any]) -> bool:
     if "loss" not in best_eval_result or "loss" not in current_eval_result:
         raise UsageError("an evaluation has no loss: pass compare_fn to BestExporter.")
@@ -197,7 +202,7 @@ class BestExporter(_Exporter):
         if best is not None and not self._compare(best_eval_result=best, current_eval_result=eval_result):
             return None
         path = super().export(estimator, export_path, checkpoint_path, eval_result, is_the_final_export)
-        kept.write_text(json.dumps(eval_result, default=float), "utf-8")
+        kept.write_text(json.dumps(eval_result, default=_plain), "utf-8")
         return path
 
 
