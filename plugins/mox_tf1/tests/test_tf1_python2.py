@@ -156,3 +156,31 @@ def test_methods_that_pandas_and_dicts_have_lost_are_there_for_the_script_and_fo
         "True [('k', 1)] [False, False]",
         "its own 5",
     ]
+
+
+def test_names_that_the_library_has_lost_are_there_for_the_script_alone(tf1):
+    done = tf1("""
+        import collections, fractions, inspect, itertools, os, string, time, urllib
+        import os.path
+        import urllib.request
+        from collections import Iterable, OrderedDict, namedtuple
+        from itertools import izip, chain
+        print(isinstance([], collections.Mapping), isinstance({}, Iterable), fractions.gcd(12, 18))
+        print(list(izip([1], [2])), list(itertools.imap(abs, [-1])), list(itertools.ifilter(None, [0, 1])))
+        print(string.letters[:3], string.uppercase[:2], 'aX'.translate(string.maketrans('a', 'b')), os.getcwdu()[0])
+        print(urllib.quote('a b'), urllib.urlencode({'k': 1}), callable(urllib.urlopen), time.clock() > 0)
+        print(list(inspect.getargspec(lambda x, y=1, *z: 0)), os.path.join('a', 'b'), os.errno.ENOENT)
+        os.environ['GIVEN'] = '1'
+        time.tzset_of_script = 5
+        import importlib, sys
+        real = importlib.import_module('time')
+        print(type(sys.modules['os']).__name__, hasattr(real, 'clock'), real.tzset_of_script)
+    """)
+    assert done.stdout.splitlines() == [
+        "False True 6",
+        "[(1, 2)] [1] [1]",
+        "abc AB bX /",
+        "a%20b k=1 True True",
+        "[['x', 'y'], 'z', None, (1,)] a/b 2",
+        "module False 5",
+    ]
