@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mox_core.run_result import RunResult
     from mox_core.runner import run
     from mox_core.session_hooks import AggregativeSessionRunHook, Hook
-    from mox_core.specs import ExportSpec, ModelSpec
+    from mox_core.specs import ExportSpec, InputSpec, ModelSpec
     from mox_core.strings import bytes_to_sequence, sequence_to_bytes
 
     __version__: str
@@ -60,6 +60,7 @@ __all__ = [  # literal, for type checkers; a test compares it with HOMES
     "ExportKeys",
     "ExportSpec",
     "Hook",
+    "InputSpec",
     "LogDirError",
     "ModeKeys",
     "ModelSpec",

@@ -248,6 +248,11 @@ def _check_function(function: object, name: str, *parameters: str) -> Callable[.
         raise UsageError(
             f"{name} is {function!r}; {wanted}" if function is not None else f"{name} is missing; {wanted}"
         )
+    if name == "model_fn" and hasattr(function, "trainable_variables"):
+        raise UsageError(
+            f"model_fn is a Keras model, {function!r}; it must be a function that calls it: "
+            "def model_fn(inputs, mode): logits = model(inputs[0]); ...; return mox.ModelSpec(loss=loss)."
+        )
     return _check_signature(function, name, *parameters)
 
 

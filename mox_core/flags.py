@@ -2,7 +2,7 @@
 
 mox parses its own flags from `sys.argv` when they are read, whether the script parses its own with absl, with
 `tf.compat.v1.app.run`, with argparse, or not at all. The rule to keep: if a script defines a flag of the same name, the
-flag is the script's.
+flag is the script's. So is `log_dir`, which MoXing's scripts define and absl has taken for its own logging since.
 
 Flags that MoXing had and that have no meaning here are taken too, so that its scripts and command lines stay as they
 are; one that is set says once why it has no effect.
@@ -16,6 +16,7 @@ import sys
 from functools import cache
 from typing import Any, NamedTuple
 
+import absl.logging  # its flags must be there before those of a script, to step back for them
 from absl import flags as absl_flags
 
 from mox_core.did_you_mean import did_you_mean, nearest
@@ -158,7 +159,7 @@ _FLAGS = {
     flag.name: flag
     for flag in (
         _Flag("num_gpus", 1, "devices that this process trains on; leave it at 1 on a CPU", lowest=1),
-        _Flag("job_name", "", "what this process is in a distributed job", choices=("", "ps", "worker")),
+        _Flag("job_name", "", "what this process is in a distributed job", choices=("", "ps", "worker", "controller")),
         _Flag("task_index", 0, "which of the processes of its job this one is; worker 0 is the chief"),
         _Flag("ps_hosts", "", "host:port of every ps process, separated by commas"),
         _Flag("worker_hosts", "", "host:port of every worker process, separated by commas"),
@@ -181,7 +182,11 @@ _FLAGS = {
             _Flag(name, default, f"no effect: {unused}", unused=unused)
             for name, default, unused in (
                 ("chief_inc_global_step", False, "the global step counts the steps of the job"),
-                ("controller_host", "", _NO_CHOICE),
+                (
+                    "controller_host",
+                    "",
+                    "workers lead themselves; --job_name=controller leaves with them",
+                ),
                 ("dgc_momentum", 0.0, _NO_COMPRESSION),
                 ("dgc_momentum_factor_masking", False, _NO_COMPRESSION),
                 ("dgc_momentum_type", "vanilla", _NO_COMPRESSION),
@@ -238,6 +243,8 @@ def _define_in_absl() -> None:
     for flag in _FLAGS.values():
         if flag.name not in absl_flags.FLAGS:
             flag.define(absl_flags.FLAGS)
+    if absl_flags.FLAGS.find_module_defining_flag("log_dir") == absl.logging.__name__:
+        absl_flags.FLAGS["log_dir"].allow_override = True
 
 
 _define_in_absl()

@@ -12,6 +12,7 @@ HOMES: Final = {
     "ExportKeys": "mox_core.catalog",
     "ExportSpec": "mox_core.specs",
     "Hook": "mox_core.session_hooks",
+    "InputSpec": "mox_core.specs",
     "LogDirError": "mox_core.errors",
     "ModeKeys": "mox_core.modes",
     "ModelSpec": "mox_core.specs",

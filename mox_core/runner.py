@@ -2,19 +2,82 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from mox_core import remote_log_dir, tracebacks
 from mox_core.arguments import NOT_GIVEN, check_arguments
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from mox_core.arguments import RunConfig
     from mox_core.run_result import RunResult
 
 
+_OTHER_NAMES: Final = {
+    "epochs": "num_epochs of the data set, or max_number_of_steps = epochs * samples // batch_size",
+    "steps": "max_number_of_steps",
+    "max_steps": "max_number_of_steps",
+    "steps_per_epoch": "max_number_of_steps, for all epochs together",
+    "x": "input_fn",
+    "y": "input_fn, which returns inputs and labels",
+    "data": "input_fn",
+    "dataset": "input_fn, which returns it",
+    "validation_data": "inter_mode=mox.ModeKeys.EVAL: input_fn is called in that mode, too",
+    "validation_split": "inter_mode=mox.ModeKeys.EVAL: input_fn is called in that mode, too",
+    "callbacks": "hooks of mox.ModelSpec",
+    "hooks": "hooks of mox.ModelSpec",
+    "optimizer": "optimizer_fn",
+    "model": "model_fn",
+    "loss": "loss of mox.ModelSpec",
+    "metrics": "log_info of mox.ModelSpec",
+    "mode": "run_mode",
+    "model_dir": "log_dir",
+    "params": "arguments of functions of your own, around input_fn and model_fn",
+    "learning_rate": "an argument of the optimizer that optimizer_fn returns",
+    "verbose": "log_every_n_steps",
+}
+"""What does here what arguments of other trainers do there."""
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _for_users(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Name arguments that there are not, and show errors with the user's own lines."""
+    known = inspect.signature(function).parameters
+
+    @functools.wraps(function)
+    def in_their_words(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        __tracebackhide__ = True  # from pytest
+        try:
+            _check_names(kwargs, known)
+            return function(*args, **kwargs)
+        except Exception as error:
+            if tracebacks.is_wanted_whole():
+                raise
+            failure = error
+        try:
+            raise tracebacks.folded(failure)  # MOX_FULL_TRACEBACK=1 shows the lines of mox, TensorFlow and Keras, too
+        finally:
+            del failure  # its traceback holds this frame, and with it all that the run held
+
+    return in_their_words
+
+
+def _check_names(given: Iterable[str], known: Iterable[str]) -> None:
+    for name in given:
+        if name not in known:
+            here = f"Here that is {_OTHER_NAMES[name]}." if name in _OTHER_NAMES else did_you_mean(nearest(name, known))
+            raise UsageError(f"mox.run takes no argument {name!r}. {here}".rstrip())
+
+
+@_for_users
 def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
     input_fn: Callable[..., Any] | None = None,
     output_fn: Callable[..., Any] | None = None,
@@ -73,37 +136,27 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         NanLossError: if a loss is not finite.
         ClusterError: if another process of a job is missing or lost.
     """
-    __tracebackhide__ = True  # from pytest
-    try:
-        config = check_arguments(
-            input_fn=input_fn,
-            output_fn=output_fn,
-            model_fn=model_fn,
-            optimizer_fn=optimizer_fn,
-            run_mode=run_mode,
-            inter_mode=inter_mode,
-            batch_size=batch_size,
-            auto_batch=auto_batch,
-            log_dir=log_dir,
-            max_number_of_steps=max_number_of_steps,
-            checkpoint_path=checkpoint_path,
-            log_every_n_steps=log_every_n_steps,
-            output_every_n_steps=output_every_n_steps,
-            save_summary_steps=save_summary_steps,
-            save_model_secs=save_model_secs,
-            export_model=export_model,
-            fetch_strategy_fn=fetch_strategy_fn,
-            save_model_steps=save_model_steps,
-        )
-        return _run(config)
-    except Exception as error:
-        if tracebacks.is_wanted_whole():
-            raise
-        failure = error
-    try:
-        raise tracebacks.folded(failure)  # MOX_FULL_TRACEBACK=1 shows the lines of mox, TensorFlow and Keras, too
-    finally:
-        del failure  # its traceback holds this frame, and with it all that the run held
+    config = check_arguments(
+        input_fn=input_fn,
+        output_fn=output_fn,
+        model_fn=model_fn,
+        optimizer_fn=optimizer_fn,
+        run_mode=run_mode,
+        inter_mode=inter_mode,
+        batch_size=batch_size,
+        auto_batch=auto_batch,
+        log_dir=log_dir,
+        max_number_of_steps=max_number_of_steps,
+        checkpoint_path=checkpoint_path,
+        log_every_n_steps=log_every_n_steps,
+        output_every_n_steps=output_every_n_steps,
+        save_summary_steps=save_summary_steps,
+        save_model_secs=save_model_secs,
+        export_model=export_model,
+        fetch_strategy_fn=fetch_strategy_fn,
+        save_model_steps=save_model_steps,
+    )
+    return _run(config)
 
 
 def _run(config: RunConfig) -> RunResult:

@@ -1,4 +1,7 @@
-"""`ModelSpec` and `ExportSpec`, which `model_fn` returns. TensorFlow is not imported: the engine checks the tensors."""
+"""What `input_fn` and `model_fn` return: `InputSpec`, `ModelSpec` and `ExportSpec`.
+
+TensorFlow is not imported: the engine checks the tensors.
+"""
 
 from __future__ import annotations
 
@@ -88,6 +91,14 @@ def _check_export_spec(_spec: object, _attribute: Attribute[Any], export_spec: o
         )
 
 
+def _refuse_compressor_spec(_spec: object, _attribute: Attribute[Any], compressor_spec: object) -> None:
+    if compressor_spec is not None:
+        raise UsageError(
+            f"compressor_spec of ModelSpec is {compressor_spec!r}; it was made by a package of MoXing for pruning that "
+            "was never public, and mox prunes no models: leave it out."
+        )
+
+
 def _to_tuple(hooks: Sequence[Any] | None) -> tuple[Any, ...]:
     if hooks is None:
         return ()
@@ -110,13 +121,75 @@ def _check_hooks(_spec: object, _attribute: Attribute[Any], hooks: tuple[object,
         )
 
 
+class InputSpec:
+    """Several inputs, each a list of tensors: `input_fn` may return it, and `model_fn` is then given one.
+
+        def input_fn(mode):
+            inputs = mox.InputSpec(split_to_device=True)
+            inputs.new_input([image, label])
+            return inputs
+
+        def model_fn(inputs, mode):
+            images, labels = inputs.get_input(0)
+
+    Args:
+        split_to_device: whether the devices of `--num_gpus` share one batch, each with a part of it. By default each
+            has a batch of its own, as it has without an InputSpec. Nothing changes on one device.
+
+    Raises:
+        UsageError: if it is neither True nor False.
+    """
+
+    def __init__(self, split_to_device: bool = False) -> None:  # noqa: FBT001, FBT002  (the original's)
+        if type(split_to_device) is not bool:
+            raise UsageError(f"InputSpec: split_to_device is {split_to_device!r}; it must be True or False.")
+        self.split_to_device = split_to_device
+        self.inputs: list[list[Any]] = []
+
+    def __repr__(self) -> str:
+        return f"mox.InputSpec(split_to_device={self.split_to_device}) with {len(self.inputs)} inputs"
+
+    def new_input(self, tensors: Any) -> None:
+        """Add an input.
+
+        Args:
+            tensors: a list of what may be an input: tensors, or structures of them. A single one is taken as a list.
+
+        Raises:
+            UsageError: if the list is empty, or holds a dataset.
+        """
+        added = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+        if not added:
+            raise UsageError("InputSpec: new_input was given no tensors.")
+        if any(hasattr(each, "element_spec") for each in added):
+            raise UsageError(
+                "InputSpec: new_input was given a dataset, and takes tensors: write "
+                "inputs.new_input(mox.get_next(dataset)), or return the dataset itself from input_fn."
+            )
+        self.inputs.append(added)
+
+    def get_input(self, index: int) -> list[Any]:
+        """Return the tensors of an input, in the order in which `new_input` was called.
+
+        Args:
+            index: its number, from 0.
+
+        Raises:
+            UsageError: if there are not so many.
+        """
+        if not is_whole_number(index, least=0) or index >= len(self.inputs):
+            raise UsageError(f"InputSpec: there is no input {index!r}; there are {len(self.inputs)}, numbered from 0.")
+        return self.inputs[index]
+
+
 @frozen(eq=False)  # tensors have no plain equality
 class ExportSpec:
     """The inputs and outputs of an exported model, under the names that its users feed and read.
 
     Attributes:
         inputs_dict: a dict from names to tensors: elements of `model_fn`'s `inputs`, or tensors computed from them.
-        outputs_dict: a dict from names to tensors that depend on the inputs and on variables only.
+        outputs_dict: a dict from names to tensors that depend on the inputs and on variables. What else of `inputs` and
+            of the model's placeholders they depend on becomes a further input, and a warning names it.
         version: name of the model's folder in `log_dir`: a whole number from 0, a str without separators, or -1 for one
             more than the highest number that exists (1 if none does).
 
@@ -143,6 +216,7 @@ class ModelSpec:
         output_info: a dict from names to tensors, whose values are passed to `output_fn` as arrays.
         export_spec: a `mox.ExportSpec`, the inputs and outputs of the exported model.
         hooks: a list of instances of subclasses of `mox.AggregativeSessionRunHook`.
+        compressor_spec: None; MoXing took here what its own pruning had made.
 
     Raises:
         UsageError: if an attribute has another form.
@@ -154,3 +228,4 @@ class ModelSpec:
     output_info: Mapping[str, Any] | None = field(default=None, validator=_check_tensors_if_any)
     export_spec: ExportSpec | None = field(default=None, validator=_check_export_spec)
     hooks: tuple[AggregativeSessionRunHook, ...] = field(default=(), converter=_to_tuple, validator=_check_hooks)
+    compressor_spec: None = field(default=None, kw_only=True, validator=_refuse_compressor_spec, repr=False)

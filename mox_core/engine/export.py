@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import keyword
+import re
 import shutil
 import uuid
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from mox_core.file_lock import FileLock
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -41,7 +42,8 @@ class ExportedModel:
 
     Attributes:
         function: takes tensors by the names of `inputs` and returns tensors by the names of `outputs`.
-        inputs: shape and dtype of each input by name; the batch dimension is None with auto_batch.
+        inputs: shape and dtype of each input by name; the batch dimension is None with auto_batch. Behind those of the
+            export_spec come further ones that its outputs depend on.
         outputs: shape and dtype of each output by name.
         variables: the variables that the function reads.
     """
@@ -85,9 +87,10 @@ class Export:
         """Refuse what could not be exported.
 
         Raises:
-            UsageError: if the version exists, or outputs need more than the inputs give.
+            UsageError: if the version exists, or the export_spec makes no function.
         """
         model = self._model()
+        _warn_of_further_inputs(self.graph, self.input_names, _spec_of(self.graph))
         _check_version(self.log_dir, _spec_of(self.graph).version)
         if (check := getattr(self.exporter, "check", None)) is not None:
             check(model)
@@ -117,14 +120,14 @@ class Export:
 def exported_model(graph: ModelGraph, input_names: Sequence[str]) -> ExportedModel:
     """Cut the function from the inputs to the outputs of its export_spec out of a graph.
 
+    What the outputs depend on besides is an input of the function too, see `_further_inputs`.
+
     Raises:
-        UsageError: if the outputs need more than the inputs of the export_spec give.
+        UsageError: if a tensor of the export_spec is none of the graph, or a name that of no argument.
     """
-    spec = _spec_of(graph)
-    inputs = {name: _tensor_of(graph, tensor, f"inputs_dict[{name!r}]") for name, tensor in spec.inputs_dict.items()}
-    outputs = {name: _tensor_of(graph, tensor, f"outputs_dict[{name!r}]") for name, tensor in spec.outputs_dict.items()}
+    inputs, outputs = _tensors_of(graph)
     _check_names(inputs)
-    _check_reachable(graph, input_names, inputs, outputs)
+    inputs |= {name: tensor for name, (tensor, _) in _further_inputs(graph, input_names, inputs, outputs).items()}
     pruned = graph.traced.prune(list(inputs.values()), list(outputs.values()))
 
     def function(**tensors: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -136,6 +139,14 @@ def exported_model(graph: ModelGraph, input_names: Sequence[str]) -> ExportedMod
         outputs={name: tf.TensorSpec(tensor.shape, tensor.dtype, name) for name, tensor in outputs.items()},
         variables=tuple(func_graph.variables(pruned.graph)),
     )
+
+
+def _tensors_of(graph: ModelGraph) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    """Return the inputs and the outputs of the export_spec."""
+    spec = _spec_of(graph)
+    inputs = {name: _tensor_of(graph, tensor, f"inputs_dict[{name!r}]") for name, tensor in spec.inputs_dict.items()}
+    outputs = {name: _tensor_of(graph, tensor, f"outputs_dict[{name!r}]") for name, tensor in spec.outputs_dict.items()}
+    return inputs, outputs
 
 
 def _spec_of(graph: ModelGraph) -> ExportSpec:
@@ -196,19 +207,55 @@ def _check_version(log_dir: Path, version: int | str) -> None:
         raise UsageError(msg)
 
 
-def _check_reachable(
+def _further_inputs(
     graph: ModelGraph, input_names: Sequence[str], inputs: dict[str, tf.Tensor], outputs: dict[str, tf.Tensor]
-) -> None:
+) -> dict[str, tuple[tf.Tensor, str]]:
+    """Return what the outputs depend on and the inputs of the export_spec do not give: labels, for instance.
+
+    TensorFlow 1 exported a placeholder there that no name of the signature fed.
+
+    Returns:
+        Tensors with what each of them is, by names that are made of that.
+
+    Raises:
+        UsageError: if that is what an input of the export_spec is computed from, by an operation that gives more.
+    """
     named = zip(graph.inputs[2:], input_names, strict=True)
-    fed = {tensor.op.name: f"{name} of model_fn" for tensor, name in named}
-    fed |= {name: f"the placeholder {name!r} of model_fn" for name in graph.placeholders()}
-    for op in ancestors(outputs.values(), given=inputs.values()):
-        if op.name in fed:
+    fed = {tensor.op.name: (tensor, name, f"{name} of model_fn") for tensor, name in named}
+    for name, tensor in graph.placeholders().items():
+        fed[name] = (tensor, name, f"the placeholder {name!r} of model_fn")
+    needed = {op.name for op in ancestors(outputs.values(), given=inputs.values())}
+    further: dict[str, tuple[tf.Tensor, str]] = {}
+    for tensor, name, meaning in (each for op_name, each in fed.items() if op_name in needed):
+        further[_argument_name(name, taken={*inputs, *further})] = (tensor, meaning)
+        if (part := next((name for name, given in inputs.items() if given.op.name in needed), None)) is not None:
             raise UsageError(
-                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {fed[op.name]}, "
-                f"which is not among its inputs ({', '.join(inputs)}): add it to inputs_dict, "
-                "or export outputs without it."
+                f"the outputs of ExportSpec ({', '.join(outputs)}) depend on {meaning}, and its input {part!r} is a "
+                f"part of what one operation makes of that: put the whole into inputs_dict in the place of {part!r}."
             )
+    return further
+
+
+def _argument_name(name: str, taken: Collection[str]) -> str:
+    """Return `inputs_1_age` for `inputs[1]['age']`: a name that an argument of a function can have."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")
+    name = name if name[:1].isalpha() else f"input_{name}"
+    while name in taken or keyword.iskeyword(name):
+        name += "_"
+    return name
+
+
+def _warn_of_further_inputs(graph: ModelGraph, input_names: Sequence[str], spec: ExportSpec) -> None:
+    for name, (_, meaning) in _further_inputs(graph, input_names, *_tensors_of(graph)).items():
+        tf.get_logger().warning(
+            "The outputs of ExportSpec (%s) depend on %s, which is not among its inputs (%s): the exported model has a "
+            "further input %r for it, which has to be fed as the others are. Add it to inputs_dict under a name of "
+            "yours, or export outputs without it.",
+            ", ".join(spec.outputs_dict),
+            meaning,
+            ", ".join(spec.inputs_dict),
+            name,
+        )
 
 
 def _next_version(log_dir: Path) -> int:

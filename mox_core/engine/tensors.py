@@ -7,6 +7,8 @@ from typing import Any, Final, TypeAlias, TypeVar, cast
 
 import tensorflow as tf
 
+from mox_core.engine.tf_internals.eager_context import outside_of_graphs
+
 Dataset: TypeAlias = "tf.data.Dataset[Any]"
 """A dataset of any elements."""
 
@@ -47,7 +49,7 @@ def captured_constant(values: Any, dtype: tf.DType) -> tf.Tensor:
         values: an array or a list.
         dtype: the dtype of the constant.
     """
-    with tf.init_scope(), tf.device("CPU:0"):
+    with outside_of_graphs(), tf.device("CPU:0"):
         return tf.constant(values, dtype)
 
 

@@ -46,8 +46,10 @@ _STORES: Final = (
 )
 
 FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
         "mox_api": (
+            "AsyncRawGenerator",
             "ImageClassificationRawDataset",
             "ImageClassificationRawMetadata",
             "MultilabelClassificationRawDataset",
@@ -69,7 +71,12 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-optimizers": {
         "mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"),
         "mox_optimizer_wrappers": ("batch_gradients", "easgd"),
-        "mox_api": ("learning_rate_scheduler",),
+        "mox_api": (
+            "DyMomentumOptimizer",
+            "DyMomentumWOptimizer",
+            "SimpleSyncOptimizer",
+            "learning_rate_scheduler",
+        ),
     },
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
     "mox-tf1": {"mox_commands": ("tf1",)},
@@ -79,11 +86,13 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "BaseTFRecordMetadata",
             "ImageClassificationTFRecordDataset",
             "ImageClassificationTFRecordMetadata",
+            "ProgressiveImagenetDataset",
             "get_tfrecord",
             "tfexample_decoder",
             "write_image_classification_tfrecords",
         ),
         "mox_commands": ("tfrecord",),
+        "mox_datasets": ("cifar10", "flowers", "imagenet", "mnist"),
     },
 }
 """For each distribution, the names that it offers by each hook."""

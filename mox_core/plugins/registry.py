@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import frozen
@@ -10,6 +12,7 @@ from attrs import frozen
 from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.errors import UnknownNameError
 from mox_core.plugins.hookspecs import OFFERS
+from mox_core.plugins.keras_names import in_keras
 from mox_core.plugins.known_names import FIRST_PARTY
 
 if TYPE_CHECKING:
@@ -68,6 +71,12 @@ class Plugin:
         if self.state == OFF:
             return f"Plugin {self} is switched off by {self.reason}."
         return f"Plugin {self} is broken: {self.reason}{'' if self.reason.endswith(('.', '?')) else '.'}"
+
+
+def _place_of(distribution: str) -> str:
+    """Return what pip installs a first-party distribution from: in a checkout of mox, its folder there."""
+    folder = Path(__file__).parents[2] / "plugins" / distribution.replace("-", "_")
+    return f"-e {shlex.quote(str(folder))}" if (folder / "pyproject.toml").is_file() else distribution
 
 
 @frozen
@@ -132,7 +141,8 @@ class PluginSet:
         for distribution in sorted({elsewhere[name] for name in near if name in elsewhere}):
             names = [name for name in near if elsewhere.get(name) == distribution]
             what = "it" if names == [asked] else listed(names, "and")
-            lines.append(f"Install {distribution}, which offers {what}: pip install {distribution}")
+            lines.append(f"Install {distribution}, which offers {what}: pip install {_place_of(distribution)}")
+        lines.append(in_keras(kind, asked))
         lines.append("Known: " + (", ".join(known) or "none"))
         lines.extend(plugin.complaint for plugin in self.plugins if plugin.state != READY)
         return "\n".join(filter(None, lines))

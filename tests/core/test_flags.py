@@ -116,6 +116,19 @@ def test_a_name_that_the_script_defines_with_other_values_is_the_scripts(output_
     assert output_of(script, "--num_gpus=0,1", "--job_name=monday") == "['0', '1'] monday 1 ['']"
 
 
+@pytest.mark.parametrize("imported_first", ["mox_core", "tensorflow"])
+def test_log_dir_is_a_scripts_though_absl_has_it_for_its_own_logging(output_of, imported_first):
+    script = f"""
+        import {imported_first}
+        import mox_core
+        from absl import flags
+        flags.DEFINE_string('log_dir', None, 'train_dir or eval_dir')
+        import tensorflow as tf
+        print(tf.compat.v1.flags.FLAGS.log_dir)
+    """
+    assert output_of(script, "--num_gpus=4", "--log_dir=here") == "here"
+
+
 @pytest.mark.parametrize("imported_first", ["mox_core as mox", "tensorflow as tf"])
 def test_flags_of_tensorflow_are_read_at_module_level(output_of, imported_first):
     script = f"""
@@ -207,7 +220,7 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
         ("sync_replicas", 0, "True or False"),
         ("worker_hosts", ["a:1"], "a string"),
         ("checkpoint_exclude_patterns", None, "a string"),
-        ("job_name", "chief", "one of '', 'ps', 'worker'"),
+        ("job_name", "chief", "one of '', 'ps', 'worker', 'controller'"),
     ],
 )
 def test_set_flag_refuses_a_wrong_value(name, value, rule):

@@ -186,3 +186,11 @@ def test_a_signature_must_have_names_and_tensors(name):
     assert refusal(make, None) == f"{label} is None; it must be a dict from names to tensors."
     assert refusal(make, {}) == f"{label} is empty; an exported model needs at least one."
     assert refusal(make, {"": TENSOR}) == f"{label} has the key ''; keys are names: strings that are not empty."
+
+
+def test_what_moxings_pruning_made_is_refused_in_words():
+    assert refusal(ModelSpec, compressor_spec=7) == (
+        "compressor_spec of ModelSpec is 7; it was made by a package of MoXing for pruning that was never public, and "
+        "mox prunes no models: leave it out."
+    )
+    assert ModelSpec(compressor_spec=None) is not None

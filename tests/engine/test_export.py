@@ -197,30 +197,50 @@ def _behind_a_check(inputs, predictions, _mode):
         return mox.ExportSpec({"x": inputs[0]}, {"y": tf.identity(predictions)})
 
 
+def _scaled(inputs, predictions, mode):
+    scale = tf.compat.v1.placeholder(tf.float32, [], name="the/scale") if mode == mox.ModeKeys.EXPORT else 1.0
+    return mox.ExportSpec({"x": inputs[0]}, {"y": scale * predictions})
+
+
+X = np.float32([[1, 2, 3], [4, 5, 6]])
+LABELS = np.float32([7, 8])
+
+
 @pytest.mark.parametrize(
-    "export_spec",
+    ("export_spec", "name", "meaning", "fed", "expected"),
     [
-        lambda inputs, predictions, _: mox.ExportSpec({"x": inputs[0]}, {"y": predictions + inputs[1]}),
-        _behind_a_check,
+        (lambda i, _p, _m: mox.ExportSpec({"x": i[0]}, {"y": i[1]}), "inputs_1", "inputs[1]", LABELS, LABELS),
+        (
+            lambda i, _p, _m: mox.ExportSpec({"inputs_1": i[0]}, {"y": i[1] * 2}),
+            "inputs_1_",
+            "inputs[1]",
+            LABELS,
+            LABELS * 2,
+        ),
+        (_behind_a_check, "inputs_1", "inputs[1]", LABELS, None),
+        (_scaled, "the_scale", "the placeholder 'the/scale'", np.float32(0), np.float32([0, 0])),
     ],
-    ids=["by its value", "by a check of its value"],
+    ids=["an input itself", "a name that is taken", "a check of its value", "a placeholder"],
 )
-def test_outputs_that_need_an_input_that_is_not_listed_are_refused_with_its_number(train, tmp_path, export_spec):
-    assert _refused(train, export_spec, tmp_path) == (
-        "the outputs of ExportSpec (y) depend on inputs[1] of model_fn, which is not among its inputs (x): "
-        "add it to inputs_dict, or export outputs without it."
+def test_what_outputs_need_besides_is_a_further_input_and_a_warning_names_it(
+    train, said, export_spec, name, meaning, fed, expected
+):
+    exporter = Exporter()
+    assert train(export_spec, export_model=exporter).export_path is not None
+    listed = next(iter(exporter.model.inputs))
+    warning = (
+        f"WARNING:tensorflow:The outputs of ExportSpec (y) depend on {meaning} of model_fn, which is not among its "
+        f"inputs ({listed}): the exported model has a further input {name!r} for it, which has to be fed as the others "
+        "are. Add it to inputs_dict under a name of yours, or export outputs without it."
     )
-
-
-def test_outputs_that_need_a_placeholder_of_the_model_are_refused_with_its_name(train, tmp_path):
-    def export_spec(inputs, predictions, mode):
-        scale = tf.compat.v1.placeholder(tf.float32, [], name="scale") if mode == mox.ModeKeys.EXPORT else 1.0
-        return mox.ExportSpec({"x": inputs[0]}, {"y": scale * predictions})
-
-    assert _refused(train, export_spec, tmp_path) == (
-        "the outputs of ExportSpec (y) depend on the placeholder 'scale' of model_fn, which is not among its inputs "
-        "(x): add it to inputs_dict, or export outputs without it."
-    )
+    assert [line for line in said.lines if line.startswith("WARNING")] == [warning]
+    assert list(exporter.model.inputs) == [listed, name]
+    outputs = exporter.model.function(**{listed: tf.constant(X), name: tf.constant(fed)})
+    if expected is None:
+        with pytest.raises(tf.errors.InvalidArgumentError, match="assertion failed"):
+            exporter.model.function(**{listed: tf.constant(X), name: tf.constant(fed + 100)})
+    else:
+        np.testing.assert_array_equal(outputs["y"], expected)
 
 
 def test_half_of_an_input_does_not_stand_for_all_of_it(train, tmp_path):
@@ -228,7 +248,10 @@ def test_half_of_an_input_does_not_stand_for_all_of_it(train, tmp_path):
         first, rest = tf.split(inputs[0], [1, 2], axis=1)
         return mox.ExportSpec({"first": first}, {"y": first + rest})
 
-    assert "(y) depend on inputs[0] of model_fn" in _refused(train, export_spec, tmp_path)
+    assert _refused(train, export_spec, tmp_path) == (
+        "the outputs of ExportSpec (y) depend on inputs[0] of model_fn, and its input 'first' is a part of what one "
+        "operation makes of that: put the whole into inputs_dict in the place of 'first'."
+    )
 
 
 @pytest.mark.parametrize("which", ["inputs", "outputs"])

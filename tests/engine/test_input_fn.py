@@ -341,11 +341,6 @@ def test_an_error_in_a_generator_or_a_file_is_told_in_its_own_words(tmp_path):
                 _collect(lambda mode: input_fn(), steps=steps, batch_size=2)  # noqa: ARG005, B023
 
 
-def test_a_source_is_read_inside_input_fn_only():
-    with pytest.raises(mox.UsageError, match=r"^a data set is read inside input_fn: call dataset\.get"):
-        _numbers(3).read()
-
-
 def test_an_error_in_input_fn_is_the_users_own():
     def input_fn(mode):
         del mode

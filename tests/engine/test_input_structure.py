@@ -199,34 +199,57 @@ def test_an_exported_model_has_the_names_of_a_dict(tmp_path):
     [
         (lambda inputs: {"rows": inputs[1]}, r"inputs_dict\['rows'\] is .*of a RaggedTensor, values\.flat_values and"),
         (lambda inputs: {"all": inputs[0]}, r"use those of this dict, age, name\."),
+    ],
+    ids=["ragged", "a dict as one"],
+)
+def test_what_is_no_tensor_cannot_be_exported(inputs_of, words, tmp_path):
+    with pytest.raises(mox.UsageError, match=words):
+        _exported(inputs_of, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("inputs_of", "name", "place"),
+    [
         (
             lambda inputs: {"values": inputs[1].flat_values, "splits": inputs[1].row_splits},
-            r"depend on inputs\[0\]\['age'\] of model_fn, which is not",
+            "inputs_0_age",
+            "inputs[0]['age']",
         ),
         (
             lambda inputs: {"age": inputs[0]["age"], "values": inputs[1].flat_values},
-            r"depend on inputs\[1\]\.nested_row_splits\[0\] of model_fn, which is not",
+            "inputs_1_nested_row_splits_0",
+            "inputs[1].nested_row_splits[0]",
         ),
     ],
-    ids=["ragged", "a dict as one", "a part is missing", "row splits are missing"],
+    ids=["a part", "row splits"],
 )
-def test_what_an_export_lacks_is_named_by_its_place_in_the_inputs(inputs_of, words, tmp_path):
+def test_what_an_export_lacks_is_a_further_input_named_by_its_place(inputs_of, name, place, tmp_path, said):
+    serve = tf.saved_model.load(_exported(inputs_of, tmp_path).export_path).signatures["serving_default"]
+    assert any(f"depend on {place} of model_fn, which is not among its inputs" in line for line in said.lines)
+    given = {"values": [1.0, 2.0, 3.0], "splits": np.array([0, 1, 3]), "age": [10.0, 20.0]}
+    given[name] = given["age" if name.endswith("age") else "splits"]
+    asked = serve.structured_input_signature[1]
+    served = serve(**{each: tf.constant(given[each], spec.dtype) for each, spec in asked.items()})
+    assert name in asked
+    assert served["y"].numpy().tolist() == [11.0, 25.0]
+
+
+def _exported(inputs_of, log_dir):
     def model_fn(inputs, mode):
         del mode
         weight = tf.compat.v1.get_variable("weight", initializer=1.0)
         outputs = {"y": weight * inputs[0]["age"] + tf.reduce_sum(inputs[1], 1)}
         return mox.ModelSpec(loss=weight, export_spec=mox.ExportSpec(inputs_of(inputs), outputs))
 
-    with pytest.raises(mox.UsageError, match=words):
-        mox.run(
-            input_fn=_slices(({"age": AGES[:7], "name": NAMES[:7]}, tf.ragged.constant(ROWS))),
-            model_fn=model_fn,
-            optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.0),
-            run_mode=mox.ModeKeys.TRAIN,
-            batch_size=2,
-            log_dir=tmp_path,
-            export_model=mox.ExportKeys.TF_SERVING,
-        )
+    return mox.run(
+        input_fn=_slices(({"age": AGES[:7], "name": NAMES[:7]}, tf.ragged.constant(ROWS))),
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.0),
+        run_mode=mox.ModeKeys.TRAIN,
+        batch_size=2,
+        log_dir=log_dir,
+        export_model=mox.ExportKeys.TF_SERVING,
+    )
 
 
 def test_the_testing_kit_reads_inputs_in_their_structure():
@@ -280,3 +303,136 @@ def test_two_replicas_share_batches_of_any_structure(run_python, tmp_path):
     assert weight == 1.0 - 6 / 4
     assert samples == 7
     assert evaluated == pytest.approx({"length": 13 / 7, "number": 21 / 7, "sparse": 91 / 7})
+
+
+def _spec_of_numbers(mode):
+    numbers = tf.data.Dataset.range(6)
+    number = mox.get_next(numbers.repeat() if mode == mox.ModeKeys.TRAIN else numbers)
+    inputs = mox.InputSpec(split_to_device=True)
+    inputs.new_input([number, 10 * number])
+    inputs.new_input({"square": number**2})
+    return inputs
+
+
+def test_an_input_spec_arrives_with_its_inputs_in_batches_and_exports(tmp_path, said):
+    def model_fn(inputs, mode):
+        number, tens = inputs.get_input(0)
+        ((squares),) = inputs.get_input(1)
+        weight = tf.compat.v1.get_variable("weight", initializer=1.0)
+        log = {"number": number, "tens": tens, "square": squares["square"]}
+        return mox.ModelSpec(
+            loss=weight * tf.reduce_mean(tf.cast(number, tf.float32)),
+            log_info={name: tf.reduce_mean(tf.cast(each, tf.float32)) for name, each in log.items()},
+            export_spec=mox.ExportSpec({"tens": tens}, {"y": number + tens}) if mode == mox.ModeKeys.EXPORT else None,
+        )
+
+    job = {"input_fn": _spec_of_numbers, "model_fn": model_fn, "batch_size": 4, "log_dir": tmp_path}
+    sgd = mox.get_optimizer_fn("sgd", 1.0)
+    trained = mox.run(run_mode=mox.ModeKeys.TRAIN, max_number_of_steps=2, optimizer_fn=sgd, **job)
+    assert trained.metrics == {"number": 2.5, "tens": 25.0, "square": (16 + 25 + 0 + 1) / 4}
+    found = mox.run(run_mode=mox.ModeKeys.EVAL, export_model=mox.ExportKeys.TF_SERVING, **job)
+    assert (found.samples, found.metrics) == (6, pytest.approx({"number": 2.5, "tens": 25.0, "square": 55 / 6}))
+    serve = tf.saved_model.load(found.export_path).signatures["serving_default"]
+    assert any("depend on inputs.get_input(0)[0] of model_fn" in line for line in said.lines)
+    tensors = {name: tf.constant([value], tf.int64) for name, value in (("tens", 30), ("inputs_get_input_0_0", 3))}
+    assert serve(**tensors)["y"].numpy().tolist() == [33]
+
+
+@pytest.mark.parametrize(
+    ("fill", "words"),
+    [
+        (
+            lambda _: None,
+            "input_fn returned mox.InputSpec(split_to_device=False) with 0 inputs in mode EVAL: add what it ",
+        ),
+        (lambda inputs: inputs.new_input([]), "InputSpec: new_input was given no tensors."),
+        (
+            lambda inputs: inputs.new_input(tf.data.Dataset.range(3)),
+            "InputSpec: new_input was given a dataset, and takes tensors: write ",
+        ),
+        (lambda inputs: inputs.new_input([None]), "input_fn gives None for inputs.get_input(0)[0] in mode EVAL"),
+        (lambda inputs: inputs.get_input(1), "InputSpec: there is no input 1; there are 0, numbered from 0."),
+        (lambda _: mox.InputSpec("yes"), "InputSpec: split_to_device is 'yes'; it must be True or False."),
+    ],
+)
+def test_what_no_input_spec_holds_is_refused(fill, words, trained):
+    def input_fn(mode):
+        del mode
+        inputs = mox.InputSpec()
+        fill(inputs)
+        return inputs
+
+    with pytest.raises(mox.UsageError) as refusal:
+        _run(input_fn, lambda _: {}, log_dir=trained)
+    assert str(refusal.value).startswith(words)
+
+
+SPLIT_OVER_TWO = """
+import json, sys
+import mox_core as mox
+mox.set_flag("num_gpus", 2)
+mox.set_flag("clone_on_cpu", True)
+mox.set_flag("log_first_clone", False)
+import tensorflow as tf
+
+SIZES = []
+
+def input_fn(mode, split=True, make=lambda data: data, samples=6):
+    data = tf.data.Dataset.range(samples)
+    number = mox.get_next(make(data.repeat() if mode == mox.ModeKeys.TRAIN else data))
+    inputs = mox.InputSpec(split_to_device=split)
+    inputs.new_input([number, tf.cast(number, tf.float32)])
+    return inputs
+
+def model_fn(inputs, mode):
+    number, as_float = inputs.get_input(0)
+    SIZES.append(number.shape[0])
+    weight = tf.compat.v1.get_variable("weight", initializer=1.0)
+    mean = tf.reduce_mean(as_float)
+    return mox.ModelSpec(loss=weight * mean, log_info={"mean": mean}, output_info={"number": number})
+
+def train(name, steps, **options):
+    result = mox.run(model_fn=model_fn, optimizer_fn=mox.get_optimizer_fn("sgd", 1.0), run_mode="TRAIN",
+        max_number_of_steps=steps, log_dir=f"{sys.argv[1]}/{name}", **options)
+    return float(tf.train.load_checkpoint(result.checkpoint).get_tensor("weight"))
+
+def refused(**options):
+    try:
+        train("refused", 1, **options)
+    except mox.MoxError as error:
+        return f"{type(error).__name__}: {error}"
+
+told = {"first": train("split", 1, input_fn=input_fn, batch_size=4)}
+told |= {"resumed": train("split", 3, input_fn=input_fn, batch_size=4), "shapes": SIZES[:2]}
+told["own"] = train("own", 1, input_fn=lambda mode: input_fn(mode, split=False), batch_size=4)
+batched = lambda size: lambda mode: input_fn(mode, make=lambda data: data.batch(size))
+told["batched"] = train("batched", 3, input_fn=batched(4), auto_batch=False, batch_size=4)
+told["odd"] = refused(input_fn=input_fn, batch_size=3)
+told["odd batches"] = refused(input_fn=batched(3), auto_batch=False)
+told["scalar"] = refused(input_fn=input_fn)
+outputs = []
+job = {"input_fn": lambda mode: input_fn(mode, samples=5), "model_fn": model_fn, "batch_size": 4}
+evaluated = mox.run(run_mode="EVAL", log_dir=f"{sys.argv[1]}/split", **job)
+told |= {"mean": evaluated.metrics["mean"], "samples": evaluated.samples}
+folder = f"{sys.argv[1]}/split"
+mox.run(run_mode="PREDICT", checkpoint_path=folder, output_every_n_steps=1, output_fn=outputs.extend, **job)
+told["outputs"] = [each["number"].tolist() for each in outputs]
+print(json.dumps(told))
+"""
+
+
+def test_two_replicas_share_each_batch_of_an_input_spec_that_is_split(run_python, tmp_path):
+    told = json.loads(run_python(SPLIT_OVER_TWO, tmp_path, timeout=120).stdout.splitlines()[-1])
+    # Batches of 4 of 0..5, again and again: the gradient of the weight is the mean of a batch.
+    assert told["first"] == 1.0 - (0 + 1 + 2 + 3) / 4
+    assert told["resumed"] == told["batched"] == 1.0 - 1.5 - (4 + 5 + 0 + 1) / 4 - (2 + 3 + 4 + 5) / 4
+    assert told["shapes"] == [2, 2]
+    assert told["own"] == 1.0 - (0 + 1 + 2 + 3 + 4 + 5 + 0 + 1) / 8
+    assert (told["mean"], told["samples"]) == (2.0, 5)  # of the last batch, one sample is left and one replica has none
+    assert told["outputs"] == [[0, 1], [2, 3], [4]]
+    assert told["odd"] == (
+        "UsageError: a batch of 3 (inputs.get_input(0)[0]) cannot be split over 2 devices (split_to_device): make it a "
+        "multiple of 2, or leave split_to_device out."
+    )
+    assert "a batch cannot be split over 2 devices (split_to_device)" in told["odd batches"]
+    assert told["scalar"].startswith("UsageError: inputs.get_input(0)[0] is a scalar, which cannot be split over 2")

@@ -5,6 +5,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from mox_core.sdk import SampleSource
 
 
 def _shapes(input_fn, **options):
@@ -29,6 +30,10 @@ def _rows():
     return tf.data.Dataset.from_tensor_slices((X, Y))
 
 
+def _source(**options):
+    return SampleSource(num_samples=40, fetch=lambda index: {"x": index}, describe=str, **options).read()["x"]
+
+
 REFUSED = {
     "arrays": (lambda: (X, Y), r"inputs\[0\] of shape \(40, 3\), inputs\[1\] of shape \(40,\)\).*from_tensor_slices"),
     "arrays of zeros": (lambda: (X * 0, Y * 0), "the same arrays for each sample"),
@@ -47,11 +52,16 @@ WARNED = {
     "arrays and a number": (lambda: (X, Y, 1.0), "the same arrays for each sample"),
     "whole batches": (lambda: _rows().batch(4, drop_remainder=True), r"made by batch(4)"),
     "mapped batches": (lambda: _rows().batch(4).map(lambda x, y: (x * 2, y)), r"made by batch(4)"),
+    "batches of a source": (
+        lambda: _source(batch_size=4),
+        "batches of its own (batch_size=4) in mode TRAIN, and batch_",
+    ),
     "pairs": (lambda: tf.data.Dataset.range(40).batch(2), "write `return mox.get_next(dataset)`"),
 }
 RIGHT = {
     "a picture and a number": lambda: (tf.zeros([8, 8, 3]), tf.constant(1)),
     "a picture and a mask": lambda: (tf.ones([8, 8, 3]), tf.zeros([8, 8])),
+    "a source": _source,
     "random": lambda: (tf.random.normal([40, 3]), tf.random.normal([40])),
     "a vector": lambda: tf.constant([1.0, 2.0]),
     "a matrix of a source": lambda: (tf.fill([40, 3], mox.get_next(tf.data.Dataset.range(40))), tf.constant(Y)),

@@ -9,7 +9,7 @@ import tensorflow as tf
 import mox_core as mox
 from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.engine.input.order import Order
-from mox_core.errors import DataError, UsageError
+from mox_core.errors import DataError
 from mox_core.sdk import SampleSource
 
 
@@ -217,11 +217,6 @@ def test_two_sources_are_read_side_by_side_each_with_a_position_of_its_own(tmp_p
     # 10 21 | 32 40 | 11 22: the fifth of the left source is sample 1 of its second epoch.
     assert result.metrics["mean"] == 16.5
     assert variables(result.checkpoint)["mox/input_positions"].tolist() == [8, 6]
-
-
-def test_a_source_is_read_inside_input_fn():
-    with pytest.raises(UsageError, match=r"^a data set is read inside input_fn: call dataset\.get"):
-        _source(3).read()
 
 
 @pytest.mark.parametrize("wrong", [{"num_epochs": 0}, {"batch_size": 0}, {"on_bad_sample": "ignore"}], ids=str)

@@ -469,6 +469,22 @@ def test_the_error_for_samples_of_different_shapes_is_recognized(options):
         assert errors.has_different_shapes(caught.value), caught.value.message
 
 
+def test_a_block_outside_of_graphs_is_eager_in_any_graph():
+    @tf.function
+    def function():
+        with eager_context.outside_of_graphs():
+            return bool(tf.executing_eagerly()), tf.constant(1).numpy()
+
+    with relying_on("eager_mode", "eager_context") as eager_context:
+        with tf.Graph().as_default():
+            with tf.init_scope():
+                assert not tf.executing_eagerly()  # why `init_scope` does not serve
+            with eager_context.outside_of_graphs():
+                assert tf.constant(2).numpy() == 2
+            assert not tf.executing_eagerly()
+        assert tuple(map(int, function())) == (1, 1)
+
+
 def test_an_error_of_an_iterator_is_recognized_and_its_cause_is_found():
     def fail(number):
         raise ValueError(f"row {int(number)} is broken")

@@ -26,23 +26,28 @@ COUNTED = """
 
     def with_lars():
         return mox.get_optimizer_wrapper_fn("lars", momentum(), ratio=0.1)()
+
+    def in_step():
+        return mox.SimpleSyncOptimizer(momentum(), num_workers=workers, task_index=index)
 """
 
 BATCHES = """
     train("batches", batches(momentum), 12)
     train("keras", batches(adam), 12)
     train("lars", batches(with_lars), 12)
+    train("in_step", in_step, 12)
     sums = sums_in_steps("counted", batches(momentum), 12) if workers > 1 else 0
-    tell(sums=sums, **{name: variables(name) for name in ("batches", "keras", "lars")} if index == 0 else {})
+    names = ("batches", "keras", "lars", "in_step")
+    tell(sums=sums, **{name: variables(name) for name in names} if index == 0 else {})
 """
 
 
 @pytest.mark.slow
-def test_batch_gradients_meets_once_in_a_period_and_is_one_process_with_all_batches(told):
+def test_workers_that_average_gradients_are_one_process_with_all_batches_and_meet_once_in_a_period(told):
     alone = told(COUNTED + BATCHES, workers=1)["worker-0"]
     own = told(COUNTED + BATCHES, sync=0)
     assert [own[f"worker-{index}"]["sums"] for index in (0, 1)] == [3, 3]
-    for name in ("batches", "keras", "lars"):
+    for name in ("batches", "keras", "lars", "in_step"):
         for variable in ("weights", "bias"):
             np.testing.assert_allclose(own["worker-0"][name][variable], alone[name][variable], atol=1e-5, err_msg=name)
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mox_core.log_dir import Remote
 
+_KERAS: Final = (".keras", ".h5", ".hdf5")
 _DAMAGE: Final = (tf.errors.OpError, IndexError, ValueError, RuntimeError, OSError)
 """What TensorFlow raises for a checkpoint that is cut off or overwritten: an IndexError for an empty index, say."""
 
@@ -167,6 +168,11 @@ def load(path: str | os.PathLike[str], remote: Remote = NOTHING_REMOTE) -> Check
         if found is None:
             raise CheckpointError(f"checkpoint_path {str(path)!r} is a folder without a checkpoint.")
         return found
+    if Path(path).suffix in _KERAS:
+        raise CheckpointError(
+            f"checkpoint_path {str(path)!r} is a file of Keras, not a checkpoint of TensorFlow. A training begins with "
+            f"its weights where model_fn, or the script before mox.run, loads it: {_loading(Path(path))}."
+        )
     prefix = re.sub(r"\.(index|data-\d+-of-\d+|meta)$", "", str(path))
     if not checkpoint_exists(prefix):
         raise CheckpointError(
@@ -174,6 +180,11 @@ def load(path: str | os.PathLike[str], remote: Remote = NOTHING_REMOTE) -> Check
             f"there is no {prefix + '.index'!r}."
         )
     return _fetch_and_read(prefix, remote)
+
+
+def _loading(path: Path) -> str:
+    only_weights = path.name.endswith(".weights.h5")
+    return f"model.load_weights({str(path)!r})" if only_weights else f"model = keras.models.load_model({str(path)!r})"
 
 
 def _fetch_and_read(prefix: str, remote: Remote) -> Checkpoint:

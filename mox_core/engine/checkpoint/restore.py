@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
@@ -12,12 +13,14 @@ from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from mox_core.engine.checkpoint.reader import Checkpoint
     from mox_core.name_filter import NameFilter
 
+_COUNTER: Final = re.compile(r"_\d+(?=/|$)")
+"""What Keras adds to the name of the second layer of a kind, and to those behind it."""
 _LISTED: Final = 10
 _NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
@@ -98,6 +101,14 @@ def _check_shapes(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], *, 
 def _check_missing(
     checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], missing: list[str], *, partial: bool
 ) -> None:
+    if missing and not partial and (other := _named_by_counters(checkpoint, wanted, missing)):
+        raise CheckpointError(
+            f"{len(missing)} variables of the model are in checkpoint {checkpoint.prefix!r} under names with other "
+            f"numbers: {missing[0]} as {other}. Keras counts the layers of a process: a model that is made anew, by a "
+            "notebook cell that is run again, gets further numbers. Make it inside of model_fn, where each run counts "
+            "from the beginning; or name it and its layers: Sequential([...], name='net'), Dense(10, name='x'); or "
+            "start Python anew."
+        )
     if missing and not partial:
         raise CheckpointError(
             f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {_listed(missing)}. "
@@ -108,6 +119,20 @@ def _check_missing(
         raise CheckpointError(
             f"checkpoint {checkpoint.prefix!r} has none of the model's variables. It has: {_listed(checkpoint.values)}."
         )
+
+
+def _named_by_counters(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], missing: Sequence[str]) -> str:
+    """Return the name of the first missing variable in a checkpoint that differs by the counters in its names alone."""
+    unused = [name for name in checkpoint.values if name not in wanted]
+    by_plain_name: dict[str, list[str]] = {}
+    for name in unused:
+        by_plain_name.setdefault(_COUNTER.sub("", name), []).append(name)
+    for name in missing:
+        candidates = by_plain_name.get(_COUNTER.sub("", name), [])
+        if not any(wanted[name].shape.is_compatible_with(checkpoint.values[each].shape) for each in candidates):
+            return ""
+    same = [each for each in unused if _COUNTER.sub("", each) == _COUNTER.sub("", missing[0])]
+    return same[0]
 
 
 def _report(missing: list[str], left_out: list[str], unused: list[str], *, partial: bool) -> None:

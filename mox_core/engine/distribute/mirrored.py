@@ -54,15 +54,19 @@ class Mirrored(LocalVariables):
         """Return the mean gradients over all replicas, for each replica with its own part of the variables."""
         variables = [variable for _, variable in gradients[0]]
         distributed = self.strategy.experimental_distribute_values_from_function
+        of_dtype: dict[Any, list[int]] = {}  # TensorFlow packs gradients together, and float16 with float32 fails
+        for n, (gradient, _) in enumerate(gradients[0]):
+            of_dtype.setdefault(gradient.dtype, []).append(n)
+        reduced: dict[int, Any] = {}
         with self.strategy.scope():
-            values = [
-                distributed(_one_after_another([each[n][0] for each in gradients])) for n in range(len(variables))
-            ]
-            reduced = self.strategy.extended.batch_reduce_to(
-                tf.distribute.ReduceOp.MEAN, list(zip(values, variables, strict=True))
-            )
+            for numbers in of_dtype.values():
+                pairs = [
+                    (distributed(_one_after_another([each[n][0] for each in gradients])), variables[n]) for n in numbers
+                ]
+                means = self.strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.MEAN, pairs)
+                reduced |= zip(numbers, means, strict=True)
         local = self.strategy.experimental_local_results
-        parts = [(local(mean), local(variable)) for mean, variable in zip(reduced, variables, strict=True)]
+        parts = [(local(reduced[n]), local(variable)) for n, variable in enumerate(variables)]
         return [[(means[n], own[n]) for means, own in parts] for n in range(len(self.devices))]
 
 

@@ -78,22 +78,10 @@ def current_trace() -> InputTrace:
     trace = _trace.get()
     if trace is None:
         raise UsageError(
-            "a data set is read inside input_fn: call dataset.get([...]) in the function that you give to mox.run."
+            "a data set is read inside input_fn: call dataset.get([...]) in the function that you give to mox.run. "
+            "Outside of mox.run, tensors for a session are made in a graph: with tf.Graph().as_default()."
         )
     return trace
-
-
-def read_once(owner: object, read: Callable[[], Features]) -> Features:
-    """Return what a data set reads in `input_fn`; asked again, the features of the same element.
-
-    Args:
-        owner: the data set.
-        read: reads it: called the first time.
-
-    Raises:
-        UsageError: outside `input_fn`.
-    """
-    return current_trace().once(owner, read)
 
 
 def trace_of(graph: tf.Graph) -> InputTrace | None:

@@ -20,7 +20,7 @@ from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import failing_sample, read_error
 from mox_core.engine.input.read_iterators import reading
-from mox_core.engine.input.replica_batches import batches_for_replicas
+from mox_core.engine.input.replica_batches import batches_for_replicas, parts_for_replicas
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.input.traced_input import TracedInput, open_dataset, open_samples, trace_input_fn
@@ -135,7 +135,16 @@ class InputPipeline:
         """How far each element moves the position, where it is always the same; else None."""
         if not self._traced.is_dataset:
             return None
-        return self.samples_in_element * self.replicas * self.order.workers
+        return self.samples_in_element * self.batches_in_step * self.order.workers
+
+    @property
+    def batches_in_step(self) -> int:
+        """How many batches a step takes: one for each replica, or one of which each gets a part."""
+        return 1 if self._shares_batches else self.replicas
+
+    @property
+    def _shares_batches(self) -> bool:
+        return self._traced.input_spec is not None and self._traced.input_spec.split_to_device
 
     @property
     def samples_in_element(self) -> int:
@@ -153,7 +162,8 @@ class InputPipeline:
         """The structure of the inputs of `model_fn`."""
         batches = self._batches((0,) * self.num_positions, self.order, self.report)
         leaves = tf.nest.flatten(inputs_spec(batches, counted=self._traced.is_dataset))
-        return InputStructure(tuple(tf.nest.pack_sequence_as(self._traced.inputs, leaves)))
+        inputs = tuple(tf.nest.pack_sequence_as(self._traced.inputs, leaves))
+        return InputStructure(inputs, as_input_spec=self._traced.input_spec is not None)
 
     def count_samples(self, start: list[int], limit: int) -> int:
         """Return how many samples `input_fn` gives this worker from a position on: to say so where they were too few.
@@ -211,7 +221,9 @@ class InputPipeline:
         """
         counted = self._traced.is_dataset
         batches = flat_batches(self._batches(start, order, report), counted=counted)
-        if self.replicas > 1:
+        if self.replicas > 1 and self._shares_batches:
+            batches = parts_for_replicas(batches, self.replicas, self.structure, whole=self._whole)
+        elif self.replicas > 1:
             batches = batches_for_replicas(batches, self.replicas, counted=counted, whole=self._whole)
         return batches.prefetch(tf.data.AUTOTUNE)
 

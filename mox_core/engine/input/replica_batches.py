@@ -7,8 +7,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.engine.tensors import no_autograph, zeros_of_spec
+from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mox_core.engine.input.structure import InputStructure
     from mox_core.engine.tensors import Dataset
 
 
@@ -60,3 +64,80 @@ def batches_for_replicas(batches: Dataset, replicas: int, *, counted: bool, whol
 
     groups: Dataset = single.enumerate().scan((absent,) * (replicas - 1), collect)
     return groups.filter(is_full).map(merge)  # type: ignore[arg-type]  # the stubs know elements of one part only
+
+
+def parts_for_replicas(batches: Dataset, replicas: int, structure: InputStructure, *, whole: bool) -> Dataset:
+    """Divide each batch among replicas: the first samples to the first replica, the next to the second.
+
+    Args:
+        batches: elements are (positions, inputs).
+        replicas: how many parts a batch has.
+        structure: the structure of a batch.
+        whole: whether all parts must be of one size, as means over replicas weigh them alike. If not, the first ones
+            may have a sample more; one without any is that of the first replica once more, which does not count.
+
+    Returns:
+        Elements as those of `batches_for_replicas`.
+
+    Raises:
+        UsageError: if a batch cannot be divided.
+    """
+    _check_divisible(structure, replicas, whole=whole)
+
+    @no_autograph
+    def divide(positions: tf.Tensor, inputs: tuple[tf.Tensor, ...]) -> Any:
+        size = tf.shape(inputs[0])[0]
+        extra = tf.math.floormod(size, replicas)
+        if whole:
+            what = f"a batch cannot be split over {replicas} devices (split_to_device); its number of samples is"
+            with tf.control_dependencies([tf.debugging.Assert(tf.equal(extra, 0), [what, size])]):
+                sizes = tf.fill([replicas], size // replicas)
+        else:
+            sizes = size // replicas + tf.cast(tf.range(replicas) < extra, tf.int32)
+        divided = [_parts(each, sizes, replicas) for each in inputs]
+        presents = sizes > 0
+        flat: list[tf.Tensor] = []
+        for number in range(replicas):
+            own, first = [parts[number] for parts in divided], [parts[0] for parts in divided]
+            flat += own if whole else tf.cond(presents[number], lambda own=own: own, lambda first=first: first)
+        return positions, (presents, *flat)
+
+    return batches.map(divide)
+
+
+def _parts(tensor: tf.Tensor, sizes: tf.Tensor, replicas: int) -> Sequence[tf.Tensor]:
+    """Return the parts of a tensor; their shapes are static where they are known."""
+    size = tensor.shape[0]
+    parts: Sequence[tf.Tensor] = tf.split(tensor, sizes, num=replicas)
+    if size is not None and size % replicas == 0:
+        for part in parts:
+            part.set_shape([size // replicas, *tensor.shape[1:]])
+    return parts
+
+
+def _check_divisible(structure: InputStructure, replicas: int, *, whole: bool) -> None:
+    sizes: dict[int, str] = {}
+    for spec, name in zip(tf.nest.flatten(structure.inputs), structure.names(), strict=False):
+        if not isinstance(spec, tf.TensorSpec):
+            raise UsageError(
+                f"{name} is part of a {spec.value_type.__name__}, which cannot be split over devices "
+                "(split_to_device): give dense tensors, or leave split_to_device out."
+            )
+        if spec.shape.rank == 0:
+            raise UsageError(
+                f"{name} is a scalar, which cannot be split over {replicas} devices (split_to_device): the first "
+                "dimension of each input is that of the samples."
+            )
+        size = spec.shape[0] if spec.shape.rank else None
+        if whole and size is not None and size % replicas:
+            raise UsageError(
+                f"a batch of {size} ({name}) cannot be split over {replicas} devices (split_to_device): make it a "
+                f"multiple of {replicas}, or leave split_to_device out."
+            )
+        if size is not None:
+            sizes[size] = name
+    if len(sizes) > 1:
+        raise UsageError(
+            "the inputs cannot be split over devices (split_to_device), as they hold batches of different sizes: "
+            f"{', '.join(f'{size} ({name})' for size, name in sizes.items())}."
+        )

@@ -6,7 +6,7 @@ warning names before the first step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,12 @@ from mox_core.errors import UsageError
 if TYPE_CHECKING:
     from mox_core.engine.input.traced_input import TracedInput
     from mox_core.engine.tensors import Dataset
+
+
+_BATCHES_OF_SOURCE: Final = (
+    "a data set of input_fn gives batches of its own (batch_size=%d) in mode %s, and batch_size=%d of mox.run makes "
+    "batches of those once more. Give mox.run auto_batch=False, or leave batch_size out of the data set."
+)
 
 
 def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> None:
@@ -38,6 +44,9 @@ def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> Non
         _check_not_batched(traced.returned, batch_size, mode)
     elif not traced.sources:
         _check_not_whole(traced, batch_size, mode)
+    for source, _ in traced.sources:
+        if (own := getattr(source, "batch_size", None)) is not None:
+            tf.get_logger().warning(_BATCHES_OF_SOURCE, own, mode, batch_size)
 
 
 def _check_not_batched(dataset: Dataset, batch_size: int, mode: str) -> None:

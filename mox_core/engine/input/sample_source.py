@@ -12,8 +12,8 @@ from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
 from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
-from mox_core.engine.input.input_trace import current_trace, read_once
 from mox_core.engine.input.order import Order
+from mox_core.engine.input.script_reads import read_source
 from mox_core.engine.tensors import Features, features_of, no_autograph, zeros_of_spec
 
 if TYPE_CHECKING:
@@ -72,12 +72,16 @@ class SampleSource:
     def read(self) -> Features:
         """Return the features of one element as tensors, inside `input_fn`: in each call those of the same element.
 
-        Raises:
-            UsageError: outside `input_fn`.
-        """
-        return read_once(self, lambda: current_trace().add_placeholders(self, self._specs()))
+        In a graph of the script's own they are tensors that a session reads, and eagerly, where `sdk.read_once` calls
+        this, those of the next element.
 
-    def _specs(self) -> dict[str, tf.TensorSpec]:
+        Raises:
+            UsageError: anywhere else.
+        """
+        return read_source(self)
+
+    def specs(self) -> dict[str, tf.TensorSpec]:
+        """Return the specs of the features of one element."""
         with tf.init_scope():
             elements = self.elements(order=Order(seed=0), start=0, needed=None, report=BadSampleReport())
             specs: dict[str, tf.TensorSpec] = features_of(elements)

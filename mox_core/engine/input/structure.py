@@ -14,6 +14,7 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.errors import UsageError
+from mox_core.specs import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -27,9 +28,11 @@ class InputStructure:
 
     Attributes:
         inputs: the specs of each input, in its structure.
+        as_input_spec: whether `model_fn` is given a `mox.InputSpec`, and no list.
     """
 
     inputs: tuple[Any, ...]
+    as_input_spec: bool = False
 
     @property
     def specs(self) -> list[tf.TensorSpec]:
@@ -40,18 +43,27 @@ class InputStructure:
         """Return the inputs that the tensors of the flat list make up."""
         return list(tf.nest.pack_sequence_as(self.inputs, list(tensors), expand_composites=True))
 
+    def for_model_fn(self, inputs: list[Any]) -> list[Any] | InputSpec:
+        """Return packed inputs as `model_fn` is given them."""
+        if not self.as_input_spec:
+            return inputs
+        spec = InputSpec()
+        for each in inputs:
+            spec.new_input(each)
+        return spec
+
     def names(self) -> list[str]:
         """Return for each tensor of the flat list how `model_fn` gets at it: `inputs[0]['age']`, for instance."""
         return [
             name + part
             for number, each in enumerate(self.inputs)
-            for name, leaf in named_leaves(each, f"inputs[{number}]")
+            for name, leaf in named_leaves(each, _place(number, in_spec=self.as_input_spec))
             for part in _parts(leaf)
         ]
 
     def of_any_batch_size(self) -> InputStructure:
         """Return the structure of the same inputs in batches of any size."""
-        return InputStructure(tf.nest.map_structure(_with_free_batch, self.inputs))
+        return attrs.evolve(self, inputs=tf.nest.map_structure(_with_free_batch, self.inputs))
 
 
 def flat_tensors(inputs: Any) -> list[Any]:
@@ -66,7 +78,9 @@ def is_flat(inputs: Any) -> bool:
 
 
 def inputs_of(value: Any) -> list[Any]:
-    """Return the inputs that a value of `input_fn` holds: the parts of a tuple or a list, or itself."""
+    """Return the inputs that a value of `input_fn` holds: those of an InputSpec, the parts of a list, or itself."""
+    if isinstance(value, InputSpec):
+        return list(value.inputs)
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
@@ -84,10 +98,12 @@ def as_inputs(returned: Any, mode: str) -> list[Any]:
     Raises:
         UsageError: if one is no tensor, with its place.
     """
-    inputs = inputs_of(returned)
+    inputs, in_spec = inputs_of(returned), isinstance(returned, InputSpec)
+    if not inputs and in_spec:
+        raise UsageError(f"input_fn returned {returned!r} in mode {mode}: add what it gives by new_input([...]).")
     if not inputs:
         raise _refusal(returned, "inputs", mode)
-    return [_as_tensors(each, f"inputs[{number}]", mode) for number, each in enumerate(inputs)]
+    return [_as_tensors(each, _place(number, in_spec=in_spec), mode) for number, each in enumerate(inputs)]
 
 
 def check_element_spec(spec: Any, mode: str) -> None:
@@ -132,6 +148,11 @@ def batch_size_of(leaf: Any) -> Any:
     if isinstance(leaf, tf.SparseTensor):
         return leaf.dense_shape[0]
     return tf.shape(leaf, tf.int64)[0] if leaf.shape.rank else None
+
+
+def _place(number: int, *, in_spec: bool) -> str:
+    """Return how `model_fn` gets at an input."""
+    return f"inputs.get_input({number})" if in_spec else f"inputs[{number}]"
 
 
 def _items_of(value: Any) -> Iterable[tuple[str, Any]]:

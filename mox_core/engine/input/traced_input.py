@@ -20,6 +20,7 @@ from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.expected_warnings import ignore_seed_of_graph
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
+from mox_core.specs import InputSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class TracedInput:
         returns_arrays: whether it returned arrays of NumPy.
         effects: its operations that are there for what they do.
         inputs: the specs of one sample, or of a whole batch, in the structure in which `model_fn` gets its inputs.
+        input_spec: the `mox.InputSpec` that it returned; None for anything else.
     """
 
     function: Any
@@ -51,6 +53,7 @@ class TracedInput:
     returned: Dataset | None
     returns_arrays: bool
     inputs: list[Any]
+    input_spec: InputSpec | None
     effects: Effects
 
     @property
@@ -71,7 +74,7 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
     Raises:
         UsageError: if it returns what cannot be an input.
     """
-    made: dict[str, Any] = {"spec": None, "returned": None, "returns_arrays": False}
+    made: dict[str, Any] = {"spec": None, "returned": None, "returns_arrays": False, "input_spec": None}
 
     def body() -> list[tf.Tensor]:
         graph = tf.compat.v1.get_default_graph()
@@ -86,7 +89,8 @@ def trace_input_fn(input_fn: Callable[..., Any], mode: str, seed: int) -> Traced
             outputs = [tf.identity(tf.data.experimental.to_variant(result))]
         else:
             inputs = as_inputs(result, mode)
-            made["returns_arrays"] = any(isinstance(each, np.ndarray) for each in tf.nest.flatten(result))
+            made["input_spec"] = result if isinstance(result, InputSpec) else None
+            made["returns_arrays"] = any(isinstance(each, np.ndarray) for each in tf.nest.flatten(inputs_of(result)))
             made["inputs"] = tf.nest.map_structure(tf.type_spec_from_value, inputs)
             outputs = flat_tensors(inputs)
         fed = [made["position"], *(tensor for _, features in trace.sources for tensor in features.values())]

@@ -67,9 +67,11 @@ def check_trained(result: LoopResult, pipeline: InputPipeline, start: list[int],
     if result.steps or result.stopped_by != "end of input":
         return
     size = pipeline.batching.batch_size if pipeline.batching.by_mox else None
-    kind, needed = ("batches", pipeline.replicas) if size is None else ("samples", size * pipeline.replicas)
+    kind, needed = (
+        ("batches", pipeline.batches_in_step) if size is None else ("samples", size * pipeline.batches_in_step)
+    )
     factors = [f"batch_size={size}"] if size else []
-    factors += [f"{pipeline.replicas} replicas"] if pipeline.replicas > 1 else []
+    factors += [f"{pipeline.replicas} replicas"] if pipeline.batches_in_step > 1 else []
     found = pipeline.count_samples(start, needed)
     among = f" to this worker, one of {num_workers}" if num_workers > 1 else ""
     if among and found == needed:

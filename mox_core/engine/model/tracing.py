@@ -279,7 +279,7 @@ class _ModelTrace:
             training = self.mode == ModeKeys.TRAIN
             stack.enter_context(keras_training.training_is(training))
             stack.enter_context(traced_functions.traced_anew(training=training))
-            spec = self.model_fn(inputs, self.mode)
+            spec = self.model_fn(self.structure.for_model_fn(inputs), self.mode)
             own = (self.state.step, self.state.positions)
             adopt_keras_variables(self._graph, self.state.store, own, training=self.train_step.trains)
             check_spec(spec, None if self.log_values else REQUIRED_FIELDS[self.mode], self.mode)

@@ -1,14 +1,16 @@
 """ImageClassificationRawDataset: what `get` gives, and what each argument does."""
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+import mox_core as mox
 from mox_core.engine.input.order import Order
-from mox_core.errors import UsageError
+from mox_core.errors import DataError, UsageError
 from mox_core.sdk import BadSampleReport
 from mox_datasets_raw.classification import ImageClassificationRawDataset, ImageClassificationRawMetadata
 
@@ -191,16 +193,35 @@ def test_preprocess_fn_takes_the_bytes_of_one_image_without_batch_size(meta, flo
     assert lengths.tolist() == [(flowers / "daisy" / name.decode()).stat().st_size for name in names]
 
 
-def test_reader_class_is_accepted_with_a_warning(meta, caplog):
+def test_batches_of_images_as_they_are_need_files_of_one_size_and_say_so(tmp_path, batches, caplog):
+    (tmp_path / "kind").mkdir()
+    for number in range(3):
+        Image.fromarray(np.full((2, 3, 3), number, np.uint8)).save(tmp_path / "kind" / f"{number}.png")
     logger = tf.get_logger()
     logger.addHandler(caplog.handler)
     try:
-        ImageClassificationRawDataset(meta, reader_class=dict, reader_kwargs={"num_processes": 4})
+        dataset = ImageClassificationRawDataset(
+            ImageClassificationRawMetadata(tmp_path), batch_size=2, num_epochs=1, shuffle=False
+        )
     finally:
         logger.removeHandler(caplog.handler)
-    assert caplog.messages[-1] == (
-        "reader_class of ImageClassificationRawDataset has no effect: tf.data reads the files in parallel."
-    )
+    assert "has batch_size=2 and nothing that makes the images one size: the first image of" in caplog.messages[-1]
+    found = [images for (images,) in batches(lambda _mode: dataset.get(["image"]))]
+    assert [images[:, 1, 2, 0].tolist() for images in found] == [[0, 1], [2]]
+    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "kind" / "1.png")
+    with pytest.raises(DataError, match=r"are not all of one shape .*resize them \(dataset argument image_size"):
+        batches(lambda _mode: dataset.get(["image"]))
+
+
+def test_the_reader_class_of_moxing_changes_nothing_and_another_one_is_refused(meta, elements):
+    options = {"num_epochs": 1, "reader_class": mox.AsyncRawGenerator, "reader_kwargs": {"num_processes": 4}}
+    names = [element["image_name"] for element in elements(ImageClassificationRawDataset(meta, **options))]
+    assert names == [element["image_name"] for element in elements(ImageClassificationRawDataset(meta, num_epochs=1))]
+    for other in (dict, mox.AsyncRawGenerator(), type("Own", (mox.AsyncRawGenerator,), {})):
+        with pytest.raises(
+            UsageError, match=r"^reader_class of ImageClassificationRawDataset is .*preprocess_fn, which gets"
+        ):
+            ImageClassificationRawDataset(meta, reader_class=other)
 
 
 def test_arguments_that_tuned_threads_change_nothing(meta, elements):
@@ -232,13 +253,6 @@ def test_arguments_that_tuned_threads_change_nothing(meta, elements):
             "image_size of {name} is (8, 8, 3); it must be None, the side of a square, or (height, width).",
         ),
         ({"image_size": 0}, "image_size of {name} is 0; it must be None, the side of a square, or (height, width)."),
-        (
-            {"batch_size": 4},
-            (
-                "{name} has batch_size=4 and nothing that makes the images one size. Give image_size, augmentation_fn "
-                "or preprocess_fn, or leave batch_size away and let mox.run make the batches."
-            ),
-        ),
         (
             {"preprocess_fn": print, "image_size": 8},
             (
@@ -285,9 +299,33 @@ def test_one_string_in_place_of_a_list_of_keys_is_refused(meta):
     )
 
 
-def test_get_outside_of_input_fn_is_refused(meta):
-    with pytest.raises(UsageError, match="inside input_fn"):
-        ImageClassificationRawDataset(meta).get(["image"])
+def test_a_session_reads_the_images_of_a_folder_outside_of_a_run(flowers):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        meta = ImageClassificationRawMetadata(base_dir=str(flowers))
+        dataset = ImageClassificationRawDataset(meta, num_epochs=1, shuffle=False)
+        image, label = dataset.get(["image", "label"])
+        name, desc = dataset.get(["image_name", "label_desc"])
+        assert (image.shape.as_list(), label.shape.rank) == ([None, None, 3], 0)
+        read = [session.run([image, label, desc, name]) for _ in range(meta.total_num_samples)]
+        with pytest.raises(tf.errors.OutOfRangeError):
+            session.run(name)
+    for pixels, number, desc_read, name_read in read:
+        assert meta.labels_list[number] == desc_read.decode()
+        with Image.open(flowers / desc_read.decode() / name_read.decode()) as file:
+            assert (np.asarray(file.convert("RGB")) == pixels).all()
+    assert len({(desc_read, name_read) for *_, desc_read, name_read in read}) == meta.total_num_samples
+
+
+def test_eagerly_each_call_of_get_gives_the_next_image_as_preprocess_fn_makes_it(meta):
+    def preprocess_fn(image_name, image_buf, label, label_desc):
+        return image_name, tf.strings.length(image_buf), label, label_desc
+
+    dataset = ImageClassificationRawDataset(meta, preprocess_fn=preprocess_fn, num_epochs=1, shuffle=False)
+    read = [dataset.get(["image", "label", "image_name"]) for _ in range(meta.total_num_samples)]
+    for length, label, name in read:
+        assert (Path(meta.base_dir) / meta.labels_list[int(label)] / name.numpy().decode()).stat().st_size == length
+    with pytest.raises(tf.errors.OutOfRangeError, match="all of its epochs are read"):
+        dataset.get(["image"])
 
 
 def test_an_augmentation_that_leaves_the_size_open_is_refused_with_batch_size(meta):

@@ -100,6 +100,27 @@ def test_a_process_that_a_bad_image_ends_says_so_and_exits(flowers):
     assert "tulips_1.jpg' cannot be read" in run.stderr.splitlines()[-1]
 
 
+def test_a_process_that_reads_without_a_run_ends_though_session_and_iterator_stay_open(flowers, tmp_path):
+    """What reads ahead calls Python, and nobody says that it is over."""
+    run = script(
+        "import tensorflow.compat.v1 as tf\n"
+        "import mox_core as mox\n"
+        "def image():\n"
+        "    meta = mox.ImageClassificationRawMetadata(sys.argv[2])\n"
+        "    dataset = mox.ImageClassificationRawDataset(meta, cache_dir=sys.argv[3])\n"
+        "    return dataset, dataset.get(['image'])[0]\n"
+        "dataset, eager = image()\n"
+        "with tf.Graph().as_default():\n"
+        "    of_graph = image()[1]\n"
+        "    session = tf.Session()\n"
+        "print('read', eager.shape[-1], session.run(of_graph).shape[-1])\n",
+        flowers,
+        tmp_path / "cache",
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "read 3 3"
+
+
 def test_a_process_that_reads_through_a_cache_ends_and_takes_the_copies_with_it(flowers, tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "of someone else").touch()

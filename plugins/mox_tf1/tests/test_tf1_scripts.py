@@ -270,3 +270,99 @@ def test_recurrent_cells_and_layers_are_those_of_tensorflow_1_in_mox_run_and_in_
     assert shapes["rnn/multi_rnn_cell/cell_0/basic_lstm_cell/kernel"] == [2 + 4, 4 * 4]
     assert shapes["rnn/multi_rnn_cell/cell_1/gru_cell/gates/kernel"] == [4 + 3, 2 * 3]
     assert shapes["dense/kernel"] == [3, 2]
+
+
+SEARCH = """
+import tensorflow as tf
+import moxing.tensorflow as mox
+
+g = tf.get_default_graph()
+tf.Session
+
+def input_fn(run_mode, **kwargs):
+  return tf.random_uniform([4])
+
+def model_fn(inputs, run_mode, **kwargs):
+  loss = tf.reduce_mean(tf.square(tf.get_variable('w', [4]) - inputs[0]))
+  return mox.ModelSpec(loss=loss, log_info={'loss': loss})
+
+def optimizer_fn(**kwargs):
+  spec = kwargs['param_spec']
+  return mox.get_optimizer_fn('momentum', learning_rate=spec.learning_rate, momentum=spec.momentum)()
+
+functions = dict(input_fn=input_fn, model_fn=model_fn, optimizer_fn=optimizer_fn, batch_size=8)
+spec = mox.auto.search(auto_batch=True, total_steps=100, evaluation_total_steps=10, by_acc=False,
+                       search_learning_rate=False,
+                       param_spec=mox.auto.ParamSpec(weight_decay=1e-4, momentum=0.9, learning_rate=0.1),
+                       param_list_spec=mox.auto.ParamSpec(momentum=[0.5, 0.9]), **functions)
+print('best', spec.learning_rate, spec.momentum in (0.5, 0.9), tf.get_default_graph() is g)
+print('steps', mox.auto.run(run_mode=mox.ModeKeys.TRAIN, max_number_of_steps=1000, param_spec=spec, **functions).steps)
+"""
+
+
+def test_a_search_and_the_training_after_it_make_no_more_steps_than_the_command_line_says(tf1):
+    done = tf1(SEARCH, options=["--max_steps", 3])
+    assert done.stdout == "best 0.1 True True\nsteps 3\n"
+    assert done.stderr.count("Training stops at global step 3") == 3
+
+
+def test_a_session_of_a_script_reads_data_sets_of_mox_through_queues_too(tf1, tmp_path):
+    for number in range(5):
+        (tmp_path / "images" / "kind").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((4, 6, 3), number, np.uint8)).save(tmp_path / "images" / "kind" / f"{number}.png")
+    with tf.io.TFRecordWriter(str(tmp_path / "angles.tfrecord")) as writer:
+        for number in range(5):
+            angle = tf.train.Feature(float_list=tf.train.FloatList(value=[number / 2]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature={"a": angle})).SerializeToString())
+    done = tf1(
+        """
+        import tensorflow as tf
+        import moxing.tensorflow as mox
+        slim = tf.contrib.slim
+
+        class Angles(mox.BaseTFRecordDataset):
+          def _parser(self, record):
+            return tf.parse_single_example(record, {'a': tf.FixedLenFeature([1], tf.float32)})['a']
+
+          def _build_feature(self, a):
+            self._add_feature('angle', tf.reshape(a, []))
+
+        meta = mox.ImageClassificationTFRecordMetadata('.', 'angles.tfrecord', num_samples=5)
+        angle, = Angles(meta, shuffle=False, num_parallel=4, num_epochs=1).get(['angle'])
+        batch = tf.train.batch([angle], batch_size=3, allow_smaller_final_batch=True)
+        with tf.Session() as sess:
+          sess.run([tf.global_variables_initializer(), tf.local_variables_initializer()])
+          coord = tf.train.Coordinator()
+          threads = tf.train.start_queue_runners(sess=sess, coord=coord)
+          try:
+            while not coord.should_stop():
+              print(sess.run(batch).tolist())
+          except tf.errors.OutOfRangeError:
+            print('end')
+          coord.request_stop()
+          coord.join(threads)
+
+        dataset = mox.ImageClassificationTFRecordDataset(
+          meta, {'a': tf.FixedLenFeature([1], tf.float32)}, {'angle': slim.tfexample_decoder.Tensor('a', shape=[])},
+          shuffle=True, num_readers=4, num_epochs=2)
+        angle, = dataset.get(['angle'])
+        photos = mox.ImageClassificationRawDataset(
+          mox.ImageClassificationRawMetadata('images'), batch_size=2, num_epochs=1, shuffle=False,
+          reader_class=mox.AsyncRawGenerator, reader_kwargs={'num_processes': 2})
+        image, label = photos.get(['image', 'label'])
+        with tf.train.MonitoredTrainingSession() as sess:
+          while not sess.should_stop():
+            print(sess.run([image, label])[0][:, 0, 0, 0].tolist())
+        with tf.Session() as sess:
+          print(sorted(sess.run(angle).item() for _ in range(5)))
+        """
+    )
+    assert done.stdout.splitlines() == [
+        "[0.0, 0.5, 1.0]",
+        "[1.5, 2.0]",
+        "end",
+        "[0, 1]",
+        "[2, 3]",
+        "[4]",
+        "[0.0, 0.5, 1.0, 1.5, 2.0]",
+    ]

@@ -157,8 +157,6 @@ def test_files_that_cannot_be_copied_are_read_in_their_place(flowers, tmp_path, 
 
 def test_arguments_that_do_not_fit_are_refused(flowers):
     meta = mox.ImageClassificationTFRecordMetadata(flowers[1], "train-*")
-    with pytest.raises(UsageError, match=r"has batch_size=4 and nothing that makes the images one size"):
-        mox.ImageClassificationTFRecordDataset(meta, batch_size=4)
     with pytest.raises(UsageError, match=r"has preprocess_fn and image_size\. preprocess_fn takes the file as it is"):
         mox.ImageClassificationTFRecordDataset(meta, preprocess_fn=print, image_size=4)
     with pytest.raises(UsageError, match=r"must be ImageClassificationTFRecordMetadata"):

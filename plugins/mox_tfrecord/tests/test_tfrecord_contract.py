@@ -107,3 +107,22 @@ class TestCompressed(DatasetContract):
             shuffle=shuffle,
             num_epochs=num_epochs,
         )
+
+
+class TestParsed(DatasetContract):
+    """A class with a parser of its own is read by the same sources."""
+
+    features = ("number",)
+    num_samples = 8
+    key = "number"
+
+    def dataset(self, folder, *, shuffle, num_epochs):
+        class Numbers(mox.BaseTFRecordDataset):
+            def _parser(self, record):
+                return (tf.io.parse_single_example(record, {"x": tf.io.FixedLenFeature([], tf.int64)})["x"],)
+
+            def _build_feature(self, x):
+                self._add_feature("number", x)
+
+        write(folder, [example_of(x=number) for number in range(self.num_samples)])
+        return Numbers(mox.BaseTFRecordMetadata(folder, "*.tfrecord"), shuffle=shuffle, num_epochs=num_epochs)

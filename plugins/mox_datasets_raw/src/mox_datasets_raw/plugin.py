@@ -34,6 +34,11 @@ def mox_api() -> Iterator[ApiOffer]:
         summary="reads images that may belong to several classes",
     )
     yield ApiOffer(
+        name="AsyncRawGenerator",
+        target="mox_datasets_raw.reading:AsyncRawGenerator",
+        summary="the reader_class of MoXing's scripts; files are read in parallel without it",
+    )
+    yield ApiOffer(
         name="split_image_classification_dataset",
         target="mox_datasets_raw.splitting:split_image_classification_dataset",
         summary="copies a folder of images into folders for training and evaluation",

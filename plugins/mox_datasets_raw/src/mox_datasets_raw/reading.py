@@ -15,6 +15,7 @@ from mox_core.datasets.file_cache import FileCache, cache_folder, default_cache_
 from mox_core.datasets.folders import unreadable
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
+from mox_core.errors import UsageError
 from mox_core.sdk import (
     Features,
     SampleSource,
@@ -35,14 +36,24 @@ if TYPE_CHECKING:
 _KEYS = ("image", "label", "label_desc", "image_name")
 
 
+class AsyncRawGenerator:
+    """The class for `reader_class=` by which MoXing read files in several processes: here it changes nothing.
+
+    tf.data reads and decodes files in parallel, whether it is given or not, and the order of samples is mox's.
+
+    Example:
+        dataset = mox.ImageClassificationRawDataset(meta, reader_class=mox.AsyncRawGenerator)
+    """
+
+
 @define(eq=False, slots=False)
 class RawImageDataset(abc.ABC):
     """Images in files, read inside `input_fn` with `get`.
 
     Attributes:
         metadata: the classes and images of the folder.
-        batch_size: images in a batch; None for single images. It needs images of one size: image_size, augmentation_fn
-            or preprocess_fn.
+        batch_size: images in a batch; None for single images. It needs images of one size: of themselves, or by
+            image_size, augmentation_fn or preprocess_fn.
         num_readers: no effect; tf.data decides.
         num_epochs: number of epochs; None for no end.
         shuffle: whether each epoch has an order of its own.
@@ -58,7 +69,7 @@ class RawImageDataset(abc.ABC):
             original).
         remove_cache_on_finish: whether the copies are removed when the last process ends that uses them.
         private_num_threads: no effect; tf.data decides.
-        reader_class: no effect, with a warning.
+        reader_class: None or `mox.AsyncRawGenerator`; no effect, as reading is parallel in either case.
         reader_kwargs: no effect.
         drop_remainder: whether a last batch of fewer images is left out.
         augmentation_fn: function from image to image, applied before batching.
@@ -93,20 +104,30 @@ class RawImageDataset(abc.ABC):
         if not isinstance(value, self.metadata_class):
             raise checks.refuse(self, "metadata", value, f"{self.metadata_class.__name__}(base_dir=...)")
 
+    @reader_class.validator
+    def _check_reader_class(self, _attribute: object, value: object) -> None:
+        if value is None:
+            return
+        if value is not AsyncRawGenerator:
+            raise UsageError(
+                f"reader_class of {type(self).__name__} is {value!r}; it must be None or mox.AsyncRawGenerator: no "
+                "document of MoXing says what it calls of a class, and its own one is the only one known. To read "
+                "files in a way of your own, give preprocess_fn, which gets their bytes, or return a tf.data.Dataset "
+                "from input_fn."
+            )
+        tf.get_logger().info("reader_class has no effect: files are read and decoded in parallel in any case.")
+
     def __attrs_post_init__(self) -> None:
         check_image_options(self)
-        if self.reader_class is not None:
-            tf.get_logger().warning(
-                "reader_class of %s has no effect: tf.data reads the files in parallel.", type(self).__name__
-            )
         files: ImageFiles = self.metadata.files
         if self.cache_dir is not None or is_remote(files.root):
             folder = default_cache_folder() if self.cache_dir is None else cache_folder(os.fspath(self.cache_dir))
             self._cache = FileCache(
                 folder, files.root, remove_on_finish=self.remove_cache_on_finish, files=files.originals
             )
-            with info_logging():  # also outside of a run
-                tf.get_logger().info("Copies of %s are in %s", files.root, self._cache.folder)
+            if is_remote(files.root):
+                with info_logging():  # also outside of a run
+                    tf.get_logger().info("Copies of %s are in %s", files.root, self._cache.folder)
 
     def get(self, keys: list[str] | tuple[str, ...]) -> list[tf.Tensor]:
         """Return features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.

@@ -42,9 +42,24 @@ def mox_optimizer_wrappers() -> Iterable[OptimizerWrapperOffer]:
 
 @hookimpl
 def mox_api() -> Iterable[ApiOffer]:
-    """Yield the module of learning rates."""
+    """Yield the module of learning rates, and the optimizers of MoXing that are classes."""
     yield ApiOffer(
         name="learning_rate_scheduler",
         target="mox_optimizers:learning_rate_scheduler",
         summary="piecewise_lr, linear_cosine_decay, polynomial_decay",
+    )
+    yield ApiOffer(
+        name="DyMomentumOptimizer",
+        target="mox_optimizers.dynamic_momentum:DyMomentumOptimizer",
+        summary="SGD whose momentum moves against its learning rate; optionally in LARS",
+    )
+    yield ApiOffer(
+        name="DyMomentumWOptimizer",
+        target="mox_optimizers.dynamic_momentum:DyMomentumWOptimizer",
+        summary="the same with decoupled weight decay (Loshchilov, Hutter 2019, arXiv 1711.05101)",
+    )
+    yield ApiOffer(
+        name="SimpleSyncOptimizer",
+        target="mox_optimizers.simple_sync_optimizer:SimpleSyncOptimizer",
+        summary="averages the gradients of workers that step on their own, in each step",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -17,6 +18,7 @@ from mox_core.errors import DataError, UsageError
 from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, resize_image
 from mox_tfrecord.caching import copy_files
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
+from mox_tfrecord.handled import apply_handlers, check_handlers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,6 +31,17 @@ _SPEC = {
     "image/class/text": tf.io.FixedLenFeature([], tf.string, default_value=""),
     "image/filename": tf.io.FixedLenFeature([], tf.string, default_value=""),
 }
+
+
+_OF_LABELLED_IMAGES = (
+    "augmentation_fn",
+    "custom_feature_keys",
+    "custom_feature_values",
+    "image_size",
+    "label_one_hot",
+    "preprocess_fn",
+)
+"""The arguments that change the image and the label which the data set itself makes of a record."""
 
 
 class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
@@ -86,6 +99,9 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     `get` returns 'image' (uint8, [height, width, 3], RGB), 'label' (int64), 'label_desc' (the name of the class) and
     'image_name' (the name of the image's file).
 
+    Before TensorFlow 1.13 MoXing had another form, which is taken too: (metadata, keys_to_features, items_to_handlers),
+    as `mox.get_tfrecord` has them. `get` then returns the items of the handlers, and no others.
+
     Example:
         def input_fn(mode):
             meta = mox.ImageClassificationTFRecordMetadata("flowers", "train-*.tfrecord")
@@ -96,8 +112,10 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
     Attributes:
         metadata: an ImageClassificationTFRecordMetadata.
-        batch_size: images in a batch; None for single images. It needs images of one size: image_size, augmentation_fn
-            or preprocess_fn.
+        batch_size: images in a batch; None for single images. It needs images of one size: of themselves, or by
+            image_size, augmentation_fn or preprocess_fn. In the older form, keys_to_features is given in this place.
+        items_to_handlers: in the older form, the handler of each item.
+        keys_to_features: in the older form, name to `tf.io.FixedLenFeature` and the like.
         shuffle: whether each epoch has an order of its own.
         shuffle_buffer_size: for compressed files only; other data sets are shuffled as a whole, without a buffer.
         num_parallel: no effect; tf.data decides.
@@ -121,7 +139,9 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
 
     feature_keys: Sequence[str] = field(init=False, factory=lambda: list(_SPEC))
     feature_values: Sequence[Any] = field(init=False, factory=lambda: list(_SPEC.values()))
-    batch_size: int | None = field(default=None, validator=checks.at_least(1, or_none=True))
+    batch_size: Any = field(default=None)
+    items_to_handlers: Mapping[str, Any] | None = field(default=None)
+    keys_to_features: Mapping[str, Any] | None = field(default=None, kw_only=True)
     shuffle: bool = field(default=True, validator=checks.is_bool, kw_only=True)
     cache_dir: str | os.PathLike[str] | None = field(default=None, kw_only=True)
     preprocess_fn: Callable[..., Any] | None = field(default=None, validator=checks.is_function, kw_only=True)
@@ -135,9 +155,21 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     label_one_hot: bool = field(default=False, validator=checks.is_bool, kw_only=True)
     _names: tf.Tensor = field(init=False)
 
+    @batch_size.validator
+    def _check_batch_size(self, attribute: Any, value: object) -> None:
+        if not isinstance(value, Mapping):
+            checks.at_least(1, or_none=True)(self, attribute, value)
+
     def __attrs_post_init__(self) -> None:
         if not isinstance(self.metadata, ImageClassificationTFRecordMetadata):
             raise checks.refuse(self, "metadata", self.metadata, "ImageClassificationTFRecordMetadata(base_dir=...)")
+        if isinstance(self.batch_size, Mapping):
+            if self.keys_to_features is not None:
+                raise checks.refuse(self, "batch_size", self.batch_size, "None or a whole number from 1")
+            self.keys_to_features, self.batch_size = self.batch_size, None
+        if self.keys_to_features is not None or self.items_to_handlers is not None:
+            self._take_handlers()
+            return
         check_image_options(self)
         if self.label_one_hot and not self.metadata.num_classes:
             raise UsageError(
@@ -153,7 +185,30 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         names = self.metadata.labels_to_names.values()
         self._names = captured_constant([os.fsencode(each) for each in names], tf.string)
 
+    def _take_handlers(self) -> None:
+        """Read what keys_to_features and items_to_handlers say, in place of labelled images."""
+        keys, handlers, name = self.keys_to_features, self.items_to_handlers, type(self).__name__
+        if not isinstance(keys, Mapping) or not isinstance(handlers, Mapping):
+            raise UsageError(
+                f"{name} has keys_to_features={keys!r} and items_to_handlers={handlers!r}; both must be dicts: from "
+                "names to tf.io.FixedLenFeature and the like, and from names to handlers of mox.tfexample_decoder. "
+                "All other arguments are given by their names."
+            )
+        if given := [option for option in _OF_LABELLED_IMAGES if getattr(self, option)]:
+            raise UsageError(
+                f"{name} has items_to_handlers and {given[0]}, which belongs to its own image and label: do it in "
+                "input_fn with what get returns, or leave keys_to_features and items_to_handlers away."
+            )
+        check_handlers(handlers, keys)
+        self.feature_keys, self.feature_values = list(keys), list(keys.values())
+        super().__attrs_post_init__()
+
     def _build_features(self, *tensors: Any) -> None:
+        if self.items_to_handlers is not None:
+            parsed = dict(zip(self.feature_keys, tensors, strict=True))
+            for item, tensor in apply_handlers(self.items_to_handlers, parsed):
+                self._add_feature(item, tensor)
+            return
         file, label, label_desc, image_name, *custom = tensors
         if self.metadata.labels_to_names:
             label_desc = tf.gather(self._names, label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 import functools
 import os
 import threading
@@ -134,8 +133,11 @@ class BaseTFRecordMetadata:
 
 
 @define(eq=False, slots=False)
-class BaseTFRecordDataset(abc.ABC):
+class BaseTFRecordDataset:
     """Records, read inside `input_fn` with `get`. A subclass defines what is made of a record.
+
+    It defines `_build_features`, which gets the features of a record. MoXing's older form is taken too: `_parser`,
+    from the record itself to tensors, which `_build_feature` gets.
 
     Example:
         class Digits(mox.BaseTFRecordDataset):
@@ -152,10 +154,11 @@ class BaseTFRecordDataset(abc.ABC):
 
     Attributes:
         metadata: the files and their records.
-        feature_keys: the names of the features that are read of each record.
+        feature_keys: the names of the features that are read of each record; not needed with a `_parser`.
         feature_values: `tf.io.FixedLenFeature` and the like for each.
         shuffle: whether each epoch has an order of its own.
         num_parallel: no effect; tf.data decides.
+        num_readers: no effect, as num_parallel, which it was called before.
         num_epochs: number of epochs; None for no end.
         shuffle_buffer_size: size of the shuffle buffer for compressed files, in records; uncompressed files are
             shuffled as a whole, without a buffer.
@@ -164,10 +167,11 @@ class BaseTFRecordDataset(abc.ABC):
     """
 
     metadata: Any = field()
-    feature_keys: Sequence[str] = field(kw_only=True, converter=_as_list)
-    feature_values: Sequence[Any] = field(kw_only=True, converter=_as_list)
+    feature_keys: Sequence[str] = field(factory=list, converter=_as_list)
+    feature_values: Sequence[Any] = field(factory=list, converter=_as_list)
     shuffle: bool = field(default=True, validator=checks.is_bool, kw_only=True)
     num_parallel: int = field(default=8, validator=checks.at_least(1), kw_only=True)
+    num_readers: int = field(default=8, validator=checks.at_least(1), kw_only=True)
     num_epochs: int | None = field(default=None, validator=checks.at_least(1, or_none=True), kw_only=True)
     shuffle_buffer_size: int = field(default=6400, validator=checks.at_least(1), kw_only=True)
     on_bad_record: str = field(default="raise", validator=checks.one_of("raise", "skip"), kw_only=True)
@@ -187,10 +191,35 @@ class BaseTFRecordDataset(abc.ABC):
                 "feature_values; each key has one value."
             )
         self._spec = examples.spec_outside_graphs(dict(zip(self.feature_keys, self.feature_values, strict=True)))
+        if not self._overrides("_build_features") and not self._overrides("_build_feature"):
+            raise UsageError(
+                f"{type(self).__name__} does not say what is made of a record: derive a class from it, with a method "
+                "_build_features(self, *tensors) that calls self._add_feature(name, tensor)."
+            )
 
-    @abc.abstractmethod
+    def _parser(self, record: tf.Tensor) -> Any:
+        """Return the tensors of a record, which `_build_features` gets: those of feature_keys, in their order.
+
+        Args:
+            record: the content of a record, a scalar string.
+        """
+        parsed = tf.io.parse_single_example(record, self._spec)
+        return tuple(parsed[key] for key in self.feature_keys)
+
     def _build_features(self, *tensors: Any) -> None:
-        """Call `_add_feature` for each feature of `get`, from those of a record in the order of feature_keys."""
+        """Call `_add_feature` for each feature of `get`.
+
+        Args:
+            *tensors: what `_parser` returned: the features of a record in the order of feature_keys.
+        """
+        self._build_feature(*tensors)
+
+    def _build_feature(self, *tensors: Any) -> None:
+        """Do what `_build_features` does, under its older name."""
+        raise NotImplementedError
+
+    def _overrides(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(BaseTFRecordDataset, method)
 
     def _add_feature(self, name: str, tensor: Any) -> None:
         """Add a tensor, which `get` returns by its name.
@@ -272,13 +301,14 @@ class BaseTFRecordDataset(abc.ABC):
             )
         remember(index)
         records = Records(index, self._paths())
-        examples.check_first(records, self._spec)
+        if not self._overrides("_parser"):
+            examples.check_first(records, self._spec)
         return records
 
     def _fetch(self, records: Records, index: tf.Tensor, content: tf.Tensor | None = None) -> Features:
         """Return the features of a record, whose content is read unless given."""
-        parsed = tf.io.parse_single_example(records.one(index) if content is None else content, self._spec)
+        parsed = self._parser(records.one(index) if content is None else content)
         with self._lock:
             self._found = {}
-            self._build_features(*(parsed[key] for key in self.feature_keys))
+            self._build_features(*(parsed if isinstance(parsed, (list, tuple)) else [parsed]))
             return self._found

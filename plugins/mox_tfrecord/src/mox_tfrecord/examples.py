@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
+from mox_core.sdk import outside_of_graphs
 from mox_tfrecord.lightexamples import parse_example
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def check_first(records: Records, spec: Mapping[str, Any]) -> None:
     Raises:
         DataError: if it cannot be parsed; the message lists its features.
     """
-    with tf.init_scope():
+    with outside_of_graphs():
         for number in range(min(len(records.index), _LOOK_AT_MOST)):
             try:
                 content = records.one(tf.constant(number, tf.int64))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mox_core.plugins import ApiOffer, CommandOffer, hookimpl
+from mox_core.plugins import ApiOffer, CommandOffer, DatasetMeta, DatasetOffer, hookimpl
+from mox_tfrecord.sizes import NUM_CLASSES, SIZES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,6 +45,11 @@ def mox_api() -> Iterator[ApiOffer]:
         summary="reads images of one class each from records",
     )
     yield ApiOffer(
+        "ProgressiveImagenetDataset",
+        "mox_tfrecord.progressive:ProgressiveImagenetDataset",
+        summary="batches of images whose size grows at given steps of a training",
+    )
+    yield ApiOffer(
         "write_image_classification_tfrecords",
         "mox_tfrecord.writing:write_image_classification_tfrecords",
         summary="turns a folder of class folders into sharded TFRecords, without re-encoding JPEGs",
@@ -58,3 +64,17 @@ def mox_commands() -> Iterator[CommandOffer]:
         "mox_tfrecord.commands:main",
         summary="write a folder of images as records, inspect records",
     )
+
+
+@hookimpl
+def mox_datasets() -> Iterator[DatasetOffer]:
+    """Offer published data sets, in the files in which they are published."""
+    summaries = {
+        "cifar10": "small photographs of ten kinds, 32x32, from binary batches, those of Python, or records",
+        "flowers": "photographs of five kinds of flowers, from records",
+        "imagenet": "ILSVRC 2012 from records, with slim's labels 1 to 1000",
+        "mnist": "handwritten digits, 28x28 grey, from idx files or records",
+    }
+    for name, summary in summaries.items():
+        meta = DatasetMeta(num_classes=NUM_CLASSES[name], splits_to_sizes=SIZES[name])
+        yield DatasetOffer(name, f"mox_tfrecord.named:{name}", summary=summary, meta=meta)

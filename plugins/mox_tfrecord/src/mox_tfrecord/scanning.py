@@ -240,7 +240,9 @@ def _readable(path: str, compression: str) -> int:
     """Return how many records TensorFlow reads of a damaged file."""
     import tensorflow as tf  # noqa: PLC0415  (for damaged files only: commands on others start without it)
 
-    with tf.init_scope():
+    from mox_core.sdk import outside_of_graphs  # noqa: PLC0415  (as above)
+
+    with outside_of_graphs():
         kind: Any = compression
         records = tf.data.TFRecordDataset(path, compression_type=kind).ignore_errors()
         return int(records.reduce(np.int64(0), lambda number, _: number + 1))
