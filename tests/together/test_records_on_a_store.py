@@ -1,8 +1,10 @@
 """Records on a store: a real server that speaks S3, and what was asked of it."""
 
 import gc
+import gzip
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -150,6 +152,30 @@ def test_compressed_records_are_read_as_a_stream_of_their_copies(tmp_path, uploa
     whole = read(dataset_of(str(tmp_path / "records"), "*.gz", num_epochs=2))
     assert whole == read(dataset_of(url, "*.gz", num_epochs=2))
     assert sorted(whole) == sorted([*range(20), *range(20)])
+
+
+def test_named_data_sets_are_found_on_a_store(tmp_path, uploaded):
+    digits = tmp_path / "digits"
+    digits.mkdir()
+    sizes = [struct.pack(">3I", 3, 28, 28), struct.pack(">I", 3)]
+    pixels = np.random.default_rng(5).integers(0, 255, 3 * 28 * 28, np.uint8).tobytes()
+    (digits / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\3" + sizes[0] + pixels)
+    (digits / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"\0\0\x08\1" + sizes[1] + bytes([7, 1, 4])))
+    write(tmp_path / "flowers" / "flowers_train_00000-of-00001.tfrecord", range(3))
+
+    def elements(folder):
+        dataset = mox.get_dataset("mnist", "test", folder, shuffle=False, num_epochs=1)
+        return read(dataset, lambda each: (int(each["label"]), each["image"].numpy().tobytes()))
+
+    assert elements(uploaded(digits)) == elements(str(digits))
+    assert [label for label, _ in elements(str(digits))] == [7, 1, 4]
+    url = uploaded(tmp_path / "flowers")
+    flowers = mox.get_dataset("flowers", "train", url)
+    assert flowers.metadata.files == [f"{url}/flowers_train_00000-of-00001.tfrecord"]
+    with pytest.raises(
+        mox.DataError, match=f"'{url}' holds no records named 'validation-.*It holds 'flowers_train_0000"
+    ):
+        mox.get_dataset("imagenet", "validation", url)
 
 
 def test_files_are_found_by_patterns_as_on_a_disk(records, uploaded):

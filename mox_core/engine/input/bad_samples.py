@@ -203,11 +203,13 @@ class BadSampleReport:
         if source.on_bad_sample == "raise":
             error = self._system_error(source, position, order)
             self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")
+        if name in self.names:
+            return
+        reason = self._system_error(source, position, order) or source.why_bad
         with self._lock:
             known = name in self.names
             self.names[name] = None
         if not known:
-            reason = self._system_error(source, position, order) or source.why_bad
             tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, reason)
 
     def _system_error(self, source: ReadSource, position: int, order: Order) -> str:
