@@ -79,7 +79,7 @@ def make_functions(data: Path, total_steps: int):
             log_info=log_info,
             output_info={"name": names, "prediction": predictions, "label": labels, "logits": logits},
             export_spec=mox.ExportSpec(inputs_dict={"images": images}, outputs_dict={"logits": logits}),
-            hooks=[validation],
+            hooks=[validation, mox.WorstSamplesHook(images, labels, logits, names=names)],
         )
 
     schedule = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=total_steps)

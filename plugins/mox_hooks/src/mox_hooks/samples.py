@@ -64,7 +64,7 @@ class _Seen:
             if len(self.worst) == self.keep and place <= self.worst[0][:2]:
                 continue
             facts = {
-                "name": names[number].decode(errors="replace") if names else "",
+                "name": names[int(number)].decode(errors="replace") if names else "",
                 "label": label,
                 "prediction": prediction,
                 "loss": float(loss) if math.isfinite(loss) else None,
@@ -111,7 +111,7 @@ class WorstSamplesHook(Hook):
         self._fetches = {"images": images, "labels": labels, "logits": logits}
         if names is not None:
             self._fetches["names"] = names
-        self._num_classes = int(logits.shape[-1])
+        self._num_classes = int(logits.shape[-1] or 0)  # which has been checked
         self._class_names = _class_names(class_names, self._num_classes)
         self._keep = keep
         self._seen: _Seen | None = None
