@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mox_report.reading import Confusion
 
-_WIDTH, _HEIGHT = 4.5, 2.6
+_WIDTH, _HEIGHT = 4.3, 2.5
 """Inches of a figure that is about as wide as a telephone: letters of 9 points are 9 points there."""
 _MOST_POINTS: Final = 1000
 _FAR_APART: Final = 50.0
@@ -28,6 +28,8 @@ _FAR_APART: Final = 50.0
 _MOST_CLASSES: Final = 24
 _MOST_WITH_NUMBERS: Final = 16
 _LONGEST_NAME: Final = 14
+_LETTER: Final = 0.085
+"""Inches."""
 _DASHES: Final = ("-", "--", ":")
 
 
@@ -175,7 +177,7 @@ def draw_confusion(name: str, confusion: Confusion, description: str) -> str:
                     axes, row, column, confusion.counts[label][prediction], total, numbers=size <= _MOST_WITH_NUMBERS
                 )
         names = [_short(confusion.classes[each]) for each in classes]
-        upright = max(map(len, names)) <= 2  # noqa: PLR2004
+        upright = max(map(len, names)) * _LETTER <= (side - 1) / size
         axes.set_xticks(range(size), names, rotation=0 if upright else 90)
         axes.set_yticks(range(size), names)
         axes.tick_params(length=0)

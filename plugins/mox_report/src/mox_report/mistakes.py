@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from mox_report.reading import Confusion, Sample, Training
 
 _COMMONEST = 8
+_SQUARE, _NAMES = 22, 60
+"""Pixels of a square of the matrix, and of the names beside it."""
 
 
 def confusion_section(trainings: Sequence[Training]) -> Markup:
@@ -36,7 +38,16 @@ def _confusion(name: str, training: Training, *, several: bool) -> Markup:
     left_out = f" Drawn are the {drawn} classes of {len(counts)} with the most mistakes." if drawn < len(counts) else ""
     title = [element("strong", text(training.name)), text(": ")] if several else []
     caption = element("figcaption", *title, text(f"{said}.{left_out}"))
-    matrix = Markup(draw_confusion(name, confusion, f"Confusion matrix: {said}"))
+    # Narrower than this its letters could not be read: it is moved then.
+    matrix = element(
+        "div",
+        Markup(draw_confusion(name, confusion, f"Confusion matrix: {said}")),
+        class_="scroll",
+        style=f"--least: {_SQUARE * drawn + _NAMES}px",
+        tabindex="0",
+        role="region",
+        aria_label="Confusion matrix",
+    )
     return joined([element("figure", caption, matrix, class_="matrix"), _commonest(confusion)])
 
 

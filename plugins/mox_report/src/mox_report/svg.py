@@ -42,7 +42,7 @@ _SETTINGS: Final[dict[Any, Any]] = {
     "text.usetex": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # it comes with Matplotlib; the page's own is a little narrower
-    "font.size": 9,
+    "font.size": 9.5,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
     "axes.linewidth": 0.8,
@@ -96,9 +96,9 @@ def svg_of(figure: Figure, name: str, description: str) -> str:
     for attribute in ("width", "height", "version"):
         root.attrib.pop(attribute, None)
     root.attrib |= {"role": "img", "aria-label": printable(description)}
-    for child in list(root):
-        if child.tag in {"metadata", "title"}:
-            root.remove(child)
+    for parent in list(root.iter()):
+        for child in [each for each in parent if each.tag in {"metadata", "style"}]:  # a style would be the page's
+            parent.remove(child)
     return ET.tostring(root, encoding="unicode", short_empty_elements=False)
 
 
