@@ -170,7 +170,7 @@ def test_a_training_that_was_killed_is_shown_with_what_it_left(write_training, t
     assert words(intro).endswith("Its last run has not noted an end: it goes on, or was killed.")
     assert rows(page, "Times")["in all"] == ["not known"]
     headings = [words(each) for each in page.iter("h2")]
-    assert headings == ["In the end", "Curves", "Time", "Settings"]
+    assert headings == ["Curves", "In the end", "Time", "Settings"]
 
 
 def test_a_history_alone_is_enough_and_a_matrix_in_it_is_a_confusion_matrix(tmp_path, page_of):

@@ -46,12 +46,12 @@ def page_of(trainings: Sequence[Training]) -> str:
         element("title", text(f"{title} · mox report")),
         element("style", Markup(style)),
     )
+    parts = [section("In the end", _final_numbers(trainings)), curves_section(trainings)]
     main = element(
         "main",
         element("header", element("h1", text(title)), *(_introduction(each, trainings) for each in trainings)),
         _cards(trainings),
-        section("In the end", _final_numbers(trainings)),
-        curves_section(trainings),
+        *(parts if len(trainings) > 1 else reversed(parts)),  # a single one has its numbers on the cards
         times_section(trainings),
         confusion_section(trainings),
         worst_section(trainings),
