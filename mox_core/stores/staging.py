@@ -57,11 +57,11 @@ class StagedFolder:
         except OSError as error:
             raise LogDirError(f"{self.remote.url!r} cannot be read: {error}") from error
 
-    def fetch(self, prefix: str) -> None:
-        """Copy the data of a checkpoint in the folder, if they are not here yet."""
+    def fetch(self, prefix: str) -> list[str]:
+        """Copy the data of a checkpoint in the folder, if they are not here yet, and return the names of the files."""
         path = Path(prefix)
         if self.local not in path.parents:
-            return
+            return []
         name = path.relative_to(self.local).as_posix()
         data = [
             each
@@ -74,6 +74,7 @@ class StagedFolder:
             size = bytes_text(sum(self.files[each].size for each in data))
             logging.getLogger("tensorflow").info("Fetching %s (%s)", join(self.remote.url, name), size)
             self.copy(data)
+        return data
 
 
 def stage(remote: RemoteFolder, local: Path, *, deep: bool) -> StagedFolder:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import define, field, frozen
 
@@ -14,11 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _THREADS: Final = 16
+TRIES: Final = 4
+"""How often a file is tried where somebody waits for it."""
 _FIRST_PAUSE: Final = 0.5
 """Seconds before the second try; each further pause is twice as long."""
 _SECONDS_BETWEEN_LINES: Final = 10.0
 _FINAL: Final = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
-"""What another try does not mend."""
+_FINAL_NUMBERS: Final = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""What another try does not mend: classes of plugins have one of these numbers and a base of their own."""
+
+T = TypeVar("T")
 
 
 @frozen
@@ -53,7 +59,7 @@ def transfer(files: Sequence[Transfer], what: str, *, tries: int) -> None:
     def copy(each: Transfer) -> None:
         if stop.is_set():
             return
-        _persistently(each.copy, tries, stop)
+        persistently(each.copy, tries=tries, stop=stop)
         progress.add(each.size)
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="mox-transfer") as pool:
@@ -69,6 +75,32 @@ def transfer(files: Sequence[Transfer], what: str, *, tries: int) -> None:
             stop.set()
 
 
+def persistently(ask: Callable[[], T], *, tries: int = TRIES, stop: threading.Event | None = None) -> T:
+    """Return what a store answers, which is asked again after a pause where it fails.
+
+    Args:
+        ask: asks it.
+        tries: how often at most.
+        stop: ends a pause, and there are no further tries.
+
+    Raises:
+        OSError: the last that it raised, at once where another try does not mend it (`is_final`).
+    """
+    stop = stop or threading.Event()
+    for number in range(tries - 1):
+        try:
+            return ask()
+        except OSError as error:
+            if is_final(error) or stop.wait(_FIRST_PAUSE * 2**number):
+                raise
+    return ask()
+
+
+def is_final(error: OSError) -> bool:
+    """Return whether an error is of a file, and not of the way to the store: another try does not mend it."""
+    return isinstance(error, _FINAL) or error.errno in _FINAL_NUMBERS
+
+
 def bytes_text(size: float) -> str:
     """Return a number of bytes for people: '1.2 GB'."""
     for unit in ("bytes", "kB", "MB"):
@@ -76,18 +108,6 @@ def bytes_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit in ("bytes", "kB") else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def _persistently(copy: Callable[[], None], tries: int, stop: threading.Event) -> None:
-    for number in range(tries):
-        try:
-            return copy()
-        except _FINAL:
-            raise
-        except OSError:
-            if number == tries - 1 or stop.wait(_FIRST_PAUSE * 2**number):
-                raise
-    return None
 
 
 @define

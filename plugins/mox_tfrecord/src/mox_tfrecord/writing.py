@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import field, frozen
 
+from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import kind_of, reason_of, some
 from mox_core.datasets.labels import FILENAME, has_labels, labels_text, read_labels
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
@@ -111,6 +112,8 @@ def write_image_classification_tfrecords(
         DataError: if src_dir is not of that form, an image is bad, dst_dir has records of that name or of other
             classes or cannot be written, or another process is writing records of that name there.
     """
+    check_is_here("src_dir", src_dir)
+    check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_arguments(source, target, name, on_bad_image)
     with info_logging():
