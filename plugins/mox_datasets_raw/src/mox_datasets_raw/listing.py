@@ -42,7 +42,8 @@ def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
     with info_logging():  # also outside of a run
         logger.info("Total %d files found in %r", num_samples, base_dir)
         logger.info("Total number of samples is %d", num_samples)
-        told = _told.setdefault((str(Path(base_dir).absolute().parent), tuple(labels)), base_dir)
+        around = base_dir.rstrip("/").rpartition("/")[0]  # a path or a URL
+        told = _told.setdefault((around, tuple(labels)), base_dir)
         if told != base_dir:
             logger.info("Labels index to name: as in %r", told)
             return
