@@ -39,18 +39,20 @@ class RunNotes:
 
     Attributes:
         path: the file; None for none.
+        is_ours: whether the folder is still that of this run: what stands there otherwise is another's.
     """
 
     path: Path | None
+    is_ours: Callable[[], bool]
     _runs: list[dict[str, Any]] = field(factory=list, init=False)
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[RunNotes]:
-        """Note an error that ends the block."""
+        """Note an error that ends the block, where that can be written: the error is what is to be said."""
         try:
             yield self
         except BaseException as error:
-            self.end(None, type(error).__name__)
+            self._end({"stopped_by": type(error).__name__}, quiet=True)
             raise
 
     def begin(self, first_step: int, facts: Callable[[], Mapping[str, Any]]) -> None:
@@ -66,27 +68,32 @@ class RunNotes:
         self._runs = [*earlier, {"begun": _now(), "first_step": first_step, **facts()}]
         self._write()
 
-    def end(self, last_step: int | None, stopped_by: str) -> None:
-        """Note that the run ends, once.
+    def end(self, last_step: int, stopped_by: str) -> None:
+        """Note that the run ends.
 
         Args:
-            last_step: the global step of its weights; None where that is not known.
+            last_step: the global step of its weights.
             stopped_by: what ends it.
         """
-        if self._runs and "ended" not in self._runs[-1]:
-            known = {} if last_step is None else {"last_step": last_step}
-            self._runs[-1] |= {"ended": _now(), "stopped_by": stopped_by, **known}
-            self._write()
+        self._end({"stopped_by": stopped_by, "last_step": last_step})
 
-    def _write(self) -> None:
-        if self.path is None:
+    def _end(self, how: Mapping[str, Any], *, quiet: bool = False) -> None:
+        if self._runs and "ended" not in self._runs[-1]:
+            self._runs[-1] |= {"ended": _now(), **how}
+            self._write(quiet=quiet)
+
+    def _write(self, *, quiet: bool = False) -> None:
+        if self.path is None or not self.is_ours():
             return
+        new = self.path.with_name(f".{self.path.name}")
         try:
-            new = self.path.with_name(f".{self.path.name}")
             new.write_text(json.dumps(self._runs, indent=1, default=str) + "\n", encoding="utf-8")
             new.replace(self.path)
         except OSError as error:  # the run is worth more than a note on it
-            logging.getLogger("tensorflow").warning("%r is not written: %s.", str(self.path), error)
+            with contextlib.suppress(OSError):
+                new.unlink()
+            if not quiet:
+                logging.getLogger("tensorflow").warning("%r is not written: %s.", str(self.path), error)
 
 
 def _now() -> str:

@@ -113,7 +113,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             writer = stack.enter_context(open_writer(log_dir, training=config.training))
             training_dir = log_dir if config.training else None
             recorder = Recorder(config.run_mode, training_dir and training_dir / HISTORY)
-            notes = stack.enter_context(RunNotes(training_dir and training_dir / NOTES).noting())
+            notes = stack.enter_context(RunNotes(training_dir and training_dir / NOTES, held.lock.is_in_place).noting())
             graph = _trace(config, pipeline, state, writer)
             evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal, recorder))
             export = _export(config, pipeline, state)
