@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports wheels docs drill bench scaling check clean
+.PHONY: help venv demo test lint types imports wheels browser docs drill bench scaling check clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,11 @@ wheels: $(STAMP) ## Build all wheels to dist/ and try them in a clean environmen
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@$(RUN) -m pytest -m wheels tests/together $(ARGS)
 
+browser: $(STAMP) ## Look at the pages of mox report in Chromium, which is installed where it is missing
+	@.ci/chromium
+	@$(RUN) -m pytest -m browser plugins/mox_report/tests $(ARGS)
+	@echo "Look at build/screenshots"
+
 docs: $(STAMP) ## Build the site of the documents to build/site (with Python 3.11 or later)
 	@$(RUN) -m sphinx --quiet --fail-on-warning --keep-going -c docs/site . build/site
 	@echo "Open build/site/index.html"
@@ -69,7 +74,7 @@ bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop; time mox 
 scaling: $(STAMP) ## Check the formula of docs/scaling.md with workers on this machine
 	@$(RUN) benchmarks/scaling.py
 
-check: test lint types imports wheels ## All that CI does
+check: test lint types imports wheels browser ## All that CI does
 
 clean: ## Remove what the other targets made, .venv included
 	rm -rf $(VENV) build dist demo_run .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""The main job on real images: train, validate while training, evaluate, predict, export, reload.
+"""The main job on real images: train, validate while training, evaluate, predict, export, reload, report.
 
     python examples/demo.py [--work_dir demo_run] [--max_number_of_steps 560]
 
@@ -15,12 +15,14 @@ import sys
 import time
 from pathlib import Path
 
+import mox_core as mox  # before TensorFlow: then a start says nothing of the machine
+from mox_core import cli
+
+# isort: split
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageDraw
-
-import mox_core as mox
+from PIL import Image
 
 NETWORK = "resnet_v1_20"
 SIZE = 28
@@ -79,7 +81,7 @@ def make_functions(data: Path, total_steps: int):
             log_info=log_info,
             output_info={"name": names, "prediction": predictions, "label": labels, "logits": logits},
             export_spec=mox.ExportSpec(inputs_dict={"images": images}, outputs_dict={"logits": logits}),
-            hooks=[validation],
+            hooks=[validation, mox.WorstSamplesHook(images, labels, logits, names=names)],
         )
 
     schedule = keras.optimizers.schedules.CosineDecay(0.05, decay_steps=total_steps)
@@ -87,20 +89,17 @@ def make_functions(data: Path, total_steps: int):
     return input_fn, model_fn, optimizer_fn
 
 
-def draw(results: dict[str, np.ndarray], data: Path, picture: Path) -> None:
-    """Draw six test images of each class with true and predicted label; wrong ones are red and come first."""
-    names, labels, predictions = results["name"], results["label"], results["prediction"]
-    wrong_first = np.argsort(predictions == labels, kind="stable")
-    shown = [index for digit in range(10) for index in wrong_first[labels[wrong_first] == digit][:6]]
-    canvas = Image.new("RGB", (10 * 84, 6 * 100), "white")
-    pen = ImageDraw.Draw(canvas)
-    for place, index in enumerate(shown):
-        x, y = place // 6 * 84, place % 6 * 100
-        path = data / "eval" / str(labels[index]) / Path(names[index]).name
-        canvas.paste(Image.open(path).convert("RGB").resize((76, 76)), (x + 4, y + 4))
-        right = labels[index] == predictions[index]
-        pen.text((x + 6, y + 82), f"{labels[index]} -> {predictions[index]}", fill="black" if right else "red")
-    canvas.save(picture)
+def reload_export(export: str | None, predictions: Path, images: Path) -> None:
+    """Run the program that loads an exported model, and show what TensorFlow says there if it fails."""
+    program = Path(__file__).with_name("reload_export.py")
+    command = [sys.executable, program, str(export), predictions, images]
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr)
+
+
+def chapter(title: str) -> None:
+    print(f"\n--- {title}", flush=True)
 
 
 def main() -> None:
@@ -108,56 +107,55 @@ def main() -> None:
     parser.add_argument("--work_dir", type=Path, default=Path("demo_run"))
     parser.add_argument("--max_number_of_steps", type=int, default=560)
     args, _ = parser.parse_known_args()
-    data, log_dir = args.work_dir / "digits", args.work_dir / "log"
-    if not (data / "train").is_dir():
-        print(f"Writing 5,000 real digits as PNG files into {data}", flush=True)
-        write_digits(data)
+    data, log_dir, report = args.work_dir / "digits", args.work_dir / "log", args.work_dir / "report.html"
     shutil.rmtree(log_dir, ignore_errors=True)  # the demo starts anew; without this line it would go on
 
+    chapter("1 of 6. Data: 5,000 digits that people have written, as your own images would lie on the disk")
+    if not (data / "train").is_dir():
+        print(f"Writing them as PNG files into {data}", flush=True)
+        write_digits(data)
     keras.utils.set_random_seed(1)
     input_fn, model_fn, optimizer_fn = make_functions(data, args.max_number_of_steps)
     job = {"input_fn": input_fn, "model_fn": model_fn, "batch_size": BATCH, "log_dir": log_dir}
 
-    print("\nTraining, with validation after each epoch", flush=True)
+    chapter(f"2 of 6. Training {NETWORK}, with a validation after each epoch")
     began = time.perf_counter()
     trained = mox.run(
         run_mode=mox.ModeKeys.TRAIN,
         inter_mode=mox.ModeKeys.EVAL,
         optimizer_fn=optimizer_fn,
         max_number_of_steps=args.max_number_of_steps,
-        log_every_n_steps=20,
+        log_every_n_steps=70,
         save_summary_steps=20,
         export_model=mox.ExportKeys.TF_SERVING,
         **job,
     )
     seconds = time.perf_counter() - began
 
-    print("\nEvaluating the checkpoint", flush=True)
+    chapter("3 of 6. Evaluating its checkpoint on 500 digits that it has not seen")
     evaluated = mox.run(run_mode=mox.ModeKeys.EVAL, **job)
 
-    print("\nPredicting", flush=True)
+    chapter("4 of 6. Predicting them")
     outputs: list[dict[str, np.ndarray]] = []
     mox.run(run_mode=mox.ModeKeys.PREDICT, output_fn=outputs.extend, output_every_n_steps=4, **job)
     results = {key: np.concatenate([output[key] for output in outputs]) for key in outputs[0]}
     results["name"] = np.array([name.decode() for name in results["name"]])
-    draw(results, data, args.work_dir / "predictions.png")
     np.savez(args.work_dir / "predictions.npz", **results)
 
-    print("\nReloading the export in a new process without mox", flush=True)
-    reload = Path(__file__).with_name("reload_export.py")
-    subprocess.run(
-        [sys.executable, reload, str(trained.export_path), args.work_dir / "predictions.npz", data / "eval"], check=True
-    )
+    chapter("5 of 6. Loading the exported model in a process without mox")
+    reload_export(trained.export_path, args.work_dir / "predictions.npz", data / "eval")
+
+    chapter("6 of 6. What there is now")
     print(
-        f"""
-What the demo did
-  trained     {NETWORK} for {trained.steps} steps of {BATCH} digits in {seconds:.0f} s
-  evaluated   accuracy {evaluated.metrics["accuracy"]:.1%} on {evaluated.samples} digits that it was not trained on
-  checkpoints {trained.checkpoint}
-  TensorBoard .venv/bin/tensorboard --logdir {log_dir}
-  export      {trained.export_path}
-  picture     {args.work_dir / "predictions.png"}"""
+        f"""\
+trained     {NETWORK} for {trained.steps} steps of {BATCH} digits in {seconds:.0f} s
+evaluated   accuracy {evaluated.metrics["accuracy"]:.1%} on {evaluated.samples} digits that it was not trained on
+checkpoints {trained.checkpoint}
+export      {trained.export_path}
+report      curves, times, mistakes and settings on a page for your browser:""",
+        flush=True,
     )
+    cli.main(["report", str(log_dir), "--output", str(report)])  # `mox report` in a shell
 
 
 if __name__ == "__main__":

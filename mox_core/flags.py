@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import sys
 from functools import cache
 from typing import Any, NamedTuple
@@ -21,6 +22,8 @@ from absl import flags as absl_flags
 
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UnknownNameError, UsageError
+
+_MAY_BE_SECRET = re.compile("pass|secret|token|key|credential|auth", re.IGNORECASE)
 
 FlagValue = bool | int | float | str
 """The types of flag values."""
@@ -73,6 +76,19 @@ def names() -> list[str]:
 def describe() -> str:
     """Return a line for each flag: its name, its default and what it is."""
     return "\n".join(f"--{flag.name}={flag.default}: {flag.help}" for _, flag in sorted(_FLAGS.items()))
+
+
+def changed_flags() -> dict[str, FlagValue]:
+    """Return the flags whose values are not their defaults."""
+    values = {flag.name: get_flag(flag.name) for flag in _FLAGS.values()}
+    return {name: value for name, value in values.items() if value != _FLAGS[name].default}
+
+
+def script_flags() -> dict[str, Any]:
+    """Return the flags that the script defines by absl, without what may be a secret."""
+    key_flags = absl_flags.FLAGS.get_flags_for_module(sys.argv[0])  # the name that absl gives the main module
+    values = {flag.name: flag.value for flag in key_flags if flag.name not in _FLAGS}
+    return {name: value for name, value in values.items() if not _MAY_BE_SECRET.search(name)}
 
 
 def names_without_effect() -> list[str]:

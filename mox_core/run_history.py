@@ -23,6 +23,9 @@ FILE: Final = "history.jsonl"
 
 VALIDATION: Final = "VALIDATION"
 _BEST: Final = "BEST"
+_SPENT: Final = "SPENT"
+_NOT_LOGGED: Final = frozenset({_BEST, _SPENT})
+"""Modes of records that the file has besides those of a history."""
 
 
 @frozen
@@ -87,9 +90,35 @@ class Best:
     checkpoint: str | None
 
 
+@frozen
+class Spent:
+    """Time in which a training did not train.
+
+    Attributes:
+        step: the global step with which the step before it was run.
+        on: 'validation' or 'save'.
+        seconds: how long it took.
+    """
+
+    step: int
+    on: str
+    seconds: float
+
+
 def read(log_dir: str | os.PathLike[str]) -> History:
     """Return what the runs of a folder have logged; nothing where there is no file."""
-    return History(tuple(record for record in _read(Path(log_dir) / FILE) if record["mode"] != _BEST))
+    return _history(_read(Path(log_dir) / FILE))
+
+
+def read_spent(log_dir: str | os.PathLike[str]) -> list[Spent]:
+    """Return what the runs of a folder have spent on saves and validations; nothing where there is no file."""
+    found = [record for record in _read(Path(log_dir) / FILE) if record["mode"] == _SPENT]
+    return [Spent(each["step"], str(each.get("on")), float(each.get("seconds", 0))) for each in found]
+
+
+def read_best(log_dir: str | os.PathLike[str]) -> Best | None:
+    """Return the best validation of a folder, as a hook that stops trainings saw it; None without one."""
+    return _best(_read(Path(log_dir) / FILE))
 
 
 @define
@@ -123,29 +152,22 @@ class Recorder:
         """Note that the validation after a step was the best so far."""
         self._append({"step": step, "mode": _BEST, "checkpoint": checkpoint})
 
+    def spend(self, step: int, on: str, seconds: float) -> None:
+        """Note what was spent on a validation or a save behind a step."""
+        self._append({"step": step, "mode": _SPENT, "on": on, "seconds": round(seconds, 3)})
+
     def history(self) -> History:
         """Return all records."""
-        return History(tuple(record for record in self._records if record["mode"] != _BEST))
+        return _history(self._records)
 
     def validation(self) -> dict[str, Any]:
         """Return the values of the last validation; none where there was none."""
         found = [record for record in self._records if record["mode"] == VALIDATION]
-        return self._validation_at(found[-1]["step"]) if found else {}
+        return _validation_at(found[-1]["step"], found) if found else {}
 
     def best(self) -> Best | None:
         """Return the best validation; None where no hook has judged one."""
-        noted = [record for record in self._records if record["mode"] == _BEST]
-        if not noted:
-            return None
-        step = noted[-1]["step"]
-        return Best(step, self._validation_at(step), noted[-1]["checkpoint"])
-
-    def _validation_at(self, step: int) -> dict[str, Any]:
-        values: dict[str, Any] = {}
-        for record in self._records:
-            if record["mode"] == VALIDATION and record["step"] == step:  # hooks may monitor different values
-                values |= {name: value for name, value in record.items() if name not in {"step", "mode"}}
-        return values
+        return _best(self._records)
 
     def _append(self, record: dict[str, Any]) -> None:
         self._records.append(record)
@@ -163,6 +185,26 @@ class Recorder:
         except OSError as error:  # the log has them, too
             self._failed = True
             logging.getLogger("tensorflow").warning("the history is not written into %r: %s.", str(self.path), error)
+
+
+def _history(records: Sequence[dict[str, Any]]) -> History:
+    return History(tuple(record for record in records if record["mode"] not in _NOT_LOGGED))
+
+
+def _best(records: Sequence[dict[str, Any]]) -> Best | None:
+    noted = [record for record in records if record["mode"] == _BEST]
+    if not noted:
+        return None
+    step = noted[-1]["step"]
+    return Best(step, _validation_at(step, records), noted[-1].get("checkpoint"))
+
+
+def _validation_at(step: int, records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for record in records:
+        if record["mode"] == VALIDATION and record["step"] == step:  # hooks may monitor different values
+            values |= {name: value for name, value in record.items() if name not in {"step", "mode"}}
+    return values
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

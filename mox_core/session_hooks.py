@@ -84,7 +84,7 @@ class AggregativeSessionRunHook:
         """Do nothing; override to act once, after the variables are initialized or restored.
 
         Args:
-            session: has `run(fetches, feed_dict=None)` and `graph`, the graph of `model_fn`.
+            session: has `run(fetches, feed_dict=None)`, `graph`, the graph of `model_fn`, and `mode`, its mode.
             coord: has `request_stop()`, which ends the run.
         """
 
@@ -108,6 +108,16 @@ class AggregativeSessionRunHook:
                 `run_inter_mode(max_steps)`, which evaluates.
             run_values: has `results`, in the structure of the fetches of `before_run`: a NumPy array for each tensor
                 and variable, None for each operation.
+        """
+
+    def after_inter_mode(self, run_context: Any) -> None:
+        """Do nothing; override in a hook of EVAL that is to see the evaluations of a training, too.
+
+        It then has `before_run` and `after_run` around their batches, each with the global step of the training, and
+        this at the end of each evaluation that is complete. An evaluation takes one call for a batch then.
+
+        Args:
+            run_context: that of the last batch.
         """
 
     def end(self, session: Any) -> None:
@@ -169,6 +179,11 @@ class Hook(AggregativeSessionRunHook):
     def run_inter_mode(self) -> bool:
         """Return False: it evaluates nothing."""
         return False
+
+
+def watches_inter_mode(hook: AggregativeSessionRunHook) -> bool:
+    """Whether a hook of EVAL is to see the evaluations of a training: it overrides `after_inter_mode`."""
+    return type(hook).after_inter_mode is not AggregativeSessionRunHook.after_inter_mode
 
 
 def missing_methods(hook_class: type) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,7 @@ NAVIGATION = {
         "docs/distributed",
         "docs/scaling",
         "docs/files",
+        "docs/report",
         "docs/serving",
         "docs/errors",
     ],
@@ -113,6 +115,18 @@ def _entry(line: re.Match[str]) -> str:
     return f"{heading}\n\n```python\n{signature}\n```\n\n{docstrings.as_markdown(described)}\n\n"
 
 
+def copy_pictures(app: Sphinx, exception: Exception | None) -> None:
+    """Copy the pictures that a README shows by HTML, light and dark, of which Sphinx knows nothing."""
+    if exception is None:
+        shutil.copytree(
+            ROOT / "docs/images",
+            Path(app.outdir, "docs/images"),
+            ignore=shutil.ignore_patterns("*.py"),
+            dirs_exist_ok=True,
+        )
+
+
 def setup(app: Sphinx) -> None:
     """Register what this site adds to Sphinx."""
     app.connect("source-read", complete)
+    app.connect("build-finished", copy_pictures)

@@ -46,6 +46,7 @@ from mox_core.engine.parameter_server.remote_input import check_remote_input
 from mox_core.engine.parameter_server.remote_workers import RemoteWorkers
 from mox_core.engine.parameter_server.replicator import connect_parameter_servers
 from mox_core.engine.parameter_server.step_ledger import StepLedger
+from mox_core.engine.run_facts import facts_of
 from mox_core.engine.run_folder import run_folder_scope, writing_into
 from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.threads import set_threads
@@ -55,6 +56,8 @@ from mox_core.log_dir import Held
 from mox_core.modes import ModeKeys
 from mox_core.run_history import FILE as HISTORY
 from mox_core.run_history import Recorder
+from mox_core.run_notes import FILE as NOTES
+from mox_core.run_notes import RunNotes
 from mox_core.terminal.progress import plain_lines, progress
 
 if TYPE_CHECKING:
@@ -108,7 +111,9 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             stack.callback(pipeline.report.close)
             state = RunState(start.seed, pipeline.num_positions, replicator)
             writer = stack.enter_context(open_writer(log_dir, training=config.training))
-            recorder = Recorder(config.run_mode, log_dir / HISTORY if log_dir and config.training else None)
+            training_dir = log_dir if config.training else None
+            recorder = Recorder(config.run_mode, training_dir and training_dir / HISTORY)
+            notes = stack.enter_context(RunNotes(training_dir and training_dir / NOTES, held.lock.is_in_place).noting())
             graph = _trace(config, pipeline, state, writer)
             evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal, recorder))
             export = _export(config, pipeline, state)
@@ -118,7 +123,8 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             state.begin_training()
             first_step = int(state.step)
             recorder.go_on_from(first_step)
-            saver = _saver(config, log_dir, state, start, held)
+            notes.begin(first_step, lambda: facts_of(config))
+            saver = _saver(config, log_dir, state, start, held, recorder)
             together(replicator.collective, saver.save)
             best = stack.enter_context(_best_weights(config, log_dir, saver, state, held))
 
@@ -141,7 +147,10 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
         if config.training and not (start.resumed and first_step):
             check_trained(result, pipeline, first_positions, order.workers)
         report(config, result, state, writer)
-        return finish(config, result, stop_rule, state, saver, export, recorder)
+        ended = finish(config, result, stop_rule, state, saver, export, recorder)
+        notes.end(ended.global_step, ended.stopped_by)
+        held.remote.publish()
+        return ended
 
 
 @contextlib.contextmanager
@@ -251,11 +260,13 @@ def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) 
     )
 
 
-def _saver(config: RunConfig, log_dir: Path | None, state: RunState, start: Start, held: Held) -> Saver | NoSaver:
+def _saver(
+    config: RunConfig, log_dir: Path | None, state: RunState, start: Start, held: Held, recorder: Recorder
+) -> Saver | NoSaver:
     if not config.training or log_dir is None:
         return NoSaver(start.prefix)
     last_step = int(state.step) if start.resumed else None
-    return Saver(log_dir, state, config.max_to_keep, held, last_step=last_step)
+    return Saver(log_dir, state, config.max_to_keep, held, recorder, last_step=last_step)
 
 
 @contextlib.contextmanager

@@ -65,6 +65,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "FeedSessionRunHook",
             "LogEvaluationMetricHook",
             "PlateauLREarlyStoppingHook",
+            "WorstSamplesHook",
         ),
     },
     "mox-lars": {"mox_optimizer_wrappers": ("lars",)},
@@ -78,6 +79,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
             "learning_rate_scheduler",
         ),
     },
+    "mox-report": {"mox_commands": ("report",)},
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
     "mox-tf1": {"mox_commands": ("tf1",)},
     "mox-tfrecord": {

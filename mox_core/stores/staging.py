@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 CHECKPOINT_FILE: Final = re.compile(r"(?P<prefix>.*)\.(index|data-\d+-of-\d+)")
 _TRIES: Final = 3
-_SMALL: Final = re.compile(r"(best/)?(checkpoint|[^/]*\.index)|history\.jsonl|\.mox/.*")
-"""What is copied at once: the lists of checkpoints, the history, and what plugins keep beside a run."""
+_SMALL: Final = re.compile(r"(best/)?(checkpoint|[^/]*\.index)|history\.jsonl|runs\.json|\.mox/.*")
+"""What is copied at once: the lists of checkpoints, history and notes of runs, and what plugins keep beside them."""
 
 
 @frozen(eq=False)

@@ -152,7 +152,7 @@ def test_the_newest_checkpoints_are_kept_and_the_file_checkpoint_names_them(trai
     assert _steps(tmp_path) == [7, 8]
     assert named() == ["model.ckpt-7", "model.ckpt-8"]
     others = {path.name for path in tmp_path.iterdir() if not path.name.startswith(("model.ckpt-", "events."))}
-    assert others == {"checkpoint"}
+    assert others == {"checkpoint", "history.jsonl", "runs.json"}
     mox.set_flag("max_to_keep", 1)
     trained.train(tmp_path, 9)
     assert named() == ["model.ckpt-9"]
@@ -176,7 +176,7 @@ def test_what_a_killed_process_left_is_swept_and_other_files_stay(trained, tmp_p
     (tmp_path / "checkpoint").unlink()  # the kill came before it was written again
     trained.train(tmp_path, 3)
     names = {path.name for path in tmp_path.iterdir() if not re.match(r"events\.|model\.ckpt-[0-3]\.", path.name)}
-    assert names == {"checkpoint", "mine.data-00000-of-00001"}
+    assert names == {"checkpoint", "history.jsonl", "runs.json", "mine.data-00000-of-00001"}
     assert tf.train.latest_checkpoint(str(tmp_path)) == str(tmp_path / "model.ckpt-3")
 
 

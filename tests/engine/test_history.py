@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core import run_history
+from mox_core import run_history, run_notes
 
 TRAIN, EVAL = mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL
 
@@ -45,7 +45,6 @@ def train(log_dir, steps, **options):
         )
 
     return mox.run(
-        input_fn=lambda _mode: tf.ones([]),
         model_fn=model_fn,
         optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.25),
         run_mode=TRAIN,
@@ -54,7 +53,7 @@ def train(log_dir, steps, **options):
         log_dir=log_dir,
         max_number_of_steps=steps,
         log_every_n_steps=1,
-        **{"save_model_steps": 2, **options},
+        **{"input_fn": lambda _mode: tf.ones([]), "save_model_steps": 2, **options},
     )
 
 
@@ -129,3 +128,97 @@ def test_a_history_that_cannot_be_written_is_told_and_kept(tmp_path, caplog):
     recorder.add(1, {"loss": 1.0})
     assert len(recorder.history()) == 2
     assert caplog.text.count("the history is not written") == 1
+
+
+def test_what_saves_and_validations_took_is_noted_and_no_part_of_the_history(tmp_path):
+    result = train(tmp_path, 4)
+    spent = run_history.read_spent(tmp_path)
+    # Checkpoints of the steps 0, 2 and 4, validations after the steps 1 and 3.
+    assert [(each.on, each.step) for each in spent] == [
+        ("save", 0),
+        *(("validation", 1), ("save", 1)),
+        *(("validation", 3), ("save", 3)),
+    ]
+    assert all(0 <= each.seconds < 60 for each in spent)
+    assert {record["mode"] for record in result.history} == {"TRAIN", "VALIDATION"}
+    assert run_history.read_best(tmp_path) == result.best
+
+
+def test_runs_are_noted_with_their_arguments_and_ends(tmp_path):
+    mox.set_flag("max_to_keep", 3)
+    try:
+        train(tmp_path, 2)
+        train(tmp_path, 4, save_summary_steps=7)
+    finally:
+        mox.set_flag("max_to_keep", 5)
+    with pytest.raises(mox.NanLossError):
+        train(tmp_path, 6, input_fn=lambda _mode: tf.constant(np.nan))
+    first, second, third = run_notes.read(tmp_path)
+    assert (first["first_step"], first["last_step"], first["stopped_by"]) == (0, 2, "max_number_of_steps")
+    assert (second["first_step"], second["last_step"]) == (2, 4)
+    assert first["begun"] < first["ended"] < second["begun"] < second["ended"]
+    assert third["stopped_by"] == "NanLossError"
+    assert "last_step" not in third
+    assert second["arguments"]["save_summary_steps"] == 7
+    assert second["arguments"] | {"batch_size": 2, "run_mode": "TRAIN", "model_fn": "model_fn"} == second["arguments"]
+    assert first["flags"]["max_to_keep"] == 3
+    assert first["versions"]["tensorflow"] == tf.__version__
+    assert first["machine"] | {"workers": 1, "replicas": 1, "GPUs": "none"} == first["machine"]
+
+
+def test_a_new_training_in_a_folder_begins_new_notes(tmp_path):
+    (tmp_path / run_notes.FILE).write_text('[{"begun": "2020-01-01T00:00:00+00:00"}]')
+    train(tmp_path, 2)
+    (only,) = run_notes.read(tmp_path)
+    assert only["last_step"] == 2
+
+
+@pytest.mark.parametrize("text", ["", "[{", "{}", "[1]"])
+def test_notes_that_were_cut_off_are_none(tmp_path, text):
+    (tmp_path / run_notes.FILE).write_text(text)
+    assert run_notes.read(tmp_path) == []
+
+
+class Watches(mox.Hook):
+    """Sees the batches of evaluations, too."""
+
+    def __init__(self, numbers, seen):
+        super().__init__()
+        self.numbers, self.seen = numbers, seen
+
+    def before_run(self, run_context):
+        del run_context
+        return tf.compat.v1.train.SessionRunArgs(self.numbers)
+
+    def after_run(self, run_context, run_values):
+        self.seen.append((run_context.global_step, run_context.step, *run_values.results.tolist()))
+
+    def after_inter_mode(self, run_context):
+        self.seen.append(("complete", run_context.global_step))
+
+
+def test_a_hook_that_overrides_after_inter_mode_sees_the_batches_of_evaluations():
+    seen = []
+
+    def model_fn(inputs, mode):
+        (numbers,) = inputs
+        weight = tf.compat.v1.get_variable("weight", initializer=0.0)
+        loss = weight + tf.reduce_mean(numbers)
+        evaluating = mox.LogEvaluationMetricHook({"mean": tf.reduce_mean(numbers)}, 2, 4, 5)  # 3 batches each 2 steps
+        hooks = [evaluating, *([Watches(numbers, seen)] if mode == EVAL else [mox.Hook()])]
+        return mox.ModelSpec(loss=loss, hooks=hooks)
+
+    mox.run(
+        input_fn=lambda mode: (
+            tf.data.Dataset.range(1, 6).map(lambda x: tf.cast(x, tf.float32)).repeat(1 + (mode == TRAIN))
+        ),
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.25),
+        run_mode=TRAIN,
+        inter_mode=EVAL,
+        batch_size=2,
+        max_number_of_steps=4,
+    )
+    assert seen == [
+        row for step in (1, 3) for row in [(step, 0, 1, 2), (step, 1, 3, 4), (step, 2, 5), ("complete", step)]
+    ]

@@ -80,7 +80,7 @@ def test_a_full_disk_ends_a_training_with_one_sentence_and_leaves_what_was_saved
     )
     assert "\n" not in text
     saved = {f"model.ckpt-{step}.{end}" for step in (0, 2, 4) for end in ("index", "data-00000-of-00001")}
-    assert _files(tmp_path) == {"checkpoint", *saved}
+    assert _files(tmp_path) == {"checkpoint", "history.jsonl", "runs.json", *saved}
     result = train(tmp_path, 8)
     assert result.steps == 4
     expected = regression.train(8, batch_size=4, rate=0.1)

@@ -1,6 +1,7 @@
 """The demo, shrunk to a few steps: what it prints, and what it leaves in its folder."""
 
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import forked
 
 DEMO = Path(__file__).parents[2] / "examples" / "demo.py"
 STEPS = 3
+SUMMARY = ("trained", "evaluated", "checkpoints", "export", "report")
 
 pytestmark = pytest.mark.slow
 
@@ -45,16 +47,27 @@ def test_it_logs_training_evaluation_and_export(demo):
 
 def test_it_prints_what_it_did_and_where_everything_is(demo):
     folder, printed, _ = demo
-    summary = printed.partition("What the demo did\n")[2]
+    summary, _, report = printed.partition("6 of 6. What there is now\n")[2].rstrip("\n").rpartition("\n")
     said = {line.split()[0]: line.split(maxsplit=1)[1] for line in summary.splitlines()}
     assert said["trained"].startswith(f"resnet_v1_20 for {STEPS} steps of 64 digits")
     assert said["evaluated"].endswith("% on 500 digits that it was not trained on")
     assert said["checkpoints"] == str(folder / "log" / f"model.ckpt-{STEPS}")
     assert said["export"] == str(folder / "log" / "1")
-    assert said["picture"] == str(folder / "predictions.png")
+    assert report == str(folder / "report.html")
     for path in (said["checkpoints"] + ".index", said["export"] + "/saved_model.pb"):
         assert Path(path).is_file()
     assert list((folder / "log").glob("events.out.tfevents.*"))
+
+
+def test_it_is_a_story_of_a_page_and_nothing_else(demo):
+    """With as many lines as 560 steps have: one each 70 steps, and 7 validations, in place of one."""
+    folder, printed, log = demo
+    everything = (printed + log).splitlines()
+    assert len(everything) + 560 // 70 - 1 + 7 < 60
+    lines = [line for line in everything if line]
+    assert [line[4] for line in lines if line.startswith("---")] == list("123456")
+    words = ("INFO:tensorflow:", "---", "Writing ", "The export ", *SUMMARY)
+    assert [line for line in lines if not line.startswith(words)] == [str(folder / "report.html")]
 
 
 def test_the_export_was_reloaded_and_gave_the_same_logits(demo):
@@ -62,11 +75,15 @@ def test_the_export_was_reloaded_and_gave_the_same_logits(demo):
     assert "The export gives the logits of the trained model" in printed
 
 
-def test_the_picture_shows_six_images_of_each_class(demo):
+def test_the_report_shows_the_digits_with_which_the_model_did_worst(demo):
     folder, _, _ = demo
-    with Image.open(folder / "predictions.png") as picture:
-        assert picture.format == "PNG"
-        pixels = np.asarray(picture.convert("L"))
-    assert pixels.shape == (6 * 100, 10 * 84)
-    cells = pixels.reshape(6, 100, 10, 84).swapaxes(1, 2)
-    assert (cells.min(axis=(2, 3)) < 128).all()  # the dark background of a digit in every cell
+    page = ET.fromstring((folder / "report.html").read_text())  # noqa: S314  (our own)
+    said = " ".join("".join(page.itertext()).split())
+    assert f" of 500 samples right ({_accuracy(folder):.1%}) in an evaluation at step {STEPS}." in said
+    assert len(page.findall(".//ul[@class='samples']/li/img")) == 24
+
+
+def _accuracy(folder):
+    """The accuracy of what PREDICT has written."""
+    found = np.load(folder / "predictions.npz")
+    return (found["prediction"] == found["label"]).mean()

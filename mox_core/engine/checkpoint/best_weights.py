@@ -97,5 +97,6 @@ class BestWeights:
 
     def _own_saver(self) -> Saver:
         if self._own is None:
-            self._own = Saver(self.folder, self.state, max_to_keep=1, held=Held(self.held.lock))  # it makes the folder
+            recorder = self.saver.recorder if isinstance(self.saver, Saver) else None
+            self._own = Saver(self.folder, self.state, 1, Held(self.held.lock), recorder)  # it makes the folder
         return self._own

@@ -34,6 +34,7 @@ from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from mox_core.engine.variables.run_state import RunState
+    from mox_core.run_history import Recorder
 
 
 @frozen
@@ -63,6 +64,7 @@ class Saver:
         state: what is saved.
         max_to_keep: how many checkpoints stay, the newest ones; 0 for all.
         held: what keeps other runs from the folder, and where its files go besides.
+        recorder: keeps how long each save took; None for nothing.
         last_step: the step of the newest checkpoint, None before the first.
         last_time: when it was written, in seconds of `time.monotonic`.
     """
@@ -71,6 +73,7 @@ class Saver:
     state: RunState
     max_to_keep: int
     held: Held = field(factory=Held)
+    recorder: Recorder | None = None
     last_step: int | None = None
     last_time: float = field(factory=time.monotonic)
 
@@ -95,7 +98,10 @@ class Saver:
         if self.last_step != step or not checkpoint_exists(prefix):
             self._check_in_place()
             tf.get_logger().info("Saving checkpoints for %d into %s.", step, shown(self.log_dir / BASENAME))
+            began = time.monotonic()
             self._write(prefix, step)
+            if self.recorder is not None:
+                self.recorder.spend(max(0, step - 1), "save", time.monotonic() - began)
             self.last_step, self.last_time = step, time.monotonic()
         self._keep_newest(step)
         self.held.remote.publish()

@@ -14,7 +14,7 @@ from mox_core.engine.hooks.session import Coordinator, Evaluation, NoEvaluation,
 from mox_core.engine.interruption import RunInterrupted
 from mox_core.engine.model.step_runner import Outcome
 from mox_core.errors import UsageError
-from mox_core.session_hooks import AggregativeSessionRunHook
+from mox_core.session_hooks import AggregativeSessionRunHook, watches_inter_mode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -122,6 +122,11 @@ class HookRunner:
                 with contextlib.suppress(RunInterrupted):  # the step has been done, and counts
                     hook.after_run(context, values)
         return outcome
+
+    def after_inter_mode(self, step: int, global_step: int) -> None:
+        """Tell the hooks that watch evaluations that one is complete."""
+        for hook in filter(watches_inter_mode, self.hooks):
+            hook.after_inter_mode(RunContext(self.session, step, global_step, hook, self.coordinator, self._evaluation))
 
     def _check_fed(self, feeds: Mapping[tf.Tensor, Any]) -> None:
         fed = {tensor.op.name for tensor in feeds}

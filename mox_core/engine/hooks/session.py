@@ -73,6 +73,11 @@ class Session:
         return self._steps.graph.graph
 
     @property
+    def mode(self) -> str:
+        """The mode in which `model_fn` made the graph: 'TRAIN', 'EVAL' or 'PREDICT'."""
+        return self._steps.graph.mode
+
+    @property
     def num_replicas(self) -> int:
         """How many replicas of the model this process has: each gets a batch of its own in a step."""
         return self._steps.graph.num_replicas

@@ -15,6 +15,7 @@ from mox_core.engine.loop.reports import check_seen
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
 from mox_core.errors import UsageError
+from mox_core.session_hooks import watches_inter_mode
 from mox_core.terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def monitored_tensors(spec: ModelSpec) -> dict[str, Any]:
 class InterMode:
     """The inter mode, run when a hook of the training asks for it.
 
-    Where its graph has placeholders, the hooks of that graph feed them: those that do not run the inter mode.
+    Where its graph has placeholders, the hooks of that graph feed them: those that do not run the inter mode. Elsewhere
+    those of them see its steps that override `after_inter_mode`.
 
     Attributes:
         graph: the graph of the inter mode, with `monitored_tensors` as its log values.
@@ -99,6 +101,7 @@ class InterMode:
         """
         asked = (global_step, max_steps)
         if self._latest is None or self._latest[0] != asked:
+            began = time.perf_counter()
             try:
                 with self.weights_in_place():
                     self._latest = asked, self._means(max_steps, global_step)
@@ -106,6 +109,7 @@ class InterMode:
                 words = "%s: the evaluation at global step %d is left unfinished, as the run was asked to end."
                 tf.get_logger().warning(words, type(hook).__name__, global_step)
                 raise
+            self.recorder.spend(global_step, "validation", time.perf_counter() - began)
         prefix = f"{self._twin(hook)}/"
         means = {name.removeprefix(prefix): mean for name, mean in self._latest[1].items() if name.startswith(prefix)}
         self._write(means, global_step)
@@ -136,6 +140,7 @@ class InterMode:
             sums = steps.log_sums()
             samples, *totals = self.collective.all_gather([samples, *sums.values()]).sum(axis=0)
             check_seen(self.graph.mode, int(samples))
+            runner.after_inter_mode(max(0, done - 1), global_step)
             means = {name: float(total) / samples for name, total in zip(sums, totals, strict=True)}
             return self.graph.metrics.with_values(means, self.collective)
 
@@ -165,7 +170,7 @@ class InterMode:
         """Attach an opened input to the steps of an evaluation; the hooks begin with the first one."""
         if self._steps is None or self._runner is None:
             self._steps = StepRunner(self.graph, opened)
-            self._runner = HookRunner(self._feeding_hooks(), self._steps)
+            self._runner = HookRunner(self._feeding_hooks() or self._watching_hooks(), self._steps)
             self._stack.enter_context(self._runner.running())
         self._steps.begin_anew(opened)
         self._runner.coordinator.stopped_by = None
@@ -174,6 +179,9 @@ class InterMode:
     def _feeding_hooks(self) -> list[AggregativeSessionRunHook]:
         hooks = self.graph.spec.hooks if self.graph.placeholders() else ()
         return [hook for hook in hooks if not hook.run_inter_mode()]
+
+    def _watching_hooks(self) -> list[AggregativeSessionRunHook]:
+        return [hook for hook in self.graph.hooks if watches_inter_mode(hook)]
 
     def _write(self, means: dict[str, Any], step: int) -> None:
         """Write means where EVAL writes too: another run of TensorBoard, with the tags of the training."""

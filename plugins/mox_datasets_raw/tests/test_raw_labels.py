@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 
 import pytest
 import tensorflow as tf
@@ -39,16 +40,21 @@ def test_a_class_name_may_hold_a_colon(tmp_path):
     assert read_labels(str(tmp_path), "labels.txt") == ["a: b", "c"]
 
 
-def test_the_log_tells_what_was_found(flowers, caplog):
+def told(caplog, *folders):
+    """What the log tells of folders, each line once."""
     logger = tf.get_logger()
     logger.addHandler(caplog.handler)
     try:
         with caplog.at_level(logging.INFO, logger.name):
-            ImageClassificationRawMetadata(flowers)
+            for folder in folders:
+                ImageClassificationRawMetadata(folder)
     finally:
         logger.removeHandler(caplog.handler)
-    lines = list(dict.fromkeys(caplog.messages))
-    assert lines == [
+    return list(dict.fromkeys(caplog.messages))
+
+
+def test_the_log_tells_what_was_found(flowers, caplog):
+    assert told(caplog, flowers) == [
         f"Total 9 files found in {str(flowers)!r}",
         "Total number of samples is 9",
         "Labels index to name:",
@@ -56,6 +62,19 @@ def test_the_log_tells_what_was_found(flowers, caplog):
         "1: 'roses'",
         "2: 'tulips'",
     ]
+
+
+def test_the_parts_of_a_set_tell_their_classes_once(flowers, caplog):
+    other = shutil.copytree(flowers, flowers.with_name("other"))
+    assert told(caplog, flowers, other)[-3:] == [
+        "2: 'tulips'",
+        f"Total 9 files found in {str(other)!r}",
+        f"Labels index to name: as in {str(flowers)!r}",
+    ]
+    caplog.clear()
+    (other / "lilies").mkdir()
+    shutil.copy(next((flowers / "daisy").iterdir()), other / "lilies")
+    assert told(caplog, other)[-4:] == ["0: 'daisy'", "1: 'lilies'", "2: 'roses'", "3: 'tulips'"]
 
 
 def test_hidden_files_and_files_beside_the_classes_are_left_out(flowers):

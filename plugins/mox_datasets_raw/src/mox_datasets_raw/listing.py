@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
 
+_told: dict[tuple[str, tuple[str, ...]], str] = {}
+"""Where a list of classes was logged first, by the folder around it: its parts, train and eval, have the same."""
+
 
 def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
     """Log the number of samples, and the index of each class, which serving the model needs."""
@@ -39,6 +42,11 @@ def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
     with info_logging():  # also outside of a run
         logger.info("Total %d files found in %r", num_samples, base_dir)
         logger.info("Total number of samples is %d", num_samples)
+        around = base_dir.rstrip("/").rpartition("/")[0]  # a path or a URL
+        told = _told.setdefault((around, tuple(labels)), base_dir)
+        if told != base_dir:
+            logger.info("Labels index to name: as in %r", told)
+            return
         logger.info("Labels index to name:")
         for index, name in enumerate(labels):
             logger.info("%d: %r", index, name)

@@ -33,3 +33,8 @@ def mox_api() -> Iterator[ApiOffer]:
         target="mox_hooks.stopping:PlateauLREarlyStoppingHook",
         summary="lowers the learning rate on plateaus of validation, and ends the training after several",
     )
+    yield ApiOffer(
+        name="WorstSamplesHook",
+        target="mox_hooks.samples:WorstSamplesHook",
+        summary="keeps the worst samples of a validation and its confusion matrix, for mox report",
+    )

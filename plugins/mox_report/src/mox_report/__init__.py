@@ -1,0 +1,1 @@
+"""`mox report`: trainings as a page."""
