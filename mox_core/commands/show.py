@@ -24,6 +24,7 @@ from mox_core.plugins.offers import (
     OptimizerOffer,
     OptimizerWrapperOffer,
     StoreOffer,
+    TrackerOffer,
     import_target,
 )
 from mox_core.terminal import pages, printing
@@ -44,6 +45,7 @@ _KINDS: Final[Mapping[str, type[Offer]]] = {
     "dataset": DatasetOffer,
     "exporter": ExporterOffer,
     "store": StoreOffer,
+    "tracker": TrackerOffer,
     "hook": ApiOffer,
     "api": ApiOffer,
     "command": CommandOffer,

@@ -49,6 +49,7 @@ from mox_core.engine.parameter_server.step_ledger import StepLedger
 from mox_core.engine.run_folder import run_folder_scope, writing_into
 from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.threads import set_threads
+from mox_core.engine.tracking import tracked
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
 from mox_core.log_dir import Held
@@ -118,6 +119,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             state.begin_training()
             first_step = int(state.step)
             recorder.go_on_from(first_step)
+            end = stack.enter_context(tracked(config, recorder, first_step=first_step, resumed=start.resumed))
             saver = _saver(config, log_dir, state, start, held)
             together(replicator.collective, saver.save)
             best = stack.enter_context(_best_weights(config, log_dir, saver, state, held))
@@ -141,7 +143,9 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
         if config.training and not (start.resumed and first_step):
             check_trained(result, pipeline, first_positions, order.workers)
         report(config, result, state, writer)
-        return finish(config, result, stop_rule, state, saver, export, recorder)
+        ended = finish(config, result, stop_rule, state, saver, export, recorder)
+        end.say(ended, interrupted=result.interrupted or stop_rule.interrupted)
+        return ended
 
 
 @contextlib.contextmanager

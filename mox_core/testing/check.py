@@ -30,6 +30,7 @@ from mox_core.plugins.offers import (
     NetworkOffer,
     OptimizerOffer,
     OptimizerWrapperOffer,
+    TrackerOffer,
     import_target,
 )
 from mox_core.session_hooks import AggregativeSessionRunHook
@@ -135,6 +136,8 @@ def _unwritten(offer: Offer, target: Any) -> str:
     """Return what the author has to write before the offer can be checked; empty if nothing."""
     if isinstance(offer, DatasetOffer) or (isinstance(target, type) and hasattr(target, "get")):
         return "it reads files, which DatasetContract.dataset makes."
+    if isinstance(offer, TrackerOffer):
+        return "it keeps runs where TrackerContract's author says, and TrackerContract.read reads them."
     if isinstance(target, type) and issubclass(target, AggregativeSessionRunHook):
         needed = _required(target, ())
         return f"HookContract.hook makes it; it needs {needed}." if needed else ""
