@@ -164,7 +164,7 @@ _FLAGS = {
     flag.name: flag
     for flag in (
         _Flag("num_gpus", 1, "devices that this process trains on; leave it at 1 on a CPU", lowest=1),
-        _Flag("job_name", "", "what this process is in a distributed job", choices=("", "ps", "worker")),
+        _Flag("job_name", "", "what this process is in a distributed job", choices=("", "ps", "worker", "controller")),
         _Flag("task_index", 0, "which of the processes of its job this one is; worker 0 is the chief"),
         _Flag("ps_hosts", "", "host:port of every ps process, separated by commas"),
         _Flag("worker_hosts", "", "host:port of every worker process, separated by commas"),
@@ -188,7 +188,11 @@ _FLAGS = {
             _Flag(name, default, f"no effect: {unused}", unused=unused)
             for name, default, unused in (
                 ("chief_inc_global_step", False, "the global step counts the steps of the job"),
-                ("controller_host", "", _NO_CHOICE),
+                (
+                    "controller_host",
+                    "",
+                    "workers lead themselves; --job_name=controller leaves with them",
+                ),
                 ("dgc_momentum", 0.0, _NO_COMPRESSION),
                 ("dgc_momentum_factor_masking", False, _NO_COMPRESSION),
                 ("dgc_momentum_type", "vanilla", _NO_COMPRESSION),

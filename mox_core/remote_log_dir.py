@@ -117,7 +117,9 @@ class _Remote:
 
     def fetch(self, prefix: str) -> None:
         for each in self.staged:
-            each.fetch(prefix)
+            fetched = each.fetch(prefix)
+            if self.uploads is not None and each.local == self.uploads.local:
+                self.uploads.note_fetched(fetched)
 
     def publish(self) -> None:
         if self.uploads is not None:

@@ -6,6 +6,7 @@ It imports TensorFlow: a plugin's entry module (`plugin.py`) names what uses it,
 from __future__ import annotations
 
 from mox_core.datasets.whole_sets import sync_to_disk
+from mox_core.engine.checkpoint.resume import input_from_the_start
 from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport
@@ -14,6 +15,7 @@ from mox_core.engine.input.order import Order
 from mox_core.engine.input.sample_source import Fetch, SampleSource, parallel_reads
 from mox_core.engine.input.script_reads import read_once, read_source
 from mox_core.engine.log_setup import info_logging
+from mox_core.engine.optimizer.gradients import loss_with_gradients
 from mox_core.engine.optimizer.train_step import LEARNING_RATE_FACTORS
 from mox_core.engine.optimizer.wrappers import (
     OptimizerWrapper,
@@ -59,7 +61,9 @@ __all__ = [
     "hook_variable",
     "independent_workers",
     "info_logging",
+    "input_from_the_start",
     "learning_rate_of",
+    "loss_with_gradients",
     "metric_text",
     "no_autograph",
     "number_of_workers",

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 
+CONTROLLER: Final = "controller"
+"""The job of a process that led the workers of MoXing. Here they lead themselves: it has nothing to do."""
 _TASK_TYPES: Final = ("chief", "worker", "ps")
 
 
@@ -54,7 +56,7 @@ def read(get_flag: Callable[[str], Any], environ: Mapping[str, str]) -> Cluster 
         index=named.index,
         synchronous=get_flag("sync_replicas"),
     )
-    if cluster.several:
+    if cluster.several and cluster.job != CONTROLLER:
         _check_machine(cluster, named)
     return cluster
 
@@ -69,6 +71,8 @@ def _from_flags(get_flag: Callable[[str], Any]) -> _Named | None:
             f"--job_name is missing, and the flags name {len(workers)} worker_hosts and {len(ps)} ps_hosts: "
             "start a process for each of them, with --job_name=worker or --job_name=ps and its --task_index."
         )
+    if job == CONTROLLER:
+        return _Named(job=job, index=0, workers=workers, ps=ps, flags=True)
     named = _Named(job=job or "worker", index=index, workers=workers, ps=ps, flags=True)
     _check_index(named.task(index), index, ps if job == "ps" else workers, f"--{named.job}_hosts")
     return named
@@ -109,9 +113,9 @@ def _from_tf_config(text: str) -> _Named | None:
 
 
 def _check_single_process(get_flag: Callable[[str], Any]) -> None:
-    """Raise a UsageError for --job_name=ps or --task_index without hosts."""
+    """Raise a UsageError for --job_name=ps, --job_name=controller or --task_index without hosts."""
     job, index = get_flag("job_name"), get_flag("task_index")
-    if job == "ps" or index:
+    if job in ("ps", CONTROLLER) or index:
         raise UsageError(
             f"--job_name={job} --task_index={index}, and no hosts: name those of all processes in --worker_hosts and "
             "--ps_hosts, or leave these flags out to train in one process."
@@ -238,7 +242,7 @@ class Cluster:
     Attributes:
         workers: 'host:port' of each worker; worker 0 is the chief.
         ps: 'host:port' of each parameter server.
-        job: 'worker' or 'ps': the job of this process.
+        job: 'worker', 'ps' or 'controller': the job of this process.
         index: the index of this process among those of its job.
         synchronous: whether the workers step together. If not, they share variables on the ps or, without any ps,
             synchronize when their optimizer wrapper does.
@@ -267,7 +271,9 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        """This process's 'host:port'."""
+        """This process's 'host:port'; that of the chief for a controller, which has none."""
+        if self.job == CONTROLLER:
+            return self.chief.address
         return (self.ps if self.job == "ps" else self.workers)[self.index]
 
     @property
@@ -292,8 +298,17 @@ class Cluster:
 
     @property
     def idle(self) -> bool:
-        """Whether this process is a ps that holds no variables."""
-        return self.job == "ps" and not self.uses_parameter_servers
+        """Whether this process is a ps that holds no variables, or a controller."""
+        return self.job == CONTROLLER or (self.job == "ps" and not self.uses_parameter_servers)
+
+    @property
+    def why_idle(self) -> str:
+        """Why an idle process has nothing to do."""
+        if self.job == CONTROLLER:
+            return "the workers lead themselves"
+        if not self.several:
+            return "one worker has all weights itself"
+        return "workers that step together share no weights" if self.synchronous else "the workers need none"
 
     @property
     def listens(self) -> bool:

@@ -43,6 +43,7 @@ from attrs import define
 
 from mox_core.cluster import addresses
 from mox_core.cluster.callers import accept
+from mox_core.cluster.cluster import CONTROLLER
 from mox_core.cluster.greetings import LONGEST, Greeting, Keys, digest_of, parse, seal
 from mox_core.errors import ClusterError, UsageError
 
@@ -108,7 +109,7 @@ def unreachable(processes: Iterable[Process]) -> list[Process]:
 
 
 def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
-    """Exit this process, an idle ps: when the chief has gone, or at SIGTERM.
+    """Exit this process, an idle ps or a controller: when the chief has gone, or at SIGTERM.
 
     Args:
         cluster: the job.
@@ -122,14 +123,25 @@ def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logging.basicConfig()  # nothing else configures logging in this process
     _LOGGER.setLevel(logging.INFO)
-    why = "workers that step together share no weights" if cluster.synchronous else "the workers need none"
-    if not cluster.several:
-        why = "one worker has all weights itself"
-    _LOGGER.info("%s has nothing to do, %s: it leaves with worker 0.", cluster.me, why)
-    if cluster.several:
+    leads = cluster.job == CONTROLLER
+    me = cluster.job if leads else cluster.me
+    _LOGGER.info("%s has nothing to do, %s: it leaves with worker 0.", me, cluster.why_idle)
+    if leads:
+        _wait_until_there(cluster.chief, timeout)
+        wait_until_gone(cluster.chief)
+    elif cluster.several:
         wait_for_peers(cluster, timeout)
         wait_until_gone(cluster.chief)
     sys.exit(0)
+
+
+def _wait_until_there(process: Process, timeout: float) -> None:
+    """Wait until somebody listens at the address of a process, or raise ClusterError after the timeout."""
+    began = time.monotonic()
+    while unreachable([process]):
+        if timeout and time.monotonic() - began > timeout:
+            raise ClusterError(f"{process} has not come within {timeout:g} seconds (--session_timeout).")
+        time.sleep(_WATCH_SECONDS)
 
 
 def wait_until_gone(process: Process, patience: float = 30.0) -> None:

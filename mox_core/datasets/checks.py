@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from mox_core.errors import UsageError
+from mox_core.stores.folder import is_remote
 from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
@@ -21,6 +23,31 @@ _HEIGHT_AND_WIDTH = 2
 def refuse(instance: object, name: str, value: object, rule: str) -> UsageError:
     """Return the UsageError for an argument `name` of an instance whose value breaks the rule."""
     return UsageError(f"{name} of {type(instance).__name__} is {value!r}; it must be {rule}.")
+
+
+def check_is_here(name: str, path: str | os.PathLike[str], *, written: bool = False) -> None:
+    """Check that a path, which is read or written in place, is not on a store.
+
+    Args:
+        name: what the path is, for messages: the name of an argument.
+        path: the path.
+        written: whether it is written.
+
+    Raises:
+        UsageError: if it is, with what copies it.
+    """
+    if not is_remote(path):
+        return
+    url = os.fspath(path)
+    if written:
+        raise UsageError(
+            f"{name} is {url!r}, on a store; it must be a folder of this machine. Copy that to the store then: "
+            f"mox.file.copy_parallel(folder, {url!r})."
+        )
+    raise UsageError(
+        f"{name} is {url!r}, on a store; it must be on this machine. Copy it here before: "
+        f"mox.file.copy_parallel({url!r}, folder)."
+    )
 
 
 def at_least(least: int, *, or_none: bool = False) -> Validator:

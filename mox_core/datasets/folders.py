@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
 
 from mox_core.errors import DataError
+from mox_core.stores.folder import flattened_url, is_remote, open_folder
+from mox_core.stores.transfers import persistently
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from mox_core.stores.folder import RemoteFile
+
+_LISTINGS_AT_A_TIME: Final = 16
 
 _KINDS: Final = {
     stat.S_IFIFO: "a FIFO",
@@ -31,12 +39,14 @@ class Folder:
         files: the names of regular files.
         special: the name of each FIFO, socket and device, with what it is: to read one may take for ever.
         broken: the name of each entry that cannot be looked at, with the reason: a link to nowhere, a loop of links.
+        originals: size and version of each file, in a folder on a store.
     """
 
     folders: list[str] = field(factory=list)
     files: list[str] = field(factory=list)
     special: dict[str, str] = field(factory=dict)
     broken: dict[str, str] = field(factory=dict)
+    originals: dict[str, RemoteFile] = field(factory=dict)
 
     @property
     def readable_or_broken(self) -> list[str]:
@@ -48,12 +58,14 @@ def list_folder(path: str, expected: str) -> Folder:
     """Return the entries of a folder.
 
     Args:
-        path: the folder.
+        path: the folder, or its URL.
         expected: the end of the error's text: what the folder should contain.
 
     Raises:
         DataError: if the folder does not exist, is a file, or cannot be read.
     """
+    if is_remote(path):
+        return _list_remote(path, expected)
     found = Folder()
     try:
         with os.scandir(path) as entries:
@@ -61,7 +73,7 @@ def list_folder(path: str, expected: str) -> Folder:
                 if not entry.name.startswith("."):
                     _add(found, entry)
     except FileNotFoundError as error:
-        raise DataError(f"there is no folder {path!r}. {expected}") from error
+        raise DataError(f"there is no folder {path!r}.{_lost_slash(path)} {expected}") from error
     except NotADirectoryError as error:
         raise DataError(f"{path!r} is a file, not a folder. {expected}") from error
     except (OSError, ValueError) as error:
@@ -72,6 +84,41 @@ def list_folder(path: str, expected: str) -> Folder:
         special=dict(sorted(found.special.items())),
         broken=dict(sorted(found.broken.items())),
     )
+
+
+def list_folders(paths: Sequence[str], expected: str) -> list[Folder]:
+    """Return the entries of each of some folders; those on stores are listed several at a time.
+
+    Raises:
+        DataError: as `list_folder`.
+    """
+    if not any(map(is_remote, paths)):
+        return [list_folder(path, expected) for path in paths]
+    with ThreadPoolExecutor(_LISTINGS_AT_A_TIME, thread_name_prefix="mox-list") as pool:
+        try:
+            return list(pool.map(lambda path: list_folder(path, expected), paths))
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def join(folder: str, *names: str) -> str:
+    """Return the path of what is in a folder, or its URL."""
+    if is_remote(folder):
+        return "/".join([folder.rstrip("/"), *names])
+    return str(Path(folder, *names))
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Return the content of a file, or of one on a store by its URL.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    if not is_remote(path):
+        return Path(path).read_bytes()
+    folder, _, name = os.fspath(path).rpartition("/")
+    remote = open_folder(folder)
+    return persistently(lambda: remote.read(name))
 
 
 def list_class_folders(path: str, expected: str) -> Folder:
@@ -138,6 +185,30 @@ def listed(kinds: Mapping[str, str], most: int = 3) -> str:
     """Return up to `most` of some names, quoted, each with what is said of it."""
     named = [f"{name!r} ({kind})" for name, kind in list(kinds.items())[:most]]
     return ", ".join(named) + (", ..." if len(kinds) > most else "")
+
+
+def _list_remote(url: str, expected: str) -> Folder:
+    remote = open_folder(url)
+    try:
+        files = persistently(lambda: remote.files(deep=False))
+        folders = persistently(remote.folders)
+    except OSError as error:
+        raise DataError(f"the folder {url!r} cannot be read: {reason_of(error)}. {expected}") from error
+    if not files and not folders:
+        raise DataError(f"there is no folder {url!r}, or nothing is in it. {expected}")
+    seen = {name: file for name, file in sorted(files.items()) if not _is_hidden(name)}
+    return Folder(folders=sorted(name for name in folders if not _is_hidden(name)), files=list(seen), originals=seen)
+
+
+def _lost_slash(path: str) -> str:
+    lost = flattened_url(path)
+    return lost and (
+        f" One slash is missing behind {lost!r}: pathlib and os.path.normpath take it away. Give the URL as a string."
+    )
+
+
+def _is_hidden(name: str) -> bool:
+    return not name or name.startswith(".")
 
 
 def _add(found: Folder, entry: os.DirEntry[str]) -> None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mox_core.datasets.folders import kind_of, reason_of
+from mox_core.datasets.folders import kind_of, read_bytes, reason_of
 from mox_core.datasets.names import RULE, is_class_name
 from mox_core.errors import DataError
+from mox_core.stores.folder import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 FILENAME: Final = "labels.txt"
 
@@ -21,16 +23,18 @@ _LONGEST_INDEX: Final = 18  # digits
 _SHOWN: Final = 100  # characters of a line
 
 
-def has_labels(path: Path) -> bool:
+def has_labels(path: str | os.PathLike[str]) -> bool:
     """Return whether there is a file of labels.
 
     Raises:
         DataError: if there is something of that name that is no regular file, or cannot be looked at.
     """
+    if is_remote(path):
+        return _content(path) is not None
     if not os.path.lexists(path):
         return False
     try:
-        kind = kind_of(path.stat().st_mode)
+        kind = kind_of(Path(path).stat().st_mode)
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {reason_of(error)}.") from error
     if kind:
@@ -38,11 +42,11 @@ def has_labels(path: Path) -> bool:
     return True
 
 
-def read_labels(path: Path, *, distinct: bool) -> list[str]:
+def read_labels(path: str | os.PathLike[str], *, distinct: bool) -> list[str]:
     """Return the names of the classes in the order of their indices.
 
     Args:
-        path: the file.
+        path: the file, or its URL.
         distinct: whether a name may occur only once: folders are named by classes; ImageNet has two classes `crane`.
 
     Raises:
@@ -72,11 +76,22 @@ def labels_text(names: Sequence[str]) -> str:
     return "".join(f"{index}: {name}\n" for index, name in enumerate(names))
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: str | os.PathLike[str]) -> list[str]:
+    content = _content(path)
+    if content is None:
+        raise DataError(f"{str(path)!r} cannot be read: {os.strerror(errno.ENOENT)}.")
     try:
-        return path.read_text("utf-8-sig").splitlines()
+        return content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise DataError(f"{str(path)!r} is not text in UTF-8 ({error.reason}). {_FORMAT}") from error
+
+
+def _content(path: str | os.PathLike[str]) -> bytes | None:
+    """Return the content of a file, or of one on a store; None where there is none."""
+    try:
+        return read_bytes(path)
+    except FileNotFoundError:
+        return None
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be read: {reason_of(error)}.") from error
 
@@ -85,7 +100,7 @@ def _cut(line: str) -> str:
     return line if len(line) <= _SHOWN else f"{line[:_SHOWN]}..."
 
 
-def _in_order(names: dict[int, str], path: Path) -> list[str]:
+def _in_order(names: dict[int, str], path: str | os.PathLike[str]) -> list[str]:
     if not names:
         raise DataError(f"{str(path)!r} names no class. {_FORMAT}")
     gaps = list(itertools.islice((index for index in range(max(names)) if index not in names), 3))

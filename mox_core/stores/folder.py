@@ -27,10 +27,12 @@ class RemoteFile:
     Attributes:
         size: bytes.
         version: another text whenever the content is another.
+        md5: the MD5 of the content in hexadecimal digits, as far as the store says one; '' if it does not.
     """
 
     size: int
     version: str
+    md5: str = ""
 
 
 class RemoteFolder(Protocol):

@@ -11,7 +11,8 @@ from attrs import field, frozen
 
 from mox_core.errors import LogDirError
 from mox_core.stores.folder import join
-from mox_core.stores.transfers import Transfer, bytes_text, transfer
+from mox_core.stores.transfers import Transfer, transfer
+from mox_core.terminal.parts import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,11 +58,11 @@ class StagedFolder:
         except OSError as error:
             raise LogDirError(f"{self.remote.url!r} cannot be read: {error}") from error
 
-    def fetch(self, prefix: str) -> None:
-        """Copy the data of a checkpoint in the folder, if they are not here yet."""
+    def fetch(self, prefix: str) -> list[str]:
+        """Copy the data of a checkpoint in the folder, if they are not here yet, and return the names of the files."""
         path = Path(prefix)
         if self.local not in path.parents:
-            return
+            return []
         name = path.relative_to(self.local).as_posix()
         data = [
             each
@@ -71,9 +72,10 @@ class StagedFolder:
             and not (self.local / each).exists()
         ]
         if data:
-            size = bytes_text(sum(self.files[each].size for each in data))
+            size = amount(sum(self.files[each].size for each in data), "bytes")
             logging.getLogger("tensorflow").info("Fetching %s (%s)", join(self.remote.url, name), size)
             self.copy(data)
+        return data
 
 
 def stage(remote: RemoteFolder, local: Path, *, deep: bool) -> StagedFolder:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field, frozen
 
 from mox_core.errors import LogDirError
-from mox_core.stores.transfers import Transfer, bytes_text, transfer
+from mox_core.stores.transfers import Transfer, transfer
+from mox_core.terminal.parts import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -62,7 +63,7 @@ class _Snapshot:
     whole: bool
 
     def __str__(self) -> str:
-        size = bytes_text(sum(self.stamps[name][0] for name in self.held))
+        size = amount(sum(self.stamps[name][0] for name in self.held), "bytes")
         indices = [name.removesuffix(_INDEX) for name in self.held if name.endswith(_INDEX) and "/" not in name]
         return f"{len(self.held)} files, {size}" + (f", with {', '.join(sorted(indices))}" if indices else "")
 
@@ -99,6 +100,12 @@ class Uploads:
         self._uploaded |= _stamps(self.local)
         self._thread = threading.Thread(target=self._run, name="mox-uploads", daemon=True)
         self._thread.start()
+
+    def note_fetched(self, names: Iterable[str]) -> None:
+        """Note that files of the folder have come from the store since: they need not go there."""
+        with self._change:
+            stamps = _stamps(self.local)
+            self._uploaded |= {name: stamps[name] for name in names if name in stamps}
 
     def publish(self) -> None:
         """Let what is in the folder now be uploaded: to be called where no file is half written."""
@@ -167,7 +174,9 @@ class Uploads:
     def _snapshot(self, stamps: dict[str, Stamp], *, whole: bool) -> _Snapshot:
         self._count += 1
         folder, held = self.scratch / str(self._count), []
-        for name in [name for name, stamp in stamps.items() if self._uploaded.get(name) != stamp]:
+        changed = {name for name, stamp in stamps.items() if self._uploaded.get(name) != stamp}
+        changed |= {match[1] + _INDEX for name in changed if (match := _DATA.fullmatch(name))} & stamps.keys()
+        for name in sorted(changed):
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
@@ -192,11 +201,12 @@ class Uploads:
                 "another run has taken %s: this one uploads nothing there any more.", self.remote.url
             )
             return
-        new = [name for name in snapshot.held if self._uploaded.get(name) != snapshot.stamps[name]]
+        new = {name for name in snapshot.held if self._uploaded.get(name) != snapshot.stamps[name]}
         indices = {match[1] + _INDEX for name in new if (match := _DATA.fullmatch(name))}
         for name in indices & {*self.known, *self._uploaded}:  # a checkpoint that is written anew
             self.remote.remove(name)
             self._uploaded.pop(name, None)
+        new |= indices & {*snapshot.held}
         for files in _in_order(new):
             each = [self._transfer(snapshot, name) for name in files]
             transfer(each, f"Uploading to {self.remote.url}", tries=1)  # all is tried again, as it is by then

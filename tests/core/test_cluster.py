@@ -84,6 +84,13 @@ def test_the_flags_of_a_ps(hosts):
     assert [each.name for each in ps.peers] == ["worker 0", "worker 1", "ps 0"]
 
 
+def test_a_controller_has_nothing_to_do_wherever_it_is_and_needs_to_know_the_workers(hosts):
+    controller = read_flags(job_name="controller", controller_host=f"{FOREIGN}:2222", worker_hosts=hosts[:2])
+    assert (controller.idle, controller.is_chief, controller.listens) == (True, False, False)
+    assert controller.chief.address == hosts[0]
+    assert refused(read_flags, worker_hosts="").startswith("--job_name=controller --task_index=0, and no hosts: name ")
+
+
 @pytest.mark.parametrize("synchronous", [True, False])
 def test_one_worker_trains_alone_and_its_ps_have_nothing_to_do(hosts, synchronous):
     job = read_flags(job_name="worker", worker_hosts=hosts[:1], ps_hosts=hosts[1:2], sync_replicas=synchronous)

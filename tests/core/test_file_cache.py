@@ -2,12 +2,13 @@
 
 import hashlib
 import os
+import tempfile
 
 import pytest
 
-from mox_core.datasets.file_cache import FileCache, cache_folder
+from mox_core.datasets.file_cache import FileCache, cache_folder, default_cache_folder
 from mox_core.datasets.whole_files import whole_file
-from mox_core.errors import UsageError
+from mox_core.errors import DataError, UsageError
 
 
 def files_below(folder):
@@ -67,6 +68,22 @@ def test_env_without_the_variable_is_refused(monkeypatch, given):
         monkeypatch.setenv("DLS_LOCAL_CACHE_PATH", given)
     with pytest.raises(UsageError, match="environment variable DLS_LOCAL_CACHE_PATH is not set"):
         cache_folder("ENV")
+
+
+def test_copies_of_what_is_on_a_store_have_a_folder_of_this_user(monkeypatch, tmp_path):
+    monkeypatch.setenv("DLS_LOCAL_CACHE_PATH", "/local")
+    assert default_cache_folder() == "/local"
+    monkeypatch.delenv("DLS_LOCAL_CACHE_PATH")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = tmp_path / f"mox-{os.getuid()}-data"
+    assert default_cache_folder() == str(folder)
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(DataError, match=r"data', where copies of data are to be kept, is another user's. Set TMPDIR."):
+        default_cache_folder()
+    with pytest.raises(UsageError, match="cache_dir is 's3://bucket/a'; it must be a folder of this machine"):
+        cache_folder("s3://bucket/a")
 
 
 def test_a_file_whose_writing_fails_is_not_there(tmp_path):

@@ -220,7 +220,7 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
         ("sync_replicas", 0, "True or False"),
         ("worker_hosts", ["a:1"], "a string"),
         ("checkpoint_exclude_patterns", None, "a string"),
-        ("job_name", "chief", "one of '', 'ps', 'worker'"),
+        ("job_name", "chief", "one of '', 'ps', 'worker', 'controller'"),
     ],
 )
 def test_set_flag_refuses_a_wrong_value(name, value, rule):

@@ -369,3 +369,23 @@ rendezvous.leave_with_chief(Cluster(workers={job.workers}, ps={job.ps}, job="ps"
         assert process.wait(LONG) == 0
     assert "ps 0 at" in said
     assert "has nothing to do, workers that step together share no weights: it leaves with worker 0." in said
+
+
+def test_a_controller_comes_before_or_after_the_chief_and_leaves_with_it():
+    hosts = free_addresses(2)
+    cluster = Cluster(workers=tuple(hosts), ps=(), job="controller", index=0, synchronous=True)
+    program = f"""
+from mox_core.cluster import rendezvous
+from mox_core.cluster.cluster import Cluster
+rendezvous.wait_until_gone.__defaults__ = (2.0,)
+rendezvous.leave_with_chief({cluster!r}, 100)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stderr=subprocess.PIPE, text=True) as process:
+        said = process.stderr.readline()
+        with socket.create_server(("127.0.0.1", int(hosts[0].rpartition(":")[2]))) as chief:
+            chief.settimeout(LONG)
+            for _ in range(2):  # it has found the chief, and watches it
+                chief.accept()[0].close()
+            assert process.poll() is None
+        assert process.wait(LONG) == 0
+    assert "controller has nothing to do, the workers lead themselves: it leaves with worker 0." in said

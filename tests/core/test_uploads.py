@@ -50,9 +50,9 @@ class Store:
             if not data.exists() or data.read_text() != index.read_text():
                 yield f"{index.name} without its data"
         with contextlib.suppress(FileNotFoundError):
-            for name in (self.path / "checkpoint").read_text().split():
-                if not (self.path / f"{name}.index").exists():
-                    yield f"checkpoint names {name}"
+            named = (self.path / "checkpoint").read_text().split()
+            if not any((self.path / f"{name}.index").exists() for name in named):
+                yield "checkpoint names none that is there"
 
 
 @pytest.fixture
@@ -196,6 +196,36 @@ def test_older_checkpoints_stay_whose_data_are_on_the_store_only(store, tmp_path
     assert not store.broken
     data = [f"model.ckpt-{step}{end}" for step in (2, 3, 4) for end in (".data-00000-of-00001", ".index")]
     assert sorted(store.files(deep=True)) == sorted(["checkpoint", "events.out.tfevents.1", *data])
+
+
+def test_a_checkpoint_that_was_fetched_to_begin_with_stays_on_the_store(store, tmp_path):
+    log = tmp_path / "log"
+    log.mkdir()
+    save(store.path, [1])
+    for name in ("model.ckpt-1.index", "checkpoint"):
+        shutil.copy(store.path / name, log / name)
+    uploads = opened(store, tmp_path)
+    shutil.copy(store.path / "model.ckpt-1.data-00000-of-00001", log)
+    uploads.note_fetched(["model.ckpt-1.data-00000-of-00001"])
+    save(log, [1, 2])
+    uploads.finish()
+    assert not [name for _, name in store.done if name.startswith("model.ckpt-1")]
+    assert not store.broken
+
+
+def test_an_index_whose_data_alone_have_changed_comes_back(store, tmp_path):
+    log = tmp_path / "log"
+    log.mkdir()
+    save(store.path, [0])
+    save(store.path, [0, 1])
+    for name in store.files(deep=True):
+        shutil.copy(store.path / name, log / name)
+    uploads = opened(store, tmp_path)
+    shutil.copy(log / "model.ckpt-1.data-00000-of-00001", log / "again")
+    (log / "again").rename(log / "model.ckpt-1.data-00000-of-00001")
+    uploads.finish()
+    assert (store.path / "model.ckpt-1.index").exists()
+    assert not store.broken
 
 
 def test_what_is_not_complete_is_not_uploaded(store, tmp_path):

@@ -23,6 +23,7 @@ from mox_core.engine.model.tracing import trace_model
 from mox_core.engine.parameter_server import server_process
 from mox_core.engine.parameter_server.remote_input import check_remote_input
 from mox_core.engine.variables.run_state import RunState
+from mox_core.sdk import SampleSource
 
 JOBS = Path(__file__).with_name("server_jobs.py")
 CHIEF = "worker 0"
@@ -211,6 +212,12 @@ def test_python_in_model_fn_is_refused():
 
     with pytest.raises(mox.UsageError, match=r"model_fn calls a Python function.*or a hook, which runs on the chief"):
         _check(_ten, model_fn)
+
+
+def test_what_python_fetches_ahead_is_refused():
+    source = SampleSource(num_samples=10, fetch=lambda index: {"x": index}, describe=str, read_ahead=lambda _: None)
+    with pytest.raises(mox.UsageError, match=r"files from a store .* have no Python of their own\. Copy the files"):
+        _check(lambda _mode: source.read()["x"])
 
 
 def test_a_dataset_from_outside_of_input_fn_is_refused():

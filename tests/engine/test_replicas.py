@@ -216,6 +216,7 @@ def test_collections_hooks_placeholders_logs_and_scopes_are_those_of_each_device
                 tf.compat.v1.get_variable("unmoved", initializer=tf.ones([2]))
             decay = mox.get_collection(tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES)
             seen["collections"].append(len(decay))
+            seen["collections"] += [each.name for each in mox.get_collection("trainable_variables")]  # not its parts
             factor = tf.compat.v1.placeholder(tf.float32, [])
             hooks = [
                 mox.FeedSessionRunHook({factor: 1.0}),
@@ -238,7 +239,7 @@ def test_collections_hooks_placeholders_logs_and_scopes_are_those_of_each_device
     """
     told = on_devices(program, 2)
     targets = np.array(told["targets"], np.float32)
-    assert told["collections"] == [1, 1, 1, 1]  # two runs on two devices
+    assert told["collections"] == [1, "weights:0", "bias:0", "other/unmoved:0"] * 4  # two runs on two devices
     np.testing.assert_allclose(told["own"][:2], [targets[:4], targets[4:8]])
     np.testing.assert_allclose(told["shared"], [targets[:4]] * 2)
     assert told["logged"] == [pytest.approx(targets[:4].mean()), pytest.approx(targets[:8].mean())]

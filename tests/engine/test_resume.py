@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
-from mox_core.sdk import SampleSource
+from mox_core.sdk import SampleSource, input_from_the_start
 
 SIZE = 23  # with batches of 4, no epoch ends where a batch does
 IMAGES = np.random.default_rng(3).random((SIZE, 7, 7, 1), np.float32)
@@ -127,6 +127,40 @@ def test_a_run_goes_on_with_the_seed_of_its_beginning(variables, tmp_path):
 
     other = variables(_train(tmp_path / "other", 9, input_fn, optimizer_fn))
     assert "dense/kernel" in _differing(whole, other), "another seed gives other weights"
+
+
+def test_a_run_that_goes_on_with_its_input_from_the_start_keeps_what_it_has_learnt_and_draws_anew(tmp_path):
+    def input_fn(mode):  # noqa: ARG001
+        return tf.data.Dataset.range(SIZE).shuffle(SIZE).map(lambda number: (number, tf.random.uniform([])))
+
+    def model_fn(inputs, mode):  # noqa: ARG001
+        weight = tf.compat.v1.get_variable("weight", initializer=0.0)
+        loss = weight * tf.reduce_mean(tf.cast(inputs[0], tf.float32))
+        return mox.ModelSpec(loss=loss, output_info={"number": inputs[0], "drawn": inputs[1]})
+
+    def train():
+        return mox.run(
+            input_fn=input_fn,
+            model_fn=model_fn,
+            optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(1.0),
+            run_mode=mox.ModeKeys.TRAIN,
+            batch_size=SIZE,
+            log_dir=tmp_path,
+            output_fn=seen.extend,
+            output_every_n_steps=1,
+        )
+
+    seen = []
+    train()
+    with input_from_the_start():
+        assert train().global_step == 2
+        assert train().global_step == 3
+    numbers, drawn = ([step[name] for step in seen] for name in ("number", "drawn"))
+    assert [sorted(each.tolist()) for each in numbers] == [list(range(SIZE))] * 3
+    assert len({tuple(each.tolist()) for each in numbers}) == len({tuple(each.tolist()) for each in drawn}) == 3
+    weights = tf.train.load_checkpoint(str(tmp_path))
+    assert weights.get_tensor("weight") == -3 * 11  # the mean of 0 ... 22
+    assert train().steps == 0, "a run that resumes as ever is at the end of its input"
 
 
 def test_the_input_of_a_run_goes_on_behind_its_last_batch(tmp_path):

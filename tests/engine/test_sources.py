@@ -258,3 +258,36 @@ def test_a_share_without_one_readable_sample_ends_the_run():
     with pytest.raises(tf.errors.OpError):
         _read(source, 1, workers=2, worker=1, report=(report := BadSampleReport()))
     assert "none of the 4 samples could be read" in str(report.error)
+
+
+@pytest.mark.parametrize(("workers", "worker"), [(1, 0), (2, 1)])
+def test_a_source_is_told_what_is_read_next_before_it_is(workers, worker):
+    told = []
+    source = _source(1000, (7, 8), shuffle=True, num_epochs=2, read_ahead=told.extend)
+    seen = []
+    for number, index in enumerate(_order(source, start=400, workers=workers, worker=worker)):
+        if number % 100 == 0:
+            assert index in told
+        seen.append(index)
+    without = _source(1000, shuffle=True, num_epochs=2)
+    assert told == _order(without, start=400, workers=workers, worker=worker)
+    assert seen == [index for index in told if index not in (7, 8)]
+
+
+def test_an_error_of_reading_ahead_ends_the_run_at_once():
+    def refuse(indices):
+        if 500 in indices:
+            raise DataError("the store has gone")
+
+    source = _source(1_000_000, range(500, 1_000_000), num_epochs=1, read_ahead=refuse)
+    with pytest.raises(DataError, match="the store has gone"):
+        _train(source, max_number_of_steps=1000)
+    assert source.fetch.calls < 1000
+
+
+def test_a_bad_sample_that_tells_of_all_ends_the_run():
+    def tell(_index):
+        raise DataError("the store has gone")
+
+    with pytest.raises(DataError, match="the store has gone"):
+        _train(_source(100, (3,), system_error=tell), max_number_of_steps=1000)

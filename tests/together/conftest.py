@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from s3_server import s3, s3_client, s3_endpoint, s3_server, uploaded  # noqa: F401  (fixtures)
+
 ROOT = Path(__file__).parents[2]
 
 

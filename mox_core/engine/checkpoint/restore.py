@@ -106,7 +106,7 @@ def _check_missing(
             f"{len(missing)} variables of the model are in checkpoint {checkpoint.prefix!r} under names with other "
             f"numbers: {missing[0]} as {other}. Keras counts the layers of a process: a model that is made anew, by a "
             "notebook cell that is run again, gets further numbers. Make it inside of model_fn, where each run counts "
-            "from the beginning; or name it and its layers: keras.Sequential([...], name='net'), Dense(10, name='x'); or "
+            "from the beginning; or name it and its layers: Sequential([...], name='net'), Dense(10, name='x'); or "
             "start Python anew."
         )
     if missing and not partial:

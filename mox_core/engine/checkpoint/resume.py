@@ -5,7 +5,9 @@ Only the chief reads it: other workers need not see its disk.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import contextlib
+import contextvars
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import tensorflow as tf
@@ -19,10 +21,31 @@ from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mox_core.arguments import RunConfig
     from mox_core.engine.distribute.collectives import Collective
     from mox_core.engine.variables.run_state import RunState
     from mox_core.log_dir import Remote
+
+
+_SEEDS: Final = (1 << 31) - 1
+"""A mask: seeds are numbers of 31 bits, as `tf.random.set_seed` takes them."""
+_new_input: contextvars.ContextVar[bool] = contextvars.ContextVar("mox_new_input", default=False)
+
+
+@contextlib.contextmanager
+def input_from_the_start() -> Iterator[None]:
+    """Make trainings of the block that go on from a checkpoint of their log_dir read their input from its beginning.
+
+    Without it, a resumed training reads on where it was. The seed of such a training is a new one, a function of the
+    checkpoint's seed and step: its samples come in another order, and random operations draw other numbers.
+    """
+    token = _new_input.set(True)
+    try:
+        yield
+    finally:
+        _new_input.reset(token)
 
 
 @frozen(kw_only=True)
@@ -34,11 +57,13 @@ class Start:
         resumed: whether the run goes on with one that has written it, rather than beginning another training.
         seed: the seed of the run, the same on all workers; a resumed run keeps that of its beginning, and so its order
             of samples.
+        reads_on: whether its input begins where that of the checkpoint was.
     """
 
     prefix: str | None
     resumed: bool
     seed: int
+    reads_on: bool
     _checkpoint: Checkpoint | None  # on the chief
 
     def restore(self, config: RunConfig, state: RunState) -> None:
@@ -55,12 +80,12 @@ class Start:
                 chosen=chosen,
                 of_optimizers=state.store.of_optimizers,
             )
-            if config.training and self.resumed:
+            if config.training and self.reads_on:
                 _restore_positions(found, state)
         state.broadcast_from_chief()
         replicator = state.replicator
         if (config.training and replicator.num_readers > 1) or config.has_parameter_servers:
-            saved = found.values.get(WORKER_POSITIONS) if found and self.resumed else None
+            saved = found.values.get(WORKER_POSITIONS) if found and self.reads_on else None
             rows = replicator.collective.broadcast_object(None if saved is None else saved.tolist())
             state.track_workers(replicator.num_readers, None if rows is None else np.array(rows, np.int64))
 
@@ -73,8 +98,12 @@ def find_start(config: RunConfig, collective: Collective, remote: Remote) -> Sta
     """
     found, resumed = _find(config, remote) if collective.rank == 0 else (None, False)
     seed = found.seed if found and resumed and found.seed is not None else randomness.run_seed()
-    prefix, resumed, seed = collective.broadcast_object([found and found.prefix, resumed, seed])
-    return Start(prefix=prefix, resumed=resumed, seed=int(seed), checkpoint=found)
+    reads_on = resumed and not _new_input.get()
+    if found and resumed and not reads_on:
+        seed = randomness.fold(seed, "new input", found.step) & _SEEDS
+    begin = [found and found.prefix, resumed, seed, reads_on]
+    prefix, resumed, seed, reads_on = collective.broadcast_object(begin)
+    return Start(prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, checkpoint=found)
 
 
 def _find(config: RunConfig, remote: Remote) -> tuple[Checkpoint | None, bool]:

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 import tensorflow as tf
 
 from mox_core.engine.tensors import no_autograph
-from mox_core.errors import DataError
+from mox_core.errors import DataError, MoxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
     from mox_core.engine.input.order import Order
     from mox_core.engine.tensors import Dataset, Features
-    from mox_core.errors import MoxError
 
 
 class ReadSource(Protocol):
@@ -43,7 +42,7 @@ class ReadSource(Protocol):
         """Return the name of the sample that a worker reads at a position."""
 
     def system_error_at(self, position: int, order: Order) -> str:
-        """Return why the system does not let the sample be read; '' if it does."""
+        """Return why the system does not let the sample be read; '' if it does. A MoxError ends the run."""
 
 
 def report_gaps(
@@ -131,6 +130,22 @@ class BadSampleReport:
         del samples
         return self.call_op(functools.partial(self.tail, source, order), [first, stop])
 
+    def tell(self, read_ahead: Callable[[Sequence[int]], None], indices: np.ndarray[Any, Any]) -> bool:
+        """Tell the indices that are read next, and return whether to go on; else `end_op` raises the error."""
+        try:
+            read_ahead(indices.tolist())
+        except MoxError as error:
+            self.error = self.error or error
+        return self.error is None
+
+    def end_op(self, _element: tf.Tensor) -> tf.Tensor:
+        """Return an operation that raises the error that ended the input, if one did, and else gives False."""
+        return self.call_op(self._nothing_more, [])
+
+    def _nothing_more(self) -> bool:
+        self.raise_error()
+        return False
+
     def gaps(self, source: ReadSource, order: Order, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> bool:
         """Report the samples between positions that should each be one step above the one before."""
         self.raise_error()
@@ -167,7 +182,7 @@ class BadSampleReport:
 
     def nothing_read(self, source: ReadSource, order: Order, position: int) -> None:
         """End the run: of a whole epoch from a position on, no sample can be read."""
-        error = source.system_error_at(position, order)
+        error = self._system_error(source, position, order)
         self._fail(
             f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} on"
             f"{error and f' ({error})'}. Check that the files are there and are what the data set expects."
@@ -186,14 +201,22 @@ class BadSampleReport:
     def _add(self, source: ReadSource, order: Order, position: int) -> None:
         name = source.name_at(position, order)
         if source.on_bad_sample == "raise":
-            error = source.system_error_at(position, order)
+            error = self._system_error(source, position, order)
             self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")
+        if name in self.names:
+            return
+        reason = self._system_error(source, position, order) or source.why_bad
         with self._lock:
             known = name in self.names
             self.names[name] = None
         if not known:
-            reason = source.system_error_at(position, order) or source.why_bad
             tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, reason)
+
+    def _system_error(self, source: ReadSource, position: int, order: Order) -> str:
+        try:
+            return source.system_error_at(position, order)
+        except MoxError as error:  # not of the sample alone
+            self.fail(error)
 
     def fail(self, error: MoxError) -> NoReturn:
         """End the run with an error, the first of several."""

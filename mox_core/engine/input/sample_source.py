@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
@@ -23,6 +24,9 @@ Fetch = Callable[..., tuple[tf.Tensor, Features]]
 
 _SMALLEST_BLOCK: Final = 1024
 """A source that never ends is read in blocks, so that a set without one readable sample is noticed."""
+_TOLD_AHEAD: Final = 256
+_TOLD_AT_A_TIME: Final = 16
+"""How many samples ahead `read_ahead` is told, and how many at once."""
 
 
 def _no_error(_index: int) -> str:
@@ -41,7 +45,10 @@ class SampleSource:
         on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
         why_bad: what may be wrong with the content of a sample that cannot be read, for messages.
         system_error: function of an index that returns why the system does not let the sample be read ('Permission
-            denied', say), which is said in place of why_bad; '' if it does. It is called for bad samples only.
+            denied', say), which is said in place of why_bad; '' if it does. It is called for bad samples only. A
+            MoxError that it raises ends the run, where no other sample can be read either.
+        read_ahead: function that is told the indices of the samples that this worker reads next, in their order, some
+            hundred before they are read: to fetch them meanwhile. A MoxError that it raises ends the run.
         shuffle: whether each epoch has an order of its own.
         num_epochs: how many epochs there are; None for no end.
         transform: function of the features of one good sample; an error in its operations ends the run.
@@ -55,6 +62,7 @@ class SampleSource:
     on_bad_sample: str = field(default="skip", validator=validators.in_(("skip", "raise")))
     why_bad: str = "cut off, empty, or of no known format"
     system_error: Callable[[int], str] = _no_error
+    read_ahead: Callable[[Sequence[int]], None] | None = None
     shuffle: bool = False
     num_epochs: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     transform: Callable[[Features], Features] | None = None
@@ -155,7 +163,8 @@ class SampleSource:
                 `fetch` of the source.
             order: the share of this worker.
         """
-        return tf.data.Dataset.range(first, stop, order.workers).map(fetch, num_parallel_calls=parallel_reads())
+        positions = tf.data.Dataset.range(first, stop, order.workers)
+        return positions.map(fetch, num_parallel_calls=parallel_reads())
 
     def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
         """Return (next position, features) from a position on, without the samples that cannot be read.
@@ -172,7 +181,7 @@ class SampleSource:
         def block(number: tf.Tensor) -> Dataset:
             begin = number * length + shift
             first, stop = tf.maximum(begin, start), tf.minimum(begin + length, last)
-            samples = self.samples(first, stop, fetch, order)
+            samples = self._samples(first, stop, fetch, order, report)
             unused = tf.nest.map_structure(zeros_of_spec, samples.element_spec)
 
             @no_autograph
@@ -185,11 +194,31 @@ class SampleSource:
             ending_at = stop - 1 - tf.math.floormod(stop - 1 - first, order.workers)
             read = tf.data.Dataset.from_tensors(ending_at).map(fetch).ignore_errors().map(_true)
             ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(check)
+            if self.read_ahead is not None:
+                ending = tf.data.Dataset.from_tensors(False).filter(report.end_op).concatenate(ending)
             return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: unused)))
 
         end = tf.int64.max if self.end is None else -(-self.end // length)
         blocks = tf.data.Dataset.range(start // length, end)
         return blocks.flat_map(block)
+
+    def _samples(
+        self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order, report: BadSampleReport
+    ) -> Dataset:
+        """Return what `samples` does, and tell `read_ahead` what is read next; where it fails, no more come."""
+        if self.read_ahead is None:
+            return self.samples(first, stop, fetch, order)
+        tell = functools.partial(report.tell, self.read_ahead)
+        indexed = tf.data.Dataset.range(first, stop, order.workers).map(
+            no_autograph(lambda position: (position, self.index_at(position, order)))
+        )
+        told = indexed.batch(_TOLD_AT_A_TIME).map(
+            no_autograph(lambda positions, indices: (positions, report.call_op(tell, [indices])))
+        )
+        is_told: Any = no_autograph(lambda _, is_told: is_told)  # the stubs know no function of two
+        going_on = told.prefetch(_TOLD_AHEAD // _TOLD_AT_A_TIME).take_while(is_told)
+        positions = going_on.map(no_autograph(lambda positions, _: positions)).unbatch()
+        return positions.map(fetch, num_parallel_calls=parallel_reads())
 
 
 def _transformed(

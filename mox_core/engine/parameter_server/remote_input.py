@@ -59,6 +59,12 @@ def check_remote_input(pipeline: InputPipeline, graph: ModelGraph) -> None:
             "their own. Read files by a data set of mox or by tf.data, and work on them with TensorFlow's ops; or let "
             "the workers step together, without --sync_replicas=False: then each of them calls input_fn itself."
         )
+    if any(getattr(source, "read_ahead", None) for source in pipeline.sources):
+        raise UsageError(
+            "input_fn reads files from a store as they are needed, in Python: with parameter servers, the other "
+            "workers run the chief's graph, and have no Python of their own. Copy the files to each machine "
+            "(mox.file.copy_parallel), or let the workers step together, without --sync_replicas=False."
+        )
     if outside:
         raise UsageError(
             "input_fn reads a tf.data.Dataset that was made outside of it, in the chief's memory: with parameter "

@@ -86,9 +86,15 @@ def replica_scope(graph: Any, replica: int) -> Iterator[None]:
 
 
 def collection_of_replica(graph: tf.Graph, key: str) -> Collection:
-    """Return what the present replica has added to a collection; outside of replicas, all of it."""
-    own = _collections.get()
-    return Collection(graph.get_collection(key) if own is None else own.get(key, []))
+    """Return what the present replica has added to a collection; outside of replicas, all of it.
+
+    What has been taken out again is left out: the parts of a variable on several devices, for which it stands itself.
+    """
+    own, whole = _collections.get(), graph.get_collection(key)
+    if own is None:
+        return Collection(whole)
+    present = set(map(id, whole))
+    return Collection(each for each in own.get(key, []) if id(each) in present)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ def _put_in_place(stack: contextlib.ExitStack) -> None:
         (importlib.import_module("tensorflow.python.ops.array_ops"), "stack", tf.stack),
         (importlib.import_module("tensorflow.python.ops.control_flow_ops"), "cond", tf.compat.v1.cond),
         (importlib.import_module("tensorflow.python.ops.control_flow_ops"), "case", tf.compat.v1.case),
+        (importlib.import_module("tensorflow.python.framework.ops"), "IndexedSlices", tf.IndexedSlices),
     )
     stack.enter_context(replaced(*(each for each in operations if each[1] not in vars(each[0]))))
     if not importlib.util.find_spec("tf_keras"):

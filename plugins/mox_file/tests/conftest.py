@@ -6,46 +6,9 @@ import logging
 import pytest
 
 from mox_file import auth, file
+from s3_server import s3, s3_client, s3_endpoint, s3_server  # noqa: F401  (fixtures)
 
 NUMBERS = itertools.count()
-AK, SK = "an-access-key-of-the-tests", "a-secret-key-of-the-tests"
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint():
-    from moto.moto_server.threaded_moto_server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def s3_client(s3_endpoint):
-    """A client that makes buckets; it is no part of mox."""
-    import boto3
-
-    return boto3.client(
-        "s3", endpoint_url=s3_endpoint, aws_access_key_id=AK, aws_secret_access_key=SK, region_name="us-east-1"
-    )
-
-
-@pytest.fixture
-def s3(s3_endpoint, s3_client, monkeypatch):
-    """The environment of a user of S3, and the name of a new bucket."""
-
-    for name in ("S3_ENDPOINT", "AWS_ENDPOINT_URL_S3", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", AK)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SK)
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    bucket = f"bucket-{next(NUMBERS)}"
-    s3_client.create_bucket(Bucket=bucket)
-    return bucket
 
 
 @pytest.fixture(params=["local", "memory", "s3"])

@@ -5,6 +5,7 @@ out of the file. They name paths at the root of the file system, which are made 
 the tests need a machine, or a container, of their own. Without the variable, `test_tf1_scripts.py` has the same forms.
 """
 
+import logging
 import os
 import re
 import shutil
@@ -21,6 +22,7 @@ MANUAL = os.environ.get("MOX_MANUAL", "")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not MANUAL, reason="MOX_MANUAL names no file")]
 
 FOLDERS = [Path("/export1"), Path("/tmp/delete_me"), Path("/tmp/checkpoint_path")]  # noqa: S108 (of the manual)
+BUCKET = "dls-test"
 KERAS = Path("/tmp/delete_me/keras_model.json")  # noqa: S108 (as above)
 
 
@@ -45,6 +47,29 @@ def listings_of(text):
 
 
 LISTINGS = sorted(listings_of(Path(MANUAL).read_text("utf-8"))) if MANUAL else []
+
+
+@pytest.fixture
+def s3(monkeypatch):
+    """An S3 server on loopback with the manual's bucket, by the variables that a user of S3 sets; a client of it."""
+    boto3 = pytest.importorskip("boto3")
+    moto_server = pytest.importorskip("moto.moto_server.threaded_moto_server")
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = moto_server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-access-key-of-the-tests")
+        monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "a-secret-key-of-the-tests")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        client = boto3.client("s3")
+        client.create_bucket(Bucket=BUCKET)
+        yield client
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -76,20 +101,44 @@ def world():
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _run(program, folder, max_steps=2):
+    script = folder / "listing.py"
+    script.write_text(program, "utf-8")
+    command = [sys.executable, "-m", "mox_tf1", "--max_steps", str(max_steps), script]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def _predict(program, folder, client):
+    """Run the listing that predicts from a checkpoint, which a training of the same network writes before."""
+    model_fn = re.search(r"(?s)def model_fn.*?\n\n\n", program)[0]
+    trained = model_fn.replace("output_info={", "loss=tf.reduce_mean(logits), output_info={")
+    head = program.replace(model_fn, trained).partition("mox.run(")[0]
+    training = (
+        "mox.run(input_fn=input_fn, model_fn=model_fn, batch_size=2, run_mode=mox.ModeKeys.TRAIN, "
+        "optimizer_fn=mox.get_optimizer_fn('sgd', learning_rate=0.0), log_dir='/tmp/checkpoint_path')\n"
+    )
+    _run(head + training, folder, max_steps=1)
+    _run(program, folder)
+    table = client.get_object(Bucket=BUCKET, Key="outputs.txt")["Body"].read().decode()
+    # Photographs come round and round: a head, and a line with the predictions of each of two steps.
+    predictions = [np.array(re.findall(r"\d+", text), int) for text in re.findall(r"array\(\[([^\]]*)\]", table)]
+    assert table.startswith(",0\n0,")
+    assert [each.size for each in predictions] == [32, 32]
+    assert all(0 <= number < 1000 for each in predictions for number in each)
+
+
 def test_the_manual_has_eleven_whole_programs():
     assert len(LISTINGS) == 11
 
 
 @pytest.mark.parametrize("program", [pytest.param(text, id=f"line-{line}") for line, text in LISTINGS])
-def test_a_listing_runs_as_it_is_printed(program, tmp_path):
-    if "mox.file" in program:
-        pytest.importorskip("mox_file")
-        pytest.skip("it writes to s3://, which tests of mox-file have a server for")
-    script = tmp_path / "listing.py"
-    script.write_text(program, "utf-8")
-    command = [sys.executable, "-m", "mox_tf1", "--max_steps", "2", script]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_listing_runs_as_it_is_printed(program, tmp_path, request):
+    if "ModeKeys.PREDICT," in program:
+        _predict(program, tmp_path, request.getfixturevalue("s3"))
+        return
+    done = _run(program, tmp_path)
     assert "INFO:tensorflow:step: 0(global step: 0)" in done.stderr
     for name in re.findall(r"log_info=\{'(\w+)'", program):
         assert re.search(rf"\t{name}: \d", done.stderr)

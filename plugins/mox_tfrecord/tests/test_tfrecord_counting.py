@@ -291,7 +291,7 @@ def test_files_that_are_not_there_are_told_early(write, tmp_path):
     folder = write([1])
     with pytest.raises(DataError, match=r"is named like file_pattern 'train-\*'\. It holds 'part-0\.tfrecord'\.$"):
         mox.BaseTFRecordMetadata(folder, "train-*")
-    with pytest.raises(DataError, match=r"there is no folder .*nowhere', where records are to be"):
+    with pytest.raises(DataError, match=r"there is no folder .*nowhere'. It is to hold the records"):
         mox.BaseTFRecordMetadata(tmp_path / "nowhere", "*")
     with pytest.raises(UsageError, match=r"num_samples of BaseTFRecordMetadata is 0; it must be None or a whole"):
         mox.BaseTFRecordMetadata(folder, "*", num_samples=0)

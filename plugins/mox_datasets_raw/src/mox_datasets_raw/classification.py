@@ -10,7 +10,7 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.labels import FILENAME
 from mox_core.sdk import captured_constant
-from mox_datasets_raw.listing import ImageFiles, check_folders, list_classes, log_metadata
+from mox_datasets_raw.listing import ImageFiles, check_folders, list_classes, log_metadata, originals_of
 from mox_datasets_raw.reading import RawImageDataset
 
 
@@ -25,9 +25,9 @@ class ImageClassificationRawMetadata:
         dataset = mox.ImageClassificationRawDataset(meta)
 
     Args:
-        base_dir: the folder.
-        redirect_dir: a folder with the same content (a local copy, say): the images are listed in base_dir and read
-            from here.
+        base_dir: the folder, or its URL on a store, as 's3://bucket/flowers'.
+        redirect_dir: a folder with the same content (a local copy, say), or its URL: the images are listed in base_dir
+            and read from here.
         labels_filename: the name of labels.txt in base_dir.
 
     Attributes:
@@ -54,13 +54,15 @@ class ImageClassificationRawMetadata:
         self.num_classes = len(classes)
         self.labels_to_names = dict(enumerate(classes))
         self.names_to_labels = {name: label for label, name in self.labels_to_names.items()}
+        read_from = classes
         if self.redirect_dir is not None:
-            check_folders(self.redirect_dir, self.labels_list, self.base_dir)
+            read_from = check_folders(self.redirect_dir, self.labels_list, self.base_dir)
         self.files = ImageFiles(
             root=self.base_dir if self.redirect_dir is None else self.redirect_dir,
             folders=self.labels_list,
-            folder_of=[label for label, names in enumerate(classes.values()) for _ in names],
-            names=[name for names in classes.values() for name in names],
+            folder_of=[label for label, each in enumerate(classes.values()) for _ in each.readable_or_broken],
+            names=[name for each in classes.values() for name in each.readable_or_broken],
+            originals=originals_of(read_from),
         )
         self.total_num_samples = len(self.files)
         log_metadata(self.base_dir, self.total_num_samples, self.labels_list)

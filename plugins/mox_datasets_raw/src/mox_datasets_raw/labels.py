@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from mox_core.datasets import labels
+from mox_core.datasets.folders import join
 from mox_core.errors import DataError
 
 
@@ -15,9 +14,9 @@ def read_labels(base_dir: str, labels_filename: str) -> list[str] | None:
         DataError: if the file is not of the expected form or cannot be read, or a file of another name than labels.txt
             does not exist.
     """
-    path = Path(base_dir, labels_filename)
+    path = join(base_dir, labels_filename)
     if labels.has_labels(path):
         return labels.read_labels(path, distinct=True)
     if labels_filename == labels.FILENAME:
         return None
-    raise DataError(f"there is no file {str(path)!r}. Leave labels_filename away to do without it.")
+    raise DataError(f"there is no file {path!r}. Leave labels_filename away to do without it.")

@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import functools
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
-from attrs import frozen
+from attrs import field, frozen
 
-from mox_core.datasets.folders import list_class_folders, list_folder, listed, some, warn_of_unread
+from mox_core.datasets.folders import (
+    join,
+    list_class_folders,
+    list_folder,
+    list_folders,
+    listed,
+    some,
+    warn_of_unread,
+)
 from mox_core.datasets.names import check_class_names
 from mox_core.errors import DataError
 from mox_core.sdk import captured_constant, info_logging
+from mox_core.stores.folder import is_remote
 from mox_datasets_raw.labels import read_labels
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+
+    from mox_core.datasets.folders import Folder
+    from mox_core.stores.folder import RemoteFile
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
 
@@ -35,19 +46,25 @@ def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
 
 @frozen(slots=False, eq=False)
 class ImageFiles:
-    """The images of a data set by index: image i is the file names[i] in the folder folders[folder_of[i]] of `root`."""
+    """The images of a data set by index: image i is the file names[i] in the folder folders[folder_of[i]] of `root`.
+
+    Attributes:
+        root: the folder of the folders, or its URL.
+        originals: what is on the store, by the paths below the URL.
+    """
 
     root: str
     folders: list[str]
     folder_of: list[int]
     names: list[str]
+    originals: Mapping[str, RemoteFile] = field(factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def path(self, index: int) -> str:
         """Return the path of the image with an index."""
-        return str(Path(self.root, self.folders[self.folder_of[index]], self.names[index]))
+        return join(self.root, self.folders[self.folder_of[index]], self.names[index])
 
     def name_tensor(self, index: tf.Tensor) -> tf.Tensor:
         """Return the file name of the image with an index, without its folder."""
@@ -72,15 +89,15 @@ class ImageFiles:
 
     @functools.cached_property
     def _folders_table(self) -> tf.Tensor:
-        return captured_constant([os.fsencode(Path(self.root, folder)) for folder in self.folders], tf.string)
+        return captured_constant([os.fsencode(join(self.root, folder)) for folder in self.folders], tf.string)
 
     @functools.cached_property
     def _folder_of_table(self) -> tf.Tensor:
         return captured_constant(self.folder_of, tf.int64)
 
 
-def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
-    """Return the file names of each class, in the order of the classes: that of labels.txt, else sorted by name.
+def list_classes(base_dir: str, labels_filename: str) -> dict[str, Folder]:
+    """Return the folder of each class, in the order of the classes: that of labels.txt, else sorted by name.
 
     Raises:
         DataError: if the folder has no class folders, a class is empty, or labels.txt names other classes.
@@ -94,8 +111,12 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
     order = read_labels(base_dir, labels_filename)
     if order is not None:
         _check_agreement(base_dir, labels_filename, order, folders)
-    content = {name: _list_images(base_dir, name) for name in order or folders}
-    empty = [name for name, files in content.items() if not files]
+    names = order or folders
+    entries_of = list_folders([join(base_dir, name) for name in names], CLASS_FOLDERS)
+    content = dict(zip(names, entries_of, strict=True))
+    for name, entries in content.items():
+        _check_images(base_dir, name, entries)
+    empty = [name for name, entries in content.items() if not entries.readable_or_broken]
     if empty:
         raise DataError(
             f"class folders without an image in {base_dir!r}: {some(empty)} ({len(empty)} of {len(content)}). "
@@ -104,35 +125,39 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, list[str]]:
     return content
 
 
-def _list_images(base_dir: str, name: str) -> list[str]:
-    """Return the names of the images of a class."""
-    folder = os.path.join(base_dir, name)  # noqa: PTH118 (there may be many thousands)
-    entries = list_folder(folder, CLASS_FOLDERS)
-    files = entries.readable_or_broken
-    if not files and entries.folders:
+def _check_images(base_dir: str, name: str, entries: Folder) -> None:
+    """Check what is in the folder of a class."""
+    if not entries.readable_or_broken and entries.folders:
         raise DataError(
             f"class folder {name!r} in {base_dir!r} holds no image, but folders ({some(entries.folders)}). "
             f"{CLASS_FOLDERS} Is base_dir a folder too high?"
         )
-    warn_of_unread(folder, entries)
-    return files
+    warn_of_unread(join(base_dir, name), entries)
 
 
-def check_folders(redirect_dir: str, folders: Sequence[str], base_dir: str) -> None:
-    """Check that a redirect_dir has the folders of the base_dir that it replaces.
+def originals_of(folders: Mapping[str, Folder]) -> dict[str, RemoteFile]:
+    """Return what is in some folders on a store, by the paths from the folder above on; nothing of local ones."""
+    return {f"{name}/{file}": found for name, each in folders.items() for file, found in each.originals.items()}
+
+
+def check_folders(redirect_dir: str, folders: Sequence[str], base_dir: str) -> dict[str, Folder]:
+    """Return those folders of a redirect_dir that replace folders of the base_dir.
 
     Raises:
         DataError: if it lacks one, or holds what cannot be read as a file.
     """
     rule = f"redirect_dir holds the same files as base_dir {base_dir!r}, which are then read from there."
     list_folder(redirect_dir, rule)
-    missing = [folder for folder in folders if not os.path.isdir(os.path.join(redirect_dir, folder))]  # noqa: PTH112, PTH118
-    if missing:
-        raise DataError(f"redirect_dir {redirect_dir!r} lacks the folders {some(missing)}: {rule}")
-    for folder in folders:
-        path = os.path.join(redirect_dir, folder)  # noqa: PTH118 (there may be many thousands)
-        if special := list_folder(path, rule).special:
-            raise DataError(f"{path!r} holds what is no regular file, {listed(special)}: {rule}")
+    if not is_remote(redirect_dir):
+        missing = [folder for folder in folders if not os.path.isdir(join(redirect_dir, folder))]  # noqa: PTH112
+        if missing:
+            raise DataError(f"redirect_dir {redirect_dir!r} lacks the folders {some(missing)}: {rule}")
+    entries_of = list_folders([join(redirect_dir, folder) for folder in folders], rule)
+    for folder, entries in zip(folders, entries_of, strict=True):
+        if entries.special:
+            path = join(redirect_dir, folder)
+            raise DataError(f"{path!r} holds what is no regular file, {listed(entries.special)}: {rule}")
+    return dict(zip(folders, entries_of, strict=True))
 
 
 def _check_agreement(base_dir: str, labels_filename: str, order: list[str], folders: list[str]) -> None:
@@ -146,6 +171,6 @@ def _check_agreement(base_dir: str, labels_filename: str, order: list[str], fold
         differences.append(f"it does not name the folders {some(unlisted)}")
     if differences:
         raise DataError(
-            f"{str(Path(base_dir, labels_filename))!r} disagrees with the class folders beside it: "
+            f"{join(base_dir, labels_filename)!r} disagrees with the class folders beside it: "
             f"{', and '.join(differences)}. It must name each folder of {base_dir!r} once, and nothing else."
         )

@@ -6,21 +6,22 @@ import functools
 import itertools
 import os
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import tensorflow as tf
-from attrs import define, field
+from attrs import define, evolve, field
 
 from mox_core.datasets import checks
-from mox_core.datasets.folders import list_folder, reason_of, some, warn_of_unread
+from mox_core.datasets.folders import join, list_folder, read_bytes, reason_of, some, warn_of_unread
 from mox_core.datasets.labels import FILENAME
 from mox_core.datasets.names import check_class_names
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
-from mox_core.sdk import captured_constant
+from mox_core.sdk import captured_constant, info_logging
+from mox_core.stores.folder import is_remote
+from mox_core.stores.transfers import Transfer, transfer
 from mox_datasets_raw.labels import read_labels
-from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata
+from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata, originals_of
 from mox_datasets_raw.reading import RawImageDataset
 
 _DEFAULT_SEPARATOR = "\n"
@@ -44,11 +45,12 @@ class MultilabelClassificationRawMetadata:
         dataset = mox.MultilabelClassificationRawDataset(meta)
 
     Args:
-        base_dir: the folder.
+        base_dir: the folder, or its URL on a store, as 's3://bucket/street'.
         images_sub_dir: the folder in it that holds the images.
         labels_sub_dir: the folder in it that holds the label files.
         labels_extension: the extension of a label file, after the name of the image.
-        redirect_dir: a folder with the same images (a local copy, say): they are listed in base_dir and read from here.
+        redirect_dir: a folder with the same images (a local copy, say), or its URL: they are listed in base_dir and
+            read from here.
         labels_filename: the name of labels.txt in base_dir.
 
     Attributes:
@@ -80,24 +82,27 @@ class MultilabelClassificationRawMetadata:
             f"each of them, base_dir/{shown(labels_sub_dir)}/<image>.{shown(labels_extension.lstrip('.'))}."
         )
         list_folder(self.base_dir, expected)
-        images_dir = str(Path(self.base_dir, images_sub_dir))
+        images_dir = join(self.base_dir, images_sub_dir)
         entries = list_folder(images_dir, expected)
         images = entries.readable_or_broken
         if not images:
             raise DataError(f"{images_dir!r} holds no image. {expected}")
         warn_of_unread(images_dir, entries)
-        self._labels_dir = str(Path(self.base_dir, labels_sub_dir))
+        self._labels_dir = join(self.base_dir, labels_sub_dir)
         self._extension = "." + labels_extension.lstrip(".")
         label_files = list_folder(self._labels_dir, expected)
         self._label_files = frozenset(label_files.readable_or_broken)
+        self._stored_labels = label_files.originals
         warn_of_unread(self._labels_dir, label_files)
+        read_from = {images_sub_dir: entries}
         if self.redirect_dir is not None:
-            check_folders(self.redirect_dir, [images_sub_dir], self.base_dir)
+            read_from = check_folders(self.redirect_dir, [images_sub_dir], self.base_dir)
         self.files = ImageFiles(
             root=self.base_dir if self.redirect_dir is None else self.redirect_dir,
             folders=[images_sub_dir],
             folder_of=[0] * len(images),
             names=images,
+            originals=originals_of(read_from),
         )
         order = read_labels(self.base_dir, labels_filename)
         self.has_labels_file = order is not None
@@ -110,20 +115,36 @@ class MultilabelClassificationRawMetadata:
 
     def label_file(self, image: str) -> str:
         """Return the path of the label file of an image, which may not exist."""
-        return str(Path(self._labels_dir, image + self._extension))
+        return join(self._labels_dir, image + self._extension)
 
     @functools.cached_property
     def label_texts(self) -> list[str | None]:
         """The content of the label file of each image; None for an image without one."""
+        if is_remote(self._labels_dir):
+            return self._fetched_texts()
         with ThreadPoolExecutor(_READERS) as pool:
             return list(pool.map(self._label_text, self.files.names))
+
+    def _fetched_texts(self) -> list[str | None]:
+        texts: dict[str, str | None] = {}
+
+        def fetch(image: str) -> None:
+            texts[image] = self._label_text(image)
+
+        files = []
+        for name in self.files.names:
+            stored = self._stored_labels.get(name + self._extension)
+            files.append(Transfer(self.label_file(name), stored.size if stored else 0, functools.partial(fetch, name)))
+        with info_logging():  # also outside of a run
+            transfer(files, f"Fetching {self._labels_dir}", tries=1)
+        return [texts[name] for name in self.files.names]
 
     def _label_text(self, image: str) -> str | None:
         if image + self._extension not in self._label_files:
             return None
         path = self.label_file(image)
         try:
-            return Path(path).read_text("utf-8-sig")
+            return read_bytes(path).decode("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(
                 f"label file {path!r} cannot be read: {reason_of(error)}. Expected are names of classes in UTF-8."
@@ -186,7 +207,7 @@ class MultilabelClassificationRawDataset(RawImageDataset):
         kept, labels = self._read_labels()
         files: ImageFiles = self.metadata.files
         names = [files.names[index] for index in kept]
-        self._kept_files = ImageFiles(root=files.root, folders=files.folders, folder_of=[0] * len(names), names=names)
+        self._kept_files = evolve(files, folder_of=[0] * len(names), names=names)
         self._names = captured_constant([os.fsencode(name) for name in self.metadata.labels_list], tf.string)
         self._flat_labels = captured_constant(list(itertools.chain.from_iterable(labels)), tf.int64)
         self._label_starts = captured_constant(list(itertools.accumulate(map(len, labels), initial=0)), tf.int64)

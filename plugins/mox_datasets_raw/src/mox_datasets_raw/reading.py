@@ -11,16 +11,25 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
-from mox_core.datasets.file_cache import FileCache, cache_folder
+from mox_core.datasets.file_cache import FileCache, cache_folder, default_cache_folder
 from mox_core.datasets.folders import unreadable
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import UsageError
-from mox_core.sdk import Features, SampleSource, apply_augmentation, apply_preprocessing, read_once, resize_image
+from mox_core.sdk import (
+    Features,
+    SampleSource,
+    apply_augmentation,
+    apply_preprocessing,
+    info_logging,
+    read_once,
+    resize_image,
+)
+from mox_core.stores.folder import is_remote
 from mox_datasets_raw.decoding import decode_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mox_datasets_raw.listing import ImageFiles
 
@@ -51,13 +60,14 @@ class RawImageDataset(abc.ABC):
         shuffle_buffer_size: no effect; the whole data set is shuffled, without a buffer.
         capacity: no effect; tf.data decides.
         cache_dir: a folder for local copies of the files, made when each is first read; 'ENV' stands for the folder in
-            the environment variable DLS_LOCAL_CACHE_PATH.
+            the environment variable DLS_LOCAL_CACHE_PATH. Of files on a store there are always copies: without
+            cache_dir in that folder, or in a folder of this user in the system's temporary folder.
         preprocess_fn: function (image_name, image_buf, label, label_desc) that returns four tensors to replace them.
             image_buf is the content of the file, not decoded. With a batch_size all four have a batch dimension.
         preprocess_threads: no effect; tf.data decides.
         image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
             original).
-        remove_cache_on_finish: whether the copies are removed when the process ends.
+        remove_cache_on_finish: whether the copies are removed when the last process ends that uses them.
         private_num_threads: no effect; tf.data decides.
         reader_class: None or `mox.AsyncRawGenerator`; no effect, as reading is parallel in either case.
         reader_kwargs: no effect.
@@ -109,9 +119,15 @@ class RawImageDataset(abc.ABC):
 
     def __attrs_post_init__(self) -> None:
         check_image_options(self)
-        if self.cache_dir is not None:
-            folder = cache_folder(os.fspath(self.cache_dir))
-            self._cache = FileCache(folder, self.metadata.files.root, remove_on_finish=self.remove_cache_on_finish)
+        files: ImageFiles = self.metadata.files
+        if self.cache_dir is not None or is_remote(files.root):
+            folder = default_cache_folder() if self.cache_dir is None else cache_folder(os.fspath(self.cache_dir))
+            self._cache = FileCache(
+                folder, files.root, remove_on_finish=self.remove_cache_on_finish, files=files.originals
+            )
+            if is_remote(files.root):
+                with info_logging():  # also outside of a run
+                    tf.get_logger().info("Copies of %s are in %s", files.root, self._cache.folder)
 
     def get(self, keys: list[str] | tuple[str, ...]) -> list[tf.Tensor]:
         """Return features of an image (of a batch, with batch_size) in the order of `keys`, inside `input_fn`.
@@ -139,7 +155,8 @@ class RawImageDataset(abc.ABC):
             num_samples=len(self._files),
             fetch=self._fetch,
             describe=self._files.path,
-            system_error=lambda index: unreadable(self._files.path(index)),
+            system_error=self._system_error,
+            read_ahead=self._read_ahead if is_remote(self._files.root) else None,
             on_bad_sample=self.on_bad_image,
             shuffle=self.shuffle,
             num_epochs=self.num_epochs,
@@ -151,6 +168,14 @@ class RawImageDataset(abc.ABC):
             batch_size=self.batch_size,
             drop_remainder=self.drop_remainder,
         )
+
+    def _system_error(self, index: int) -> str:
+        path = self._files.path(index)
+        return self._cache.why_unreadable(path) if self._cache else unreadable(path)
+
+    def _read_ahead(self, indices: Sequence[int]) -> None:
+        assert self._cache is not None  # noqa: S101  (for type checkers: there is one for what is on a store)
+        self._cache.read_ahead([self._files.path(index) for index in indices])
 
     @property
     @abc.abstractmethod

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import reason_of, some, unreadable
 from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.datasets.names import is_class_name
@@ -56,9 +57,11 @@ def split_image_classification_dataset(
             copied, or another process is splitting into dst_dir.
     """
     fractions = _checked(split_spec)
+    check_is_here("src_dir", src_dir)
+    check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_folders(source, target, list(fractions))
-    classes = list_classes(str(source), FILENAME)
+    classes = {name: each.readable_or_broken for name, each in list_classes(str(source), FILENAME).items()}
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
     try:
         for left in undo_unfinished(target, _NAME):

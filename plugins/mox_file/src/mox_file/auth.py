@@ -25,6 +25,8 @@ _NO_CHECKSUMS: Final = {
     "request_checksum_calculation": "when_required",
     "response_checksum_validation": "when_required",
 }
+_CONNECTIONS: Final = 64
+"""At a time: more than anybody here has threads. botocore's own 10 would let some of them wait."""
 _LOCK: Final = threading.Lock()
 
 
@@ -127,7 +129,7 @@ def s3_options() -> dict[str, Any]:
     """Return the arguments of `s3fs.S3FileSystem` that follow from `set_auth` and the environment."""
     given = _given
     client: dict[str, Any] = {}
-    config: dict[str, Any] = {}
+    config: dict[str, Any] = {"max_pool_connections": _CONNECTIONS}
     options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
     if given.ak is not None:
         options |= {"key": given.ak, "secret": given.sk}

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import inspect
 import io
 import os
 import threading
@@ -110,7 +112,8 @@ class RemotePlace(Place):
         except Exception as error:
             kind = errors.MoxFileReadException if reading else errors.MoxFileRespException
             response = getattr(error, "response", None) or getattr(error.__cause__, "response", None)
-            number = getattr(error, "errno", None) or errno.EIO
+            refused = isinstance(error, PermissionError)
+            number = getattr(error, "errno", None) or (errno.EACCES if refused else errno.EIO)
             text = f"{type(error).__name__}: {shown(getattr(error, 'strerror', None) or str(error))}"
             raise kind(number, text, self.url, resp=errors.harmless(response)) from error
 
@@ -153,6 +156,12 @@ class RemotePlace(Place):
             opened: Any = self.filesystem.open(self.path, f"{mode[0]}b")
         # Files of fsspec lack parts of what a file has to have, such as readline(size).
         return io.BufferedReader(opened, _BUFFER) if mode.startswith("r") else opened
+
+    def content(self) -> bytes:
+        """Return all of the file, in one request where that can be: for many small files, requests are what counts."""
+        kind: Any = type(self.filesystem)
+        found: bytes = self.filesystem.cat_file(self.path, **_in_one_request(kind))
+        return found
 
     def child(self, path: str) -> RemotePlace:
         """Return the place of a path below this folder."""
@@ -250,6 +259,13 @@ class RemotePlace(Place):
             if relative not in found or entry.is_directory:
                 found[relative] = entry
         return [found[name] for name in sorted(found)]
+
+
+@functools.cache
+def _in_one_request(kind: type[Any]) -> dict[str, Any]:
+    """Return the arguments with which a store reads a file in one request: s3fs would ask for its length first."""
+    takes = inspect.signature(getattr(kind, "_cat_file", kind.cat_file)).parameters
+    return {"max_concurrency": 1} if "max_concurrency" in takes else {}
 
 
 def _keeps_no_folders(filesystem: Any) -> bool:

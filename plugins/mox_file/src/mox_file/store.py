@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+import re
+from typing import TYPE_CHECKING, Final
 
 from mox_core.stores.folder import RemoteFile
 from mox_file.copying import copy_file
 from mox_file.local import LocalPlace
 from mox_file.places import place_of
+from mox_file.remote import remote_place
 
 if TYPE_CHECKING:
-    from mox_file.places import Entry, Place
+    from mox_file.places import Entry
+    from mox_file.remote import RemotePlace
+
+_MD5: Final = re.compile(r"[0-9a-f]{32}")
+"""S3 calls a content by its MD5, unless it came in parts or is encrypted by a key of KMS."""
 
 
 class Folder:
@@ -27,11 +33,7 @@ class Folder:
 
     def files(self, *, deep: bool) -> dict[str, RemoteFile]:
         """Return the files in the folder, if deep also those below its folders; none where there is no folder."""
-        return {
-            entry.name: RemoteFile(entry.size, entry.tag or str(entry.mtime_ns))
-            for entry in self._entries(deep=deep)
-            if not entry.is_directory
-        }
+        return {entry.name: _file(entry) for entry in self._entries(deep=deep) if not entry.is_directory}
 
     def folders(self) -> list[str]:
         """Return the names of the folders in it."""
@@ -40,9 +42,8 @@ class Folder:
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         place = self._place(name)
-        with place.open("rb") as file, place.errors(reading=True):
-            content: bytes = file.read()
-        return content
+        with place.errors(reading=True):
+            return place.content()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file, which appears when it is complete."""
@@ -63,12 +64,14 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             self._place(name).remove_file()
 
-    def _place(self, name: str) -> Place:
-        return place_of(self.url).child(name)
+    def _place(self, name: str) -> RemotePlace:
+        return remote_place(self.url).child(name)
 
     def _entries(self, *, deep: bool) -> list[Entry]:
-        place = place_of(self.url)
-        found = place.entry()
-        if found is None or not found.is_directory:
-            return []
+        place = remote_place(self.url)
         return place.tree() if deep else place.entries()
+
+
+def _file(entry: Entry) -> RemoteFile:
+    tag = entry.tag.strip('"')
+    return RemoteFile(entry.size, tag or str(entry.mtime_ns), tag if _MD5.fullmatch(tag) else "")

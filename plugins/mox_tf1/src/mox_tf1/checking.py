@@ -8,6 +8,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from mox_tf1.converting import parse_file
 from mox_tf1.importing import ScriptImports, is_view
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ _PYTHON_2: Final = (
 )
 """What Python 3 cannot read, and how it is written now."""
 
+_CONVERTED: Final = "of Python 2 from here on: it will be converted in memory, by fissix; the file stays as it is."
+
 _STRING: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"|#.*")
 
 
@@ -42,8 +45,12 @@ class Finding(NamedTuple):
         return f"{self.file}:{self.line}: {self.text}"
 
 
+class Note(Finding):
+    """Something that one should know of a place that will work."""
+
+
 def check_script(script: Path, source: bytes) -> list[Finding]:
-    """Return what will not work of a script and of the modules beside it that it imports, by file and line."""
+    """Return what will not work, and notes, of a script and of the modules beside it that it imports."""
     findings: list[Finding] = []
     path, sys.path = sys.path, [str(script.parent), *sys.path[1:]]
     try:
@@ -67,10 +74,12 @@ class _Check(NamedTuple):
 
 def _check_file(imports: ScriptImports, path: Path, source: bytes) -> _Check:
     try:
-        tree = ast.parse(source, str(path))
+        tree, converted = parse_file(source, path)
     except SyntaxError as error:
         return _Check(set(_of_python_2(path, source, error)), [])
     check = _Check(set(), [])
+    if converted is not None:
+        check.findings.add(Note(path.name, converted.lineno or 0, _CONVERTED))
     names: dict[str, Any] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -81,7 +90,7 @@ def _check_file(imports: ScriptImports, path: Path, source: bytes) -> _Check:
     _note_assigned_views(tree, names)
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
-            text = _missing(names, node) or _value_of_dimension(node)
+            text = _missing(names, node)
             if text:
                 check.findings.add(Finding(path.name, node.lineno, text))
     return check
@@ -162,18 +171,6 @@ def _missing(names: dict[str, Any], node: ast.Attribute) -> str:
         getattr(around, chain[-1])
     except AttributeError as error:
         return _sentence(error)
-    return ""
-
-
-def _value_of_dimension(node: ast.Attribute) -> str:
-    """Return the sentence for `x.shape[0].value` and `x.get_shape()[0].value`."""
-    if node.attr != "value" or not isinstance(node.value, ast.Subscript):
-        return ""
-    shape: ast.expr = node.value.value
-    if isinstance(shape, ast.Call):
-        shape = shape.func
-    if isinstance(shape, ast.Attribute) and shape.attr in ("shape", "get_shape"):
-        return "a dimension of a shape is a number in TensorFlow 2: leave .value away."
     return ""
 
 

@@ -26,11 +26,11 @@ def main(arguments: list[str]) -> int:
     try:
         path, source = running.read_script(options.script)
         if options.check:
-            from mox_tf1.checking import check_script  # noqa: PLC0415  (as above)
+            from mox_tf1.checking import Note, check_script  # noqa: PLC0415  (as above)
 
             findings = check_script(path, source)
             sys.stdout.write("".join(f"{finding}\n" for finding in findings))
-            return 1 if findings else 0
+            return 0 if all(isinstance(finding, Note) for finding in findings) else 1
         return running.run_script(path, source, [options.script, *options.arguments], options.max_steps)
     except MoxError as error:  # of the command; those of the script are shown with its line
         sys.stderr.write(f"mox tf1: error: {error}\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from mox_tf1.estimator.view import predictor_view, tpu_view
 from mox_tf1.views import View, constant, module
 
 if TYPE_CHECKING:
@@ -16,22 +17,23 @@ _INSTEAD: Final = {
     "distribute": "mox.run trains on several devices and machines: --num_gpus, docs/distributed.md",
     "eager": "TensorFlow 2 is eager by itself",
     "image": "tf.image, and keras.layers.RandomRotation and its like",
-    "learn": "mox.run and keras.Model",
+    "estimator": "the optimizers of tf.train with compute_gradients, and hooks of mox",
+    "learn": "tf.estimator.Estimator, mox.run and keras.Model",
     "opt": "keras.optimizers, among them AdamW and Lion",
     "quantize": "tf.lite quantizes when it converts: mox.ExportKeys.TFLITE",
     "seq2seq": "keras.layers.RNN, or a loop of one's own",
     "tensorrt": "TensorRT of NVIDIA reads exported models",
-    "tpu": "tf.tpu",
 }
 """For parts that are gone, what to look at."""
 
 
-def contrib_view(keras: Callable[[str], View], cells: Callable[[], View]) -> View:
+def contrib_view(keras: Callable[[str], View], cells: Callable[[], View], run: Callable[..., Any]) -> View:
     """Return `tf.contrib` for the modules of a script.
 
     Args:
         keras: returns Keras under a name.
         cells: returns `tf.nn.rnn_cell`.
+        run: `mox.run` of the script.
     """
     slim = module("tf_slim")
     tf1 = _compat_v1
@@ -50,12 +52,15 @@ def contrib_view(keras: Callable[[str], View], cells: Callable[[], View]) -> Vie
         "framework": {"nest": lambda: tf1().nest, "sort": lambda: tf1().sort, "argsort": lambda: tf1().argsort},
         "layers": {"layers": slim},
         "rnn": {name: _of_nn(name) for name in ("static_rnn", "static_bidirectional_rnn")},
+        "training": {"HParams": lambda: module("mox_tf1.hparams")().HParams},
         "slim": {"nets": _nets_view, "python": lambda: View("tensorflow.contrib.slim.python", {"slim": _slim_view})},
     }
     own: dict[str, Callable[[], Any]] = {
         name: partial(_part, name, extra.get(name), behind) for name, behind in whole.items()
     }
     own["data"] = _data_view
+    own["predictor"] = predictor_view
+    own["tpu"] = partial(tpu_view, run)
     own["keras"] = partial(keras, "tensorflow.contrib.keras")
     return View("tensorflow.contrib", own, missing=_missing)
 

@@ -14,15 +14,18 @@ from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mox_tf1.moxing import moxing_view
+import mox_core
+from mox_tf1.lost_names import built_in_names
+from mox_tf1.moxing import limited, moxing_view
 from mox_tf1.numpy1 import numpy_view
 from mox_tf1.python2 import BUILTINS, modules
+from mox_tf1.sources import compile_module, parse_module
 from mox_tf1.tensorflow1 import ScriptGraph, tensorflow_view
 from mox_tf1.views import View, find
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from types import ModuleType
+    from types import CodeType, ModuleType
 
 
 class ScriptImports:
@@ -35,13 +38,19 @@ class ScriptImports:
 
     def __init__(self, folder: Path, max_steps: int | None = None) -> None:
         self.graph = ScriptGraph()
-        self.builtins: dict[str, Any] = {**vars(builtins), **BUILTINS, "__import__": self._import}
+        limit = partial(limited, self.graph, max_steps)
+        self.builtins: dict[str, Any] = {
+            **vars(builtins),
+            **BUILTINS,
+            **built_in_names(),
+            "__import__": self._import,
+        }
         self.finder = _Finder(folder, self.builtins)
         self._views = {
             **{name: cache(make) for name, make in modules().items()},
-            "moxing": cache(partial(moxing_view, self.graph, max_steps)),
+            "moxing": cache(partial(moxing_view, limit)),
             "numpy": cache(numpy_view),
-            "tensorflow": cache(partial(tensorflow_view, self.graph)),
+            "tensorflow": cache(lambda: tensorflow_view(self.graph, limit(mox_core.run, "max_number_of_steps"))),
         }
 
     def find(self, path: str) -> Any:
@@ -84,6 +93,11 @@ class _Loader(SourceFileLoader):
     """Runs a module with built-in names that it is given."""
 
     built_in: dict[str, Any]
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Compile the module as those of a script are; what Python keeps in `__pycache__` is for others."""
+        path = self.get_filename(fullname)
+        return compile_module(parse_module(self.get_data(path), path), path)
 
     def exec_module(self, module: ModuleType) -> None:
         module.__dict__["__builtins__"] = self.built_in

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from mox_tf1.tensorflow1 import ScriptGraph
 
+    Limit = Callable[[Callable[..., Any], str], Callable[..., Any]]
+
 Own = dict[str, "Callable[[], Any]"]
 
 _GONE: Final = {
@@ -25,27 +27,42 @@ _GONE: Final = {
 }
 """For names that are not here, what to do instead."""
 
+_OF_THE_PLATFORM: Final = {
+    "common": {
+        "metrics": "compute the metrics of object detection by pycocotools, or by keras.metrics",
+        "task_enum": "it named the tasks of the platform: write their names",
+    },
+    "data": {"manifest_metadata": "a manifest is a file of JSON lines: read it by json.loads"},
+    "unittest": {"base": "derive tests from unittest.TestCase"},
+}
+"""Parts of `moxing.framework` that are not here, and what to do instead."""
+
 _OTHER_ENGINES: Final = "mox trains with TensorFlow only: this part of MoXing is not there."
 
 
-def moxing_view(graph: ScriptGraph, max_steps: int | None) -> View:
+def moxing_view(limit: Limit) -> View:
     """Return `moxing` for the modules of a script.
 
     Args:
-        graph: the graph that `mox.run` leaves while it lasts.
-        max_steps: the limit of every `max_number_of_steps`; None for none.
+        limit: what makes a function of mox that of the script, see `limited`.
     """
-    tensorflow = functools.cache(partial(_tensorflow_view, partial(_limited, graph, max_steps)))
+    tensorflow = functools.cache(partial(_tensorflow_view, limit))
     own: Own = {
         "file": _file,
         "framework": _framework_view,
         "tensorflow": tensorflow,
         "__version__": lambda: mox_core.__version__,
     }
-    return View("moxing", own, missing=lambda name: _OTHER_ENGINES if name in ("mxnet", "pytorch") else "")
+    return View("moxing", own, missing=_missing_above)
 
 
-def _limited(graph: ScriptGraph, max_steps: int | None, function: Callable[..., Any], steps: str) -> Callable[..., Any]:
+def _missing_above(name: str) -> str:
+    if name in ("mxnet", "pytorch"):
+        return _OTHER_ENGINES
+    return f"moxing.{name} is not there: it is in moxing.tensorflow. Write import moxing.tensorflow as mox."
+
+
+def limited(graph: ScriptGraph, max_steps: int | None, function: Callable[..., Any], steps: str) -> Callable[..., Any]:
     """Return a function of mox that leaves the script's graph, and makes no more steps than the command line says.
 
     Args:
@@ -71,13 +88,13 @@ def _limited(graph: ScriptGraph, max_steps: int | None, function: Callable[..., 
     return call
 
 
-def _tensorflow_view(limited: Callable[[Callable[..., Any], str], Callable[..., Any]]) -> View:
+def _tensorflow_view(limit: Limit) -> View:
     """`moxing.tensorflow`, which shows everything; its parts show the same under the paths that scripts import."""
     shown: Own = {
-        "auto": lambda: _auto_view(limited),
+        "auto": lambda: _auto_view(limit),
         "cache": constant(_cache),
         "file": _file,
-        "run": constant(limited(mox_core.run, "max_number_of_steps")),
+        "run": constant(limit(mox_core.run, "max_number_of_steps")),
     }
 
     def part(name: str, inner: Own | None = None) -> Callable[[], View]:
@@ -133,20 +150,22 @@ def _file() -> Any:
     return mox_core.file
 
 
-def _auto_view(limited: Callable[[Callable[..., Any], str], Callable[..., Any]]) -> View:
+def _auto_view(limit: Limit) -> View:
     if "auto" not in dir(mox_core):
         raise AttributeError(_missing("auto"), name="auto", obj=None)
     auto = mox_core.auto
     own: Own = {
-        "run": constant(limited(auto.run, "max_number_of_steps")),
-        "search": constant(limited(auto.search, "total_steps")),
+        "run": constant(limit(auto.run, "max_number_of_steps")),
+        "search": constant(limit(auto.search, "total_steps")),
     }
     return View("moxing.tensorflow.auto", own, behind=constant(auto))
 
 
 def _cache(*_: Any, **__: Any) -> None:
-    """`mox.cache()`, which copied remote data to the machine: here paths are local."""
-    logging.getLogger("tensorflow").warning("mox.cache has no effect: data is read where it lies.")
+    """`mox.cache()`, behind which TensorFlow wrote to the machine what was to go to a remote store."""
+    logging.getLogger("tensorflow").warning(
+        "mox.cache is not needed: what goes to a remote store is written on this machine first, by itself."
+    )
 
 
 def _ops_adapter() -> View:
@@ -188,11 +207,16 @@ def _framework_view() -> View:
     }
     util: Own = {"compat": compat, "runtime": lambda: View("moxing.framework.util.runtime", runtime)}
 
-    def missing(name: str) -> str:
-        return f"moxing.framework.{name} belonged to the platform, and is not there."
-
     own: Own = {"file": _file, "util": lambda: View("moxing.framework.util", util)}
-    return View("moxing.framework", own, missing=missing)
+    for part in _OF_THE_PLATFORM:
+        own[part] = partial(View, f"moxing.framework.{part}", missing=partial(_missing_of_platform, part))
+    return View("moxing.framework", own, missing=partial(_missing_of_platform, ""))
+
+
+def _missing_of_platform(part: str, name: str) -> str:
+    path = ".".join(filter(None, ("moxing.framework", part, name)))
+    instead = _OF_THE_PLATFORM.get(part, {}).get(name)
+    return f"{path} belonged to the platform, and is not there{f': {instead}' if instead else ''}."
 
 
 def _reset_logger(level: int | str = logging.INFO) -> None:

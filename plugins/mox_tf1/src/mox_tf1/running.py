@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mox_core.errors import UsageError
 from mox_tf1.importing import ScriptImports
+from mox_tf1.sources import compile_module, parse_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -53,10 +54,10 @@ def run_script(path: Path, source: bytes, argv: Sequence[str], max_steps: int | 
         main.__dict__.update({"__builtins__": imports.builtins, "__file__": str(path)})
         sys.meta_path.insert(0, imports.finder)
         try:
-            tree = ast.parse(source, str(path))
+            tree = parse_module(source, path)
             if _opens_session(tree):
                 imports.graph.open()
-            exec(compile(tree, str(path), "exec", dont_inherit=True), main.__dict__)  # noqa: S102 (it is the purpose)
+            exec(compile_module(tree, path), main.__dict__)  # noqa: S102 (it is the purpose)
         except Exception as error:  # noqa: BLE001 (as Python's own main program)
             sys.stdout.flush()
             sys.stderr.write(describe(error, path))

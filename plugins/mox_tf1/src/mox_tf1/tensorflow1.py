@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mox_tf1.contrib import contrib_view
+from mox_tf1.estimator.view import estimator_view
 from mox_tf1.views import View, constant, module
 
 if TYPE_CHECKING:
@@ -52,15 +53,20 @@ class ScriptGraph:
         return outside_of_graphs()
 
 
-def tensorflow_view(graph: ScriptGraph) -> View:
-    """Return `tensorflow` for the modules of a script."""
+def tensorflow_view(graph: ScriptGraph, run: Callable[..., Any]) -> View:
+    """Return `tensorflow` for the modules of a script.
+
+    Args:
+        graph: its default graph.
+        run: `mox.run` of the script.
+    """
     keras = _keras_view
     own: dict[str, Callable[[], Any]] = {
         "VERSION": constant(VERSION),
         "__version__": constant(VERSION),
         "app": _app_view,
-        "contrib": partial(contrib_view, keras, lambda: _nn_view().rnn_cell),
-        "estimator": _estimator_view,
+        "contrib": partial(contrib_view, keras, lambda: _nn_view().rnn_cell, run),
+        "estimator": partial(estimator_view, run),
         "examples": _examples_view,
         "flags": _flags_view,
         "keras": partial(keras, "tensorflow.keras"),
@@ -80,17 +86,6 @@ def _missing(name: str) -> str:
     if hasattr(module("tensorflow")(), name):
         return f"tf.{name} is of TensorFlow 2, and the script runs as one of TensorFlow {VERSION}: run it with python."
     return f"TensorFlow {VERSION}, as mox-tf1 gives it, has no tf.{name}."
-
-
-def _estimator_view() -> View:
-    def missing(name: str) -> str:
-        return (
-            f"tf.estimator.{name} is not there: TensorFlow 2.16 has dropped tf.estimator. A model_fn goes to mox.run: "
-            "return mox.ModelSpec in place of EstimatorSpec."
-        )
-
-    keys = type("ModeKeys", (), {"TRAIN": "train", "EVAL": "eval", "PREDICT": "infer"})
-    return View("tensorflow.estimator", {"ModeKeys": constant(keys)}, missing=missing)
 
 
 def _examples_view() -> View:

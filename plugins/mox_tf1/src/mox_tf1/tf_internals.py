@@ -28,3 +28,11 @@ def legacy_part(name: str) -> Any:
 def private_modules() -> Any:
     """Return the package of TensorFlow's private modules, which scripts import from at their own risk."""
     return importlib.import_module("tensorflow.python")
+
+
+def read_global_step() -> None:
+    """Put a tensor of the global step into the present graph, where session hooks of TensorFlow look for one."""
+    key = "global_step_read_op_cache"
+    graph = tf.compat.v1.get_default_graph()
+    if not graph.get_collection_ref(key):
+        graph.add_to_collection(key, tf.identity(tf.compat.v1.train.get_global_step()))

@@ -5,6 +5,7 @@ Files are checked before anything is made of them, and pickles are opened withou
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import pickle
@@ -17,9 +18,11 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
+from mox_core.datasets.folders import join, list_folder, read_bytes
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError
 from mox_core.sdk import Features, SampleSource, captured_constant, read_once
+from mox_core.stores.folder import is_remote
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -101,13 +104,13 @@ def read_idx(folder: str, split: str) -> tuple[Bytes, npt.NDArray[np.int64]] | N
     images_path, labels_path = (_find_idx(folder, f"{split}-{rest}") for rest in ("images-idx3", "labels-idx1"))
     if images_path is None or labels_path is None:
         if alone := images_path or labels_path:
-            raise DataError(f"{folder!r} holds {alone.name!r} alone: images and labels are an idx file each.")
+            raise DataError(
+                f"{folder!r} holds {alone.rpartition('/')[2]!r} alone: images and labels are an idx file each."
+            )
         return None
     images, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
     if len(images) != len(labels):
-        raise DataError(
-            f"{str(images_path)!r} holds {len(images)} images, and {str(labels_path)!r} {len(labels)} labels."
-        )
+        raise DataError(f"{images_path!r} holds {len(images)} images, and {labels_path!r} {len(labels)} labels.")
     return images[..., np.newaxis], _checked(labels, labels_path)
 
 
@@ -121,66 +124,76 @@ def read_cifar(folder: str, names: Sequence[str]) -> tuple[Bytes, npt.NDArray[np
     Raises:
         DataError: if some of them are missing, or not of this form.
     """
-    forms: tuple[tuple[str, str, Callable[[Path], Bytes]], ...] = (
+    forms: tuple[tuple[str, str, Callable[[str], Bytes]], ...] = (
         ("cifar-10-batches-bin", ".bin", _read_binary),
         ("cifar-10-batches-py", "", _read_pickle),
     )
     for inner, end, read in forms:
-        for root in (Path(folder), Path(folder, inner)):
-            there = [name for name in names if (root / f"{name}{end}").is_file()]
+        for root in (folder, join(folder, inner)):
+            held = _files_in(root)
+            there = [name for name in names if f"{name}{end}" in held]
             if missing := sorted({*names} - {*there}) if there else []:
-                raise DataError(f"{str(root)!r} lacks {', '.join(f'{name}{end}' for name in missing)} of CIFAR-10.")
+                raise DataError(f"{root!r} lacks {', '.join(f'{name}{end}' for name in missing)} of CIFAR-10.")
             if there:
-                rows = np.concatenate([read(root / f"{name}{end}") for name in names])
+                rows = np.concatenate([read(join(root, f"{name}{end}")) for name in names])
                 planes = rows[:, 1:].reshape(-1, *_CIFAR_SHAPE)
                 return planes.transpose(0, 2, 3, 1), _checked(rows[:, 0], root)
     return None
 
 
-def _find_idx(folder: str, name: str) -> Path | None:
+def _files_in(folder: str) -> frozenset[str]:
+    """Return the names of the files in a folder, or on a store; none where there is no folder."""
+    if is_remote(folder) or Path(folder).is_dir():
+        with contextlib.suppress(DataError):
+            return frozenset(list_folder(folder, "").files)
+    return frozenset()
+
+
+def _find_idx(folder: str, name: str) -> str | None:
     """Return the path of an idx file under one of the names by which it is spread."""
     names = [f"{each}-ubyte{end}" for each in (name, name.replace("-idx", ".idx")) for end in ("", ".gz")]
-    return next((path for each in names if (path := Path(folder, each)).is_file()), None)
+    held = _files_in(folder)
+    return next((join(folder, each) for each in names if each in held), None)
 
 
-def _read_idx(path: Path, dimensions: int) -> Bytes:
+def _read_idx(path: str, dimensions: int) -> Bytes:
     content = _content(path)
     start = 4 + 4 * dimensions
     if content[:4] != _IDX_OF_BYTES + bytes([dimensions]) or len(content) < start:
-        raise DataError(f"{str(path)!r} is no idx file of bytes in {dimensions} dimensions: it begins {content[:4]!r}.")
+        raise DataError(f"{path!r} is no idx file of bytes in {dimensions} dimensions: it begins {content[:4]!r}.")
     shape = [int(size) for size in np.frombuffer(content[4:start], ">u4")]
     if len(content) != start + int(np.prod(shape)):
-        raise DataError(f"{str(path)!r} is cut off or damaged: {len(content)} bytes, and its header says {shape}.")
+        raise DataError(f"{path!r} is cut off or damaged: {len(content)} bytes, and its header says {shape}.")
     return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
 
 
-def _content(path: Path) -> bytes:
+def _content(path: str) -> bytes:
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         return gzip.decompress(content) if content.startswith(_GZIP_START) else content
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{str(path)!r} cannot be read: {error}.") from error
+        raise DataError(f"{path!r} cannot be read: {error}.") from error
 
 
-def _read_binary(path: Path) -> Bytes:
+def _read_binary(path: str) -> Bytes:
     """Return the images of a binary batch, each a row: its label, then its pixels."""
     content = np.frombuffer(_content(path), np.uint8)
     if not len(content) or len(content) % _CIFAR_RECORD:
         raise DataError(
-            f"{str(path)!r} is no whole batch of CIFAR-10: its {len(content)} bytes are no images of {_CIFAR_RECORD}."
+            f"{path!r} is no whole batch of CIFAR-10: its {len(content)} bytes are no images of {_CIFAR_RECORD}."
         )
     return content.reshape(-1, _CIFAR_RECORD)
 
 
-def _read_pickle(path: Path) -> Bytes:
+def _read_pickle(path: str) -> Bytes:
     """Return what `_read_binary` does, of a pickle."""
     try:
         batch = _ArraysOnly(io.BytesIO(_content(path)), encoding="bytes").load()
         pixels, labels = np.asarray(batch[b"data"]), np.asarray(batch[b"labels"])
     except (pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DataError(f"{str(path)!r} is no batch of CIFAR-10: {type(error).__name__}: {error}.") from error
+        raise DataError(f"{path!r} is no batch of CIFAR-10: {type(error).__name__}: {error}.") from error
     if pixels.dtype != np.uint8 or pixels.shape != (len(labels), _CIFAR_RECORD - 1):
-        raise DataError(f"{str(path)!r} is no batch of CIFAR-10: its data is {pixels.dtype} of shape {pixels.shape}.")
+        raise DataError(f"{path!r} is no batch of CIFAR-10: its data is {pixels.dtype} of shape {pixels.shape}.")
     return np.concatenate([_checked(labels, path).astype(np.uint8)[:, np.newaxis], pixels], axis=1)
 
 
@@ -203,14 +216,14 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-def _checked(labels: npt.NDArray[Any], path: Path) -> npt.NDArray[np.int64]:
+def _checked(labels: npt.NDArray[Any], path: str) -> npt.NDArray[np.int64]:
     """Return labels as int64.
 
     Raises:
         DataError: if there are none, or one is no label of a class.
     """
     if not len(labels):
-        raise DataError(f"{str(path)!r} holds no image.")
+        raise DataError(f"{path!r} holds no image.")
     if wrong := [int(label) for label in np.unique(labels) if not 0 <= label < NUM_CLASSES]:
-        raise DataError(f"{str(path)!r} holds the label {wrong[0]}; labels go from 0 to {NUM_CLASSES - 1}.")
+        raise DataError(f"{path!r} holds the label {wrong[0]}; labels go from 0 to {NUM_CLASSES - 1}.")
     return labels.astype(np.int64)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
+from mox_core.datasets.folders import join
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.labels import FILENAME, has_labels, read_labels
 from mox_core.errors import DataError, UsageError
@@ -51,7 +51,7 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
         meta = mox.ImageClassificationTFRecordMetadata("flowers", "train-*.tfrecord")
 
     Args:
-        base_dir: the folder of the files.
+        base_dir: the folder of the files, or its URL; see `BaseTFRecordMetadata`.
         file_pattern: which files in it; or a list of patterns.
         num_samples: number of records, if known.
         redirect_dir: see `BaseTFRecordMetadata`.
@@ -80,14 +80,14 @@ class ImageClassificationTFRecordMetadata(BaseTFRecordMetadata):
         compression_type: str | None = None,
     ) -> None:
         super().__init__(base_dir, file_pattern, num_samples, redirect_dir, compression_type=compression_type)
-        path = Path(self.base_dir, label_map_file)
+        path = join(self.base_dir, label_map_file)
         names: list[str] = []
         if has_labels(path):
             names = read_labels(path, distinct=False)
         elif label_map_file != FILENAME:
-            raise DataError(f"there is no file {str(path)!r}. Leave label_map_file away to do without it.")
+            raise DataError(f"there is no file {path!r}. Leave label_map_file away to do without it.")
         if names and num_classes not in {0, len(names)}:
-            raise DataError(f"num_classes is {num_classes}, and {str(path)!r} names {len(names)} classes.")
+            raise DataError(f"num_classes is {num_classes}, and {path!r} names {len(names)} classes.")
         self.labels_to_names = dict(enumerate(names))
         self.num_classes = num_classes or len(names)
 
@@ -121,12 +121,13 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         num_parallel: no effect; tf.data decides.
         num_epochs: number of epochs; None for no end.
         cache_dir: a folder for local copies of the files, made before the first is read; 'ENV' stands for the folder
-            in the environment variable DLS_LOCAL_CACHE_PATH.
+            in the environment variable DLS_LOCAL_CACHE_PATH. Of files on a store there are always copies: without
+            cache_dir in that folder, or in a folder of this user in the system's temporary folder.
         preprocess_fn: function (image_name, image_buf, label, label_desc) that returns four tensors to replace them.
             image_buf is the content of the file, not decoded. With a batch_size all four have a batch dimension.
         image_size: (height, width), or the side of a square, to which images are resized (nearest neighbour, as in the
             original).
-        remove_cache_on_finish: whether the copies are removed when the process ends.
+        remove_cache_on_finish: whether the copies are removed when the last process ends that uses them.
         private_num_threads: no effect; tf.data decides.
         custom_feature_keys: names of more features of the records, for `get`.
         custom_feature_values: `tf.io.FixedLenFeature` and the like for each.
@@ -177,6 +178,10 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         self.feature_keys = [*_SPEC, *(self.custom_feature_keys or ())]
         self.feature_values = [*_SPEC.values(), *(self.custom_feature_values or ())]
         super().__attrs_post_init__()
+        stored = self.metadata.stored
+        if stored is not None:
+            cache_dir = None if self.cache_dir is None else os.fspath(self.cache_dir)
+            stored.keep_copies(cache_dir, remove_on_finish=self.remove_cache_on_finish)
         names = self.metadata.labels_to_names.values()
         self._names = captured_constant([os.fsencode(each) for each in names], tf.string)
 
@@ -244,7 +249,8 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         )
 
     def _paths(self) -> list[str]:
-        return super()._paths() if self.cache_dir is None else self._copies
+        is_as_it_is = self.cache_dir is None or self.metadata.stored is not None
+        return super()._paths() if is_as_it_is else self._copies
 
 
 def _decode(file: tf.Tensor) -> tf.Tensor:

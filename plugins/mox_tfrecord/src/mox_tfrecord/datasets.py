@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import functools
-import glob
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -13,20 +11,21 @@ import tensorflow as tf
 from attrs import define, field
 
 from mox_core.datasets import checks
-from mox_core.datasets.folders import list_folder, listed, no_file, some, unreadable
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
 from mox_core.sdk import info_logging, read_once
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord import examples
+from mox_tfrecord.caching import stored_files
+from mox_tfrecord.finding import list_files, redirected
 from mox_tfrecord.index import RecordIndex, make_index, remember
-from mox_tfrecord.shards import check_sets
 from mox_tfrecord.sources import Records, RecordSource, StreamSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from mox_core.sdk import Features, SampleSource
+    from mox_tfrecord.caching import StoredFiles
 
 _WHY_BAD = "damaged, or its content is not what features and handlers say"
 
@@ -45,14 +44,16 @@ class BaseTFRecordMetadata:
         meta = mox.BaseTFRecordMetadata("flowers", "train-*.tfrecord")
 
     Args:
-        base_dir: the folder of the files.
+        base_dir: the folder of the files, or its URL on a store, as 's3://bucket/flowers': then they are copied to this
+            machine before the records are counted or read.
         file_pattern: which files in it, as 'train-*.tfrecord'; a list of such patterns for files of several kinds.
         num_samples: number of records, if known: then they are not counted before training.
-        redirect_dir: a folder with the same files (a local copy, say): they are listed in base_dir and read from here.
+        redirect_dir: a folder with the same files (a local copy, say), or its URL: they are listed in base_dir and read
+            from here.
         compression_type: "", "GZIP" or "ZLIB"; None to detect it for each file.
 
     Attributes:
-        files: the paths of the files, sorted.
+        files: the paths of the files, or their URLs, sorted.
 
     Raises:
         DataError: if no file matches, one that does cannot be read, or files of a set are missing whose names say how
@@ -74,9 +75,12 @@ class BaseTFRecordMetadata:
             raise checks.refuse(self, "compression_type", compression_type, "None, '', 'GZIP' or 'ZLIB'")
         self.base_dir = os.fspath(base_dir)
         self.redirect_dir = None if redirect_dir is None else os.fspath(redirect_dir)
-        self.files = _list_files(self.base_dir, file_pattern)
+        found = list_files(self.base_dir, file_pattern)
         if self.redirect_dir is not None:
-            self.files = _redirected(self.files, self.base_dir, self.redirect_dir)
+            found = redirected(found, self.base_dir, self.redirect_dir)
+        self.files = list(found)
+        root = self.base_dir if self.redirect_dir is None else self.redirect_dir
+        self._stored = stored_files(root, found)
         self._given = None if num_samples is None else int(num_samples)
         self._compression_type = compression_type
 
@@ -84,6 +88,22 @@ class BaseTFRecordMetadata:
     def num_samples(self) -> int:
         """The number of records, as given or counted."""
         return len(self.index) if self._given is None else self._given
+
+    def local_files(self) -> list[str]:
+        """Return the paths of the files on this machine, in their order; those on a store are fetched, once.
+
+        Raises:
+            DataError: if one cannot be fetched.
+        """
+        if self._stored is None:
+            return self.files
+        copies = self._stored.copies()
+        return [copies[file] for file in self.files]
+
+    @property
+    def stored(self) -> StoredFiles | None:
+        """The files, where they are on a store."""
+        return self._stored
 
     @functools.cached_property
     def index(self) -> RecordIndex:
@@ -96,7 +116,7 @@ class BaseTFRecordMetadata:
                     "Automatically extracting num_samples from tfrecord. Only the headers of records are read; "
                     "num_samples=... puts it off until the records are read."
                 )
-            index = make_index(self.files, self._compression_type)
+            index = make_index(self.files, self._compression_type, self._stored)
             for loss in index.losses():
                 logger.warning("%s.", loss)
             if not len(index):
@@ -244,7 +264,7 @@ class BaseTFRecordDataset:
             "describe": records.index.describe,
             "on_bad_sample": self.on_bad_record,
             "why_bad": _WHY_BAD,
-            "system_error": lambda number: unreadable(records.index.file_of(number)),
+            "system_error": lambda number: records.unreadable(records.index.place_of(number)),
             "shuffle": self.shuffle,
             "num_epochs": self.num_epochs,
             "records": records,
@@ -259,7 +279,7 @@ class BaseTFRecordDataset:
 
     def _paths(self) -> list[str]:
         """Return the files that are read, in the order of the metadata's."""
-        return self.metadata.files
+        return self.metadata.local_files()
 
     def _finished(self, features: Features) -> Features:
         """Return the features of `get`, from those of the source."""
@@ -292,46 +312,3 @@ class BaseTFRecordDataset:
             self._found = {}
             self._build_features(*(parsed if isinstance(parsed, (list, tuple)) else [parsed]))
             return self._found
-
-
-def _list_files(base_dir: str, file_pattern: str | Sequence[str]) -> list[str]:
-    patterns = [file_pattern] if isinstance(file_pattern, str) else list(file_pattern)
-    if no_file(base_dir) == os.strerror(errno.ENOENT):
-        raise DataError(f"there is no folder {base_dir!r}, where records are to be.")
-    held = list_folder(base_dir, "It is to hold the records.")
-    found: set[str] = set()
-    unmatched: list[str] = []
-    for pattern in patterns:
-        matches = set(glob.glob(os.path.join(glob.escape(base_dir), pattern)))  # noqa: PTH118, PTH207 (a path is text here)
-        folders = sorted(path for path in matches if os.path.isdir(path))  # noqa: PTH112 (as above)
-        if folders:
-            tf.get_logger().warning("file_pattern %r matches folders, which are not read: %s", pattern, some(folders))
-        matches.difference_update(folders)
-        check_sets(sorted(matches), pattern)
-        if not matches:
-            unmatched.append(pattern)
-        found |= matches
-    files = sorted(found)
-    if not files:
-        names = sorted([*held.folders, *held.files, *held.special, *held.broken])
-        holds = f"It holds {some(names)}." if names else "It is empty."
-        raise DataError(f"no file in {base_dir!r} is named like file_pattern {file_pattern!r}. {holds}")
-    if by_name := [pattern for pattern in unmatched if not glob.has_magic(pattern)]:
-        raise DataError(f"file_pattern names {some(by_name)}, which {base_dir!r} does not hold.")
-    if unmatched:
-        tf.get_logger().warning("no file in %r is named like %s, of file_pattern", base_dir, some(unmatched))
-    if unread := {path: reason for path in files if (reason := no_file(path))}:
-        raise DataError(f"files that file_pattern {file_pattern!r} matches cannot be read: {listed(unread)}.")
-    return files
-
-
-def _redirected(files: list[str], base_dir: str, redirect_dir: str) -> list[str]:
-    """Return the same files in the other folder."""
-    others = [os.path.join(redirect_dir, os.path.relpath(path, base_dir)) for path in files]  # noqa: PTH118 (as above)
-    missing = [path for path in others if not os.path.isfile(path)]  # noqa: PTH113 (as above)
-    if missing:
-        raise DataError(
-            f"redirect_dir lacks {missing[0]!r} ({len(missing)} of {len(files)} files): it holds the same files as "
-            f"base_dir {base_dir!r}, which are then read from there."
-        )
-    return others

@@ -50,7 +50,7 @@ def get_tfrecord(  # noqa: PLR0913 (the manual's arguments)
         image, label = dataset.get(["image", "label"])
 
     Args:
-        dataset_dir: the folder of the files.
+        dataset_dir: the folder of the files, or its URL; see `BaseTFRecordMetadata`.
         file_pattern: which files in it; or a list of patterns.
         keys_to_features: name to `tf.io.FixedLenFeature` and the like, as `tf.io.parse_single_example` takes it.
         items_to_handlers: name, for `get`, to handler: of `mox.tfexample_decoder` or of tf_slim.

@@ -22,19 +22,26 @@ from attrs import frozen
 from mox_core.datasets.whole_files import whole_file
 from mox_core.errors import DataError
 from mox_core.sdk import info_logging, run_folder
+from mox_core.terminal.progress import is_live, progress
 from mox_tfrecord.scanning import AROUND, FileScan, scan_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mox_core.terminal.parts import Progress
+    from mox_tfrecord.caching import StoredFiles
+
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_SHOWN = 0.2
 _READERS = 16  # threads, for disks and networks that take their time
 _FAST = 20e-6  # seconds a record
 _FILENAME = "tfrecords.npz"
 
-_Key = tuple[str, int, int]  # path, size, time of change
-_known: dict[tuple[_Key, str | None], FileScan] = {}
+Key = tuple[str, int, int]
+"""Path, size and time of change; of a file on a store its URL, and a time that stands for its version."""
+
+_known: dict[tuple[Key, str | None], FileScan] = {}
 
 
 @frozen(eq=False)
@@ -45,29 +52,28 @@ class RecordIndex:
         paths: the files.
         scans: the records of each.
         starts: the number of the first record of each file, and the number of all records as the last entry.
+        keys: what tells each file, as it was scanned, from all others.
     """
 
     paths: tuple[str, ...]
     scans: tuple[FileScan, ...]
     starts: tuple[int, ...]
+    keys: tuple[Key, ...]
 
     def __len__(self) -> int:
         return self.starts[-1]
 
-    def file_of(self, number: int) -> str:
-        """Return the path of the file that holds a record."""
-        return self.paths[self._place(number)]
+    def place_of(self, number: int) -> int:
+        """Return the place of the file that holds a record, among the paths."""
+        return int(np.searchsorted(self.starts, number, side="right")) - 1
 
     def describe(self, number: int) -> str:
         """Return the position of a record, for messages, which quote it."""
-        file = self._place(number)
+        file = self.place_of(number)
         inside = number - self.starts[file]
         scan = self.scans[file]
         of_content = " of what it holds" if scan.compression else ""
         return f"{self.paths[file]}: record {inside}, at byte {scan.offsets[inside]}{of_content}"
-
-    def _place(self, number: int) -> int:
-        return int(np.searchsorted(self.starts, number, side="right")) - 1
 
     def losses(self) -> list[str]:
         """Return for each damaged file what is wrong, and how much of it is lost, for messages."""
@@ -78,31 +84,34 @@ class RecordIndex:
         ]
 
 
-def make_index(paths: Sequence[str], compression: str | None) -> RecordIndex:
+def make_index(paths: Sequence[str], compression: str | None, stored: StoredFiles | None = None) -> RecordIndex:
     """Return the index of the records of files, which are scanned unless a scan of them is cached.
 
     Args:
-        paths: the files.
+        paths: the files, or their URLs.
         compression: "", "GZIP" or "ZLIB"; None to detect it for each file.
+        stored: the files, where they are on a store. They are fetched if one has to be scanned.
 
     Raises:
         DataError: if a file cannot be read.
     """
     try:
-        keys = [_key(path) for path in paths]
+        keys = [stored.key(path) if stored else _key(path) for path in paths]
         folder = run_folder()
         if folder is not None and any((key, compression) not in _known for key in keys):
             for key, scan in _load(folder).items():
                 _known.setdefault((key, None), scan)
                 _known.setdefault((key, scan.compression), scan)
         missing = [key for key in dict.fromkeys(keys) if (key, compression) not in _known]
-        for key, scan in zip(missing, _scan([path for path, *_ in missing], compression), strict=True):
+        copies = stored.copies() if stored and missing else {}
+        here = [copies.get(path, path) for path, *_ in missing]
+        for key, scan in zip(missing, _scan(here, compression), strict=True):
             _known[key, compression] = scan
     except OSError as error:
         raise DataError(f"the records cannot be read: {error}") from error
     scans = tuple(_known[key, compression] for key in keys)
     starts = np.cumsum([0, *(len(scan.lengths) for scan in scans)]).tolist()
-    index = RecordIndex(tuple(paths), scans, tuple(starts))
+    index = RecordIndex(tuple(paths), scans, tuple(starts), tuple(keys))
     remember(index)
     return index
 
@@ -113,14 +122,14 @@ def remember(index: RecordIndex) -> None:
     if folder is None:
         return
     with contextlib.suppress(OSError):
-        found = {_key(path): scan for path, scan in zip(index.paths, index.scans, strict=True) if not scan.damage}
+        found = {key: scan for key, scan in zip(index.keys, index.scans, strict=True) if not scan.damage}
         before = _load(folder)
         if not found.keys() <= before.keys():
             changed = {path for path, *_ in found}
             _save(folder, {key: scan for key, scan in before.items() if key[0] not in changed} | found)
 
 
-def _key(path: str) -> _Key:
+def _key(path: str) -> Key:
     status = os.stat(path)  # noqa: PTH116 (a path is text here)
     return os.path.abspath(path), status.st_size, status.st_mtime_ns  # noqa: PTH100 (as above)
 
@@ -144,33 +153,40 @@ def _scan(paths: list[str], compression: str | None) -> list[FileScan]:
     """
     counts: list[int] = []  # the threads append to it
     scans: list[Future[FileScan]] = []
-    with ThreadPoolExecutor(_READERS) as pool, info_logging():
+    with (
+        ThreadPoolExecutor(_READERS) as pool,
+        info_logging(),
+        progress("Counting records", total=len(paths), unit="files", only_live=True) as line,
+    ):
         try:
             fast = True
             for path in paths:
                 begin, before = time.perf_counter(), len(counts)
                 scans.append(pool.submit(scan_file, path, compression, counts.append))
                 if fast:
-                    _wait(scans, len(paths), counts)
+                    _wait(scans, len(paths), counts, line)
                     fast = time.perf_counter() - begin < _FAST * (sum(counts[before:]) + 100)
-            _wait(scans, len(paths), counts)
+            _wait(scans, len(paths), counts, line)
             return [scan.result() for scan in scans]
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int]) -> None:
+def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int], line: Progress) -> None:
     """Wait until all scans have ended, or one has failed."""
     while True:
-        state = wait(scans, _SECONDS_BETWEEN_LINES, FIRST_EXCEPTION)
+        state = wait(scans, _SECONDS_BETWEEN_SHOWN if is_live() else _SECONDS_BETWEEN_LINES, FIRST_EXCEPTION)
+        line.show(len(state.done), f"{sum(counts):,} records")
         if not state.not_done or any(scan.exception() for scan in state.done):
             return
+        if is_live():
+            continue
         tf.get_logger().info(
             "Counting records: %d of %d files are read, %d records so far", len(state.done), num_files, sum(counts)
         )
 
 
-def _load(folder: Path) -> dict[_Key, FileScan]:
+def _load(folder: Path) -> dict[Key, FileScan]:
     """Return the scans that an earlier run has written into its folder; none if they cannot be read."""
     path = folder / ".mox" / _FILENAME
     try:
@@ -185,7 +201,7 @@ def _load(folder: Path) -> dict[_Key, FileScan]:
         return {}
 
 
-def _read(path: Path) -> dict[_Key, FileScan]:
+def _read(path: Path) -> dict[Key, FileScan]:
     content = path.read_bytes()
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         damaged = archive.testzip()  # NumPy does not look at the checksum of an array whose header says it is shorter
@@ -202,7 +218,7 @@ def _read(path: Path) -> dict[_Key, FileScan]:
     }
 
 
-def _save(folder: Path, known: dict[_Key, FileScan]) -> None:
+def _save(folder: Path, known: dict[Key, FileScan]) -> None:
     with whole_file(folder / ".mox" / _FILENAME, suffix=".npz") as temporary:
         np.savez_compressed(
             temporary,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import no_file
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
@@ -59,6 +60,7 @@ def inspect_file(path: str, *, record: int | None = None) -> Report:
         DataError: if there is no such file.
         UsageError: if there is no such record.
     """
+    check_is_here("the file", path)
     if Path(path).is_dir():
         raise DataError(f"{path!r} is a folder; name the files in it.")
     if reason := no_file(path):

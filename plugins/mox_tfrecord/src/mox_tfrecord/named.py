@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import glob
+import fnmatch
 import os
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
+from mox_core.datasets.folders import list_folder
 from mox_core.errors import DataError, UsageError
+from mox_core.stores.folder import is_remote
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.arrays import ArrayDataset, read_cifar, read_idx
 from mox_tfrecord.classification import ImageClassificationTFRecordDataset, ImageClassificationTFRecordMetadata
@@ -143,17 +145,18 @@ def _folder(name: str, split_name: str, dataset_dir: Folder, capacity: int) -> s
     if not is_whole_number(capacity, least=1):
         raise UsageError(f"capacity of data set {name!r} is {capacity!r}; it must be a whole number from 1.")
     folder = os.fspath(dataset_dir)
-    if not os.path.isdir(folder):  # noqa: PTH112 (a path is text here)
+    if not is_remote(folder) and not os.path.isdir(folder):  # noqa: PTH112 (a path is text here)
         raise DataError(f"there is no folder {folder!r}, where data set {name!r} is to be. Nothing is fetched.")
     return folder
 
 
 def _pattern(folder: str, patterns: Sequence[str], other: str) -> str:
     """Return the first of some patterns that files of a folder match."""
+    entries = list_folder(folder, "It is to hold the data set.")
+    names = sorted([*entries.files, *entries.folders, *entries.special, *entries.broken])
     for pattern in patterns:
-        if glob.glob(os.path.join(glob.escape(folder), pattern)):  # noqa: PTH118, PTH207 (as above)
+        if fnmatch.filter(names, pattern):
             return pattern
-    names = sorted(os.listdir(folder))  # noqa: PTH208 (as above)
     holds = f"It holds {', '.join(map(repr, names[:3]))}{' ...' * (len(names) > 3)}." if names else "It is empty."  # noqa: PLR2004
     records = f"no records named {' or '.join(map(repr, patterns))}"
     raise DataError(f"{folder!r} holds {records}{other and f', and no {other}'}. {holds} Nothing is fetched.")

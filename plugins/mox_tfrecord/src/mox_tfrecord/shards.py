@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import frozen
 
+from mox_core.datasets.folders import list_folder
 from mox_core.errors import DataError
+from mox_core.stores.folder import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 _NAME: Final = re.compile(r"(?P<name>.*)-(?P<number>\d{1,9})-of-(?P<total>\d{1,9})(?P<end>|\D.*)", re.DOTALL)
 _LISTED: Final = 10
@@ -101,10 +103,19 @@ def _shard_of(file: str) -> tuple[ShardSet, int] | None:
 def _numbers(of: ShardSet) -> set[int]:
     """Return the numbers of the files of a set that are there."""
     found = set()
-    with os.scandir(of.folder or os.curdir) as entries:
-        for entry in entries:
-            shard = _shard_of(os.path.join(of.folder, entry.name))  # noqa: PTH118 (a path is text here)
-            with contextlib.suppress(OSError):
-                if shard and shard[0] == of and entry.is_file():
-                    found.add(shard[1])
+    for name in _files_in(of.folder):
+        shard = _shard_of(os.path.join(of.folder, name))  # noqa: PTH118 (a path is text here)
+        if shard and shard[0] == of:
+            found.add(shard[1])
     return found
+
+
+def _files_in(folder: str) -> Iterator[str]:
+    if is_remote(folder):
+        yield from list_folder(folder, "It is to hold the records.").files
+        return
+    with os.scandir(folder or os.curdir) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if entry.is_file():
+                    yield entry.name

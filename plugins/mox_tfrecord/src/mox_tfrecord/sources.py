@@ -26,6 +26,7 @@ from mox_core.sdk import (
     parallel_reads,
     zeros_of_spec,
 )
+from mox_core.stores.folder import is_remote
 from mox_tfrecord.scanning import AROUND
 
 if TYPE_CHECKING:
@@ -46,10 +47,15 @@ class Records:
     Args:
         index: the records.
         paths: the files to read, in the order of the index: the files of the index, or copies.
+
+    Attributes:
+        index: the records.
+        paths: the files to read.
     """
 
     def __init__(self, index: RecordIndex, paths: list[str]) -> None:
         self.index = index
+        self.paths = paths
         self.compressed = any(scan.compression for scan in index.scans)
         offsets = [scan.offsets for scan in index.scans]
         self._paths = captured_constant([os.fsencode(path) for path in paths], tf.string)
@@ -68,6 +74,14 @@ class Records:
             records = self._from(number, tf.gather(self._lengths, number) + AROUND)
         content: tf.Tensor = records.take(1).get_single_element()
         return content
+
+    def unreadable(self, place: int) -> str:
+        """Return why the system does not let a file be read; '' if it does."""
+        original, copy = self.index.paths[place], self.paths[place]
+        if not is_remote(original):
+            return unreadable(original)
+        reason = unreadable(copy)
+        return reason and f"its copy {copy!r}: {reason}"
 
     def in_order(self, first: tf.Tensor, stop: tf.Tensor, plus: tf.Tensor) -> Dataset:
         """Return (number + plus, content) of the records with the numbers [first, stop), without bad ones."""
@@ -180,7 +194,7 @@ class StreamSource(SampleSource):
     def system_error_at(self, position: int, order: Order) -> str:
         """Return why the system does not let one of the files be read: which one a record is in takes reading it."""
         del position, order
-        errors = ((path, unreadable(path)) for path in self.records.index.paths)
+        errors = ((path, self.records.unreadable(place)) for place, path in enumerate(self.records.index.paths))
         return next((f"{path!r}: {error}" for path, error in errors if error), "")
 
     def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:

@@ -20,16 +20,17 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import field, frozen
 
+from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import kind_of, reason_of, some
 from mox_core.datasets.labels import FILENAME, has_labels, labels_text, read_labels
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
 from mox_core.sdk import info_logging, sync_to_disk
+from mox_core.terminal.progress import progress
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.folders import list_images
 from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
-from mox_tfrecord.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -111,6 +112,8 @@ def write_image_classification_tfrecords(
         DataError: if src_dir is not of that form, an image is bad, dst_dir has records of that name or of other
             classes or cannot be written, or another process is writing records of that name there.
     """
+    check_is_here("src_dir", src_dir)
+    check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_arguments(source, target, name, on_bad_image)
     with info_logging():
@@ -210,7 +213,7 @@ def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list
     tally = _Tally()
     images = [image for shard in shards for image in shard]
     with (
-        progress(f"Writing {name}", total=len(images), unit="images") as advance,
+        progress(f"Writing {name}", total=len(images), unit="images") as line,
         contextlib.closing(_read_ahead(images)) as reads,
     ):
         for number, shard in enumerate(shards):
@@ -220,7 +223,7 @@ def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list
                     if image := _take(content, tally, skip=skip):
                         writer.write(_example(image, file, classes[file.label]).SerializeToString(deterministic=True))
                         tally.num_images[file.label] += 1
-                    advance(1)
+                    line.advance(1)
             sync_to_disk(path)
     return tally
 
