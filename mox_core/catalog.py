@@ -240,6 +240,15 @@ def get_dataset_meta(name: str) -> DatasetMeta:
     return _find(DatasetOffer, name).meta
 
 
+def offered_name(kind: type[Offer], name: str) -> str:
+    """Return the name under which one plugin offers what a name stands for, which may be `plugin/name`.
+
+    Raises:
+        UnknownNameError: if no plugin offers the name, or more than one does.
+    """
+    return _find(kind, name).name
+
+
 def find_target(kind: type[Offer], name: Name) -> Callable[..., Any]:
     """Import and return the target of a name; return a function as it is.
 

@@ -223,13 +223,13 @@ def _evaluation(
 
 def _export(config: RunConfig, pipeline: InputPipeline, state: RunState) -> Export | NoExport:
     """Build what is exported, before training: what cannot be exported is known before it."""
-    if config.exporter is None or config.log_dir is None:
+    if not config.exports_as or config.log_dir is None:
         return NoExport()
     structure = export_inputs(pipeline)
     graph = trace_model(
         config.model_fn, ModeKeys.EXPORT, state, structure.specs, structure=structure, replicator=OneDevice()
     )
-    return Export(graph=graph, exporter=config.exporter, log_dir=config.log_dir, input_names=structure.names())
+    return Export(graph=graph, formats=config.exports_as, log_dir=config.log_dir, input_names=structure.names())
 
 
 def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) -> None:
