@@ -9,7 +9,12 @@ from mox_core.datasets.whole_sets import sync_to_disk
 from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport
-from mox_core.engine.input.image_functions import apply_augmentation, apply_preprocessing, resize_image
+from mox_core.engine.input.image_functions import (
+    apply_augmentation,
+    apply_preprocessing,
+    make_image,
+    resize_image,
+)
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.sample_source import Fetch, SampleSource, parallel_reads
 from mox_core.engine.input.script_reads import read_once, read_source
@@ -60,6 +65,7 @@ __all__ = [
     "independent_workers",
     "info_logging",
     "learning_rate_of",
+    "make_image",
     "metric_text",
     "no_autograph",
     "number_of_workers",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import keyword
 import re
 import shutil
@@ -11,10 +12,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from mox_core import file_lock
 from mox_core.engine.checkpoint.files import UNFINISHED_EXPORT
+from mox_core.engine.export_description import describe
 from mox_core.engine.run_folder import writing_into
 from mox_core.engine.tensors import ancestors
 from mox_core.engine.tf_internals import func_graph
@@ -22,12 +24,14 @@ from mox_core.errors import UsageError
 from mox_core.export_formats import taken_by_a_format
 from mox_core.file_lock import FileLock
 from mox_core.quoting import shown
+from mox_core.serving.description import Description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from mox_core.engine.export_description import Described
     from mox_core.engine.input.pipeline import InputPipeline
     from mox_core.engine.input.structure import InputStructure
     from mox_core.engine.model.model_graph import ModelGraph
@@ -48,12 +52,17 @@ class ExportedModel:
             export_spec come further ones that its outputs depend on.
         outputs: shape and dtype of each output by name.
         variables: the variables that the function reads.
+        description: what is known of its classes, and of its input if that is images.
+        preprocess: a concrete function from a decoded image (uint8, [height, width, 3]) to one sample of that input, as
+            `input_fn` makes it; None where that is not known.
     """
 
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: dict[str, tf.TensorSpec]
     outputs: dict[str, tf.TensorSpec]
     variables: tuple[tf.Variable, ...]
+    description: Description = field(factory=Description)
+    preprocess: Callable[..., Any] | None = None
 
 
 def export_inputs(pipeline: InputPipeline) -> InputStructure:
@@ -79,12 +88,14 @@ class Export:
             `check(model)`, which raises where its format cannot hold the model.
         log_dir: the folder of the version folders, or of the formats' folders that have them.
         input_names: how `model_fn` gets at each tensor that it is fed, for errors.
+        pipeline: the input of EVAL if the run evaluates, else of its mode: what new images are treated as.
     """
 
     graph: ModelGraph
     formats: Sequence[ExportFormat]
     log_dir: Path
     input_names: Sequence[str]
+    pipeline: InputPipeline
 
     def __attrs_post_init__(self) -> None:
         """Refuse what could not be exported.
@@ -135,7 +146,15 @@ class Export:
             _check_version(each, self.log_dir, self._version)
 
     def _model(self) -> ExportedModel:
-        return exported_model(self.graph, self.input_names)
+        model = exported_model(self.graph, self.input_names)
+        return evolve(model, description=self._described.description, preprocess=self._described.preprocess)
+
+    @functools.cached_property
+    def _described(self) -> Described:
+        inputs, outputs = _tensors_of(self.graph)
+        further = _further_inputs(self.graph, self.input_names, inputs, outputs)
+        inputs |= {name: tensor for name, (tensor, _) in further.items()}
+        return describe(self.graph, inputs, outputs, self.pipeline, _spec_of(self.graph).class_names)
 
 
 def exported_model(graph: ModelGraph, input_names: Sequence[str]) -> ExportedModel:

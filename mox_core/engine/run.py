@@ -111,7 +111,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             recorder = Recorder(config.run_mode, log_dir / HISTORY if log_dir and config.training else None)
             graph = _trace(config, pipeline, state, writer)
             evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal, recorder))
-            export = _export(config, pipeline, state)
+            export = _export(config, pipeline, evaluation.pipeline or pipeline, state)
             _check_input(config, pipeline, graph)
 
             start.restore(config, state)
@@ -221,7 +221,7 @@ def _evaluation(
         yield inter_mode
 
 
-def _export(config: RunConfig, pipeline: InputPipeline, state: RunState) -> Export | NoExport:
+def _export(config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline, state: RunState) -> Export | NoExport:
     """Build what is exported, before training: what cannot be exported is known before it."""
     if not config.exports_as or config.log_dir is None:
         return NoExport()
@@ -229,7 +229,13 @@ def _export(config: RunConfig, pipeline: InputPipeline, state: RunState) -> Expo
     graph = trace_model(
         config.model_fn, ModeKeys.EXPORT, state, structure.specs, structure=structure, replicator=OneDevice()
     )
-    return Export(graph=graph, formats=config.exports_as, log_dir=config.log_dir, input_names=structure.names())
+    return Export(
+        graph=graph,
+        formats=config.exports_as,
+        log_dir=config.log_dir,
+        input_names=structure.names(),
+        pipeline=evaluated,
+    )
 
 
 def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) -> None:

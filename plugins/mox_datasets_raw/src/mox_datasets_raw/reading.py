@@ -16,7 +16,15 @@ from mox_core.datasets.folders import unreadable
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import UsageError
-from mox_core.sdk import Features, SampleSource, apply_augmentation, apply_preprocessing, read_once, resize_image
+from mox_core.sdk import (
+    Features,
+    SampleSource,
+    apply_augmentation,
+    apply_preprocessing,
+    make_image,
+    read_once,
+    resize_image,
+)
 from mox_datasets_raw.decoding import decode_image
 
 if TYPE_CHECKING:
@@ -68,6 +76,7 @@ class RawImageDataset(abc.ABC):
     """
 
     metadata_class: ClassVar[type]
+    exclusive_classes: ClassVar[bool] = True
 
     metadata: Any = field()
     batch_size: int | None = field(default=None, validator=checks.at_least(1, or_none=True))
@@ -150,6 +159,13 @@ class RawImageDataset(abc.ABC):
             ),
             batch_size=self.batch_size,
             drop_remainder=self.drop_remainder,
+            class_names=tuple(self.metadata.labels_list),
+            exclusive_classes=self.exclusive_classes,
+            make_image=(
+                None
+                if self.preprocess_fn
+                else functools.partial(make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn)
+            ),
         )
 
     @property
