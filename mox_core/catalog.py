@@ -103,8 +103,8 @@ def _with_known_size(network: Callable[..., Any], images: Any, default: int) -> 
     """Build the network of an exported model for the size of its images, or for its default size if that is unknown."""
     height, width = images.shape[1:3] if images.shape.rank else (None, None)
     known = height is not None and width is not None
-    if not known:
-        images.graph.add_to_collection(IMAGE_SIZE, (default, default))
+    if not known and (graph := getattr(images, "graph", None)) is not None:
+        graph.add_to_collection(IMAGE_SIZE, (default, default))
     return network(image_height=None if known else default, image_width=None if known else default)
 
 

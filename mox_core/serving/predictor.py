@@ -31,7 +31,7 @@ from mox_core.serving.image_files import ImageFile, find_images
 from mox_core.stores.folder import is_remote, local_path, open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 BATCH_SIZE: Final = 32
 _READERS: Final = 8
@@ -140,14 +140,15 @@ class Predictor:
         return self.classes is not None and self.classes.scores != AS_THEY_ARE
 
     def _predict(self, batch: Sequence[tuple[str, Any]], top: int) -> Iterator[Prediction]:
-        """Give the predictions for images or the errors of their files, in the order in which they come."""
-        inputs = [self._input(pixels) for _, pixels in batch if not isinstance(pixels, str)]
-        outputs = iter(self._run(inputs))
-        for name, pixels in batch:
-            if isinstance(pixels, str):
-                yield Prediction(name, error=pixels)
-            else:
-                yield Prediction(name, self._top(next(outputs), top))
+        """Give the predictions for images or the errors of their files, in the order in which they come.
+
+        Where there is a text in the place of an array, it is the error.
+        """
+        inputs = [pixels if isinstance(pixels, str) else _attempt(self._input, pixels) for _, pixels in batch]
+        outputs = iter(self._run([each for each in inputs if not isinstance(each, str)]))
+        for (name, _), given in zip(batch, inputs, strict=True):
+            found = given if isinstance(given, str) else next(outputs)
+            yield Prediction(name, error=found) if isinstance(found, str) else Prediction(name, self._top(found, top))
 
     def _input(self, pixels: Any) -> Any:
         if self._preprocess is not None:
@@ -161,19 +162,22 @@ class Predictor:
         return tf.saturate_cast(image, self.spec.dtype).numpy()
 
     def _run(self, inputs: list[Any]) -> list[Any]:
-        """Return the values of the classes for each input."""
+        """Return the values of the classes for each input, or why there are none."""
         results: list[Any] = []
-        for group in _of_one_shape(inputs):
-            fixed = self.spec.shape[0]
-            for start in range(0, len(group), fixed or len(group)):
-                part = np.stack(group[start : start + (fixed or len(group))])
-                missing = (fixed or len(part)) - len(part)
-                part = np.concatenate([part, *[part[-1:]] * missing])
-                values = self._model.signatures[_SIGNATURE](**{self.image.name: tf.constant(part)})[
-                    self._output
-                ].numpy()
-                results += list(values[: len(values) - missing])
+        for group in _of_one_shape(inputs, self.spec.shape[0]):
+            found = _attempt(self._values, group)
+            if isinstance(found, str):  # of one of them; the others have values
+                alone = [_attempt(self._values, [each]) for each in group]
+                found = [each if isinstance(each, str) else each[0] for each in alone]
+            results += found
         return results
+
+    def _values(self, group: list[Any]) -> list[Any]:
+        """Return the values of the classes for inputs of one shape, at most as many as the model takes."""
+        missing = (self.spec.shape[0] or len(group)) - len(group)
+        batch = np.stack([*group, *[group[-1]] * missing])
+        outputs = self._model.signatures[_SIGNATURE](**{self.image.name: tf.constant(batch)})
+        return list(outputs[self._output].numpy()[: len(group)])
 
     def _top(self, values: Any, top: int) -> tuple[Score, ...]:
         scores = _scores(values.astype(np.float64), AS_THEY_ARE if self.classes is None else self.classes.scores)
@@ -276,7 +280,7 @@ def _output_of(described: Description, outputs: dict[str, tf.TensorSpec], told: 
     rows = [name for name, spec in outputs.items() if spec.shape.rank == 2 and spec.dtype.is_floating]  # noqa: PLR2004
     if len(rows) == 1:
         return rows[0]
-    text = ", ".join(f"{name} ({spec.dtype.name}, {spec.shape})" for name, spec in outputs.items())
+    text = ", ".join(f"{name} ({spec.dtype.name}, {spec.shape})" for name, spec in sorted(outputs.items()))
     raise UsageError(
         f"{told!r} gives {text}: it is not known which of them has a value for each class. Export the model with "
         "mox.ExportSpec(..., class_names=[...])."
@@ -347,11 +351,19 @@ def _in_groups(files: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield group
 
 
-def _of_one_shape(inputs: list[Any]) -> Iterator[list[Any]]:
+def _attempt(function: Callable[[Any], Any], given: Any) -> Any:
+    """Return what a function gives, or a text that says why TensorFlow cannot compute it."""
+    try:
+        return function(given)
+    except tf.errors.OpError as error:
+        return f"the model cannot take it: {error.message.splitlines()[0]}"
+
+
+def _of_one_shape(inputs: list[Any], at_most: int | None) -> Iterator[list[Any]]:
     """Give runs of inputs that have one shape."""
     group: list[Any] = []
     for each in inputs:
-        if group and group[0].shape != each.shape:
+        if group and (group[0].shape != each.shape or len(group) == at_most):
             yield group
             group = []
         group.append(each)
