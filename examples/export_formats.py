@@ -118,20 +118,18 @@ def main(folder: Path) -> dict[str, float]:
     )
     images, logits = (np.concatenate([step[name] for step in steps]) for name in ("images", "logits"))
 
+    missing = {name: [each for each in packages if find_spec(each) is None] for name, (packages, _) in FORMATS.items()}
+    # An evaluation exports as well as a training run does, in several formats: each has a folder in log_dir.
+    result = mox.run(
+        run_mode=mox.ModeKeys.EVAL, log_dir=folder / "log", export_model=[n for n in FORMATS if not missing[n]], **job
+    )
+
     differences = {}
-    for name, (packages, reload) in FORMATS.items():
-        if missing := [package for package in packages if find_spec(package) is None]:
-            print(f"{name:10}  left out: {' and '.join(missing)} is not installed")
+    for name, (_, reload) in FORMATS.items():
+        if missing[name]:
+            print(f"{name:10}  left out: {' and '.join(missing[name])} is not installed")
             continue
-        # An evaluation exports as well as a training run does; log_dir is where the version folder goes.
-        result = mox.run(
-            run_mode=mox.ModeKeys.EVAL,
-            checkpoint_path=trained.checkpoint,
-            log_dir=folder / name.lower(),
-            export_model=name,
-            **job,
-        )
-        export = Path(result.export_path)
+        export = Path(result.export_paths[name])
         differences[name] = float(np.abs(reload(export, images) - logits).max())
         size = sum(file.stat().st_size for file in export.rglob("*") if file.is_file())
         print(

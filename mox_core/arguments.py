@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
-from mox_core import catalog
 from mox_core.cluster.cluster import read as read_cluster
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
+from mox_core.export_formats import export_formats
 from mox_core.flags import get_flag
 from mox_core.misspelt_flags import warn_of_misspelt_flags
 from mox_core.modes import RUN_MODES, ModeKeys
 from mox_core.name_filter import NameFilter
-from mox_core.plugins.offers import ExporterOffer
 from mox_core.stores.folder import flattened_url, is_remote, local_path
 from mox_core.trackers import choose as choose_trackers
 from mox_core.whole_numbers import is_whole_number
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mox_core.cluster.cluster import Cluster
+    from mox_core.export_formats import ExportFormat
     from mox_core.trackers import Choice
 
 NOT_GIVEN: Final[Any] = object()
@@ -81,7 +81,7 @@ class RunConfig:
         save_summary_steps: steps between two summaries, 1 or more.
         save_model_secs: seconds between two checkpoints, or None.
         save_model_steps: steps between two checkpoints, or None; None if save_model_secs is given.
-        exporter: `exporter(model, directory)`, or None.
+        exports_as: the formats in which the model is exported, none for no export.
         max_to_keep: flag: checkpoints kept in log_dir; 0 keeps all.
         cluster: the processes of a distributed job; None for a single process.
         session_timeout: flag: seconds to wait for the other processes; 0: no limit.
@@ -114,7 +114,7 @@ class RunConfig:
     save_summary_steps: int
     save_model_secs: float | None
     save_model_steps: int | None
-    exporter: Callable[..., None] | None
+    exports_as: Sequence[ExportFormat]
     max_to_keep: int
     cluster: Cluster | None
     session_timeout: float
@@ -151,7 +151,7 @@ class RunConfig:
     @property
     def exports(self) -> bool:
         """Whether this process exports a model."""
-        return self.exporter is not None and self.writes
+        return bool(self.exports_as) and self.writes
 
     @property
     def has_parameter_servers(self) -> bool:
@@ -224,7 +224,7 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
         restored=_name_filter("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
         gradients=_gradient_options(),
         trackers=choose_trackers(trackers, get_flag("trackers")),
-        exporter=_exporter(export_model, log_dir),  # last, as it may import TensorFlow
+        exports_as=_exports_as(export_model, log_dir),  # last, as it may import TensorFlow
     )
 
 
@@ -365,18 +365,13 @@ def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:
     return number, None
 
 
-def _exporter(export_model: object, log_dir: object) -> Callable[..., None] | None:
-    if export_model is None or export_model is False:
-        return None
-    if not (isinstance(export_model, str) or callable(export_model)):
-        raise UsageError(
-            f"export_model is {export_model!r}; it must be a name of mox.ExportKeys, "
-            "such as mox.ExportKeys.TF_SERVING, "
-            "or a function (model, directory)."
-        )
-    if not log_dir:
+def _exports_as(export_model: object, log_dir: object) -> Sequence[ExportFormat]:
+    formats = export_formats(export_model)
+    if formats and not log_dir:
         raise UsageError("export_model needs log_dir: the exported model is written into a version folder there.")
-    return _check_signature(catalog.find_target(ExporterOffer, export_model), "export_model", "model", "directory")
+    for each in formats:
+        _check_signature(each.find(), "export_model", "model", "directory")
+    return formats
 
 
 def _name_filter(include: str, exclude: str) -> NameFilter:

@@ -23,6 +23,7 @@ from mox_core.plugins.offers import (
     OptimizerWrapperOffer,
     import_target,
 )
+from mox_core.serving.description import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -102,6 +103,8 @@ def _with_known_size(network: Callable[..., Any], images: Any, default: int) -> 
     """Build the network of an exported model for the size of its images, or for its default size if that is unknown."""
     height, width = images.shape[1:3] if images.shape.rank else (None, None)
     known = height is not None and width is not None
+    if not known and (graph := getattr(images, "graph", None)) is not None:
+        graph.add_to_collection(IMAGE_SIZE, (default, default))
     return network(image_height=None if known else default, image_width=None if known else default)
 
 
@@ -238,6 +241,15 @@ def get_dataset_meta(name: str) -> DatasetMeta:
         UnknownNameError: if no plugin offers the data set, or more than one does.
     """
     return _find(DatasetOffer, name).meta
+
+
+def offered_name(kind: type[Offer], name: str) -> str:
+    """Return the name under which one plugin offers what a name stands for, which may be `plugin/name`.
+
+    Raises:
+        UnknownNameError: if no plugin offers the name, or more than one does.
+    """
+    return _find(kind, name).name
 
 
 def find_target(kind: type[Offer], name: Name) -> Callable[..., Any]:

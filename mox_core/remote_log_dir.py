@@ -94,11 +94,11 @@ def _hold_remote(config: RunConfig, url: str, remote: _Remote, stack: contextlib
 
 def in_urls(result: RunResult, config: RunConfig) -> RunResult:
     """Return the result of a run with the URLs of what it wrote, where it wrote to a store."""
-    checkpoint, export_path = result.checkpoint, result.export_path
+    checkpoint, paths = result.checkpoint, dict(result.export_paths)
     for url in _staged_urls(config):
         checkpoint = checkpoint and _in_urls(checkpoint, url)
-        export_path = export_path and _in_urls(export_path, url)
-    return attrs.evolve(result, checkpoint=checkpoint, export_path=export_path)
+        paths = {name: _in_urls(path, url) for name, path in paths.items()}
+    return attrs.evolve(result, checkpoint=checkpoint, export_path=next(iter(paths.values()), None), export_paths=paths)
 
 
 def _staged_urls(config: RunConfig) -> Iterator[str]:

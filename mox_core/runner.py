@@ -95,7 +95,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
     output_every_n_steps: int = 0,
     save_summary_steps: int = 100,
     save_model_secs: float | None = NOT_GIVEN,
-    export_model: str | bool | Callable[..., None] | None = False,  # noqa: FBT001, FBT002 (as above)
+    export_model: str | bool | Callable[..., None] | Sequence[str | Callable[..., None]] | None = False,  # noqa: FBT001, FBT002 (as above)
     fetch_strategy_fn: None = None,
     save_model_steps: int | None = NOT_GIVEN,
     trackers: Sequence[str | Callable[[], Tracker]] | None = None,
@@ -123,7 +123,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         output_every_n_steps: steps in a window for output_fn; the last one may hold fewer.
         save_summary_steps: steps between two summaries.
         save_model_secs: seconds between two checkpoints, 600 if neither is given; wins over save_model_steps.
-        export_model: a name of `mox.ExportKeys`, or a function `(model, directory)` that writes one.
+        export_model: a name of `mox.ExportKeys`, or a function `(model, directory)` that writes one; or a list of them.
         fetch_strategy_fn: nothing is known of its meaning; it is refused.
         save_model_steps: steps between two checkpoints.
         trackers: what keeps the run beside log_dir: names of trackers, such as 'csv' or 'mlflow', and functions that

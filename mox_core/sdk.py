@@ -10,7 +10,12 @@ from mox_core.engine.checkpoint.resume import input_from_the_start
 from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport
-from mox_core.engine.input.image_functions import apply_augmentation, apply_preprocessing, resize_image
+from mox_core.engine.input.image_functions import (
+    apply_augmentation,
+    apply_preprocessing,
+    make_image,
+    resize_image,
+)
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.sample_source import Fetch, SampleSource, parallel_reads
 from mox_core.engine.input.script_reads import read_once, read_source
@@ -64,6 +69,7 @@ __all__ = [
     "input_from_the_start",
     "learning_rate_of",
     "loss_with_gradients",
+    "make_image",
     "metric_text",
     "no_autograph",
     "number_of_workers",

@@ -52,6 +52,12 @@ def _check_version(_spec: object, _attribute: Attribute[Any], version: object) -
     )
 
 
+def _check_class_names(_spec: object, _attribute: Attribute[Any], names: object) -> None:
+    if names is None or (isinstance(names, (list, tuple)) and names and all(isinstance(n, str) and n for n in names)):
+        return
+    raise UsageError(f"class_names of ExportSpec is {names!r}; it must be a list of names by label, or None.")
+
+
 def _check_loss(_spec: object, _attribute: Attribute[Any], loss: object) -> None:
     if isinstance(loss, (str, dict, set)) or callable(loss):
         raise UsageError(f"loss of ModelSpec is {loss!r}; it must be a scalar tensor or a list of scalar tensors.")
@@ -192,6 +198,8 @@ class ExportSpec:
             of the model's placeholders they depend on becomes a further input, and a warning names it.
         version: name of the model's folder in `log_dir`: a whole number from 0, a str without separators, or -1 for one
             more than the highest number that exists (1 if none does).
+        class_names: the names of the classes by label, which an export of TF_SERVING carries for `mox predict`. None:
+            those of the data set that `input_fn` reads, if it tells them.
 
     Raises:
         UsageError: if an attribute has another form; both dicts must have at least one entry.
@@ -200,6 +208,7 @@ class ExportSpec:
     inputs_dict: Mapping[str, Any] = field(validator=_check_signature)
     outputs_dict: Mapping[str, Any] = field(validator=_check_signature)
     version: int | str = field(default=-1, validator=_check_version)
+    class_names: Sequence[str] | None = field(default=None, validator=_check_class_names, kw_only=True)
 
 
 @frozen(eq=False)

@@ -57,12 +57,12 @@ def report(config: RunConfig, result: LoopResult, state: RunState, writer: Summa
         writer.write(result.means, global_step)
 
 
-def _write_export(export: Export | NoExport, signal: ReceivedSignal) -> str | None:
+def _write_exports(export: Export | NoExport, signal: ReceivedSignal) -> dict[str, str]:
     try:
         with progress("export", total=None, unit="", only_live=True):
             return export.write(signal.abandoning(_EXPORT_ENDS, patient=True))
     except RunInterrupted:
-        return None
+        return {}
 
 
 def finish(
@@ -82,9 +82,9 @@ def finish(
         # Also where nothing is saved, and before the export.
         together(collective, lambda: state.check_finite(state.saved_values()))
     with state.final_weights_in_place():
-        path = None if interrupted or collective.rank else _write_export(export, stop_rule.signal)
+        paths = {} if interrupted or collective.rank else _write_exports(export, stop_rule.signal)
     # Broadcast the paths: only the chief writes, and every worker returns after the files exist.
-    checkpoint, path = collective.broadcast_object([saver.save(), path])
+    checkpoint, paths = collective.broadcast_object([saver.save(), paths])
     if not stop_rule.interrupted:
         state.assign_final_weights()
     return RunResult(
@@ -94,7 +94,8 @@ def finish(
         stopped_by=stop_rule.signal.name or result.stopped_by,
         metrics=result.last if config.training else result.means,
         checkpoint=checkpoint,
-        export_path=path,
+        export_path=next(iter(paths.values()), None),
+        export_paths=paths,
         skipped_steps=state.skipped_steps() if config.training else 0,
         history=recorder.history(),
         validation=recorder.validation(),

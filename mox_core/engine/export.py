@@ -1,8 +1,9 @@
-"""Exported models: whole or not at all, each in a version folder."""
+"""Exported models: whole or not at all, each in a version folder of its format."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import keyword
 import re
 import shutil
@@ -11,25 +12,30 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
-from attrs import frozen
+from attrs import evolve, field, frozen
 
 from mox_core import file_lock
 from mox_core.engine.checkpoint.files import UNFINISHED_EXPORT
+from mox_core.engine.export_description import describe
 from mox_core.engine.run_folder import writing_into
 from mox_core.engine.tensors import ancestors
 from mox_core.engine.tf_internals import func_graph
 from mox_core.errors import UsageError
+from mox_core.export_formats import taken_by_a_format
 from mox_core.file_lock import FileLock
 from mox_core.quoting import shown
+from mox_core.serving.description import Description
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from mox_core.engine.export_description import Described
     from mox_core.engine.input.pipeline import InputPipeline
     from mox_core.engine.input.structure import InputStructure
     from mox_core.engine.model.model_graph import ModelGraph
+    from mox_core.export_formats import ExportFormat
     from mox_core.specs import ExportSpec
 
 
@@ -46,12 +52,17 @@ class ExportedModel:
             export_spec come further ones that its outputs depend on.
         outputs: shape and dtype of each output by name.
         variables: the variables that the function reads.
+        description: what is known of its classes, and of its input if that is images.
+        preprocess: a concrete function from a decoded image (uint8, [height, width, 3]) to one sample of that input, as
+            `input_fn` makes it; None where that is not known.
     """
 
     function: Callable[..., dict[str, tf.Tensor]]
     inputs: dict[str, tf.TensorSpec]
     outputs: dict[str, tf.TensorSpec]
     variables: tuple[tf.Variable, ...]
+    description: Description = field(factory=Description)
+    preprocess: Callable[..., Any] | None = None
 
 
 def export_inputs(pipeline: InputPipeline) -> InputStructure:
@@ -62,8 +73,9 @@ def export_inputs(pipeline: InputPipeline) -> InputStructure:
 class NoExport:
     """The export of a run that exports nothing."""
 
-    def write(self, giving_up: AbstractContextManager[None]) -> None:
+    def write(self, giving_up: AbstractContextManager[None]) -> dict[str, str]:  # noqa: ARG002  (as that of Export)
         """Write nothing."""
+        return {}
 
 
 @frozen(kw_only=True)
@@ -72,16 +84,18 @@ class Export:
 
     Attributes:
         graph: the graph of mode EXPORT.
-        exporter: function of (model, directory) that writes it. An exporter may have a method `check(model)`, which
-            raises where its format cannot hold the model.
-        log_dir: the folder of the version folder.
+        formats: the formats, each with a function of (model, directory) that writes it. One may have a method
+            `check(model)`, which raises where its format cannot hold the model.
+        log_dir: the folder of the version folders, or of the formats' folders that have them.
         input_names: how `model_fn` gets at each tensor that it is fed, for errors.
+        pipeline: the input of EVAL if the run evaluates, else of its mode: what new images are treated as.
     """
 
     graph: ModelGraph
-    exporter: Callable[[ExportedModel, str], None]
+    formats: Sequence[ExportFormat]
     log_dir: Path
     input_names: Sequence[str]
+    pipeline: InputPipeline
 
     def __attrs_post_init__(self) -> None:
         """Refuse what could not be exported.
@@ -91,30 +105,56 @@ class Export:
         """
         model = self._model()
         _warn_of_further_inputs(self.graph, self.input_names, _spec_of(self.graph))
-        _check_version(self.log_dir, _spec_of(self.graph).version)
-        if (check := getattr(self.exporter, "check", None)) is not None:
-            check(model)
+        self._check_versions()
+        for each in self.formats:
+            if (check := getattr(each.find(), "check", None)) is not None:
+                check(model)
 
-    def write(self, giving_up: AbstractContextManager[None]) -> str:
-        """Export the model with the present weights, and return its folder.
+    def write(self, giving_up: AbstractContextManager[None]) -> dict[str, str]:
+        """Export the model with the present weights in all formats, or in none.
+
+        A run whose export was given up exports again when it goes on: one format of its version would be in the way.
 
         Args:
-            giving_up: a context in which a signal ends the exporter: what it has written is removed then.
+            giving_up: a context in which a signal ends the exporters: what they have written is removed then.
+
+        Returns:
+            The folder of each format, by its name.
         """
-        version = _spec_of(self.graph).version
-        with writing_into(self.log_dir):
-            _check_version(self.log_dir, version)
+        with contextlib.ExitStack() as unfinished, writing_into(self.log_dir):
+            self._check_versions()
             self.log_dir.mkdir(parents=True, exist_ok=True)
             _sweep(self.log_dir)
-            with _unfinished(self.log_dir) as folder:
-                with giving_up:
-                    self.exporter(self._model(), str(folder))
-                path = _publish(folder, self.log_dir, version)
-        tf.get_logger().info("Exported model written to: %s", shown(path))
-        return str(path)
+            folders = [unfinished.enter_context(_unfinished(self.log_dir)) for _ in self.formats]
+            with giving_up:
+                for each, folder in zip(self.formats, folders, strict=True):
+                    each.find()(self._model(), str(folder))
+            paths = {
+                each.name: _publish(folder, each.base(self.log_dir), self._version)
+                for each, folder in zip(self.formats, folders, strict=True)
+            }
+        for path in paths.values():
+            tf.get_logger().info("Exported model written to: %s", shown(path))
+        return {name: str(path) for name, path in paths.items()}
+
+    @property
+    def _version(self) -> int | str:
+        return _spec_of(self.graph).version
+
+    def _check_versions(self) -> None:
+        for each in self.formats:
+            _check_version(each, self.log_dir, self._version)
 
     def _model(self) -> ExportedModel:
-        return exported_model(self.graph, self.input_names)
+        model = exported_model(self.graph, self.input_names)
+        return evolve(model, description=self._described.description, preprocess=self._described.preprocess)
+
+    @functools.cached_property
+    def _described(self) -> Described:
+        inputs, outputs = _tensors_of(self.graph)
+        further = _further_inputs(self.graph, self.input_names, inputs, outputs)
+        inputs |= {name: tensor for name, (tensor, _) in further.items()}
+        return describe(self.graph, inputs, outputs, self.pipeline, _spec_of(self.graph).class_names)
 
 
 def exported_model(graph: ModelGraph, input_names: Sequence[str]) -> ExportedModel:
@@ -193,18 +233,26 @@ def _check_names(inputs: dict[str, tf.Tensor]) -> None:
             raise UsageError(msg)
 
 
-def _check_version(log_dir: Path, version: int | str) -> None:
-    """Refuse a version that exists.
+def _check_version(exported: ExportFormat, log_dir: Path, version: int | str) -> None:
+    """Refuse a version that exists, and one that is called like the folder of a format.
 
     Raises:
         UsageError: with the folder and the way out.
     """
-    if version != -1 and (log_dir / str(version)).exists():
+    base = exported.base(log_dir)
+    if base.exists() and not base.is_dir():
+        raise UsageError(f"{str(base)!r} is a file, where the exports of {exported.name} go: give another log_dir.")
+    if version != -1 and (base / str(version)).exists():
         msg = (
-            f"Export directory already exists. Please specify a different export directory: {log_dir / str(version)}. "
-            f"Pass another version to mox.ExportSpec, or version=-1 for the next number ({_next_version(log_dir)})."
+            f"Export directory already exists. Please specify a different export directory: {base / str(version)}. "
+            f"Pass another version to mox.ExportSpec, or version=-1 for the next number ({_next_version(base)})."
         )
         raise UsageError(msg)
+    if not exported.folder and (other := taken_by_a_format(version)) is not None:
+        raise UsageError(
+            f"version of ExportSpec is {version!r}, and that folder of log_dir has the exports of {other}: "
+            "pass another one."
+        )
 
 
 def _further_inputs(
@@ -258,8 +306,8 @@ def _warn_of_further_inputs(graph: ModelGraph, input_names: Sequence[str], spec:
         )
 
 
-def _next_version(log_dir: Path) -> int:
-    numbers = [int(path.name) for path in log_dir.iterdir() if path.name.isdecimal()] if log_dir.is_dir() else []
+def _next_version(base: Path) -> int:
+    numbers = [int(path.name) for path in base.iterdir() if path.name.isdecimal()] if base.is_dir() else []
     return max(numbers, default=0) + 1
 
 
@@ -288,10 +336,11 @@ def _sweep(log_dir: Path) -> None:
             lock.release()
 
 
-def _publish(folder: Path, log_dir: Path, version: int | str) -> Path:
+def _publish(folder: Path, base: Path, version: int | str) -> Path:
     """Rename a finished folder to its version; another export may take the next number at the same moment."""
+    base.mkdir(exist_ok=True)
     while True:
-        path = log_dir / str(_next_version(log_dir) if version == -1 else version)
+        path = base / str(_next_version(base) if version == -1 else version)
         try:
             return folder.rename(path)
         except OSError:

@@ -117,7 +117,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             notes = stack.enter_context(RunNotes(training_dir and training_dir / NOTES, held.lock.is_in_place).noting())
             graph = _trace(config, pipeline, state, writer)
             evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal, recorder))
-            export = _export(config, pipeline, state)
+            export = _export(config, pipeline, evaluation.pipeline or pipeline, state)
             _check_input(config, pipeline, graph)
 
             start.restore(config, state)
@@ -233,15 +233,21 @@ def _evaluation(
         yield inter_mode
 
 
-def _export(config: RunConfig, pipeline: InputPipeline, state: RunState) -> Export | NoExport:
+def _export(config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline, state: RunState) -> Export | NoExport:
     """Build what is exported, before training: what cannot be exported is known before it."""
-    if config.exporter is None or config.log_dir is None:
+    if not config.exports_as or config.log_dir is None:
         return NoExport()
     structure = export_inputs(pipeline)
     graph = trace_model(
         config.model_fn, ModeKeys.EXPORT, state, structure.specs, structure=structure, replicator=OneDevice()
     )
-    return Export(graph=graph, exporter=config.exporter, log_dir=config.log_dir, input_names=structure.names())
+    return Export(
+        graph=graph,
+        formats=config.exports_as,
+        log_dir=config.log_dir,
+        input_names=structure.names(),
+        pipeline=evaluated,
+    )
 
 
 def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) -> None:

@@ -20,8 +20,10 @@ _NUMBERS: Final = (
     "run_mode",
     "inter_mode",
     "batch_size",
+    "auto_batch",
     "max_number_of_steps",
     "log_every_n_steps",
+    "output_every_n_steps",
     "save_summary_steps",
     "save_model_secs",
     "save_model_steps",
@@ -32,8 +34,16 @@ _DISTRIBUTIONS: Final = ("mox-core", "tensorflow", "keras", "numpy")
 def facts_of(config: RunConfig) -> dict[str, Any]:
     """Return what is noted of a run."""
     arguments: dict[str, Any] = {name: getattr(config, name) for name in _NUMBERS}
-    functions = {"input_fn": [config.input_fn], "model_fn": [config.model_fn], "optimizer_fn": config.optimizer_fns}
-    arguments |= {name: ", ".join(map(_name_of, each)) for name, each in functions.items()}
+    functions: dict[str, Any] = {
+        "input_fn": [config.input_fn],
+        "model_fn": [config.model_fn],
+        "optimizer_fn": config.optimizer_fns,
+    }
+    if config.output_fn is not None:
+        functions["output_fn"] = [config.output_fn]
+    arguments |= {name: ", ".join(map(_name_of, each)) for name, each in functions.items() if each}
+    if config.exports_as:
+        arguments["export_model"] = ", ".join(each.name for each in config.exports_as)
     if start := config.checkpoint_url or config.checkpoint_path:
         arguments["checkpoint_path"] = str(start)
     return {

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import shutil
 import sys
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import keras
-import numpy as np
-import tensorflow as tf
 from attrs import define, field
 
 from mox_core import flags
 from mox_core.engine.interruption import RunInterrupted
+from mox_core.engine.run_facts import facts_of
 from mox_core.modes import ModeKeys
 from mox_core.run_history import plain_values
 from mox_core.trackers import FAILED, FINISHED, INTERRUPTED, TrackedRun, Tracking
-from mox_core.version import version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,18 +28,6 @@ if TYPE_CHECKING:
 
 _MEMORY: Final = ".mox/trackers"
 _RUN: Final = "run.json"
-_FUNCTIONS: Final = ("input_fn", "model_fn", "output_fn", "exporter")
-_ARGUMENTS: Final = (
-    "inter_mode",
-    "batch_size",
-    "auto_batch",
-    "max_number_of_steps",
-    "log_every_n_steps",
-    "output_every_n_steps",
-    "save_summary_steps",
-    "save_model_secs",
-    "save_model_steps",
-)
 
 
 @define
@@ -100,6 +84,7 @@ def _described(config: RunConfig, recorder: Recorder, *, first_step: int, resume
             shutil.rmtree(memory, ignore_errors=True)
             memory.mkdir(parents=True)
             (memory / _RUN).write_text(json.dumps({"id": number}), encoding="utf-8")
+    facts = facts_of(config)
     return TrackedRun(
         id=number,
         name=_name(config),
@@ -110,15 +95,9 @@ def _described(config: RunConfig, recorder: Recorder, *, first_step: int, resume
         resumed=known is not None,
         first_step=first_step,
         history=recorder.history().records,
-        arguments=_arguments(config),
+        arguments=facts["arguments"] | _places(config),
         flags=flags.values(),
-        versions={
-            "python": platform.python_version(),
-            "mox-core": version(),
-            "tensorflow": tf.__version__,
-            "keras": keras.__version__,
-            "numpy": np.__version__,
-        },
+        versions=facts["versions"],
     )
 
 
@@ -135,26 +114,16 @@ def _name(config: RunConfig) -> str:
     return (where or "").rstrip("/").rpartition("/")[2] or Path(sys.argv[0]).stem or "mox"
 
 
-def _arguments(config: RunConfig) -> dict[str, Any]:
-    functions = {name: getattr(config, name) for name in _FUNCTIONS}
-    named = {name: _called(function) for name, function in functions.items() if function is not None}
+def _places(config: RunConfig) -> dict[str, Any]:
+    """Return the arguments that say where a run is kept."""
     paths = {
         "log_dir": config.log_dir_url or config.log_dir,
         "checkpoint_path": config.checkpoint_url or config.checkpoint_path,
     }
     return {
-        "run_mode": config.run_mode,
-        **{"export_model" if name == "exporter" else name: called for name, called in named.items()},
-        **({"optimizer_fn": [_called(each) for each in config.optimizer_fns]} if config.optimizer_fns else {}),
-        **{name: getattr(config, name) for name in _ARGUMENTS},
         "trackers": [choice.name for choice in config.trackers],
         **{name: None if path is None else str(path) for name, path in paths.items()},
     }
-
-
-def _called(function: Any) -> str:
-    function = getattr(function, "func", function)  # of functools.partial
-    return str(getattr(function, "__qualname__", type(function).__qualname__))
 
 
 def _as_known(path: str, config: RunConfig) -> str:

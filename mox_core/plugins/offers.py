@@ -204,12 +204,21 @@ class ExporterOffer(Offer):
     """A format of exported models, for `mox.run(..., export_model=mox.ExportKeys.X)`.
 
     The target is called as `target(model, directory)` with a `mox_core.sdk.ExportedModel` and the path of an empty
-    folder, into which it writes the model. The core chooses the version and renames the folder when it is complete. If
-    the target has a method `check(model)`, it is called before training; it raises if the format cannot represent the
-    model.
+    folder, into which it writes the model. The core chooses the version and renames the folder when it is complete, to
+    `log_dir/<name in lower case>/<version>` (TF_SERVING: `log_dir/<version>`). If the target has a method
+    `check(model)`, it is called before training; it raises if the format cannot represent the model.
     """
 
     kind: ClassVar[str] = "exporter"
+    name_rule: ClassVar[str] = (
+        "the name of a folder of log_dir: letters, digits, '_', '.' and '-', with a letter first, and neither 'best' "
+        "nor 'eval'"
+    )
+
+    @classmethod
+    def allows_name(cls, name: str) -> bool:
+        """Return whether a name, in lower case, can be the folder of the format's versions."""
+        return re.fullmatch(r"[A-Za-z][A-Za-z0-9_.-]*", name) is not None and name.lower() not in ("best", "eval")
 
 
 @frozen

@@ -24,6 +24,10 @@ def model_fn(inputs, mode):
     raise AssertionError(f"called with {inputs} for {mode}, though another argument is wrong")
 
 
+def _export(model, directory):
+    raise AssertionError(f"called with {model} for {directory}, though another argument is wrong")
+
+
 class MomentumOptimizer:
     """Stands for an optimizer: what makes one is that it applies gradients."""
 
@@ -196,7 +200,30 @@ WRONG = [
         {"export_model": True, "log_dir": "log"},
         (
             "export_model is True; it must be a name of mox.ExportKeys, such as mox.ExportKeys.TF_SERVING, "
-            "or a function (model, directory)."
+            "or a function (model, directory). export_model may be a list of them."
+        ),
+    ),
+    (
+        {"export_model": ["TF_SERVING", 3], "log_dir": "log"},
+        (
+            "export_model[1] is 3; it must be a name of mox.ExportKeys, such as mox.ExportKeys.TF_SERVING, "
+            "or a function (model, directory). export_model may be a list of them."
+        ),
+    ),
+    (
+        {"export_model": [], "log_dir": "log"},
+        "export_model is an empty list; leave it out to export nothing.",
+    ),
+    (
+        {"export_model": ("TFLITE", "export/TFLITE"), "log_dir": "log"},
+        "export_model has TFLITE twice: leave one of them out.",
+    ),
+    (
+        {"export_model": ["TF_SERVING", "TFLITE", _export], "log_dir": "log"},
+        (
+            "export_model has TF_SERVING and _export, whose versions would be numbered in the same folder, log_dir "
+            "itself. A function goes there as TF_SERVING does, as it has no name: let a plugin offer it, which gives "
+            "it one, or export it in a run with another log_dir."
         ),
     ),
     (

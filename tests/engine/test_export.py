@@ -333,3 +333,66 @@ def test_an_exporter_may_refuse_a_model_before_training(train, tmp_path):
     with pytest.raises(mox.UsageError, match=r"^no predictions in this format\.$"):
         train(export_model=Picky())
     assert list(tmp_path.iterdir()) == []
+
+
+def test_each_format_has_a_folder_and_a_count_of_its_own_and_one_run_may_write_several(train, tmp_path):
+    log_dir = tmp_path / "log"
+    first = train(export_model=["FROZEN_PB", "TF_SERVING"])
+    assert first.export_paths == {"FROZEN_PB": str(log_dir / "frozen_pb" / "1"), "TF_SERVING": str(log_dir / "1")}
+    assert first.export_path == first.export_paths["FROZEN_PB"], "the first one that was asked for"
+    second = train(steps=3, export_model="export/TF_SERVING")
+    assert second.export_paths == {"TF_SERVING": str(log_dir / "2")}
+    third = train(steps=4, export_model=(mox.ExportKeys.TF_SERVING, mox.ExportKeys.FROZEN_PB))
+    assert third.export_paths == {"TF_SERVING": str(log_dir / "3"), "FROZEN_PB": str(log_dir / "frozen_pb" / "2")}
+    assert _folders(log_dir) == ["1", "2", "3", "frozen_pb"]
+    assert _folders(log_dir / "frozen_pb") == ["1", "2"]
+    for path, file in ((third.export_path, "saved_model.pb"), (first.export_path, "frozen_graph.pb")):
+        assert Path(path, file).is_file()
+
+
+def test_a_named_version_lies_in_the_folder_of_each_format_and_one_that_exists_stops_all(train, tmp_path, said):
+    log_dir = tmp_path / "log"
+    result = train(_versioned("model"), export_model=["FROZEN_PB", Exporter()])
+    assert result.export_paths == {"FROZEN_PB": str(log_dir / "frozen_pb/model"), "Exporter": str(log_dir / "model")}
+    (log_dir / "model" / "model.txt").unlink()
+    (log_dir / "model").rmdir()
+    said.lines.clear()
+    with pytest.raises(mox.UsageError, match=f"directory: {log_dir}/frozen_pb/model"):
+        train(_versioned("model"), steps=5, export_model=[Exporter(), "FROZEN_PB"])
+    assert said.lines == []
+    assert not (log_dir / "model").exists()
+
+
+def test_all_formats_are_checked_before_training(train, tmp_path):
+    class Picky(Exporter):
+        def check(self, model):
+            raise mox.UsageError(f"no {', '.join(model.outputs)} in this format.")
+
+    with pytest.raises(mox.UsageError, match=r"^no predictions in this format\.$"):
+        train(export_model=["FROZEN_PB", Picky()])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_error_of_one_format_leaves_none(train, tmp_path):
+    def export(model, directory):
+        Path(directory, "half").touch()
+        raise OSError(f"{len(model.outputs)} outputs, and no room")
+
+    with pytest.raises(OSError, match="no room"):
+        train(export_model=["FROZEN_PB", export])
+    assert _folders(tmp_path / "log") == []
+
+
+def test_a_version_called_like_the_folder_of_a_format_is_refused(train, tmp_path):
+    assert _refused(train, lambda i, y, _: mox.ExportSpec({"x": i[0]}, {"y": y}, "tflite"), tmp_path) == (
+        "version of ExportSpec is 'tflite', and that folder of log_dir has the exports of TFLITE: pass another one."
+    )
+
+
+def test_a_file_where_a_format_goes_is_refused_before_training(train, tmp_path):
+    (tmp_path / "log").mkdir()
+    place = tmp_path / "log" / "frozen_pb"
+    place.touch()
+    with pytest.raises(mox.UsageError) as refusal:
+        train(export_model="FROZEN_PB")
+    assert str(refusal.value) == (f"{str(place)!r} is a file, where the exports of FROZEN_PB go: give another log_dir.")

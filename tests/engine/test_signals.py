@@ -91,7 +91,7 @@ def test_a_signal_in_an_evaluation_ends_it_and_says_of_what_its_means_are(sent):
     assert "eval" not in outcome["files"], "its means are not those of the set"
 
 
-def test_a_signal_in_an_export_gives_it_up_when_the_weights_are_saved(sent):
+def test_a_signal_in_an_export_gives_up_all_formats_when_the_weights_are_saved(sent):
     outcome = sent["in the middle"]["export"]
     assert outcome["code"] == 0, outcome["log"]
     told = outcome["told"]

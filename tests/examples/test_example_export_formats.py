@@ -7,10 +7,10 @@ import pytest
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "export_formats.py"
 FILES = {
-    "TF_SERVING": "saved_model.pb",
-    "FROZEN_PB": "frozen_graph.pb",
-    "TFLITE": "model.tflite",
-    "ONNX": "model.onnx",
+    "TF_SERVING": "1/saved_model.pb",
+    "FROZEN_PB": "frozen_pb/1/frozen_graph.pb",
+    "TFLITE": "tflite/1/model.tflite",
+    "ONNX": "onnx/1/model.onnx",
 }
 
 
@@ -21,8 +21,7 @@ def test_every_format_gives_the_logits_of_the_trained_model(tmp_path, capsys):
     assert max(differences.values()) < 1e-4
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed] == list(FILES)
-    for name, file in FILES.items():
-        assert (tmp_path / "run" / name.lower() / "1" / file).is_file()
+    assert all((tmp_path / "run" / "log" / file).is_file() for file in FILES.values())
     # Of ten classes; 500 digits that it was not trained on.
     accuracies = [float(line.partition("accuracy ")[2].split("%")[0]) for line in printed]
     assert len(set(accuracies)) == 1, "all exports are of one checkpoint"

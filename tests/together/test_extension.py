@@ -97,7 +97,7 @@ def test_the_hook_has_written_its_lines(trained):
 
 def test_what_the_exporter_wrote_is_what_was_trained_and_is_right_by_numpy_alone(trained):
     folder, printed = trained
-    exported = np.load(folder / "log" / "1" / "weights.npz")
+    exported = np.load(folder / "log" / "weights_npz" / "1" / "weights.npz")
     checkpoint = tf.train.load_checkpoint(str(folder / "log"))
     assert len(exported.files) == 4
     for name in exported.files:

@@ -22,12 +22,17 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from mox_core.engine.checkpoint.best_weights import BestWeights, NoBestWeights
+    from mox_core.engine.input.pipeline import InputPipeline
     from mox_core.engine.model.step_runner import StepRunner
     from mox_core.session_hooks import AggregativeSessionRunHook
 
 
 class Evaluation(Protocol):
     """What evaluates between two steps of training: the inter mode."""
+
+    @property
+    def pipeline(self) -> InputPipeline | None:
+        """Its input; None where there is none."""
 
     def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, float]:
         """Return the means, weighted by samples, of what a hook monitors."""
@@ -38,6 +43,8 @@ class Evaluation(Protocol):
 
 class NoEvaluation:
     """The inter mode of a run that has none."""
+
+    pipeline = None
 
     def evaluate(self, hook: AggregativeSessionRunHook, max_steps: int, global_step: int) -> dict[str, float]:
         """Refuse to evaluate.

@@ -36,6 +36,14 @@ def apply_augmentation(
     return features | {"image": image}
 
 
+def make_image(
+    image: tf.Tensor, *, image_size: int | tuple[int, int] | None, augmentation_fn: Callable[[tf.Tensor], Any] | None
+) -> tf.Tensor:
+    """Return the feature 'image' of a decoded image, for `SampleSource.make_image`."""
+    image = resize_image(image, image_size)
+    return image if augmentation_fn is None else tf.convert_to_tensor(augmentation_fn(image))
+
+
 def apply_preprocessing(features: Features, preprocess_fn: Callable[..., Any]) -> Features:
     """Return the features with what `preprocess_fn(image_name, image_buf, label, label_desc)` returns.
 

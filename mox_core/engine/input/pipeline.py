@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
 from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, last_positions, make_batches
 from mox_core.engine.input.dataset_source import reads_generator
+from mox_core.engine.input.image_cut import ToldClasses, image_function, told_classes
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import failing_sample, read_error
 from mox_core.engine.input.read_iterators import reading
@@ -164,6 +165,15 @@ class InputPipeline:
         leaves = tf.nest.flatten(inputs_spec(batches, counted=self._traced.is_dataset))
         inputs = tuple(tf.nest.pack_sequence_as(self._traced.inputs, leaves))
         return InputStructure(inputs, as_input_spec=self._traced.input_spec is not None)
+
+    @functools.cached_property
+    def classes(self) -> ToldClasses:
+        """What its data sets tell of the classes."""
+        return told_classes(self._traced)
+
+    def image_function(self, leaf: int) -> Any:
+        """Return how `input_fn` makes the input with a number of a decoded image; None where that is not known."""
+        return image_function(self._traced, leaf)
 
     def count_samples(self, start: list[int], limit: int) -> int:
         """Return how many samples `input_fn` gives this worker from a position on: to say so where they were too few.

@@ -54,6 +54,10 @@ class SampleSource:
         transform: function of the features of one good sample; an error in its operations ends the run.
         batch_size: how many samples one element holds; None for single samples.
         drop_remainder: whether a last batch of fewer samples is left out.
+        class_names: the names of the classes by label, which an exported model carries; none where they are not known.
+        exclusive_classes: whether a sample is of one class.
+        make_image: function of a decoded image (uint8, [height, width, 3]) that returns the feature 'image' of one
+            sample, by which an exported model makes its input of new images; None where that is not so made.
     """
 
     num_samples: int = field(validator=validators.ge(1))
@@ -68,6 +72,9 @@ class SampleSource:
     transform: Callable[[Features], Features] | None = None
     batch_size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
     drop_remainder: bool = False
+    class_names: Sequence[str] = ()
+    exclusive_classes: bool = True
+    make_image: Callable[[tf.Tensor], tf.Tensor] | None = None
 
     def read(self) -> Features:
         """Return the features of one element as tensors, inside `input_fn`: in each call those of the same element.

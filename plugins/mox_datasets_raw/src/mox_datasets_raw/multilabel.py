@@ -184,6 +184,7 @@ class MultilabelClassificationRawDataset(RawImageDataset):
     """
 
     metadata_class = MultilabelClassificationRawMetadata
+    exclusive_classes = False
 
     label_sep: str = field(default=_DEFAULT_SEPARATOR, kw_only=True)
     skip_label_not_found: bool = field(default=False, validator=checks.is_bool, kw_only=True)

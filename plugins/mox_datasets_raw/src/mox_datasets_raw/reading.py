@@ -22,6 +22,7 @@ from mox_core.sdk import (
     apply_augmentation,
     apply_preprocessing,
     info_logging,
+    make_image,
     read_once,
     resize_image,
 )
@@ -78,6 +79,7 @@ class RawImageDataset(abc.ABC):
     """
 
     metadata_class: ClassVar[type]
+    exclusive_classes: ClassVar[bool] = True
 
     metadata: Any = field()
     batch_size: int | None = field(default=None, validator=checks.at_least(1, or_none=True))
@@ -167,6 +169,13 @@ class RawImageDataset(abc.ABC):
             ),
             batch_size=self.batch_size,
             drop_remainder=self.drop_remainder,
+            class_names=tuple(self.metadata.labels_list),
+            exclusive_classes=self.exclusive_classes,
+            make_image=(
+                None
+                if self.preprocess_fn
+                else functools.partial(make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn)
+            ),
         )
 
     def _system_error(self, index: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from mox_core.serving.description import PREPROCESS
 from mox_export.graphs import Holder, clear_devices, quiet, signature
 from mox_export.tf_internals import change_graphs
 
@@ -37,8 +38,16 @@ class _SavedModel:
         # The names of a signature's inputs come from its arguments, those of its outputs from the keys of its result.
         signatures = dict.fromkeys(SIGNATURES, signature(model))
         with quiet():  # TensorFlow logs the folder, which is not the final one
-            tf.saved_model.save(Holder(model.variables), directory, signatures=signatures)
+            tf.saved_model.save(_holder(model), directory, signatures=signatures)
         change_graphs(Path(directory), clear_devices)
+        model.description.write(directory)
+
+
+def _holder(model: ExportedModel) -> Holder:
+    holder = Holder(model.variables)
+    if model.preprocess is not None:
+        setattr(holder, PREPROCESS, model.preprocess)
+    return holder
 
 
 export = _SavedModel()

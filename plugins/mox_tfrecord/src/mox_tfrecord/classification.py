@@ -15,7 +15,7 @@ from mox_core.datasets.folders import join
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.labels import FILENAME, has_labels, read_labels
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, resize_image
+from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, make_image, resize_image
 from mox_tfrecord.caching import copy_files
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
 from mox_tfrecord.handled import apply_handlers, check_handlers
@@ -229,7 +229,13 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
             self._add_feature(name, tensor)
 
     def _source_options(self) -> dict[str, Any]:
+        if self.items_to_handlers is not None:
+            return {}
         return {
+            "class_names": tuple(self.metadata.labels_to_names.values()),
+            "make_image": None
+            if self.preprocess_fn
+            else functools.partial(make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn),
             "transform": functools.partial(
                 apply_augmentation, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size
             )
