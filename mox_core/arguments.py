@@ -21,12 +21,14 @@ from mox_core.modes import RUN_MODES, ModeKeys
 from mox_core.name_filter import NameFilter
 from mox_core.plugins.offers import ExporterOffer
 from mox_core.stores.folder import flattened_url, is_remote, local_path
+from mox_core.trackers import choose as choose_trackers
 from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mox_core.cluster.cluster import Cluster
+    from mox_core.trackers import Choice
 
 NOT_GIVEN: Final[Any] = object()
 """The default of an argument for which None means something else."""
@@ -91,6 +93,7 @@ class RunConfig:
         num_intra_threads: flag: threads of TensorFlow inside of an operation; 0: its own choice.
         restored: chooses the variables that are restored from checkpoint_path.
         gradients: the flags for gradients.
+        trackers: what keeps the run beside log_dir; those of the flag too.
     """
 
     input_fn: Callable[..., Any]
@@ -123,6 +126,7 @@ class RunConfig:
     num_intra_threads: int
     restored: NameFilter
     gradients: GradientOptions
+    trackers: Sequence[Choice]
 
     @property
     def training(self) -> bool:
@@ -175,6 +179,7 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
     save_model_steps: object,
     export_model: object,
     fetch_strategy_fn: object,
+    trackers: object,
 ) -> RunConfig:
     """Return the configuration of a run from the arguments of `mox.run`, which documents them, and mox's flags.
 
@@ -218,6 +223,7 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
         num_intra_threads=get_flag("num_intra_threads"),
         restored=_name_filter("checkpoint_include_patterns", "checkpoint_exclude_patterns"),
         gradients=_gradient_options(),
+        trackers=choose_trackers(trackers, get_flag("trackers")),
         exporter=_exporter(export_model, log_dir),  # last, as it may import TensorFlow
     )
 

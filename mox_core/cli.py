@@ -15,16 +15,26 @@ from typing import TYPE_CHECKING, Final
 from mox_core.errors import MoxError, UnknownNameError
 from mox_core.plugins import loader
 from mox_core.plugins.offers import CommandOffer, import_target
+from mox_core.terminal import pages, printing
+from mox_core.terminal.pages import Styled, Table, line
 from mox_core.version import version
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from mox_core.terminal.pages import Block
 
     Command = Callable[[list[str]], int]
 
 _USAGE_ERROR: Final = 2  # as in argparse
 _INTERRUPTED: Final = 130  # 128 + SIGINT, as in shells
 _BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
+_CORE: Final = "mox-core"
+_SHELLS: Final = ("bash", "zsh", "fish")
+_COMPLETION: Final = (
+    "print what makes TAB complete commands, options and names in bash, zsh or fish: "
+    'eval "$(mox --completion bash)" in .bashrc does it for bash'
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,8 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        name = _parse_name(arguments)
-        status = _find_command(name)(arguments[1:])
+        status = _complete() if "_ARGCOMPLETE" in os.environ else _run(arguments)
         sys.stdout.flush()
     except MoxError as error:
         sys.stderr.write(f"mox: error: {error}\n")
@@ -63,35 +72,77 @@ A command of the same name that a plugin offers is called as `plugin/name`.
 """
 
 
-def _parse_name(arguments: list[str]) -> str:
-    """Return the name of the command; for --help and --version, print and exit."""
+def _run(arguments: list[str]) -> int:
+    parser = _parser()
+    if not arguments:
+        _print_help(parser)
+        return 0
+    if arguments[0] in ("-h", "--help"):
+        _print_help(parser)
+        parser.exit()
+    options = parser.parse_args(arguments[: 2 if arguments[0] == "--completion" else 1])
+    if options.completion:
+        from mox_core.commands.completion import script  # noqa: PLC0415  (as commands)
+
+        sys.stdout.write(script(options.completion))
+        return 0
+    if options.command is None:
+        parser.error("a command is missing")
+    return _find_command(options.command)(arguments[1:])
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mox",
-        usage="mox [-h] [--version] <command> ...",
+        usage="mox [-h] [--version] [--completion SHELL] <command> ...",
         description="MoXing-style training on today's TensorFlow.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mox {version()}")
-    parser.add_argument("command", help="one of those below; `mox <command> --help` says more")
-    first = arguments[:1]
-    if first in (["-h"], ["--help"]):
-        parser.epilog = _list_commands()
-    name: str = parser.parse_args(first).command
-    return name
+    parser.add_argument("--completion", choices=_SHELLS, metavar="SHELL", help=_COMPLETION)
+    parser.add_argument("command", nargs="?", help="one of those below; `mox <command> --help` says more")
+    return parser
 
 
-def _list_commands() -> str:
-    summaries = {name: summary for name, (_, summary) in _COMMANDS.items()}
+def _print_help(parser: argparse.ArgumentParser) -> None:
+    if printing.is_terminal():
+        printing.write(_help_page(parser))
+        return
+    rows = [(name, f"{summary} ({home})" if home != _CORE else summary) for name, summary, home in _list_commands()]
+    parser.epilog = "\n".join(["commands:", *pages.as_plain(Table(rows))])
+    parser.print_help()
+
+
+def _help_page(parser: argparse.ArgumentParser) -> Iterator[Block]:
+    yield line(Styled("usage: ", "bold"), parser.format_usage().partition(": ")[2].strip())
+    yield line()
+    yield line(str(parser.description))
+    yield line()
+    yield Table(list(_list_commands()), ("bold cyan", "", "dim"), ("command", "what it does", "from"))
+    yield line()
+    options = [("mox <command> --help", "what a command takes"), ("mox --version", "the version of mox-core")]
+    yield Table([*options, ("mox --completion SHELL", _COMPLETION)], ("bold",))
+
+
+def _list_commands() -> Iterator[tuple[str, str, str]]:
+    """Yield each command: its name, its summary, and the distribution that it is from."""
+    for name, (_, summary) in _COMMANDS.items():
+        yield name, summary, _CORE
     plugins = loader.installed_plugins()
     for name in plugins.names(CommandOffer):
         owners = plugins.owners(CommandOffer, name)
         for plugin, offer in owners:
             is_unique = len(owners) == 1 and name not in _COMMANDS
-            summaries[name if is_unique else plugins.qualified(plugin, offer)] = (
-                f"{offer.summary} ({plugin.distribution})"
-            )
-    width = max(map(len, summaries))
-    return "\n".join(["commands:", *(f"  {name:{width}}  {summary}" for name, summary in summaries.items())])
+            yield name if is_unique else plugins.qualified(plugin, offer), offer.summary, plugin.distribution
+
+
+def _complete() -> int:
+    """Answer a shell that asks what can stand at its cursor."""
+    from mox_core.commands import completion  # noqa: PLC0415  (as commands)
+
+    completion.complete(_parser(), {name: summary for name, summary, _ in _list_commands()}, _find_command)
+    return 0
 
 
 def _find_command(name: str) -> Command:

@@ -91,6 +91,11 @@ def script_flags() -> dict[str, Any]:
     return {name: value for name, value in values.items() if not _MAY_BE_SECRET.search(name)}
 
 
+def values() -> dict[str, FlagValue]:
+    """Return the value of each flag that has a meaning here, by its name."""
+    return {name: get_flag(name) for name, flag in sorted(_FLAGS.items()) if not flag.unused}
+
+
 def names_without_effect() -> list[str]:
     """Return the names of MoXing's flags that have no meaning here."""
     return [flag.name for flag in _FLAGS.values() if flag.unused]
@@ -194,6 +199,7 @@ _FLAGS = {
         _Flag("max_to_keep", 5, "checkpoints that stay in log_dir; 0 keeps all"),
         _Flag("num_inter_threads", 0, "threads of TensorFlow for operations beside each other; 0: its own choice"),
         _Flag("num_intra_threads", 0, "threads of TensorFlow inside of an operation; 0: its own choice"),
+        _Flag("trackers", "", "what keeps the run beside log_dir, as csv,mlflow"),
         *(
             _Flag(name, default, f"no effect: {unused}", unused=unused)
             for name, default, unused in (

@@ -6,7 +6,7 @@ import importlib
 import json
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, overload
 
@@ -128,10 +128,12 @@ class Recorder:
     Attributes:
         mode: the mode of the run.
         path: the file; None for none.
+        tell: is called with the step, the mode and the values of each record.
     """
 
     mode: str
     path: Path | None
+    tell: Callable[[int, str, dict[str, Any]], None] = field(default=lambda *_: None)
     _records: list[dict[str, Any]] = field(factory=list, init=False)
     _failed: bool = field(default=False, init=False)
 
@@ -146,7 +148,9 @@ class Recorder:
 
     def add(self, step: int, values: Mapping[str, Any], *, validation: bool = False) -> None:
         """Add a record."""
-        self._append({"step": step, "mode": VALIDATION if validation else self.mode, **_plain(values)})
+        mode, plain = VALIDATION if validation else self.mode, plain_values(values)
+        self._append({"step": step, "mode": mode, **plain})
+        self.tell(step, mode, plain)
 
     def note_best(self, step: int, checkpoint: str | None) -> None:
         """Note that the validation after a step was the best so far."""
@@ -225,7 +229,7 @@ def _record(line: str) -> dict[str, Any] | None:
     return record if complete else None
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+def plain_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values as JSON has them: lists for arrays, None for what is not finite."""
     return {name: _plain_value(getattr(value, "tolist", lambda value=value: value)()) for name, value in values.items()}
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from mox_core.arguments import RunConfig
     from mox_core.run_result import RunResult
+    from mox_core.trackers import Tracker
 
 
 _OTHER_NAMES: Final = {
@@ -97,6 +98,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
     export_model: str | bool | Callable[..., None] | None = False,  # noqa: FBT001, FBT002 (as above)
     fetch_strategy_fn: None = None,
     save_model_steps: int | None = NOT_GIVEN,
+    trackers: Sequence[str | Callable[[], Tracker]] | None = None,
 ) -> RunResult:
     """Train, evaluate or predict with a model, and export it.
 
@@ -124,6 +126,8 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         export_model: a name of `mox.ExportKeys`, or a function `(model, directory)` that writes one.
         fetch_strategy_fn: nothing is known of its meaning; it is refused.
         save_model_steps: steps between two checkpoints.
+        trackers: what keeps the run beside log_dir: names of trackers, such as 'csv' or 'mlflow', and functions that
+            return one. Those of the flag `trackers` are added.
 
     Returns:
         How the run ended.
@@ -155,6 +159,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         export_model=export_model,
         fetch_strategy_fn=fetch_strategy_fn,
         save_model_steps=save_model_steps,
+        trackers=trackers,
     )
     return _run(config)
 

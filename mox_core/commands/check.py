@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 
 from mox_core.errors import MoxError
 from mox_core.plugins import loader
+from mox_core.terminal import printing
+from mox_core.terminal.pages import Styled, line
 
 
 def main(arguments: list[str]) -> int:
@@ -20,7 +21,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mox check", description="Check a plugin against the contracts of mox_core.testing."
     )
-    parser.add_argument("plugin", help="the plugin's name, or its entry module: mox_mynet.plugin")
+    known = parser.add_argument("plugin", help="the plugin's name, or its entry module: mox_mynet.plugin")
+    known.completer = _names  # type: ignore[attr-defined]  # argcomplete reads it
     name = parser.parse_args(arguments).plugin
     try:
         import pytest  # noqa: F401, PLC0415  (only authors of plugins have it)
@@ -30,7 +32,12 @@ def main(arguments: list[str]) -> int:
     for plugin in loader.load_plugins(loader.find_distributions(), environ=os.environ).plugins:
         if name in (plugin.name, plugin.module, plugin.module.rpartition(".")[0]):
             for warning in plugin.warnings:
-                sys.stdout.write(f"plugin {plugin}, for its author: {warning}\n")
+                printing.write([line(Styled(f"plugin {plugin}, for its author: {warning}", "yellow"))])
     from mox_core.testing.check import check  # noqa: PLC0415  (it needs pytest)
 
     return check(name)
+
+
+def _names(**_: object) -> dict[str, str]:
+    """Return the names of the installed plugins, with their distributions, for TAB."""
+    return {plugin.name: plugin.distribution for plugin in loader.installed_plugins().plugins}

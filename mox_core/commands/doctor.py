@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from mox_core.commands.findings import problems, settings
 from mox_core.commands.machine import look
 from mox_core.plugins.hookspecs import OFFERS
+from mox_core.terminal import printing
+from mox_core.terminal.pages import Styled, Table, line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mox_core.commands.machine import Machine
+    from mox_core.terminal.pages import Block
 
 _DISTRIBUTIONS: Final = ("mox-core", "tensorflow", "keras", "numpy", "tensorboard", "tf-keras", "tf-slim", "protobuf")
 
@@ -32,15 +34,15 @@ def main(arguments: list[str]) -> int:
     parser.parse_args(arguments)
     machine = look()
     found = problems(machine)
-    sys.stdout.write("\n".join(_report(machine, found)) + "\n")
+    printing.write(_report(machine, found))
     return 1 if found else 0
 
 
-def _report(machine: Machine, found: Sequence[str]) -> Iterator[str]:
-    yield "### mox doctor"
+def _report(machine: Machine, found: Sequence[str]) -> Iterator[Block]:
+    yield line(Styled("### mox doctor", "bold"))
     yield from _table(("what", "version"), _rows(machine))
     yield from _table(("plugin", "distribution", "state", "offers", "seconds to load"), _plugin_rows(machine))
-    yield from _list("Problems", found or ["none that is known"])
+    yield from _list("Problems", found or ["none that is known"], style="yellow" if found else "green")
     yield from _list("Settings in the environment", settings(machine) or ["none that reaches a run"])
 
 
@@ -68,12 +70,17 @@ def _plugin_rows(machine: Machine) -> Iterator[tuple[str, ...]]:
         yield plugin.name, distribution, plugin.state, counted or "-", f"{plugin.seconds:.3f}"
 
 
-def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
-    yield ""
-    for cells in (heading, ["---"] * len(heading), *rows):
-        yield f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"
+def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[Block]:
+    yield line()
+    cells = [[cell.replace("|", "/") for cell in row] for row in rows]
+    yield Table(cells, ("cyan",), heading, indent=0, plain=_markdown, markdown=True)
 
 
-def _list(heading: str, items: Iterable[str]) -> Iterator[str]:
-    yield f"\n{heading}:\n"
-    yield from (f"- {item}" for item in items)
+def _markdown(table: Table) -> Iterator[str]:
+    for cells in (table.heading, ["---"] * len(table.heading), *table.rows):
+        yield f"| {' | '.join(map(text_of, cells))} |"
+
+
+def _list(heading: str, items: Iterable[str], *, style: str = "") -> Iterator[Block]:
+    yield from (line(), line(Styled(f"{heading}:", "bold")), line())
+    yield Table([("-", Styled(item, style)) for item in items], indent=0, gap=1)

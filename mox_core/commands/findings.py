@@ -6,6 +6,7 @@ the value of a variable that may hold an address or a secret.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from packaging.utils import canonicalize_name
@@ -83,7 +84,7 @@ def slowness(plugin: Plugin) -> str:
 
 def _broken(machine: Machine) -> Iterator[str]:
     for plugin in machine.plugins.broken:
-        yield f"{plugin.complaint} `mox plugins -v` prints where."
+        yield f"{_without_folders(plugin.complaint)} `mox plugins -v` prints where."
 
 
 def _wrong_tensorflow(machine: Machine) -> Iterator[str]:
@@ -153,4 +154,9 @@ def _slow(machine: Machine) -> Iterator[str]:
 def _for_authors(machine: Machine) -> Iterator[str]:
     for plugin in machine.plugins.plugins:
         for warning in plugin.warnings:
-            yield f"Plugin {plugin}, for its author: {warning}"
+            yield f"Plugin {plugin}, for its author: {_without_folders(warning)}"
+
+
+def _without_folders(text: str) -> str:
+    """Return what the loader says of a plugin with the names of files in the place of their paths."""
+    return re.sub(r"\((?:/|[A-Z]:\\).*[/\\]([^/\\]+, line \d+\))", r"(\1", text)

@@ -25,8 +25,7 @@ from mox_core.plugins import loader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from importlib_metadata import IDistribution as Distribution
-
+    from mox_core.plugins.loader import Distribution
     from mox_core.plugins.registry import PluginSet
 
 _QUESTION: Final = """

@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("name", metavar="NAME", help="of the distribution and its folder, mox-mynet say")
-    parser.add_argument("--kind", required=True, metavar="KIND", help=f"what it offers: {', '.join(KINDS)}")
+    kind = parser.add_argument("--kind", required=True, metavar="KIND", help=f"what it offers: {', '.join(KINDS)}")
+    kind.completer = lambda **_: KINDS  # type: ignore[attr-defined]  # argcomplete reads it
     parser.add_argument("--into", default=".", metavar="FOLDER", help="where its folder is made (default: here)")
     return parser
 

@@ -9,22 +9,28 @@ import argparse
 import json
 import os
 import sys
-import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from mox_core.commands.findings import slowness
+from mox_core.datasets.folders import some
 from mox_core.plugins import loader
 from mox_core.plugins.hookspecs import OFFERS
-from mox_core.plugins.registry import READY
+from mox_core.plugins.known_names import FIRST_PARTY
+from mox_core.plugins.registry import BROKEN, OFF, READY, place_of
+from mox_core.terminal import pages, printing
+from mox_core.terminal.pages import Styled, Table, line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mox_core.plugins.offers import Offer
     from mox_core.plugins.registry import Plugin
+    from mox_core.terminal.pages import Block
 
+_NAME: Final = "bold cyan"
+_STATES: Final = {READY: "green", OFF: "dim", BROKEN: "bold red"}
 
 _SLOW: Final = 0.5
 """Seconds after which a plugin is named for the time that loading it takes; `mox doctor` names it earlier."""
@@ -40,30 +46,52 @@ def main(arguments: list[str]) -> int:
     found = loader.load_plugins(loader.find_distributions(), environ=os.environ)
     if options.json:
         sys.stdout.write(json.dumps([_as_json(plugin) for plugin in found.plugins], indent=2) + "\n")
+    elif found.plugins:
+        printing.write(block for plugin in found.plugins for block in _describe(plugin, verbose=options.verbose))
     else:
-        lines = [line for plugin in found.plugins for line in _describe(plugin, verbose=options.verbose)]
-        sys.stdout.write("\n".join(lines or ["no plugin is installed"]) + "\n")
+        printing.write(_suggest())
     return 1 if found.broken and loader.is_strict(os.environ) else 0
 
 
-def _describe(plugin: Plugin, *, verbose: bool) -> Iterator[str]:
-    yield f"{plugin.name}  {plugin.distribution} {plugin.version}  {plugin.state}"
+def _suggest() -> Iterator[Block]:
+    yield line("no plugin is installed")
+    yield line()
+    yield line("mox has these:")
+    for distribution, offers in FIRST_PARTY.items():
+        counted = [f"{OFFERS[hook].kind} {some(names)}" for hook, names in offers.items()]
+        yield line(Styled(distribution, _NAME), f": {', '.join(counted)}", indent=2)
+        yield line(Styled(f"pip install {place_of(distribution)}", "bold"), indent=4)
+
+
+def _describe(plugin: Plugin, *, verbose: bool) -> Iterator[Block]:
+    state = Styled(plugin.state, _STATES[plugin.state])
+    yield line(Styled(plugin.name, _NAME), f"  {plugin.distribution} {plugin.version}  ", state)
     if plugin.state != READY:
-        yield f"  {plugin.reason}"
+        yield line(plugin.reason, indent=2)
     if plugin.seconds > _SLOW:
-        yield f"  {slowness(plugin)} Every `mox --help` and every name that is looked up in vain waits for it."
+        waits = "Every `mox --help` and every name that is looked up in vain waits for it."
+        yield line(Styled(f"{slowness(plugin)} {waits}", "yellow"), indent=2)
     for warning in plugin.warnings:
-        yield f"  for its author: {warning}"
+        yield line(Styled(f"for its author: {warning}", "yellow"), indent=2)
     if verbose and plugin.traceback:
-        yield textwrap.indent(plugin.traceback.rstrip(), "    ")
-    for hook, offers in _by_hook(plugin).items():
-        if verbose:
-            yield f"  {hook}"
-            for offer in offers:
-                yield f"    {offer.name}: {offer.summary} [{offer.target}]"
-        else:
-            names = ", ".join(offer.name for offer in offers)
-            yield textwrap.fill(f"{hook}: {names}", 100, initial_indent="  ", subsequent_indent="    ")
+        yield from (line(each, indent=4) for each in plugin.traceback.rstrip().splitlines())
+    offers = _by_hook(plugin)
+    if verbose:
+        for hook, offered in offers.items():
+            yield line(Styled(hook, "dim"), indent=2)
+            rows = [(offer.name, f"{offer.summary} [{offer.target}]") for offer in offered]
+            yield Table(rows, (_NAME,), indent=4, plain=_told)
+    elif offers:
+        names = {hook: ", ".join(offer.name for offer in offered) for hook, offered in offers.items()}
+        yield Table(list(names.items()), ("dim",), plain=_listed)
+
+
+def _listed(table: Table) -> Iterator[str]:
+    yield from pages.filled((f"  {hook}: {names}" for hook, names in table.rows), width=100, hanging=4)
+
+
+def _told(table: Table) -> Iterator[str]:
+    yield from (f"    {name}: {what}" for name, what in table.rows)
 
 
 def _as_json(plugin: Plugin) -> dict[str, Any]:

@@ -9,8 +9,6 @@ import argparse
 import functools
 import inspect
 import os
-import sys
-import textwrap
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -26,14 +24,18 @@ from mox_core.plugins.offers import (
     OptimizerOffer,
     OptimizerWrapperOffer,
     StoreOffer,
+    TrackerOffer,
     import_target,
 )
+from mox_core.terminal import pages, printing
+from mox_core.terminal.pages import Styled, Table, line, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from mox_core.plugins.offers import Offer
     from mox_core.plugins.registry import Plugin
+    from mox_core.terminal.pages import Block
 
 _KINDS: Final[Mapping[str, type[Offer]]] = {
     "network": NetworkOffer,
@@ -43,6 +45,7 @@ _KINDS: Final[Mapping[str, type[Offer]]] = {
     "dataset": DatasetOffer,
     "exporter": ExporterOffer,
     "store": StoreOffer,
+    "tracker": TrackerOffer,
     "hook": ApiOffer,
     "api": ApiOffer,
     "command": CommandOffer,
@@ -62,17 +65,24 @@ def main(arguments: list[str]) -> int:
         prog="mox show", description="Show one thing that a plugin offers, under the name that scripts give."
     )
     parser.add_argument("kind", choices=_KINDS, help=f"one of {', '.join(_KINDS)}", metavar="kind")
-    parser.add_argument("name", help="the name that is offered, or plugin/name")
+    offered = parser.add_argument("name", help="the name that is offered, or plugin/name")
+    offered.completer = _names  # type: ignore[attr-defined]  # argcomplete reads it
     options = parser.parse_args(arguments)
     kind, name = _KINDS[options.kind], options.name
     plugins = loader.installed_plugins()
     offer = plugins.find(kind, name)
     ((owner, _),) = plugins.owners(kind, name)
-    sys.stdout.write("\n".join(_describe(owner, offer, plugins.qualified(owner, offer))) + "\n")
+    printing.write(_describe(owner, offer, plugins.qualified(owner, offer)))
     return 0
 
 
-def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[str]:
+def _names(parsed_args: argparse.Namespace, **_: object) -> dict[str, str]:
+    """Return the names of the kind that stands on the line, with what they are, for TAB."""
+    plugins, kind = loader.installed_plugins(), _KINDS[parsed_args.kind]
+    return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.owners(kind, name)}
+
+
+def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[Block]:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU in use
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
     target = import_target(offer)
@@ -84,13 +94,18 @@ def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[str]:
     }
     if isinstance(offer, NetworkOffer):
         facts["parameters"] = _parameters(offer, qualified)
-    width = max(map(len, facts))
-    indent = " " * (width + 6)
-    yield f"{offer.kind} {offer.name}: {offer.summary}"
-    for name, value in facts.items():
-        yield textwrap.fill(f"  {name:{width}}  {value}", 110, subsequent_indent=indent, break_on_hyphens=False)
+    yield line(offer.kind, " ", Styled(offer.name, "bold cyan"), f": {offer.summary}")
+    yield Table([(name, str(value)) for name, value in facts.items()], ("dim",), plain=_facts)
+    yield line()
     documented = target.func if isinstance(target, functools.partial) else target
-    yield "\n" + textwrap.indent(inspect.getdoc(documented) or "(it has no docstring)", "  ")
+    for each in (inspect.getdoc(documented) or "(it has no docstring)").splitlines():
+        text = each.lstrip()
+        yield line(text, indent=len(each) - len(text) + 2) if text else line()
+
+
+def _facts(table: Table) -> Iterator[str]:
+    width = max(len(text_of(name)) for name, _ in table.rows)
+    yield from pages.filled(pages.aligned(table), width=110, hanging=width + 6)
 
 
 def _signature(target: Any, offer: Offer) -> str:

@@ -50,6 +50,7 @@ from mox_core.engine.run_facts import facts_of
 from mox_core.engine.run_folder import run_folder_scope, writing_into
 from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.threads import set_threads
+from mox_core.engine.tracking import tracked
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
 from mox_core.log_dir import Held
@@ -124,6 +125,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             first_step = int(state.step)
             recorder.go_on_from(first_step)
             notes.begin(first_step, lambda: facts_of(config))
+            end = stack.enter_context(tracked(config, recorder, first_step=first_step, resumed=start.resumed))
             saver = _saver(config, log_dir, state, start, held, recorder)
             together(replicator.collective, saver.save)
             best = stack.enter_context(_best_weights(config, log_dir, saver, state, held))
@@ -150,6 +152,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
         ended = finish(config, result, stop_rule, state, saver, export, recorder)
         notes.end(ended.global_step, ended.stopped_by)
         held.remote.publish()
+        end.say(ended, interrupted=result.interrupted or stop_rule.interrupted)
         return ended
 
 

@@ -28,6 +28,7 @@ from mox_core.plugins.offers import (
     OptimizerOffer,
     OptimizerWrapperOffer,
     StoreOffer,
+    TrackerOffer,
 )
 
 __all__ = [
@@ -42,5 +43,6 @@ __all__ = [
     "OptimizerOffer",
     "OptimizerWrapperOffer",
     "StoreOffer",
+    "TrackerOffer",
     "hookimpl",
 ]

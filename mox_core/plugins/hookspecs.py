@@ -36,6 +36,7 @@ from mox_core.plugins.offers import (
     OptimizerOffer,
     OptimizerWrapperOffer,
     StoreOffer,
+    TrackerOffer,
 )
 
 if TYPE_CHECKING:
@@ -145,6 +146,17 @@ def mox_stores() -> Iterable[StoreOffer]:  # type: ignore[empty-body]
 
 
 @hookspec
+def mox_trackers() -> Iterable[TrackerOffer]:  # type: ignore[empty-body]
+    """Trackers, which keep runs elsewhere: what they log, with what they were started, what they leave.
+
+    Example:
+        @hookimpl
+        def mox_trackers():
+            yield TrackerOffer(name="aim", target="mox_aim.tracker:AimTracker", summary="runs in Aim")
+    """
+
+
+@hookspec
 def mox_api() -> Iterable[ApiOffer]:  # type: ignore[empty-body]
     """Public objects that become attributes of `mox`: classes of data sets, session hooks, helper functions.
 
@@ -182,6 +194,7 @@ OFFERS: Final[Mapping[str, type[Offer]]] = MappingProxyType(
         "mox_datasets": DatasetOffer,
         "mox_exporters": ExporterOffer,
         "mox_stores": StoreOffer,
+        "mox_trackers": TrackerOffer,
         "mox_api": ApiOffer,
         "mox_commands": CommandOffer,
     }

@@ -96,5 +96,6 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "mox_commands": ("tfrecord",),
         "mox_datasets": ("cifar10", "flowers", "imagenet", "mnist"),
     },
+    "mox-trackers": {"mox_trackers": ("csv", "mlflow", "wandb")},
 }
 """For each distribution, the names that it offers by each hook."""

@@ -21,8 +21,7 @@ import traceback
 import warnings
 from collections.abc import Iterable
 from contextvars import ContextVar
-from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import importlib_metadata
 import pluggy
@@ -42,8 +41,6 @@ from mox_core.version import version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from importlib_metadata import IDistribution as Distribution
-
     from mox_core.plugins.offers import Offer
 
 DISABLE: Final = "MOX_DISABLE_PLUGINS"
@@ -54,6 +51,26 @@ STRICT: Final = "MOX_STRICT_PLUGINS"
 
 _READ_IN_RUNS: Final = ("CUDA_", "KERAS_", "MOX_", "TF_", "XLA_")
 """Prefixes of the environment variables that affect runs."""
+
+
+class Distribution(Protocol):
+    """An installed distribution, whichever class importlib_metadata has for it."""
+
+    @property
+    def entry_points(self) -> Any:
+        """Its entry points."""
+
+    @property
+    def metadata(self) -> Any:
+        """Its metadata by their names."""
+
+    @property
+    def requires(self) -> list[str] | None:
+        """Its requirements."""
+
+    def read_text(self, filename: str, /) -> str | None:
+        """Return a file of its metadata."""
+
 
 _being_loaded: ContextVar[str] = ContextVar("mox_plugin_being_loaded")
 
@@ -178,7 +195,7 @@ def _load(found: _Found) -> Plugin:
             offers, notes = _collect_offers(found.load(), found.plugin.name)
         plugin = evolve(found.plugin, offers=offers, warnings=notes)
     except (Exception, SystemExit) as error:  # noqa: BLE001  (a plugin may raise anything)
-        message = " ".join(str(error).split())
+        message = " ".join(_with_path(error).split())
         reason = message if isinstance(error, MoxError) else f"{type(error).__name__}: {message}"
         lines = traceback.format_exception(error)
         plugin = evolve(found.plugin, state=BROKEN, reason=reason, traceback="".join(lines))
@@ -186,6 +203,13 @@ def _load(found: _Found) -> Plugin:
         _being_loaded.reset(token)
     imports = _packages(set(sys.modules) - loaded, without=plugin.module)
     return evolve(plugin, seconds=time.perf_counter() - start, imports=imports)
+
+
+def _with_path(error: BaseException) -> str:
+    """Return the text of an error; one of syntax names its file by the last part of its path only."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.msg} ({error.filename}, line {error.lineno})"
+    return str(error)
 
 
 @contextlib.contextmanager
@@ -241,7 +265,7 @@ def _collect_offers(entry: object, name: str) -> tuple[tuple[Offer, ...], tuple[
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         manager.register(entry, name=name)
-    notes = tuple(f"{each.message} ({Path(each.filename).name}, line {each.lineno})" for each in caught)
+    notes = tuple(f"{each.message} ({each.filename}, line {each.lineno})" for each in caught)
     offers = tuple(
         offer
         for caller in manager.get_hookcallers(entry) or []

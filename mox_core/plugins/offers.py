@@ -230,6 +230,23 @@ class StoreOffer(Offer):
 
 
 @frozen
+class TrackerOffer(Offer):
+    """A tracker of runs, for `mox.run(..., trackers=["name"])` and `--trackers=name`.
+
+    The target is called as `target()` and returns a `mox_core.trackers.Tracker`, which is told of a run when it starts,
+    what it logs, what it leaves and how it ends.
+    """
+
+    kind: ClassVar[str] = "tracker"
+    name_rule: ClassVar[str] = "a string that is not empty, without spaces, '/' and ','"
+
+    @classmethod
+    def allows_name(cls, name: str) -> bool:
+        """Return whether a name follows `name_rule`, so that the flag can hold several."""
+        return super().allows_name(name) and "," not in name
+
+
+@frozen
 class CommandOffer(Offer):
     """A command of the program `mox`, called as `mox <name> ...`.
 

@@ -73,7 +73,7 @@ class Plugin:
         return f"Plugin {self} is broken: {self.reason}{'' if self.reason.endswith(('.', '?')) else '.'}"
 
 
-def _place_of(distribution: str) -> str:
+def place_of(distribution: str) -> str:
     """Return what pip installs a first-party distribution from: in a checkout of mox, its folder there."""
     folder = Path(__file__).parents[2] / "plugins" / distribution.replace("-", "_")
     return f"-e {shlex.quote(str(folder))}" if (folder / "pyproject.toml").is_file() else distribution
@@ -141,7 +141,7 @@ class PluginSet:
         for distribution in sorted({elsewhere[name] for name in near if name in elsewhere}):
             names = [name for name in near if elsewhere.get(name) == distribution]
             what = "it" if names == [asked] else listed(names, "and")
-            lines.append(f"Install {distribution}, which offers {what}: pip install {_place_of(distribution)}")
+            lines.append(f"Install {distribution}, which offers {what}: pip install {place_of(distribution)}")
         lines.append(in_keras(kind, asked))
         lines.append("Known: " + (", ".join(known) or "none"))
         lines.extend(plugin.complaint for plugin in self.plugins if plugin.state != READY)

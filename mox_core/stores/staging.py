@@ -11,7 +11,8 @@ from attrs import field, frozen
 
 from mox_core.errors import LogDirError
 from mox_core.stores.folder import join
-from mox_core.stores.transfers import Transfer, bytes_text, transfer
+from mox_core.stores.transfers import Transfer, transfer
+from mox_core.terminal.parts import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,7 +72,7 @@ class StagedFolder:
             and not (self.local / each).exists()
         ]
         if data:
-            size = bytes_text(sum(self.files[each].size for each in data))
+            size = amount(sum(self.files[each].size for each in data), "bytes")
             logging.getLogger("tensorflow").info("Fetching %s (%s)", join(self.remote.url, name), size)
             self.copy(data)
         return data

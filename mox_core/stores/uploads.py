@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Final
 from attrs import define, field, frozen
 
 from mox_core.errors import LogDirError
-from mox_core.stores.transfers import Transfer, bytes_text, transfer
+from mox_core.stores.transfers import Transfer, transfer
+from mox_core.terminal.parts import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -62,7 +63,7 @@ class _Snapshot:
     whole: bool
 
     def __str__(self) -> str:
-        size = bytes_text(sum(self.stamps[name][0] for name in self.held))
+        size = amount(sum(self.stamps[name][0] for name in self.held), "bytes")
         indices = [name.removesuffix(_INDEX) for name in self.held if name.endswith(_INDEX) and "/" not in name]
         return f"{len(self.held)} files, {size}" + (f", with {', '.join(sorted(indices))}" if indices else "")
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn, 
 from rich.progress import Progress as Bars
 from rich.text import Text
 
-from mox_core.terminal.parts import ROUTINE, Progress, amount
+from mox_core.terminal.parts import ROUTINE, Progress, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,11 +75,7 @@ task: Final = _Display().task
 
 class _Amount(ProgressColumn):
     def render(self, task: Task) -> Text:
-        unit = task.fields["unit"]
-        if task.total is None:
-            return Text(amount(task.completed, unit))
-        done = amount(task.completed, unit) if unit == "bytes" else f"{task.completed:,.0f}"
-        return Text(f"{done} of {amount(task.total, unit)}")
+        return Text(share(task.completed, task.total, task.fields["unit"]))
 
 
 def _bars() -> Bars:

@@ -29,3 +29,10 @@ def amount(number: float, unit: str) -> str:
             return f"{number:.1f} {name}" if name == "MB" else f"{number:.0f} {name}"
         number /= 1000
     return f"{number:.1f} GB"
+
+
+def share(done: float, total: float | None, unit: str) -> str:
+    """Return how much of a work is done: '5 of 80 images', '1.2 MB of 3.0 GB'; without a total, how much."""
+    if total is None:
+        return amount(done, unit)
+    return f"{amount(done, unit) if unit == 'bytes' else f'{done:,.0f}'} of {amount(total, unit)}"

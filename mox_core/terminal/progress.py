@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import define, field
 
-from mox_core.terminal.parts import Progress, amount
+from mox_core.terminal.parts import Progress, share
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,5 +90,4 @@ class _Lines(Progress):
         self._done, now = done, time.monotonic()
         if now >= self._next:
             self._next = now + _SECONDS_BETWEEN_LINES
-            of = "" if self.total is None else f" of {amount(self.total, self.unit)}"
-            logging.getLogger("tensorflow").info("%s: %s%s", self.what, amount(done, self.unit), of)
+            logging.getLogger("tensorflow").info("%s: %s", self.what, share(done, self.total, self.unit))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from mox_core.testing.network import NetworkContract
     from mox_core.testing.optimizer import OptimizerContract
     from mox_core.testing.plugin import PluginContract
+    from mox_core.testing.tracker import TrackerContract
     from mox_core.testing.wrapper import OptimizerWrapperContract
 
 _HOMES: Final = {
@@ -46,6 +47,7 @@ _HOMES: Final = {
     "OptimizerContract": "mox_core.testing.optimizer",
     "OptimizerWrapperContract": "mox_core.testing.wrapper",
     "PluginContract": "mox_core.testing.plugin",
+    "TrackerContract": "mox_core.testing.tracker",
 }
 
 __all__ = [
@@ -57,6 +59,7 @@ __all__ = [
     "OptimizerContract",
     "OptimizerWrapperContract",
     "PluginContract",
+    "TrackerContract",
 ]
 
 # Before they are imported, so that a failing assert shows the compared values.

@@ -30,9 +30,12 @@ from mox_core.plugins.offers import (
     NetworkOffer,
     OptimizerOffer,
     OptimizerWrapperOffer,
+    TrackerOffer,
     import_target,
 )
 from mox_core.session_hooks import AggregativeSessionRunHook
+from mox_core.terminal import printing
+from mox_core.terminal.pages import Styled, line
 from mox_core.testing import fixtures
 
 if TYPE_CHECKING:
@@ -52,6 +55,8 @@ _BY_NAME: Final = {
 
 _MODULE: Final = "from mox_core.testing import check\n\nglobals().update(check.given)\n"
 _FRAMES: Final = 4
+_WORDS: Final = {"passed": "holds", "failed": "FAILS", "skipped": "not run"}
+_STYLES: Final = {"passed": "green", "failed": "bold red", "skipped": "yellow"}
 
 given: dict[str, type] = {}
 """The test classes of the generated test module."""
@@ -74,10 +79,11 @@ def check(plugin_name_or_module: str) -> int:
     contracts, unwritten = _contracts_of(plugin)
     listener = _Listener(contracts)
     _run_tests(contracts, listener)
-    for line in unwritten:
-        sys.stdout.write(f"needs a test of its own: {line}\n")
+    printing.write(line(f"needs a test of its own: {each}") for each in unwritten)
     counts = listener.counts
-    sys.stdout.write(f"{counts['passed']} checks hold, {counts['failed']} fail, {counts['skipped']} were not run.\n")
+    style = "bold red" if counts["failed"] else "bold green"
+    said = f"{counts['passed']} checks hold, {counts['failed']} fail, {counts['skipped']} were not run."
+    printing.write([line(Styled(said, style))])
     return 1 if counts["failed"] else 0
 
 
@@ -130,6 +136,8 @@ def _unwritten(offer: Offer, target: Any) -> str:
     """Return what the author has to write before the offer can be checked; empty if nothing."""
     if isinstance(offer, DatasetOffer) or (isinstance(target, type) and hasattr(target, "get")):
         return "it reads files, which DatasetContract.dataset makes."
+    if isinstance(offer, TrackerOffer):
+        return "it keeps runs where TrackerContract's author says, and TrackerContract.read reads them."
     if isinstance(target, type) and issubclass(target, AggregativeSessionRunHook):
         needed = _required(target, ())
         return f"HookContract.hook makes it; it needs {needed}." if needed else ""
@@ -216,13 +224,12 @@ class _Listener:
         _, name, check_name = report.nodeid.split("::")
         label = self._contracts[int(name.removeprefix("Test"))].label
         if label != self._last:
-            sys.stdout.write(f"{label}\n")
+            printing.write([line(Styled(label, "bold"))])
             self._last = label
         self.counts[report.outcome] += 1
-        word = {"passed": "holds", "failed": "FAILS", "skipped": "not run"}[report.outcome]
-        sys.stdout.write(f"  {word:8} {_sentence(check_name)}\n")
-        for line in self._reasons(report):
-            sys.stdout.write(f"           {line}\n")
+        word = Styled(f"{_WORDS[report.outcome]:8}", _STYLES[report.outcome])
+        printing.write([line(word, f" {_sentence(check_name)}", indent=2)])
+        printing.write(line(reason, indent=11) for reason in self._reasons(report))
         sys.stdout.flush()
 
     def _reasons(self, report: pytest.TestReport) -> Iterator[str]:

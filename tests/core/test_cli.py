@@ -1,10 +1,13 @@
 import os
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mox_core import cli
+from mox_core.plugins.known_names import FIRST_PARTY
 
 GOOD = """
 from mox_core.plugins import *
@@ -60,17 +63,32 @@ def test_the_version_is_printed(capsys):
     assert capsys.readouterr().out == "mox 0.1.0\n"
 
 
-def test_a_missing_command_is_refused_with_the_usage(capsys):
+def test_without_a_command_the_help_is_printed(capsys):
+    assert cli.main([]) == 0
+    printed = capsys.readouterr().out
     with pytest.raises(SystemExit) as caught:
-        cli.main([])
-    assert caught.value.code == 2
-    assert capsys.readouterr().err.startswith("usage: mox ")
+        cli.main(["--help"])
+    assert (caught.value.code, capsys.readouterr().out) == (0, printed)
+    assert printed.startswith("usage: mox ")
+
+
+def test_an_option_that_there_is_not_is_refused_with_the_usage(capsys):
+    for arguments in (["--hepl"], ["--"]):
+        with pytest.raises(SystemExit) as caught:
+            cli.main(arguments)
+        assert caught.value.code == 2
+        assert capsys.readouterr().err.startswith("usage: mox ")
 
 
 @pytest.mark.usefixtures("fresh_plugins")
-def test_without_plugins_the_list_says_so(capsys):
+def test_without_plugins_the_list_says_what_to_install(capsys):
     assert cli.main(["plugins"]) == 0
-    assert capsys.readouterr().out == "no plugin is installed\n"
+    first, _, _, *lines = capsys.readouterr().out.splitlines()
+    assert first == "no plugin is installed"
+    told = dict(zip(lines[::2], lines[1::2], strict=True))
+    place = Path(__file__).parents[2] / "plugins" / "mox_lars"  # as in this checkout
+    assert told["  mox-lars: optimizer wrapper 'lars'"] == f"    pip install -e {shlex.quote(str(place))}"
+    assert len(told) == len(FIRST_PARTY)
 
 
 @pytest.mark.usefixtures("fresh_plugins")

@@ -54,10 +54,12 @@ def test_a_plugin_must_be_named(capsys):
 
 @pytest.mark.parametrize("name", ["zoo-plugin", "zoo.plugin", "zoo"])
 def test_a_plugin_is_checked_by_any_of_its_names_and_its_author_told_what_goes(install_fake, name):
-    run = check(install_fake("zoo", "zoo-plugin", ZOO), name)
+    folder = install_fake("zoo", "zoo-plugin", ZOO)
+    run = check(folder, name)
     assert run.returncode == 0, run.stdout + run.stderr
     first, *others = run.stdout.splitlines()
-    assert first == "plugin zoo-plugin (zoo 1.0), for its author: mox_commands goes with mox 0.3 (plugin.py, line 5)"
+    place = folder / "zoo" / "plugin.py"
+    assert first == f"plugin zoo-plugin (zoo 1.0), for its author: mox_commands goes with mox 0.3 ({place}, line 5)"
     assert "  holds    every command prints its help" in others
 
 

@@ -45,7 +45,7 @@ PLUGINS = {
         "Plugin slow (slow 2.1) takes 0.1 s to load.",
     ),
     "a hook that is to go": (
-        [Plugin("old", "old", "1.0", warnings=("mox_x goes with mox 0.3 (plugin.py, line 4)",))],
+        [Plugin("old", "old", "1.0", warnings=("mox_x goes with mox 0.3 (/home/ada (me)/plugin.py, line 4)",))],
         "Plugin old (old 1.0), for its author: mox_x goes with mox 0.3 (plugin.py, line 4)",
     ),
     "one name twice": (

@@ -195,8 +195,8 @@ def test_an_unknown_name_says_what_is_near_and_what_is_known(error_of):
         "Did you mean 'num_gpus'?\n"
         "Known: checkpoint_exclude_patterns, checkpoint_include_patterns, clone_on_cpu, gradient_clip, "
         "gradient_clip_type, job_name, "
-        "log_first_clone, loss_scale, max_to_keep, num_gpus, num_inter_threads, num_intra_threads, ps_hosts, "
-        "session_timeout, sync_replicas, task_index, "
+        "log_first_clone, loss_scale, max_to_keep, num_gpus, num_inter_threads, num_intra_threads, plain, "
+        "ps_hosts, session_timeout, sync_replicas, task_index, trackers, "
         "trainable_exclude_patterns, trainable_include_patterns, worker_hosts."
     )
     script = """

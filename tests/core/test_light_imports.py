@@ -14,6 +14,7 @@ LIGHT_MODULES = [
     "mox_core.catalog",
     "mox_core.cli",
     "mox_core.commands.check",
+    "mox_core.commands.completion",
     "mox_core.commands.doctor",
     "mox_core.commands.plugins",
     "mox_core.commands.show",
@@ -55,6 +56,16 @@ def test_names_of_plugins_are_listed_without_loading_anything_heavy():
         "print(*sorted(set(sys.modules) & set(sys.argv[1:])))"
     )
     assert run_python(program, *HEAVY).split() == []
+
+
+def test_help_that_no_terminal_shows_loads_neither_rich_nor_argcomplete():
+    program = (
+        "import sys\n"
+        "from mox_core import cli\n"
+        "cli.main([])\n"
+        "print('loaded:', *sorted({name.partition('.')[0] for name in sys.modules} & set(sys.argv[1:])))"
+    )
+    assert run_python(program, *HEAVY, "rich", "argcomplete").endswith("\nloaded:\n")
 
 
 def test_importing_mox_takes_less_than_a_tenth_of_a_second():

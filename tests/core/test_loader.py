@@ -26,8 +26,8 @@ def offer(name, target="bad.plugin:make"):
 """
 
 HOOKS = (
-    "mox_networks, mox_augmentations, mox_optimizers, mox_optimizer_wrappers, mox_datasets, mox_exporters, mox_api, "
-    "mox_commands"
+    "mox_networks, mox_augmentations, mox_optimizers, mox_optimizer_wrappers, mox_datasets, mox_exporters, mox_stores, "
+    "mox_trackers, mox_api, mox_commands"
 )
 
 LOOKS_UP = (
@@ -42,7 +42,7 @@ BROKEN = {
     ),
     "syntax error": (
         "def broken(:",
-        "SyntaxError: invalid syntax (plugin.py, line 1)",
+        "SyntaxError: invalid syntax ({folder}/bad/plugin.py, line 1)",
     ),
     "exit while it is imported": (
         "raise SystemExit('bye')",
@@ -122,7 +122,8 @@ def test_a_good_plugin_is_ready(good_plugin):
 
 @pytest.mark.parametrize(("source", "reason"), BROKEN.values(), ids=BROKEN)
 def test_a_broken_plugin_is_set_aside(good_plugin, install_fake, source, reason):
-    install_fake("bad", "bad", source)
+    folder = install_fake("bad", "bad", source)
+    reason = reason.replace("{folder}", str(folder))
     (bad,) = only_good_works(good_plugin())
     assert (bad.state, bad.reason, bad.offers) == ("broken", reason, ())
     assert bad.complaint == f"Plugin bad (bad 1.0) is broken: {reason}".removesuffix(".") + "." * (reason[-1] != "?")

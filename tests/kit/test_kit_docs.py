@@ -16,7 +16,7 @@ PAGE = Path(__file__).parents[2] / "docs/testing-plugins.md"
 def test_the_classes_of_the_page_pass(tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     tests = [block for block in blocks if "check(" not in block]
-    assert sum(block.count("Contract):") for block in tests) == 8  # one of each kind
+    assert sum(block.count("Contract):") for block in tests) == 9  # one of each kind
     (tmp_path / "test_page.py").write_text("\n".join(tests), encoding="utf-8")
     run = forked.run(
         [

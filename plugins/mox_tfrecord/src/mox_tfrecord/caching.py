@@ -19,8 +19,9 @@ from mox_core.datasets.shared_folders import use_folder
 from mox_core.errors import DataError
 from mox_core.sdk import info_logging
 from mox_core.stores.folder import is_remote
-from mox_core.stores.transfers import TRIES, Transfer, bytes_text, transfer
-from mox_tfrecord.progress import progress
+from mox_core.stores.transfers import TRIES, Transfer, transfer
+from mox_core.terminal.parts import amount
+from mox_core.terminal.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,10 +64,10 @@ def copy_files(files: list[str], cache_dir: str, *, remove_on_finish: bool) -> l
         with (
             info_logging(),
             ThreadPoolExecutor(_COPIES_AT_A_TIME) as pool,
-            progress("Copying records", total=len(missing), unit="files") as advance,
+            progress("Copying records", total=len(missing), unit="files") as line,
         ):
             for _ in pool.map(copy, missing):
-                advance(1)
+                line.advance(1)
     if failed:
         number, (original, error) = len(failed), min(failed.items())
         tf.get_logger().warning(
@@ -179,11 +180,11 @@ class StoredFiles:
         free = shutil.disk_usage(cache.folder).free
         if size > free:
             raise DataError(
-                f"{self.root!r} cannot be copied to {str(cache.folder)!r}: {bytes_text(size)} are missing there, and "
-                f"{bytes_text(free)} are free. Give cache_dir, or the environment variable DLS_LOCAL_CACHE_PATH, a "
-                "folder on a larger disk."
+                f"{self.root!r} cannot be copied to {str(cache.folder)!r}: {amount(size, 'bytes')} are missing "
+                f"there, and {amount(free, 'bytes')} are free. Give cache_dir, or the environment variable "
+                "DLS_LOCAL_CACHE_PATH, a folder on a larger disk."
             )
         with info_logging():
             tf.get_logger().info(
-                "Fetching %s: %d files (%s), to %s", self.root, len(missing), bytes_text(size), cache.folder
+                "Fetching %s: %d files (%s), to %s", self.root, len(missing), amount(size, "bytes"), cache.folder
             )

@@ -22,15 +22,18 @@ from attrs import frozen
 from mox_core.datasets.whole_files import whole_file
 from mox_core.errors import DataError
 from mox_core.sdk import info_logging, run_folder
+from mox_core.terminal.progress import is_live, progress
 from mox_tfrecord.scanning import AROUND, FileScan, scan_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mox_core.terminal.parts import Progress
     from mox_tfrecord.caching import StoredFiles
 
 _SECONDS_BETWEEN_LINES = 5.0
+_SECONDS_BETWEEN_SHOWN = 0.2
 _READERS = 16  # threads, for disks and networks that take their time
 _FAST = 20e-6  # seconds a record
 _FILENAME = "tfrecords.npz"
@@ -150,27 +153,34 @@ def _scan(paths: list[str], compression: str | None) -> list[FileScan]:
     """
     counts: list[int] = []  # the threads append to it
     scans: list[Future[FileScan]] = []
-    with ThreadPoolExecutor(_READERS) as pool, info_logging():
+    with (
+        ThreadPoolExecutor(_READERS) as pool,
+        info_logging(),
+        progress("Counting records", total=len(paths), unit="files", only_live=True) as line,
+    ):
         try:
             fast = True
             for path in paths:
                 begin, before = time.perf_counter(), len(counts)
                 scans.append(pool.submit(scan_file, path, compression, counts.append))
                 if fast:
-                    _wait(scans, len(paths), counts)
+                    _wait(scans, len(paths), counts, line)
                     fast = time.perf_counter() - begin < _FAST * (sum(counts[before:]) + 100)
-            _wait(scans, len(paths), counts)
+            _wait(scans, len(paths), counts, line)
             return [scan.result() for scan in scans]
         finally:
             pool.shutdown(cancel_futures=True)
 
 
-def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int]) -> None:
+def _wait(scans: list[Future[FileScan]], num_files: int, counts: list[int], line: Progress) -> None:
     """Wait until all scans have ended, or one has failed."""
     while True:
-        state = wait(scans, _SECONDS_BETWEEN_LINES, FIRST_EXCEPTION)
+        state = wait(scans, _SECONDS_BETWEEN_SHOWN if is_live() else _SECONDS_BETWEEN_LINES, FIRST_EXCEPTION)
+        line.show(len(state.done), f"{sum(counts):,} records")
         if not state.not_done or any(scan.exception() for scan in state.done):
             return
+        if is_live():
+            continue
         tf.get_logger().info(
             "Counting records: %d of %d files are read, %d records so far", len(state.done), num_files, sum(counts)
         )

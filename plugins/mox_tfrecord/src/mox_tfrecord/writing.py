@@ -27,10 +27,10 @@ from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
 from mox_core.sdk import info_logging, sync_to_disk
+from mox_core.terminal.progress import progress
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.folders import list_images
 from mox_tfrecord.imagefiles import BadImageError, EncodedImage, read_image
-from mox_tfrecord.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -213,7 +213,7 @@ def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list
     tally = _Tally()
     images = [image for shard in shards for image in shard]
     with (
-        progress(f"Writing {name}", total=len(images), unit="images") as advance,
+        progress(f"Writing {name}", total=len(images), unit="images") as line,
         contextlib.closing(_read_ahead(images)) as reads,
     ):
         for number, shard in enumerate(shards):
@@ -223,7 +223,7 @@ def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list
                     if image := _take(content, tally, skip=skip):
                         writer.write(_example(image, file, classes[file.label]).SerializeToString(deterministic=True))
                         tally.num_images[file.label] += 1
-                    advance(1)
+                    line.advance(1)
             sync_to_disk(path)
     return tally
 

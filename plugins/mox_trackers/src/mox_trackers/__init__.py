@@ -1,0 +1,1 @@
+"""Trackers of runs for mox: MLflow, Weights & Biases, CSV files."""
