@@ -2,6 +2,7 @@
 
 import pytest
 
+from installed_from import as_released
 from mox_core.errors import MoxError, UnknownNameError
 from mox_core.plugins import ApiOffer, NetworkMeta, NetworkOffer, OptimizerOffer
 from mox_core.plugins.registry import Plugin, PluginSet
@@ -38,13 +39,13 @@ def test_an_unknown_name_is_told_with_all_that_helps():
 
 
 def test_a_name_of_a_distribution_that_is_not_installed_says_what_to_install():
-    assert complaint_about((RESNETS,), OptimizerOffer, "sgd") == (
+    assert as_released(complaint_about((RESNETS,), OptimizerOffer, "sgd")) == (
         "unknown optimizer 'sgd'.\nInstall mox-optimizers, which offers it: pip install mox-optimizers\nKnown: none"
     )
 
 
 def test_a_name_near_to_one_that_is_not_installed_says_what_to_install():
-    assert complaint_about((), NetworkOffer, "resnet50") == (
+    assert as_released(complaint_about((), NetworkOffer, "resnet50")) == (
         "unknown network 'resnet50'.\n"
         "Did you mean 'resnet_v1_50' or 'resnet_v2_50'?\n"
         "Install mox-resnet, which offers 'resnet_v1_50' and 'resnet_v2_50': pip install mox-resnet\n"
