@@ -142,7 +142,7 @@ class PluginSet:
             names = [name for name in near if elsewhere.get(name) == distribution]
             what = "it" if names == [asked] else listed(names, "and")
             lines.append(f"Install {distribution}, which offers {what}: pip install {place_of(distribution)}")
-        lines.append(in_keras(kind, asked))
+        lines.append("" if exact else in_keras(kind, asked))
         lines.append("Known: " + (", ".join(known) or "none"))
         lines.extend(plugin.complaint for plugin in self.plugins if plugin.state != READY)
         return "\n".join(filter(None, lines))

@@ -15,6 +15,10 @@ def networks(*names, target="a:b"):
 
 RESNETS = Plugin("resnet", "mox-resnet", "0.1.0", offers=networks("resnet_v1_18", "resnet_v1_50", "resnet_v2_50"))
 BAD = Plugin("bad", "aa-bad", "1.0", state="broken", reason="ModuleNotFoundError: No module named 'not_there'.")
+RESNET50 = (
+    "Keras has it, for model_fn: net = keras.applications.ResNet50(weights=None, classes=num_classes, "
+    "classifier_activation=None); logits = net(images)\n"
+)
 OFF = Plugin("hooks", "mox-hooks", "0.1.0", state="off", reason="MOX_DISABLE_PLUGINS")
 OTHER = Plugin("other", "other-nets", "3.1", offers=networks("resnet_v1_50", "other", target="other.nets:build"))
 
@@ -33,7 +37,8 @@ def test_an_unknown_name_is_told_with_all_that_helps():
     assert complaint_about((BAD, RESNETS), NetworkOffer, "resnet50") == (
         "unknown network 'resnet50'.\n"
         "Did you mean 'resnet_v1_50' or 'resnet_v2_50'?\n"
-        "Known: resnet_v1_18, resnet_v1_50, resnet_v2_50\n"
+        + RESNET50
+        + "Known: resnet_v1_18, resnet_v1_50, resnet_v2_50\n"
         "Plugin bad (aa-bad 1.0) is broken: ModuleNotFoundError: No module named 'not_there'."
     )
 
@@ -49,7 +54,8 @@ def test_a_name_near_to_one_that_is_not_installed_says_what_to_install():
         "unknown network 'resnet50'.\n"
         "Did you mean 'resnet_v1_50' or 'resnet_v2_50'?\n"
         "Install mox-resnet, which offers 'resnet_v1_50' and 'resnet_v2_50': pip install mox-resnet\n"
-        "Known: none"
+        + RESNET50
+        + "Known: none"
     )
 
 
@@ -62,8 +68,8 @@ def test_what_is_installed_and_switched_off_is_not_to_be_installed():
 
 
 def test_a_name_near_to_nothing_is_told_without_a_guess():
-    assert complaint_about((RESNETS,), NetworkOffer, "vgg_16") == (
-        "unknown network 'vgg_16'.\nKnown: resnet_v1_18, resnet_v1_50, resnet_v2_50"
+    assert complaint_about((RESNETS,), NetworkOffer, "alexnet_v2") == (
+        "unknown network 'alexnet_v2'.\nKnown: resnet_v1_18, resnet_v1_50, resnet_v2_50"
     )
 
 
