@@ -90,7 +90,7 @@ class Tracker:
         """Take what the run has left.
 
         Args:
-            kind: 'checkpoint' or 'export'.
+            kind: 'checkpoint'; 'export', of another format than TF_SERVING 'export_tflite' and the like.
             path: the prefix of the checkpoint, or the folder of the exported model, on this machine.
             place: the same as the user knows it: a URL where log_dir is on a store.
         """

@@ -43,8 +43,11 @@ class TrackedEnd:
         self._status = INTERRUPTED if interrupted else FINISHED
         if self.config.run_mode == ModeKeys.EVAL and not interrupted:
             self.tracking.record(result.global_step, self.config.run_mode, plain_values(result.metrics))
-        checkpoint = result.checkpoint if self.config.training else None
-        for kind, path in (("checkpoint", checkpoint), ("export", result.export_path)):
+        left = {"checkpoint": result.checkpoint if self.config.training else None}
+        for exported in self.config.exports_as:
+            kind = f"export_{exported.folder}" if exported.folder else "export"
+            left[kind] = result.export_paths.get(exported.name)
+        for kind, path in left.items():
             if path is not None:
                 self.tracking.artifact(kind, path, _as_known(path, self.config))
 

@@ -251,7 +251,7 @@ def _check_folder(folder: Path, told: str) -> None:
 
 def _image_input(inputs: dict[str, tf.TensorSpec], told: str) -> tuple[str, tf.TensorSpec]:
     """Return the input of a signature that takes images alone."""
-    text = ", ".join(f"{name} ({spec.dtype.name}, {spec.shape})" for name, spec in inputs.items())
+    text = ", ".join(f"{name} ({spec.dtype.name}, {spec.shape})" for name, spec in sorted(inputs.items()))
     if len(inputs) != 1:
         raise UsageError(
             f"{told!r} takes {len(inputs)} inputs, {text}, and an image is one: ask it by tf.saved_model.load(...)."

@@ -68,8 +68,8 @@ def test_what_is_installed_and_switched_off_is_not_to_be_installed():
 
 
 def test_a_name_near_to_nothing_is_told_without_a_guess():
-    assert complaint_about((RESNETS,), NetworkOffer, "alexnet_v2") == (
-        "unknown network 'alexnet_v2'.\nKnown: resnet_v1_18, resnet_v1_50, resnet_v2_50"
+    assert complaint_about((RESNETS,), NetworkOffer, "overfeat") == (
+        "unknown network 'overfeat'.\nKnown: resnet_v1_18, resnet_v1_50, resnet_v2_50"
     )
 
 

@@ -49,7 +49,8 @@ def test_a_run_that_a_signal_ends_is_not_exported(sent):
     """It is not over: when it goes on, the version would exist already."""
     assert sent["SIGTERM"]["told"]["export_path"] is None
     assert all(
-        re.fullmatch(r"checkpoint|model\.ckpt-.*|log\.txt|told\.json", each) for each in sent["SIGTERM"]["files"]
+        re.fullmatch(r"checkpoint|model\.ckpt-.*|log\.txt|told\.json|history\.jsonl|runs\.json", each)
+        for each in sent["SIGTERM"]["files"]
     )
 
 
@@ -99,6 +100,8 @@ def test_a_signal_in_an_export_gives_up_all_formats_when_the_weights_are_saved(s
     assert told["checkpoint"] == "model.ckpt-5"
     assert {each.rstrip("0123456789.-") for each in outcome["files"]} <= {
         "checkpoint",
+        "history.jsonl",
+        "runs.json",
         "told.json",
         *(f"model.ckpt-{step}.{end}" for step in (0, 5) for end in ("index", "data-00000-of")),
     }

@@ -226,6 +226,42 @@ def test_models_and_images_may_be_on_a_store(images, trained, mess, capsys):
     ]
 
 
+def test_records_tell_names_and_what_they_make_of_an_image_too(images, tmp_path, capsys):
+    """Of a random network: the pixels at the centre, as `get` crops them out of the file, by hand."""
+    mox.write_image_classification_tfrecords(str(images), str(tmp_path / "records"))
+
+    def input_fn(mode):
+        meta = mox.ImageClassificationTFRecordMetadata(str(tmp_path / "records"), "*.tfrecord")
+        dataset = mox.ImageClassificationTFRecordDataset(
+            meta,
+            num_epochs=None if mode == mox.ModeKeys.TRAIN else 1,
+            augmentation_fn=lambda image: tf.image.resize_with_crop_or_pad(image, 2, 1),
+        )
+        return dataset.get(["image", "label"])
+
+    def model_fn(inputs, mode):
+        del mode
+        rows = tf.reshape(tf.cast(inputs[0], tf.float32), [-1, 6])
+        logits = rows[:, :3] - rows[:, 3:] + tf.compat.v1.get_variable("bias", [3], initializer=tf.zeros_initializer())
+        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(inputs[1], logits))
+        spec = mox.ExportSpec({"pixels": inputs[0]}, {"score": tf.nn.softmax(0.01 * logits)})
+        return mox.ModelSpec(loss=0.0 * loss, log_info={}, export_spec=spec)
+
+    job = {"input_fn": input_fn, "model_fn": model_fn, "batch_size": 4}
+    model = train(job, tmp_path / "log", inter_mode=mox.ModeKeys.EVAL).export_path
+    file = images / "wild rose" / "1x.png"
+    status, out, _ = _says(capsys, model, file, "--json")
+    told = json.loads(out)
+    assert (status, told["input"]) == (0, "images as input_fn makes them in EVAL")
+    assert told["scores"] == "score, a probability for each class"
+    with Image.open(file) as opened:
+        pixels = np.float64(opened)
+    top, left = (pixels.shape[0] - 2) // 2, (pixels.shape[1] - 1) // 2
+    powers = np.exp(0.01 * (pixels[top, left] - pixels[top + 1, left]))
+    scores = {each["class"]: each["score"] for each in told["images"][0]["top"]}
+    np.testing.assert_allclose([scores[name] for name in CLASSES], powers / powers.sum(), rtol=1e-5)
+
+
 @pytest.fixture
 def warnings():
     """The warnings of TensorFlow's logger."""

@@ -181,7 +181,7 @@ def test_a_training_that_is_resumed_is_one_run_in_each_tracker(tmp_path):
     mox.set_flag("trackers", "wandb")  # as --trackers=wandb
     try:
         for steps in (2, 4):
-            run(steps, log_dir=tmp_path / "log", export_model=export, trackers=["csv", "mlflow"])
+            run(steps, log_dir=tmp_path / "log", export_model=[export, "FROZEN_PB"], trackers=["csv", "mlflow"])
     finally:
         mox.set_flag("trackers", "")
     # (3 - w)**2 with w going half of the way in each step, by hand; validated after the steps 1 and 3
@@ -208,6 +208,9 @@ def test_a_training_that_is_resumed_is_one_run_in_each_tracker(tmp_path):
     assert kept.data.tags["checkpoint"] == str(tmp_path / "log" / "model.ckpt-4")
     files = {path.name: path for path in (tmp_path / "mlruns").glob("**/export/*/model.txt")}
     assert files["model.txt"].read_text(encoding="utf-8") == "a model"
+    frozen = {path.parent.name for path in (tmp_path / "mlruns").glob("**/export_frozen_pb/*/frozen_graph.pb")}
+    assert frozen == {"1", "2"}
+    assert told["export_frozen_pb"] == str(tmp_path / "log" / "frozen_pb" / "2")
 
     found = of_wandb()
     assert found["ids"] == [told["id"]] * 2
@@ -217,7 +220,7 @@ def test_a_training_that_is_resumed_is_one_run_in_each_tracker(tmp_path):
     assert found["config"]["versions"]["tensorflow"] == tf.__version__
     assert found["summary"]["checkpoint"] == str(tmp_path / "log" / "model.ckpt-4")
     assert (found["summary"]["status"], found["codes"]) == ("finished", [0, 0])
-    assert found["models"] == [("model", ["model.txt"])] * 2
+    assert found["models"] == [("model", ["model.txt"]), ("model", ["frozen_graph.pb"])] * 2
 
     run(1, mode=EVAL, log_dir=tmp_path / "log", trackers=["csv"])
     (row,) = csv_rows(tmp_path / "log" / "eval-4.csv")

@@ -66,7 +66,7 @@ class MlflowRuns(Tracker):
     def artifact(self, kind: str, path: str, place: str) -> None:
         """Note where it is, and upload an exported model."""
         self._client.set_tag(self._number, kind, place)
-        if kind == "export":
+        if kind.startswith("export"):
             self._client.log_artifacts(self._number, path, f"{kind}/{Path(path).name}")
 
     def finish(self, status: str) -> None:

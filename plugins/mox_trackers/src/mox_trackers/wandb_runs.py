@@ -60,8 +60,9 @@ class WandbRuns(Tracker):
     def artifact(self, kind: str, path: str, place: str) -> None:
         """Note where it is, and keep an exported model."""
         self._run.summary[kind] = place
-        if kind == "export":
-            model = self._wandb.Artifact(f"model-{self._run.id}", "model", metadata={"place": place})
+        if kind.startswith("export"):
+            name = f"model-{self._run.id}{kind.removeprefix('export')}"
+            model = self._wandb.Artifact(name, "model", metadata={"place": place})
             for file in filter(Path.is_file, Path(path).rglob("*")):  # add_dir prints
                 model.add_file(str(file), name=file.relative_to(path).as_posix())
             self._run.log_artifact(model)
