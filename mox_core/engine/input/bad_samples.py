@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import tensorflow as tf
 
-from mox_core.engine.tensors import no_autograph
+from mox_core.engine.tensors import READABLE, features_of, no_autograph
 from mox_core.errors import DataError, MoxError
 
 if TYPE_CHECKING:
@@ -87,6 +87,22 @@ def report_gaps(
     return elements.scan(tf.convert_to_tensor(start, tf.int64), watch)
 
 
+def readable_only(samples: Dataset) -> Dataset:
+    """Return those samples, (position, features), whose feature READABLE does not say that they cannot be read."""
+    if READABLE not in features_of(samples):
+        return samples
+
+    @no_autograph
+    def is_readable(_position: tf.Tensor, features: Features) -> tf.Tensor:
+        return features[READABLE]
+
+    @no_autograph
+    def without_it(position: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+        return position, {name: value for name, value in features.items() if name != READABLE}
+
+    return samples.filter(is_readable).map(without_it)
+
+
 def _readable(source: ReadSource, order: Order, positions: range) -> Iterator[int]:
     """Yield those of some positions whose samples can be read."""
 
@@ -98,7 +114,7 @@ def _readable(source: ReadSource, order: Order, positions: range) -> Iterator[in
 
     with tf.init_scope():
         places = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
-        for position, _ in places.map(read).ignore_errors():
+        for position, _ in readable_only(places.map(read)).ignore_errors():
             yield int(position)
 
 
