@@ -1,7 +1,7 @@
 """Decoding of image files to RGB pixels, equal to those of Pillow.
 
-An operation of TensorFlow that fails writes to stderr, past Python's logging, and so does the library below it. So a file
-that cannot be decoded is told by its bytes where that can be, and Python's errors stay in Python.
+An operation of TensorFlow that fails writes to stderr, past Python's logging, and so does the library below it. So a
+file that cannot be decoded is told by its bytes where that can be, and Python's errors stay in Python.
 """
 
 from __future__ import annotations
@@ -91,9 +91,7 @@ def _is_whole_jpeg(content: tf.Tensor) -> tf.Tensor:
 
 def _has_end(content: tf.Tensor, end: bytes, anywhere: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:
     tail = tf.strings.substr(content, tf.maximum(tf.strings.length(content) - _TAIL, 0), _TAIL)
-    whole: tf.Tensor = tf.cond(
-        _count(tail, end) > 0, lambda: True, anywhere or (lambda: _count(content, end) > 0)
-    )
+    whole: tf.Tensor = tf.cond(_count(tail, end) > 0, lambda: True, anywhere or (lambda: _count(content, end) > 0))
     return whole
 
 
