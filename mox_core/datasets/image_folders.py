@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
-from mox_core.datasets.folders import Folder, join, list_folder, some, warn_of_unread
+from mox_core.datasets.folders import Folder, join, list_folder, some
 from mox_core.datasets.said import warn_once
 from mox_core.errors import DataError
 from mox_core.stores.folder import is_remote
@@ -60,19 +60,16 @@ class ImageFolders:
         return f" {self._left_out(counts)}" if counts else ""
 
     def warn(self, expected: str) -> None:
-        """Log what is not read: once in a process, and in a line each kind for all folders."""
-        for name, folder in self.folders.items():
-            warn_of_unread(join(self.root, name), evolve(folder, folders=[]))
+        """Log once which files and folders are not read, in a line each for all folders together."""
         counts = sum(self.unread.values(), start=Counter[str]())
         if counts:
             warn_once(f"{self.root!r}: {self._left_out(counts)}")
         inner = [f"{name}/{folder}" for name, each in self.folders.items() for folder in each.folders]
         if inner:
             held = sum(_number_of_images(join(self.root, *path.split("/"))) for path in inner)
-            warn_once(
-                f"In {self.root!r} the folders {some(inner)} ({len(inner)} in all) are not read, with {held} images in "
-                f"them. {expected}"
-            )
+            number = "1 folder among the images is" if len(inner) == 1 else f"{len(inner)} folders among images are"
+            images = "1 image" if held == 1 else f"{held} images"
+            warn_once(f"{self.root!r}: {number} not read, with {images} inside: {some(inner)}. {expected}")
 
     def _left_out(self, counts: Counter[str]) -> str:
         ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -92,9 +92,7 @@ def readable_only(samples: Dataset) -> Dataset:
     if READABLE not in features_of(samples):
         return samples
 
-    @no_autograph
-    def is_readable(_position: tf.Tensor, features: Features) -> tf.Tensor:
-        return features[READABLE]
+    is_readable: Any = no_autograph(lambda _, features: features[READABLE])  # the stubs know no function of two
 
     @no_autograph
     def without_it(position: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
@@ -124,13 +122,20 @@ class BadSampleReport:
     tf.data turns an exception in Python code into a TensorFlow error without its type: `error` keeps the original, to
     be raised in its place.
 
+    Args:
+        mode: the mode of the input.
+        said: the names that the run has said already, of inputs of other modes, which may read the same samples.
+
     Attributes:
         names: the names of the bad samples, in the order in which they were met.
+        said: those that the run has said, in all modes.
         error: the error that ends the run; None while it may go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mode: str = "", said: set[str] | None = None) -> None:
+        self._mode = mode
         self._lock = threading.Lock()
+        self.said: set[str] = set() if said is None else said
         self.names: dict[str, None] = {}
         self._warned: set[str] = set()
         self.error: MoxError | None = None
@@ -199,9 +204,10 @@ class BadSampleReport:
     def nothing_read(self, source: ReadSource, order: Order, position: int) -> None:
         """End the run: of a whole epoch from a position on, no sample can be read."""
         error = self._system_error(source, position, order)
+        where = f"in mode {self._mode}, " if self._mode else ""
         self._fail(
-            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} on"
-            f"{error and f' ({error})'}. Check that the files are there and are what the data set expects."
+            f"{where}none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} "
+            f"on{error and f' ({error})'}. Check that the files are there and are what the data set expects."
         )
 
     def raise_error(self) -> None:
@@ -212,7 +218,9 @@ class BadSampleReport:
     def close(self) -> None:
         """Log how many samples were left out."""
         if self.names:
-            tf.get_logger().warning("%d bad samples were left out of this run.", len(self.names))
+            number, where = len(self.names), f" in mode {self._mode}" if self._mode else ""
+            of = "1 bad sample was" if number == 1 else f"{number} bad samples were"
+            tf.get_logger().warning("%s left out of this run%s.", of, where)
 
     def _add(self, source: ReadSource, order: Order, position: int) -> None:
         name = source.name_at(position, order)
@@ -223,7 +231,8 @@ class BadSampleReport:
             return
         reason = self._system_error(source, position, order) or source.why_bad
         with self._lock:
-            known = name in self.names
+            known = name in self.said
+            self.said.add(name)
             self.names[name] = None
         if not known:
             tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, reason)

@@ -172,16 +172,16 @@ class SampleSource:
 
         A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
         would not be found so, and a set of which nothing can be read would go round for ever: so the positions come in
-        blocks, and the last one of each block is checked.
+        blocks, and the last one of each block is checked. The first one is an epoch, however short.
         """
-        length = -(-max(self.num_samples, _SMALLEST_BLOCK) // order.workers) * order.workers
+        sizes = (self.num_samples, max(self.num_samples, _SMALLEST_BLOCK))
+        epoch, length = (-(-size // order.workers) * order.workers for size in sizes)
         stop_at = tf.int64.max if self.end is None else self.end - order.worker
-        shift = start % order.workers
 
         @no_autograph
         def block(number: tf.Tensor) -> Dataset:
-            begin = number * length + shift
-            first, stop = tf.maximum(begin, start), tf.minimum(begin + length, stop_at)
+            first = start + tf.where(number == 0, tf.constant(0, tf.int64), epoch + (number - 1) * length)
+            stop = tf.minimum(first + tf.where(number == 0, tf.constant(epoch, tf.int64), length), stop_at)
             samples = readable_only(self._samples(first, stop, fetch, order, report))
             unused = tf.nest.map_structure(zeros_of_spec, samples.element_spec)
 
@@ -200,9 +200,9 @@ class SampleSource:
                 ending = tf.data.Dataset.from_tensors(False).filter(report.end_op).concatenate(ending)
             return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: unused)))
 
-        end = tf.int64.max if self.end is None else -(-self.end // length)
-        blocks = tf.data.Dataset.range(start // length, end)
-        return blocks.flat_map(block)
+        left = stop_at - tf.convert_to_tensor(start, tf.int64)
+        more = tf.maximum((left - epoch - 1) // length + 1, 0)
+        return tf.data.Dataset.range(tf.where(left > 0, 1 + more, 0)).flat_map(block)
 
     def _samples(
         self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order, report: BadSampleReport

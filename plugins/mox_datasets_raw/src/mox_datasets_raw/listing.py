@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mox_core.datasets.folders import (
     join,
@@ -16,6 +16,7 @@ from mox_core.datasets.folders import (
     list_folders,
     listed,
     some,
+    warn_of_unread,
 )
 from mox_core.datasets.image_folders import ImageFolders, image_folders
 from mox_core.datasets.names import check_class_names
@@ -129,8 +130,15 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, Folder]:
             f"Each class needs an image: fill the folder, or remove it (from labels.txt too)."
             f"{images.of_no_format(empty)}"
         )
-    images.warn(CLASS_FOLDERS)
+    warn_of_the_rest(images, CLASS_FOLDERS)
     return content
+
+
+def warn_of_the_rest(images: ImageFolders, expected: str) -> None:
+    """Log once what lies in folders of images and is not read."""
+    for name, entries in images.folders.items():
+        warn_of_unread(join(images.root, name), evolve(entries, folders=[]))
+    images.warn(expected)
 
 
 def _check_images(images: ImageFolders, name: str, entries: Folder) -> None:

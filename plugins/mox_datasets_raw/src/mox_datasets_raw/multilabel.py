@@ -22,7 +22,7 @@ from mox_core.sdk import captured_constant, info_logging
 from mox_core.stores.folder import is_remote
 from mox_core.stores.transfers import Transfer, transfer
 from mox_datasets_raw.labels import read_labels
-from mox_datasets_raw.listing import READ, ImageFiles, check_folders, log_metadata, originals_of
+from mox_datasets_raw.listing import READ, ImageFiles, check_folders, log_metadata, originals_of, warn_of_the_rest
 from mox_datasets_raw.reading import RawImageDataset
 
 _DEFAULT_SEPARATOR = "\n"
@@ -89,7 +89,7 @@ class MultilabelClassificationRawMetadata:
         images = entries.readable_or_broken
         if not images:
             raise DataError(f"{images_dir!r} holds no image. {expected}{found.of_no_format([images_sub_dir])}")
-        found.warn(expected)
+        warn_of_the_rest(found, expected)
         self._labels_dir = join(self.base_dir, labels_sub_dir)
         self._extension = "." + labels_extension.lstrip(".")
         label_files = list_folder(self._labels_dir, expected)

@@ -49,18 +49,18 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
         raise DataError(f"src_dir {str(src_dir)!r} {found}. {EXPECTED}")
     classes = _order(src_dir, folders)
     content = {name: list_folder(str(src_dir / name), EXPECTED) for name in classes}
-    found = image_folders(str(src_dir), content, "those of Pillow", also_read=Image.registered_extensions())
+    among = image_folders(str(src_dir), content, "those of Pillow", also_read=Image.registered_extensions())
     images: list[ImageFile] = []
-    for label, (name, entries) in enumerate(found.folders.items()):
+    for label, (name, entries) in enumerate(among.folders.items()):
         inner, files = entries.folders, sorted([*entries.readable_or_broken, *entries.special])
         if not files:
             held = f"but folders ({some(inner)})" if inner else "nor anything else"
             raise DataError(
                 f"class folder {str(src_dir / name)!r} holds no image, {held}. {EXPECTED} "
-                f"Fill it, or remove it (from {FILENAME} too).{found.of_no_format([name])}"
+                f"Fill it, or remove it (from {FILENAME} too).{among.of_no_format([name])}"
             )
         images.extend(ImageFile(f"{src_dir / name}{os.sep}{file}", label) for file in files)
-    found.warn(EXPECTED)
+    among.warn(EXPECTED)
     return classes, images
 
 
