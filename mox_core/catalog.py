@@ -40,6 +40,9 @@ def default_preprocess_fn(images: Any, run_mode: str, *args: Any) -> Any:
     raise NotImplementedError
 
 
+_NETWORK: Final = "a function of images that returns (logits, end_points): a tensor, and a dict from names to tensors"
+
+
 def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
     name: Name,
     run_mode: str,
@@ -57,7 +60,8 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
 
     Args:
         name: a network (`mox.NetworkKeys` lists them), or a function
-            `(*, run_mode, num_classes, **options) -> images -> (logits, end_points)`.
+            `(*, run_mode, num_classes, **options) -> images -> (logits, end_points)`; one that gives logits alone has
+            no end points.
         run_mode: the mode that `model_fn` was called with.
         num_classes: number of classes, the last dimension of the logits.
         weight_decay: factor of the regularization losses; 0: none.
@@ -95,8 +99,20 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
     )
     if run_mode == ModeKeys.EXPORT and image_height is None and image_width is None and isinstance(name, str):
         size = get_model_meta(name).default_image_size
-        return lambda images: _with_known_size(network, images, size)(images)
-    return network(image_height=image_height, image_width=image_width)  # type: ignore[no-any-return]
+        return lambda images: _logits_and_end_points(name, _with_known_size(network, images, size)(images))
+    build = network(image_height=image_height, image_width=image_width)
+    if not callable(build):
+        return build  # type: ignore[no-any-return]
+    return lambda images: _logits_and_end_points(name, build(images))
+
+
+def _logits_and_end_points(name: object, result: Any) -> tuple[Any, dict[str, Any]]:
+    """Return what a network has returned for its images; logits alone have no end points."""
+    if isinstance(result, (tuple, list)) and len(result) == 2:  # noqa: PLR2004
+        return result[0], result[1]
+    if hasattr(result, "shape") and not isinstance(result, (tuple, list)):
+        return result, {}
+    raise UsageError(f"network {name!r} returned {result!r} for its images; a network is {_NETWORK}.")
 
 
 def _with_known_size(network: Callable[..., Any], images: Any, default: int) -> Any:

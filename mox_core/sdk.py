@@ -35,6 +35,7 @@ from mox_core.engine.randomness import fold
 from mox_core.engine.run_folder import run_folder
 from mox_core.engine.tensors import (
     PYTHON_OPS,
+    READABLE,
     Dataset,
     Features,
     captured_constant,
@@ -49,6 +50,7 @@ from mox_core.metric_text import metric_text
 __all__ = [
     "LEARNING_RATE_FACTORS",
     "PYTHON_OPS",
+    "READABLE",
     "BadSampleReport",
     "Dataset",
     "ExportedModel",

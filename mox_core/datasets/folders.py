@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
+from mox_core.datasets.said import warn_once
 from mox_core.errors import DataError
 from mox_core.stores.folder import flattened_url, is_remote, open_folder
 from mox_core.stores.transfers import persistently
@@ -28,6 +29,10 @@ _KINDS: Final = {
     stat.S_IFBLK: "a device",
     stat.S_IFDIR: "a folder",
 }
+
+_OF_SYSTEMS: Final = frozenset(
+    {"__MACOSX", "__pycache__", "@eaDir", "#recycle", "$RECYCLE.BIN", "System Volume Information", "lost+found"}
+)
 
 
 @frozen
@@ -122,12 +127,16 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 
 
 def list_class_folders(path: str, expected: str) -> Folder:
-    """Return the entries of a folder of class folders.
+    """Return the entries of a folder of class folders, without the folders that systems put anywhere.
 
     Raises:
         DataError: as `list_folder`; and if an entry cannot be looked at, which may be a class folder or labels.txt.
     """
     found = list_folder(path, expected)
+    of_systems = [name for name in found.folders if name in _OF_SYSTEMS]
+    if of_systems:
+        warn_once(f"In {path!r} are left out, as systems and programs put them there: {some(of_systems)}")
+        found = evolve(found, folders=[name for name in found.folders if name not in _OF_SYSTEMS])
     if found.broken:
         raise DataError(
             f"{path!r} holds {listed(found.broken)}, without which the classes may get other labels: mend or remove "
@@ -171,9 +180,7 @@ def warn_of_unread(path: str, found: Folder) -> None:
     """Log what is in a folder of images and is not read."""
     unread = dict.fromkeys(found.folders, "a folder") | found.special
     if unread:
-        import tensorflow as tf
-
-        tf.get_logger().warning("In %r are not read, as they are no regular files: %s", path, listed(unread))
+        warn_once(f"In {path!r} are not read, as they are no regular files: {listed(unread)}")
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

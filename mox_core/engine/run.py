@@ -116,7 +116,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             recorder = Recorder(config.run_mode, training_dir and training_dir / HISTORY)
             notes = stack.enter_context(RunNotes(training_dir and training_dir / NOTES, held.lock.is_in_place).noting())
             graph = _trace(config, pipeline, state, writer)
-            evaluation = stack.enter_context(_evaluation(config, graph, state, log_dir, signal, recorder))
+            evaluation = stack.enter_context(_evaluation(config, pipeline, graph, state, log_dir, signal, recorder))
             export = _export(config, pipeline, evaluation.pipeline or pipeline, state)
             _check_input(config, pipeline, graph)
 
@@ -168,10 +168,13 @@ def _replicator(config: RunConfig) -> Iterator[Replicator]:
         yield servers or replicate(config.num_replicas, collective, on_cpu=config.replicas_on_cpu)
 
 
-def _pipeline(config: RunConfig, mode: str, order: Order, replicator: Replicator) -> InputPipeline:
+def _pipeline(
+    config: RunConfig, mode: str, order: Order, replicator: Replicator, *, beside: InputPipeline | None = None
+) -> InputPipeline:
     """Call `input_fn` in a mode."""
     batching = Batching(batch_size=config.batch_size, auto=config.auto_batch)
-    return build_pipeline(config.input_fn, mode, batching, order=order, replicas=len(replicator.devices))
+    replicas = len(replicator.devices)
+    return build_pipeline(config.input_fn, mode, batching, order=order, replicas=replicas, beside=beside)
 
 
 def _trace(
@@ -196,6 +199,7 @@ def _trace(
 @contextlib.contextmanager
 def _evaluation(
     config: RunConfig,
+    trained: InputPipeline,
     graph: ModelGraph,
     state: RunState,
     log_dir: Path | None,
@@ -219,7 +223,7 @@ def _evaluation(
         )
     collective = state.replicator.collective
     order = Order(seed=state.seed, workers=collective.world_size, worker=collective.rank)
-    pipeline = _pipeline(config, config.inter_mode, order, state.replicator)
+    pipeline = _pipeline(config, config.inter_mode, order, state.replicator, beside=trained)
     twin = trace_model(
         config.model_fn,
         config.inter_mode,

@@ -20,6 +20,9 @@ GradsAndVars: TypeAlias = list[tuple[Any, tf.Variable]]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+READABLE: Final = "mox/readable"
+"""The name of the feature that says of a sample whether it could be read; a sample without it could."""
+
 PYTHON_OPS: Final = frozenset({"PyFunc", "PyFuncStateless", "EagerPyFunc"})
 """Types of the operations that call a Python function of this process."""
 

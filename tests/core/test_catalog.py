@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 
 import mox_core as mox
 from installed_from import as_released
 from mox_core import catalog
+from mox_core.errors import UsageError
 from mox_core.plugins import ExporterOffer
 
 PLUGIN = """
@@ -242,3 +244,26 @@ def test_a_key_of_two_names_asks_for_the_name(install_fake):
     with pytest.raises(mox.UnknownNameError) as caught:
         mox.OptimizerKeys.SGD  # noqa: B018
     assert str(caught.value) == "OptimizerKeys.SGD may be 'SGD' or 'sgd'; write the name itself."
+
+
+def test_a_network_that_returns_logits_alone_has_no_end_points():
+    logits = np.zeros([2, 3])  # two images: to unpack it would be no error, and wrong
+
+    def network(**_options):
+        return lambda _images: logits
+
+    returned, end_points = mox.get_model_fn(network, mox.ModeKeys.TRAIN, 3)(np.zeros([2, 8, 8, 3]))
+    assert returned is logits
+    assert end_points == {}
+
+
+@pytest.mark.parametrize("result", [None, (1, 2, 3), {"logits": 1}])
+def test_a_network_that_returns_something_else_is_told_what_a_network_is(result):
+    def network(**_options):
+        return lambda _images: result
+
+    rule = (
+        r"returned .* for its images; a network is a function of images that returns \(logits, end_points\): a tensor"
+    )
+    with pytest.raises(UsageError, match=rule):
+        mox.get_model_fn(network, mox.ModeKeys.TRAIN, 3)(np.zeros([2, 8, 8, 3]))

@@ -10,7 +10,7 @@ import mox_core as mox
 from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.engine.input.order import Order
 from mox_core.errors import DataError
-from mox_core.sdk import SampleSource
+from mox_core.sdk import READABLE, SampleSource
 
 
 class Fetches:
@@ -141,6 +141,49 @@ def test_bad_samples_are_named_once_each_and_counted_at_the_end(said):
         "WARNING:tensorflow:'sample-5.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
         "WARNING:tensorflow:2 bad samples were left out of this run.",
     ]
+
+
+def test_two_modes_that_read_the_same_bad_samples_name_each_once_and_are_counted_apart(said):
+    trained = BadSampleReport("TRAIN")
+    validated = BadSampleReport("EVAL", trained.said)
+    _order(_source(6, (1,), num_epochs=1), report=trained)
+    _order(_source(6, (1, 5), num_epochs=1), report=validated)
+    trained.close()
+    validated.close()
+    assert said.lines == [
+        "WARNING:tensorflow:'sample-1.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:'sample-5.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:1 bad sample was left out of this run in mode TRAIN.",
+        "WARNING:tensorflow:2 bad samples were left out of this run in mode EVAL.",
+    ]
+
+
+def test_a_sample_marked_as_not_readable_is_left_out_like_one_whose_operation_fails():
+    def fetch(index):
+        return {"index": index, READABLE: tf.not_equal(index % 3, 1)}
+
+    report = BadSampleReport()
+    source = SampleSource(num_samples=6, fetch=fetch, describe=lambda index: f"sample-{index}.jpg", num_epochs=2)
+    assert _order(source, report=report) == [0, 2, 3, 5] * 2
+    assert list(report.names) == ["sample-1.jpg", "sample-4.jpg"]
+    assert list(source.specs()) == ["index"]
+
+
+def test_a_set_of_which_nothing_can_be_read_ends_after_one_epoch_of_it():
+    reads = []
+
+    def note(index):
+        reads.append(int(index))
+        return False
+
+    def fetch(index):
+        return {"index": index, READABLE: tf.ensure_shape(tf.numpy_function(note, [index], tf.bool), [])}
+
+    source = SampleSource(num_samples=80, fetch=fetch, describe=str, num_epochs=None)
+    with pytest.raises(tf.errors.OpError):
+        _order(source, report=BadSampleReport())
+    # Once, and once more from the end on, in search of one that can be read; a few were begun ahead.
+    assert len(reads) < 3 * 80
 
 
 def test_a_run_without_bad_samples_says_nothing_of_them(said):

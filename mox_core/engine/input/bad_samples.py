@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 import tensorflow as tf
 
-from mox_core.engine.tensors import no_autograph
+from mox_core.engine.tensors import READABLE, features_of, no_autograph
 from mox_core.errors import DataError, MoxError
 
 if TYPE_CHECKING:
@@ -87,6 +87,20 @@ def report_gaps(
     return elements.scan(tf.convert_to_tensor(start, tf.int64), watch)
 
 
+def readable_only(samples: Dataset) -> Dataset:
+    """Return those samples, (position, features), whose feature READABLE does not say that they cannot be read."""
+    if READABLE not in features_of(samples):
+        return samples
+
+    is_readable: Any = no_autograph(lambda _, features: features[READABLE])  # the stubs know no function of two
+
+    @no_autograph
+    def without_it(position: tf.Tensor, features: Features) -> tuple[tf.Tensor, Features]:
+        return position, {name: value for name, value in features.items() if name != READABLE}
+
+    return samples.filter(is_readable).map(without_it)
+
+
 def _readable(source: ReadSource, order: Order, positions: range) -> Iterator[int]:
     """Yield those of some positions whose samples can be read."""
 
@@ -98,7 +112,7 @@ def _readable(source: ReadSource, order: Order, positions: range) -> Iterator[in
 
     with tf.init_scope():
         places = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
-        for position, _ in places.map(read).ignore_errors():
+        for position, _ in readable_only(places.map(read)).ignore_errors():
             yield int(position)
 
 
@@ -108,13 +122,20 @@ class BadSampleReport:
     tf.data turns an exception in Python code into a TensorFlow error without its type: `error` keeps the original, to
     be raised in its place.
 
+    Args:
+        mode: the mode of the input.
+        said: the names that the run has said already, of inputs of other modes, which may read the same samples.
+
     Attributes:
         names: the names of the bad samples, in the order in which they were met.
+        said: those that the run has said, in all modes.
         error: the error that ends the run; None while it may go on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, mode: str = "", said: set[str] | None = None) -> None:
+        self._mode = mode
         self._lock = threading.Lock()
+        self.said: set[str] = set() if said is None else said
         self.names: dict[str, None] = {}
         self._warned: set[str] = set()
         self.error: MoxError | None = None
@@ -183,9 +204,10 @@ class BadSampleReport:
     def nothing_read(self, source: ReadSource, order: Order, position: int) -> None:
         """End the run: of a whole epoch from a position on, no sample can be read."""
         error = self._system_error(source, position, order)
+        where = f"in mode {self._mode}, " if self._mode else ""
         self._fail(
-            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} on"
-            f"{error and f' ({error})'}. Check that the files are there and are what the data set expects."
+            f"{where}none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} "
+            f"on{error and f' ({error})'}. Check that the files are there and are what the data set expects."
         )
 
     def raise_error(self) -> None:
@@ -196,7 +218,9 @@ class BadSampleReport:
     def close(self) -> None:
         """Log how many samples were left out."""
         if self.names:
-            tf.get_logger().warning("%d bad samples were left out of this run.", len(self.names))
+            number, where = len(self.names), f" in mode {self._mode}" if self._mode else ""
+            of = "1 bad sample was" if number == 1 else f"{number} bad samples were"
+            tf.get_logger().warning("%s left out of this run%s.", of, where)
 
     def _add(self, source: ReadSource, order: Order, position: int) -> None:
         name = source.name_at(position, order)
@@ -207,7 +231,8 @@ class BadSampleReport:
             return
         reason = self._system_error(source, position, order) or source.why_bad
         with self._lock:
-            known = name in self.names
+            known = name in self.said
+            self.said.add(name)
             self.names[name] = None
         if not known:
             tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, reason)

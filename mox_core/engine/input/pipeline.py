@@ -97,7 +97,7 @@ class InputPipeline:
     batching: Batching
     order: Order
     replicas: int
-    report: BadSampleReport = field(factory=BadSampleReport)
+    report: BadSampleReport
     _traced: TracedInput
     # Validation opens its input again and again, at the same place.
     _opened: dict[tuple[int, ...], Dataset] = field(factory=dict, init=False)
@@ -266,7 +266,13 @@ class InputPipeline:
 
 
 def build_pipeline(
-    input_fn: Callable[..., Any], mode: str, batching: Batching, *, order: Order, replicas: int = 1
+    input_fn: Callable[..., Any],
+    mode: str,
+    batching: Batching,
+    *,
+    order: Order,
+    replicas: int = 1,
+    beside: InputPipeline | None = None,
 ) -> InputPipeline:
     """Call `input_fn` once and build the pipeline of its batches.
 
@@ -276,12 +282,20 @@ def build_pipeline(
         batching: how single elements become batches.
         order: the order of the samples, and this worker's share of it.
         replicas: how many replicas of the model get a batch of their own in each step.
+        beside: the input of another mode of the run.
 
     Raises:
         UsageError: if `input_fn` returns what cannot be an input.
     """
     traced = trace_input_fn(input_fn, mode, order.seed)
     check_samples(traced, batching.batch_size if batching.by_mox else None, mode)
-    pipeline = InputPipeline(mode=mode, batching=batching, order=order, replicas=replicas, traced=traced)
+    pipeline = InputPipeline(
+        mode=mode,
+        batching=batching,
+        order=order,
+        replicas=replicas,
+        report=BadSampleReport(mode, beside.report.said if beside else None),
+        traced=traced,
+    )
     pipeline.check()
     return pipeline

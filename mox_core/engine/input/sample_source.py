@@ -11,10 +11,10 @@ import tensorflow as tf
 from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
-from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
+from mox_core.engine.input.bad_samples import BadSampleReport, readable_only, report_gaps
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.script_reads import read_source
-from mox_core.engine.tensors import Features, features_of, no_autograph, zeros_of_spec
+from mox_core.engine.tensors import READABLE, Features, features_of, no_autograph, zeros_of_spec
 
 if TYPE_CHECKING:
     from mox_core.engine.tensors import Dataset
@@ -40,7 +40,8 @@ class SampleSource:
     Attributes:
         num_samples: how many there are; indices run from 0 to num_samples - 1.
         fetch: function of an index (int64 scalar) that returns the features of the sample by name, in TensorFlow
-            operations. They run in parallel. An operation that fails marks the sample as bad.
+            operations. They run in parallel. An operation that fails marks the sample as bad, and TensorFlow may
+            write of it to stderr; so does a feature READABLE (bool scalar) that is False, without a word.
         describe: function of an index that returns the name of the sample (a file name, say), for messages.
         on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
         why_bad: what may be wrong with the content of a sample that cannot be read, for messages.
@@ -141,7 +142,7 @@ class SampleSource:
 
         With a batch_size, there is a next position for each sample of the batch.
         """
-        keep = None if self.transform is not None else needed
+        keep = None if self.transform is not None or needed is None else {*needed, READABLE}
 
         @no_autograph
         def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
@@ -178,17 +179,17 @@ class SampleSource:
 
         A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
         would not be found so, and a set of which nothing can be read would go round for ever: so the positions come in
-        blocks, and the last one of each block is checked.
+        blocks, and the last one of each block is checked. The first one is an epoch, however short.
         """
-        length = -(-max(self.num_samples, _SMALLEST_BLOCK) // order.workers) * order.workers
-        last = tf.int64.max if self.end is None else self.end - order.worker
-        shift = start % order.workers
+        sizes = (self.num_samples, max(self.num_samples, _SMALLEST_BLOCK))
+        epoch, length = (-(-size // order.workers) * order.workers for size in sizes)
+        stop_at = tf.int64.max if self.end is None else self.end - order.worker
 
         @no_autograph
         def block(number: tf.Tensor) -> Dataset:
-            begin = number * length + shift
-            first, stop = tf.maximum(begin, start), tf.minimum(begin + length, last)
-            samples = self._samples(first, stop, fetch, order, report)
+            first = start + tf.where(number == 0, tf.constant(0, tf.int64), epoch + (number - 1) * length)
+            stop = tf.minimum(first + tf.where(number == 0, tf.constant(epoch, tf.int64), length), stop_at)
+            samples = readable_only(self._samples(first, stop, fetch, order, report))
             unused = tf.nest.map_structure(zeros_of_spec, samples.element_spec)
 
             @no_autograph
@@ -199,15 +200,16 @@ class SampleSource:
                 return tf.cond(is_read, lambda: False, report_tail)  # never True: it adds no element
 
             ending_at = stop - 1 - tf.math.floormod(stop - 1 - first, order.workers)
-            read = tf.data.Dataset.from_tensors(ending_at).map(fetch).ignore_errors().map(_true)
+            last = readable_only(tf.data.Dataset.from_tensors(ending_at).map(fetch))
+            read = last.ignore_errors().map(_true)
             ending = read.concatenate(tf.data.Dataset.from_tensors(False)).take(1).filter(check)
             if self.read_ahead is not None:
                 ending = tf.data.Dataset.from_tensors(False).filter(report.end_op).concatenate(ending)
             return samples.ignore_errors().concatenate(ending.map(no_autograph(lambda _: unused)))
 
-        end = tf.int64.max if self.end is None else -(-self.end // length)
-        blocks = tf.data.Dataset.range(start // length, end)
-        return blocks.flat_map(block)
+        left = stop_at - tf.convert_to_tensor(start, tf.int64)
+        more = tf.maximum((left - epoch - 1) // length + 1, 0)
+        return tf.data.Dataset.range(tf.where(left > 0, 1 + more, 0)).flat_map(block)
 
     def _samples(
         self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order, report: BadSampleReport

@@ -32,6 +32,42 @@ def spoiled(flowers):
 BAD = ["daisy/daisy_1.jpg", "roses/roses_0.png", "tulips/tulips_2.png", "tulips/tulips_3.jpg"]
 
 
+def test_files_that_no_reader_takes_are_left_out_and_counted_by_suffix_and_folders_are_told(flowers, elements, caplog):
+    for number in range(3):
+        (flowers / "daisy" / f"{number}.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    (flowers / "roses" / "notes.txt").write_text("who took them")
+    (flowers / "roses" / "Thumbs.db").touch()
+    (flowers / "tulips" / "more" / "deep").mkdir(parents=True)
+    for name in ("1.png", "deep/2.jpg", "notes.txt"):
+        (flowers / "tulips" / "more" / name).touch()
+    (flowers / "__MACOSX" / "daisy").mkdir(parents=True)
+    (flowers / "daisy" / "daisy_1.jpg").rename(flowers / "daisy" / "daisy_1")
+    (flowers / "daisy" / "daisy_2.png").rename(flowers / "daisy" / "daisy_2.download")
+    root, read = repr(str(flowers)), "formats read are JPEG, PNG, GIF, BMP, WebP"
+    of_folders = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
+    expected = [
+        f"In {root} are left out, as systems and programs put them there: '__MACOSX'",
+        f"{root}: 5 files are left out that no reader takes: .heic 3, .db 1, .txt 1 ({read}).",
+        f"{root}: 1 folder among the images is not read, with 2 images inside: 'tulips/more'. {of_folders}",
+        f"Total 9 files found in {root}",
+        "Total number of samples is 9",
+        "Labels index to name:",
+        "0: 'daisy'",
+        "1: 'roses'",
+        "2: 'tulips'",
+    ]
+    for _mode in ("TRAIN", "EVAL"):
+        meta = ImageClassificationRawMetadata(flowers)
+    assert caplog.messages == expected  # once, though made twice
+    assert len(elements(ImageClassificationRawDataset(meta, num_epochs=1))) == 9
+    for path in (flowers / "roses").glob("*.[pj]*g"):
+        path.unlink()
+    with pytest.raises(
+        DataError, match=r"without an image .*'roses' \(1 of 3\).*takes: \.db 1, \.txt 1 \(formats read"
+    ):
+        ImageClassificationRawMetadata(flowers)
+
+
 def test_bad_files_are_left_out_and_named(spoiled, flowers, elements):
     report = BadSampleReport()
     dataset = ImageClassificationRawDataset(spoiled, num_epochs=2, shuffle=False)
@@ -96,9 +132,8 @@ except DataError as error:
 def test_what_is_no_regular_file_is_named_and_never_opened(flowers, elements, caplog, on_bad_image):
     os.mkfifo(flowers / "daisy" / "pipe.png")
     (flowers / "daisy" / "zero.jpg").symlink_to("/dev/zero")
-    (flowers / "daisy" / "more.png").mkdir()
     meta = ImageClassificationRawMetadata(flowers)
-    said = "'more.png' (a folder), 'pipe.png' (a FIFO), 'zero.jpg' (a device)"
+    said = "'pipe.png' (a FIFO), 'zero.jpg' (a device)"
     assert caplog.messages[0] == (f"In {str(flowers / 'daisy')!r} are not read, as they are no regular files: {said}")
     assert meta.total_num_samples == 9
     assert len(elements(ImageClassificationRawDataset(meta, num_epochs=1, on_bad_image=on_bad_image))) == 9

@@ -89,6 +89,40 @@ def script(program, *arguments):
     )
 
 
+def test_a_process_prints_a_line_for_each_bad_file_and_tensorflow_imported_first_none(flowers, monkeypatch):
+    """TensorFlow writes past Python's log: of operations that fail, with tracebacks where they call Python."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")
+    jpeg, png = (flowers / "tulips" / f"tulips_{name}" for name in ("3.jpg", "2.png"))
+    bad = {
+        "cut.jpg": jpeg.read_bytes()[:-200],
+        "cut.png": png.read_bytes()[:-20],
+        "empty.jpg": b"",
+        "page.jpg": b"<html>404 not found</html>",
+        "noise.jpg": b"\xff\xd8\xff" + bytes(100),
+        "noise.gif": b"GIF89a" + bytes(100),
+        "noise.webp": b"RIFF\x10\0\0\0WEBPVP8 ",
+        "really.png": b"II*\0 a TIFF",
+    }
+    for name, content in bad.items():
+        (flowers / "tulips" / name).write_bytes(content)
+    run = script(
+        "import tensorflow as tf\nx = tf.constant(1) + 1\nprint('begins', file=sys.stderr)\n"
+        "from test_raw_run import train\ntrain(sys.argv[2], None)\n",
+        flowers,
+    )
+    assert run.returncode == 0, run.stderr
+    lines = run.stderr[run.stderr.index("begins") :].splitlines()[1:]
+    assert [line for line in lines if not line.startswith(("INFO:tensorflow:", "WARNING:tensorflow:"))] == []
+    why = "cut off, empty, or of no known format"
+    assert sorted(line for line in lines if line.startswith("WARNING")) == sorted(
+        [
+            f"WARNING:tensorflow:{str(flowers / 'tulips' / name)!r} cannot be read ({why}): it is left out."
+            for name in bad
+        ]
+        + ["WARNING:tensorflow:8 bad samples were left out of this run in mode TRAIN."]
+    )
+
+
 def test_a_process_that_a_bad_image_ends_says_so_and_exits(flowers):
     (flowers / "tulips" / "tulips_1.jpg").write_bytes(b"")
     run = script(

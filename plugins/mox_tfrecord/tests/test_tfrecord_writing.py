@@ -226,11 +226,11 @@ def test_an_image_with_a_preview_in_its_header_is_good(many, dst):
 
 def test_bad_images_can_be_skipped_and_are_all_told(many, dst, log):
     (many / "b" / "cut.png").write_bytes(png()[:-3])
-    (many / "a" / "notes.txt").write_text("not an image", "utf-8")
+    (many / "a" / "notes.jpg").write_text("not an image", "utf-8")
     written = mox.write_image_classification_tfrecords(many, dst, num_shards=3, on_bad_image="skip")
     assert (written.num_images, len(read(*written.files))) == (80, 80)
     reasons = [
-        f"{str(many / 'a' / 'notes.txt')!r} is no image of a format that Pillow knows.",
+        f"{str(many / 'a' / 'notes.jpg')!r} is no image of a format that Pillow knows.",
         f"{str(many / 'b' / 'cut.png')!r} is a cut-off PNG.",
     ]
     assert sorted(written.skipped) == reasons
@@ -290,8 +290,14 @@ def test_a_folder_of_images_without_classes_is_refused(many, dst):
 
 def test_folders_among_the_images_of_a_class_are_told(many, dst, log):
     (many / "a" / "more").mkdir()
+    (many / "a" / "more" / "1.png").write_bytes(png())
+    (many / "a" / "notes.txt").write_text("not an image", "utf-8")
     mox.write_image_classification_tfrecords(many, dst)
-    assert log.messages == [f"Folders in class folder {str(many / 'a')!r} are not read: 'more'"]
+    expected = "Expected is a folder for each class with the images of that class in it: src_dir/<class>/<image>."
+    assert log.messages == [
+        f"{str(many)!r}: 1 file is left out that no reader takes: .txt 1 (formats read are those of Pillow).",
+        f"{str(many)!r}: 1 folder among the images is not read, with 1 image inside: 'a/more'. {expected}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,48 +1,107 @@
-"""Decoding of image files to RGB pixels, equal to those of Pillow."""
+"""Decoding of image files to RGB pixels, equal to those of Pillow.
+
+An operation of TensorFlow that fails writes to stderr, past Python's logging, and so does the library below it. So a
+file that cannot be decoded is told by its bytes where that can be, and Python's errors stay in Python.
+"""
 
 from __future__ import annotations
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 from PIL import Image
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WebP")
+
 # TensorFlow's decoder of BMP takes palette indices for shades of grey and lacks 1, 4 and 16 bit; that of GIF decodes
 # every frame of an animation, cut-off ones too; that of WebP, new in TensorFlow 2.20, returns wrong pixels for
 # animations. Pillow reads all three, whole or not at all.
 _PILLOW_FORMATS = ("BMP", "GIF", "WEBP")
 
-_JPEG_START = b"\xff\xd8\xff"
-_PNG_START = b"\x89PN"
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xae\x42\x60\x82"
+_BMP_START, _GIF_START, _RIFF, _WEBP = b"BM", b"GIF8", b"RIFF", b"WEBP"
+_HEADER = 16  # bytes
+_TAIL = 1024  # bytes in which the end of most files lies; behind it some programs write a few bytes of their own
 
 
-def decode_image(content: tf.Tensor) -> tf.Tensor:
-    """Return the pixels of an image file, uint8 of shape [height, width, 3].
+def decode_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the pixels of an image file, uint8 of shape [height, width, 3], and whether it can be decoded.
 
     The format is recognized by the first bytes, not by the name of the file. Of an animation the first frame is
-    decoded; transparency is dropped; of 16 bits the upper 8 are kept; Exif rotations are not applied. The op fails if
-    the file is cut off or of an unknown format.
+    decoded; transparency is dropped; of 16 bits the upper 8 are kept; Exif rotations are not applied.
+
+    A file of an unknown format and one that is cut off have one black pixel, and False. The op fails for a JPEG or PNG
+    that has its end and is damaged before it.
 
     Args:
         content: the bytes of the file, a scalar string.
     """
-    start = tf.strings.substr(content, 0, len(_JPEG_START))
-    image: tf.Tensor = tf.cond(
-        start == _JPEG_START,
+    header = tf.strings.substr(content, 0, _HEADER)
+    is_jpeg, is_png = _begins(header, _JPEG_START), _begins(header, _PNG_START)
+    is_of_pillow = (
+        _begins(header, _BMP_START)
+        | _begins(header, _GIF_START)
+        | (_begins(header, _RIFF) & (tf.strings.substr(tf.strings.join([header, bytes(_HEADER)]), 8, 4) == _WEBP))
+    )
+    is_whole_jpeg = tf.cond(is_jpeg, lambda: _is_whole_jpeg(content), lambda: False)
+    is_whole_png = tf.cond(is_png, lambda: _has_end(content, _PNG_END), lambda: False)
+    image: tf.Tensor
+    image, is_readable = tf.cond(
+        is_whole_jpeg,
         # TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster.
-        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: (tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), True),
         lambda: tf.cond(
-            start == _PNG_START,
-            lambda: tf.io.decode_png(content, channels=3),
-            lambda: tf.numpy_function(_decode_with_pillow, [content], tf.uint8, stateful=False),
+            is_whole_png,
+            lambda: (tf.io.decode_png(content, channels=3), True),
+            lambda: tf.cond(
+                is_of_pillow,
+                lambda: tuple(tf.numpy_function(_decode_with_pillow, [content], [tf.uint8, tf.bool], stateful=False)),
+                lambda: (tf.zeros([1, 1, 3], tf.uint8), False),
+            ),
         ),
     )
     image.set_shape([None, None, 3])
-    return image
+    is_readable.set_shape([])
+    return image, is_readable
 
 
-def _decode_with_pillow(content: bytes) -> npt.NDArray[np.uint8]:
-    with Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS) as image:
-        return np.asarray(image.convert("RGB"))
+def _begins(header: tf.Tensor, start: bytes) -> tf.Tensor:
+    return tf.strings.substr(header, 0, len(start)) == start
+
+
+def _is_whole_jpeg(content: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG has its end.
+
+    Where a recording or a preview follows, its end is anywhere. A preview in the header has a beginning and an end of
+    its own, and nothing else in a JPEG has either.
+    """
+    return _has_end(
+        content,
+        _JPEG_END,
+        anywhere=lambda: _count(content, _JPEG_END) >= tf.maximum(_count(content, _JPEG_START), 1),
+    )
+
+
+def _has_end(content: tf.Tensor, end: bytes, anywhere: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:
+    tail = tf.strings.substr(content, tf.maximum(tf.strings.length(content) - _TAIL, 0), _TAIL)
+    whole: tf.Tensor = tf.cond(_count(tail, end) > 0, lambda: True, anywhere or (lambda: _count(content, end) > 0))
+    return whole
+
+
+def _count(content: tf.Tensor, part: bytes) -> tf.Tensor:
+    return tf.size(tf.strings.split(content, part)) - 1
+
+
+def _decode_with_pillow(content: bytes) -> tuple[npt.NDArray[np.uint8], np.bool_]:
+    try:
+        with Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS) as image:
+            return np.asarray(image.convert("RGB")), np.True_
+    except Exception:  # noqa: BLE001  (Pillow's readers raise many kinds of errors for damaged files)
+        return np.zeros([1, 1, 3], np.uint8), np.False_

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mox_core.datasets.folders import (
     join,
@@ -18,10 +18,13 @@ from mox_core.datasets.folders import (
     some,
     warn_of_unread,
 )
+from mox_core.datasets.image_folders import ImageFolders, image_folders
 from mox_core.datasets.names import check_class_names
+from mox_core.datasets.said import is_new
 from mox_core.errors import DataError
 from mox_core.sdk import captured_constant, info_logging
 from mox_core.stores.folder import is_remote
+from mox_datasets_raw.decoding import FORMATS
 from mox_datasets_raw.labels import read_labels
 
 if TYPE_CHECKING:
@@ -31,14 +34,17 @@ if TYPE_CHECKING:
     from mox_core.stores.folder import RemoteFile
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
+READ = ", ".join(FORMATS)
 
 _told: dict[tuple[str, tuple[str, ...]], str] = {}
 """Where a list of classes was logged first, by the folder around it: its parts, train and eval, have the same."""
 
 
 def log_metadata(base_dir: str, num_samples: int, labels: list[str]) -> None:
-    """Log the number of samples, and the index of each class, which serving the model needs."""
+    """Log once the number of samples, and the index of each class, which serving the model needs."""
     logger = tf.get_logger()
+    if not is_new(repr((base_dir, num_samples, labels))):
+        return
     with info_logging():  # also outside of a run
         logger.info("Total %d files found in %r", num_samples, base_dir)
         logger.info("Total number of samples is %d", num_samples)
@@ -121,26 +127,35 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, Folder]:
         _check_agreement(base_dir, labels_filename, order, folders)
     names = order or folders
     entries_of = list_folders([join(base_dir, name) for name in names], CLASS_FOLDERS)
-    content = dict(zip(names, entries_of, strict=True))
+    images = image_folders(base_dir, dict(zip(names, entries_of, strict=True)), READ)
+    content = images.folders
     for name, entries in content.items():
-        _check_images(base_dir, name, entries)
+        _check_images(images, name, entries)
     empty = [name for name, entries in content.items() if not entries.readable_or_broken]
     if empty:
         raise DataError(
             f"class folders without an image in {base_dir!r}: {some(empty)} ({len(empty)} of {len(content)}). "
-            "Each class needs an image: fill the folder, or remove it (from labels.txt too)."
+            f"Each class needs an image: fill the folder, or remove it (from labels.txt too)."
+            f"{images.of_no_format(empty)}"
         )
+    warn_of_the_rest(images, CLASS_FOLDERS)
     return content
 
 
-def _check_images(base_dir: str, name: str, entries: Folder) -> None:
+def warn_of_the_rest(images: ImageFolders, expected: str) -> None:
+    """Log once what lies in folders of images and is not read."""
+    for name, entries in images.folders.items():
+        warn_of_unread(join(images.root, name), evolve(entries, folders=[]))
+    images.warn(expected)
+
+
+def _check_images(images: ImageFolders, name: str, entries: Folder) -> None:
     """Check what is in the folder of a class."""
     if not entries.readable_or_broken and entries.folders:
         raise DataError(
-            f"class folder {name!r} in {base_dir!r} holds no image, but folders ({some(entries.folders)}). "
-            f"{CLASS_FOLDERS} Is base_dir a folder too high?"
+            f"class folder {name!r} in {images.root!r} holds no image, but folders ({some(entries.folders)}). "
+            f"{CLASS_FOLDERS} Is base_dir a folder too high?{images.of_no_format([name])}"
         )
-    warn_of_unread(join(base_dir, name), entries)
 
 
 def originals_of(folders: Mapping[str, Folder]) -> dict[str, RemoteFile]:

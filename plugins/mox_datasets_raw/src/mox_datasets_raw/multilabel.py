@@ -12,6 +12,7 @@ from attrs import define, evolve, field
 
 from mox_core.datasets import checks
 from mox_core.datasets.folders import join, list_folder, read_bytes, reason_of, some, warn_of_unread
+from mox_core.datasets.image_folders import image_folders
 from mox_core.datasets.labels import FILENAME
 from mox_core.datasets.names import check_class_names
 from mox_core.did_you_mean import did_you_mean, nearest
@@ -21,7 +22,7 @@ from mox_core.sdk import captured_constant, info_logging
 from mox_core.stores.folder import is_remote
 from mox_core.stores.transfers import Transfer, transfer
 from mox_datasets_raw.labels import read_labels
-from mox_datasets_raw.listing import ImageFiles, check_folders, log_metadata, originals_of
+from mox_datasets_raw.listing import READ, ImageFiles, check_folders, log_metadata, originals_of, warn_of_the_rest
 from mox_datasets_raw.reading import RawImageDataset
 
 _DEFAULT_SEPARATOR = "\n"
@@ -83,11 +84,12 @@ class MultilabelClassificationRawMetadata:
         )
         list_folder(self.base_dir, expected)
         images_dir = join(self.base_dir, images_sub_dir)
-        entries = list_folder(images_dir, expected)
+        found = image_folders(self.base_dir, {images_sub_dir: list_folder(images_dir, expected)}, READ)
+        entries = found.folders[images_sub_dir]
         images = entries.readable_or_broken
         if not images:
-            raise DataError(f"{images_dir!r} holds no image. {expected}")
-        warn_of_unread(images_dir, entries)
+            raise DataError(f"{images_dir!r} holds no image. {expected}{found.of_no_format([images_sub_dir])}")
+        warn_of_the_rest(found, expected)
         self._labels_dir = join(self.base_dir, labels_sub_dir)
         self._extension = "." + labels_extension.lstrip(".")
         label_files = list_folder(self._labels_dir, expected)

@@ -17,6 +17,7 @@ from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import UsageError
 from mox_core.sdk import (
+    READABLE,
     Features,
     SampleSource,
     apply_augmentation,
@@ -199,8 +200,13 @@ class RawImageDataset(abc.ABC):
         path = self._files.path_tensor(index)
         content = self._cache.read_tensor(path) if self._cache else tf.io.read_file(path)
         label, label_desc = self._labels(index)
-        features = {"label": label, "label_desc": label_desc, "image_name": self._files.name_tensor(index)}
-        image = decode_image(content)
+        image, is_readable = decode_image(content)
+        features = {
+            "label": label,
+            "label_desc": label_desc,
+            "image_name": self._files.name_tensor(index),
+            READABLE: is_readable,
+        }
         if self.preprocess_fn:
             # Decoded as a check only: a bad file is found here, where it can be left out.
             with tf.control_dependencies([image]):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
 from attrs import frozen
+from PIL import Image
 
 from mox_core.datasets.folders import list_class_folders, list_folder, some
+from mox_core.datasets.image_folders import image_folders
 from mox_core.datasets.labels import FILENAME, has_labels, read_labels
 from mox_core.datasets.names import check_class_names
 from mox_core.errors import DataError
@@ -35,8 +36,8 @@ class ImageFile:
 def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
     """Return the names of the classes by index, and the images sorted by class and name; hidden files are left out.
 
-    The classes have the order of labels.txt if it exists, else that of their names. Whatever is no folder is taken for
-    an image, also what cannot be read as one: reading it tells why.
+    The classes have the order of labels.txt if it exists, else that of their names. Whatever is no folder, and has no
+    suffix of something else, is taken for an image, also what cannot be read as one: reading it tells why.
 
     Raises:
         DataError: if the folder has no class folders, a class has no image, or labels.txt names other classes.
@@ -47,19 +48,19 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
         found = f"holds {len(files)} files ({some(files)}) and no folder" if files else "is empty"
         raise DataError(f"src_dir {str(src_dir)!r} {found}. {EXPECTED}")
     classes = _order(src_dir, folders)
+    content = {name: list_folder(str(src_dir / name), EXPECTED) for name in classes}
+    among = image_folders(str(src_dir), content, "those of Pillow", also_read=Image.registered_extensions())
     images: list[ImageFile] = []
-    for label, name in enumerate(classes):
-        entries = list_folder(str(src_dir / name), EXPECTED)
+    for label, (name, entries) in enumerate(among.folders.items()):
         inner, files = entries.folders, sorted([*entries.readable_or_broken, *entries.special])
         if not files:
             held = f"but folders ({some(inner)})" if inner else "nor anything else"
             raise DataError(
                 f"class folder {str(src_dir / name)!r} holds no image, {held}. {EXPECTED} "
-                f"Fill it, or remove it (from {FILENAME} too)."
+                f"Fill it, or remove it (from {FILENAME} too).{among.of_no_format([name])}"
             )
-        if inner:
-            tf.get_logger().warning("Folders in class folder %r are not read: %s", str(src_dir / name), some(inner))
         images.extend(ImageFile(f"{src_dir / name}{os.sep}{file}", label) for file in files)
+    among.warn(EXPECTED)
     return classes, images
 
 
