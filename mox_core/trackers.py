@@ -87,7 +87,7 @@ class Tracker:
         """
 
     def artifact(self, kind: str, path: str, place: str) -> None:
-        """Take what the run has left.
+        """Take what the run has left: a checkpoint, and each exported model.
 
         Args:
             kind: 'checkpoint' or 'export'.

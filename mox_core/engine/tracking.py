@@ -43,9 +43,9 @@ class TrackedEnd:
         self._status = INTERRUPTED if interrupted else FINISHED
         if self.config.run_mode == ModeKeys.EVAL and not interrupted:
             self.tracking.record(result.global_step, self.config.run_mode, plain_values(result.metrics))
-        checkpoint = result.checkpoint if self.config.training else None
-        for kind, path in (("checkpoint", checkpoint), ("export", result.export_path)):
-            if path is not None:
+        checkpoints = [result.checkpoint] if self.config.training and result.checkpoint else []
+        for kind, paths in (("checkpoint", checkpoints), ("export", result.export_paths.values())):
+            for path in paths:
                 self.tracking.artifact(kind, path, _as_known(path, self.config))
 
     def fail(self, error: BaseException) -> None:

@@ -225,6 +225,21 @@ def test_a_training_that_is_resumed_is_one_run_in_each_tracker(tmp_path):
     assert csv_rows(tmp_path / "log" / "metrics.csv") == rows
 
 
+def test_each_format_of_an_export_is_kept(tmp_path):
+    def txt(model, directory):
+        del model
+        Path(directory, "model.txt").write_text("a model", encoding="utf-8")
+
+    run(1, log_dir=tmp_path / "log", export_model=[txt, mox.ExportKeys.FROZEN_PB], trackers=["csv", "mlflow", "wandb"])
+    told = [row["value"] for row in csv_rows(tmp_path / "log" / "run.csv") if row["name"] == "export"]
+    assert len(set(told)) == 2
+    assert the_run().data.tags["export"] == of_wandb()["summary"]["export"] == ", ".join(told)
+    places = {Path(path).relative_to(tmp_path / "log").as_posix() for path in told}
+    kept = [path for path in (tmp_path / "mlruns").glob("**/artifacts/export/**/*") if path.is_file()]
+    assert {path.parent.as_posix().partition("/artifacts/export/")[2] for path in kept} == places
+    assert [kind for kind, _ in of_wandb()["models"]] == ["model"] * 2
+
+
 def test_what_a_training_did_before_it_was_tracked_is_kept_too(tmp_path):
     run(2, log_dir=tmp_path / "log")
     run(3, log_dir=tmp_path / "log", trackers=["csv", "mlflow", "wandb"])

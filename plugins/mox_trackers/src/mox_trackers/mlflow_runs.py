@@ -6,14 +6,14 @@ import json
 import re
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mox_core.trackers import TrackedRun, Tracker
-from mox_trackers.values import configuration, module, numbers, split
+from mox_trackers.values import below, configuration, module, numbers, split
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 _INSTALL: Final = "mlflow-skinny (or mlflow)"
 _MEMORY: Final = "mlflow.json"
@@ -37,12 +37,15 @@ class MlflowRuns(Tracker):
         self._number: str = begun.info.run_id if begun is not None else ""
         self._is_ours = begun is None
         self._names: dict[str, str] = {}
+        self._places: dict[str, list[str]] = {}
+        self._folder: Path | None = None
 
     def start(self, run: TrackedRun) -> str:
         """Begin a run, or go on with that of the training."""
         self._mlflow = module("mlflow", install=_INSTALL)
         self._entities = module("mlflow.entities", install=_INSTALL)
         self._client = self._mlflow.MlflowClient()
+        self._folder = run.folder
         known = _remembered(run)
         if self._is_ours:  # in this thread, which has an active run of its own
             self._number = self._mlflow.start_run(run_id=known, run_name=None if known else run.name).info.run_id
@@ -65,9 +68,10 @@ class MlflowRuns(Tracker):
 
     def artifact(self, kind: str, path: str, place: str) -> None:
         """Note where it is, and upload an exported model."""
-        self._client.set_tag(self._number, kind, place)
+        self._places.setdefault(kind, []).append(place)
+        self._client.set_tag(self._number, kind, ", ".join(self._places[kind]))
         if kind == "export":
-            self._client.log_artifacts(self._number, path, f"{kind}/{Path(path).name}")
+            self._client.log_artifacts(self._number, path, f"{kind}/{below(path, self._folder)}")
 
     def finish(self, status: str) -> None:
         """End the run."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mox_core.errors import UsageError
@@ -39,6 +40,12 @@ def _numbers(name: str, value: Any) -> Iterator[tuple[str, float]]:
             yield from _numbers(f"{name}/{index}", each)
     else:
         yield name, math.nan if value is None else float(value)
+
+
+def below(path: str, folder: Path | None) -> str:
+    """Return where an exported model is in log_dir: '1' or 'onnx/1', the same on all machines."""
+    inside = folder is not None and Path(path).is_relative_to(folder)
+    return Path(path).relative_to(folder).as_posix() if inside and folder is not None else Path(path).name
 
 
 def split(record: Mapping[str, Any]) -> tuple[int, str, dict[str, Any]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from mox_core.trackers import TrackedRun, Tracker
-from mox_trackers.values import module, numbers, split
+from mox_trackers.values import below, module, numbers, split
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,10 +28,13 @@ class WandbRuns(Tracker):
         self._run: Any = getattr(sys.modules.get("wandb"), "run", None)
         self._is_ours = self._run is None
         self._last = 0
+        self._places: dict[str, list[str]] = {}
+        self._folder: Path | None = None
 
     def start(self, run: TrackedRun) -> str:
         """Begin a run, or go on with that of the training."""
         self._wandb = module("wandb", install="wandb")
+        self._folder = run.folder
         if self._is_ours:
             self._run = self._wandb.init(
                 id=run.id,
@@ -59,9 +62,12 @@ class WandbRuns(Tracker):
 
     def artifact(self, kind: str, path: str, place: str) -> None:
         """Note where it is, and keep an exported model."""
-        self._run.summary[kind] = place
+        self._places.setdefault(kind, []).append(place)
+        self._run.summary[kind] = ", ".join(self._places[kind])
         if kind == "export":
-            model = self._wandb.Artifact(f"model-{self._run.id}", "model", metadata={"place": place})
+            form = below(path, self._folder).rpartition("/")[0].replace("/", "-")  # the folder of a format
+            name = "-".join(filter(None, ["model", form, self._run.id]))
+            model = self._wandb.Artifact(name, "model", metadata={"place": place})
             for file in filter(Path.is_file, Path(path).rglob("*")):  # add_dir prints
                 model.add_file(str(file), name=file.relative_to(path).as_posix())
             self._run.log_artifact(model)
