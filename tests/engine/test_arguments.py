@@ -178,7 +178,13 @@ WRONG = [
         for v in (3, b"log", ["log"], False)
     ),
     *(
-        ({name: "s3:/bucket/log"}, f"{name} is 's3:/bucket/log', with one slash behind 's3:'")
+        (
+            {name: "s3:/bucket/log"},
+            (
+                f"{name} is 's3:/bucket/log', with one slash behind 's3:': pathlib and os.path.normpath take the other one "
+                "away. Give the URL as a string, and join it by '/'."
+            ),
+        )
         for name in ("log_dir", "checkpoint_path")
     ),
     *(

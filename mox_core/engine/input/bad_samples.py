@@ -141,8 +141,22 @@ class BadSampleReport:
         self.error: MoxError | None = None
 
     def call_op(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
-        """Return an operation of the input that calls a method of this report."""
-        return tf.numpy_function(function, values, tf.bool)
+        """Return an operation of the input that calls a method of this report, and fails where that ends the run.
+
+        Not by the error itself, which TensorFlow would write to stderr, with a traceback.
+        """
+
+        def call(*arguments: Any) -> tuple[bool, bool]:
+            try:
+                return function(*arguments), True
+            except MoxError as error:
+                self.error = self.error or error
+                return False, False
+
+        result, goes_on = tf.numpy_function(call, values, [tf.bool, tf.bool])
+        goes_on.set_shape([])
+        with tf.control_dependencies([tf.debugging.Assert(goes_on, ["the input ends by an error"])]):
+            return tf.identity(result)
 
     def tail_op(
         self, source: ReadSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Dataset
@@ -204,10 +218,10 @@ class BadSampleReport:
     def nothing_read(self, source: ReadSource, order: Order, position: int) -> None:
         """End the run: of a whole epoch from a position on, no sample can be read."""
         error = self._system_error(source, position, order)
-        where = f"in mode {self._mode}, " if self._mode else ""
+        where = f" This is the input of mode {self._mode}." if self._mode else ""
         self._fail(
-            f"{where}none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} "
-            f"on{error and f' ({error})'}. Check that the files are there and are what the data set expects."
+            f"none of the {source.num_samples} samples could be read, from {source.name_at(position, order)!r} "
+            f"on{error and f' ({error})'}. Check that the files are there and are what the data set expects.{where}"
         )
 
     def raise_error(self) -> None:
