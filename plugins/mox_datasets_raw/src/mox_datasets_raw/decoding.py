@@ -43,23 +43,44 @@ def decode_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     Args:
         content: the bytes of the file, a scalar string.
     """
-    header = tf.strings.substr(content, 0, _HEADER)
-    is_jpeg, is_png = _begins(header, _JPEG_START), _begins(header, _PNG_START)
-    is_of_pillow = (
-        _begins(header, _BMP_START)
-        | _begins(header, _GIF_START)
-        | (_begins(header, _RIFF) & (tf.strings.substr(tf.strings.join([header, bytes(_HEADER)]), 8, 4) == _WEBP))
-    )
-    is_whole_jpeg = tf.cond(is_jpeg, lambda: _is_whole_jpeg(content), lambda: False)
-    is_whole_png = tf.cond(is_png, lambda: _has_end(content, _PNG_END), lambda: False)
     image: tf.Tensor
     image, is_readable = tf.cond(
+        _begins(content, _JPEG_START) & _ends(content, _JPEG_END),
+        lambda: _decode_jpeg(content),
+        lambda: tf.cond(
+            _begins(content, _PNG_START) & _ends(content, _PNG_END),
+            lambda: _decode_png(content),
+            lambda: _decode_other(content),
+        ),
+    )
+    image.set_shape([None, None, 3])
+    is_readable.set_shape([])
+    return image, is_readable
+
+
+def _decode_jpeg(content: tf.Tensor) -> tuple[tf.Tensor, bool]:
+    # TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster.
+    return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), True
+
+
+def _decode_png(content: tf.Tensor) -> tuple[tf.Tensor, bool]:
+    return tf.io.decode_png(content, channels=3), True
+
+
+def _decode_other(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode what is no JPEG or PNG that ends as one: it may end before, be cut off, or be of another format."""
+    header = tf.strings.substr(tf.strings.join([content, bytes(_HEADER)]), 0, _HEADER)
+    is_jpeg, is_png = _begins(header, _JPEG_START), _begins(header, _PNG_START)
+    is_webp = _begins(header, _RIFF) & (tf.strings.substr(header, 8, 4) == _WEBP)
+    is_of_pillow = _begins(header, _BMP_START) | _begins(header, _GIF_START) | is_webp
+    is_whole_jpeg = tf.cond(is_jpeg, lambda: _is_whole_jpeg(content), lambda: False)
+    is_whole_png = tf.cond(is_png, lambda: _has_end(content, _PNG_END), lambda: False)
+    decoded: tuple[tf.Tensor, tf.Tensor] = tf.cond(
         is_whole_jpeg,
-        # TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster.
-        lambda: (tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"), True),
+        lambda: _decode_jpeg(content),
         lambda: tf.cond(
             is_whole_png,
-            lambda: (tf.io.decode_png(content, channels=3), True),
+            lambda: _decode_png(content),
             lambda: tf.cond(
                 is_of_pillow,
                 lambda: tuple(tf.numpy_function(_decode_with_pillow, [content], [tf.uint8, tf.bool], stateful=False)),
@@ -67,9 +88,11 @@ def decode_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             ),
         ),
     )
-    image.set_shape([None, None, 3])
-    is_readable.set_shape([])
-    return image, is_readable
+    return decoded
+
+
+def _ends(content: tf.Tensor, end: bytes) -> tf.Tensor:
+    return tf.strings.substr(content, tf.maximum(tf.strings.length(content) - len(end), 0), len(end)) == end
 
 
 def _begins(header: tf.Tensor, start: bytes) -> tf.Tensor:
