@@ -31,7 +31,7 @@ from mox_core import log_dir
 from mox_core.errors import LogDirError, MoxError
 from mox_core.log_dir import LOCK, Held
 from mox_core.stores.folder import open_folder
-from mox_core.stores.staging import StagedFolder, stage
+from mox_core.stores.staging import StagedFolder, files_of, stage
 from mox_core.stores.uploads import Uploads
 
 if TYPE_CHECKING:
@@ -166,6 +166,10 @@ def _take(folder: RemoteFolder) -> Iterator[Callable[[], bool]]:
                 *(folder.url, other.get("process"), other.get("machine"), other.get("since")),
             )
         folder.write(LOCK, json.dumps(own).encode())
+    except FileNotFoundError as error:
+        raise LogDirError(
+            f"log_dir {folder.url!r} cannot be written: its bucket is not there ({error}). Make it, or correct it."
+        ) from error
     except OSError as error:
         raise LogDirError(f"log_dir {folder.url!r} cannot be written: {error}") from error
     yield lambda: holder().get("id") == own["id"]
@@ -177,7 +181,7 @@ def _take(folder: RemoteFolder) -> Iterator[Callable[[], bool]]:
 def _stage_checkpoint(url: str, parent: Path) -> tuple[Path, StagedFolder]:
     """Stage the folder or the prefix of a checkpoint, and return its path on this machine."""
     folder, _, name = url.rpartition("/")
-    if open_folder(url).files(deep=False) or folder.endswith("/"):
+    if files_of(open_folder(url), deep=False) or folder.endswith("/"):
         staged = _stage_alone(url, parent)
         return staged.local, staged
     staged = _stage_alone(folder, parent)

@@ -45,6 +45,7 @@ from mox_core.engine.tensors import (
 )
 from mox_core.engine.tf_internals.eager_context import outside_of_graphs
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
+from mox_core.engine.tf_patches.tf1_layers import slim_layers
 from mox_core.metric_text import metric_text
 
 __all__ = [
@@ -81,6 +82,7 @@ __all__ = [
     "read_source",
     "resize_image",
     "run_folder",
+    "slim_layers",
     "slot",
     "state_variable",
     "sum_over_workers",

@@ -90,8 +90,8 @@ def stage(remote: RemoteFolder, local: Path, *, deep: bool) -> StagedFolder:
         LogDirError: if the store cannot be read.
     """
     try:
-        staged = StagedFolder(remote, local, remote.files(deep=deep))
-        for name in remote.folders() if deep else ():
+        staged = StagedFolder(remote, local, files_of(remote, deep=deep))
+        for name in remote.folders() if deep and staged.files else ():
             (local / name).mkdir(exist_ok=True)
         staged.copy(name for name in staged.files if _SMALL.fullmatch(name))
     except FileNotFoundError as error:
@@ -101,6 +101,14 @@ def stage(remote: RemoteFolder, local: Path, *, deep: bool) -> StagedFolder:
     except OSError as error:
         raise LogDirError(f"{remote.url!r} cannot be read: {error}") from error
     return staged
+
+
+def files_of(remote: RemoteFolder, *, deep: bool) -> Mapping[str, RemoteFile]:
+    """Return the files of a folder; none where its bucket is not there, which is told when something is written."""
+    try:
+        return remote.files(deep=deep)
+    except FileNotFoundError:
+        return {}
 
 
 def _copy(remote: RemoteFolder, name: str, target: Path, size: int) -> Transfer:

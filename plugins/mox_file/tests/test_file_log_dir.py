@@ -197,6 +197,14 @@ def test_a_checkpoint_that_is_not_there_is_named_by_its_url(url):
         train(url, 1, run_mode=EVAL)
 
 
+@pytest.mark.usefixtures("s3")
+def test_a_bucket_that_is_not_there_is_told():
+    with pytest.raises(mox.LogDirError, match=r"'s3://no-such-bucket/log' cannot be written: its bucket is not"):
+        train("s3://no-such-bucket/log", 1)
+    with pytest.raises(mox.CheckpointError, match=r"checkpoint_path 's3://no-such-bucket/a/b.ckpt' is neither"):
+        train(None, 1, run_mode=EVAL, checkpoint_path="s3://no-such-bucket/a/b.ckpt")
+
+
 def test_a_damaged_checkpoint_is_passed_over(url, s3, s3_client, log):
     train(url, 4)
     s3_client.put_object(Bucket=s3, Key="logs/run/model.ckpt-4.data-00000-of-00001", Body=b"no weights")

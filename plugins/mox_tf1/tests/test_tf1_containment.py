@@ -151,3 +151,18 @@ def test_the_command_refuses_a_script_that_is_not_there_and_steps_that_are_none(
         "mox tf1: error: the script 'nowhere.py' cannot be read: No such file or directory.\n",
     )
     assert "'0' is no whole number of 1 or more" in tf1("", options=["--max_steps", 0], rc=2).stderr
+
+
+def test_the_check_of_names_that_modules_have_lost_goes_on(tf1):
+    done = tf1(
+        """
+        import string
+        import time
+        import tensorflow as tf
+        print(string.join(['a'], '-'), time.nope, tf.contrib.rnn.LSTMBlockCell)
+        """,
+        options=["--check"],
+        rc=1,
+    )
+    assert len(done.stdout.splitlines()) == 3
+    assert "Traceback" not in done.stderr

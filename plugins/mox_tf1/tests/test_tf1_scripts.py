@@ -366,3 +366,19 @@ def test_a_session_of_a_script_reads_data_sets_of_mox_through_queues_too(tf1, tm
         "[4]",
         "[0.0, 0.5, 1.0, 1.5, 2.0]",
     ]
+
+
+def test_batch_normalization_of_slim_works_in_a_session_of_the_script(tf1):
+    done = tf1(
+        """
+        import tensorflow as tf
+        slim = tf.contrib.slim
+        x = tf.placeholder(tf.float32, [None, 2])
+        y = slim.fully_connected(x, 3, normalizer_fn=slim.batch_norm, normalizer_params={'is_training': True})
+        z = slim.batch_norm(x, is_training=True, epsilon=0.0)
+        with tf.Session() as sess:
+          sess.run(tf.global_variables_initializer())
+          print(sess.run(z, {x: [[1, 2], [3, 6]]}).round(4).tolist(), sess.run(tf.shape(y), {x: [[1, 2]]}).tolist())
+        """
+    )
+    assert done.stdout == "[[-1.0, -1.0], [1.0, 1.0]] [1, 3]\n"  # by hand: one deviation below and above the mean

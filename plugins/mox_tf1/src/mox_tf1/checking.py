@@ -53,8 +53,8 @@ def check_script(script: Path, source: bytes) -> list[Finding]:
     """Return what will not work, and notes, of a script and of the modules beside it that it imports."""
     findings: list[Finding] = []
     path, sys.path = sys.path, [str(script.parent), *sys.path[1:]]
+    imports = ScriptImports(script.parent)
     try:
-        imports = ScriptImports(script.parent)
         waiting, seen = [script], {script}
         for file in waiting:
             check = _check_file(imports, file, source if file == script else file.read_bytes())
@@ -64,6 +64,7 @@ def check_script(script: Path, source: bytes) -> list[Finding]:
             waiting += new
     finally:
         sys.path = path
+        imports.patches.close()
     return findings
 
 

@@ -8,6 +8,7 @@ MoXing, NumPy and Python's own modules. No other module notices, and `sys.module
 from __future__ import annotations
 
 import builtins
+import contextlib
 import sys
 from functools import cache, partial
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
@@ -38,6 +39,7 @@ class ScriptImports:
 
     def __init__(self, folder: Path, max_steps: int | None = None) -> None:
         self.graph = ScriptGraph()
+        self.patches = contextlib.ExitStack()  # of TensorFlow, as long as the script runs
         limit = partial(limited, self.graph, max_steps)
         self.builtins: dict[str, Any] = {
             **vars(builtins),
@@ -50,7 +52,9 @@ class ScriptImports:
             **{name: cache(make) for name, make in modules().items()},
             "moxing": cache(partial(moxing_view, limit)),
             "numpy": cache(numpy_view),
-            "tensorflow": cache(lambda: tensorflow_view(self.graph, limit(mox_core.run, "max_number_of_steps"))),
+            "tensorflow": cache(
+                lambda: tensorflow_view(self.graph, limit(mox_core.run, "max_number_of_steps"), self.patches)
+            ),
         }
 
     def find(self, path: str) -> Any:

@@ -64,6 +64,7 @@ def run_script(path: Path, source: bytes, argv: Sequence[str], max_steps: int | 
             return 1
         finally:
             sys.meta_path.remove(imports.finder)
+            imports.patches.close()
             if imports.graph.is_open:
                 imports.graph.close()
     return 0

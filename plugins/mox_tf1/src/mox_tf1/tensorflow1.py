@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ from mox_tf1.views import View, constant, module
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 VERSION: Final = "1.15.0"
 """The version of TensorFlow that scripts see."""
@@ -53,19 +54,20 @@ class ScriptGraph:
         return outside_of_graphs()
 
 
-def tensorflow_view(graph: ScriptGraph, run: Callable[..., Any]) -> View:
+def tensorflow_view(graph: ScriptGraph, run: Callable[..., Any], patches: ExitStack) -> View:
     """Return `tensorflow` for the modules of a script.
 
     Args:
         graph: its default graph.
         run: `mox.run` of the script.
+        patches: what is put back into TensorFlow as long as the script runs.
     """
     keras = _keras_view
     own: dict[str, Callable[[], Any]] = {
         "VERSION": constant(VERSION),
         "__version__": constant(VERSION),
         "app": _app_view,
-        "contrib": partial(contrib_view, keras, lambda: _nn_view().rnn_cell, run),
+        "contrib": lambda: _contrib_view(patches, keras, run),
         "estimator": partial(estimator_view, run),
         "examples": _examples_view,
         "flags": _flags_view,
@@ -76,6 +78,13 @@ def tensorflow_view(graph: ScriptGraph, run: Callable[..., Any]) -> View:
         "reset_default_graph": constant(graph.reset),
     }
     return View("tensorflow", own, behind=_compat_v1, missing=_missing)
+
+
+def _contrib_view(patches: ExitStack, keras: Callable[[str], View], run: Callable[..., Any]) -> View:
+    from mox_core.sdk import slim_layers  # noqa: PLC0415  (the engine, only for scripts that ask for contrib)
+
+    patches.enter_context(slim_layers())  # tf_slim needs names that TensorFlow has lost, also outside of mox.run
+    return contrib_view(keras, lambda: _nn_view().rnn_cell, run)
 
 
 def _compat_v1() -> Any:

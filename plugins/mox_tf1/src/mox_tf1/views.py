@@ -49,7 +49,7 @@ class View(ModuleType):
                 return getattr(real, name)
             except AttributeError:
                 module = f"{real.__name__}.{name}"
-                if submodules and not name.startswith("__") and importlib.util.find_spec(module):
+                if submodules and not name.startswith("__") and _is_there(module):
                     return importlib.import_module(module)
         reason = missing(name) if missing is not None and not name.startswith("_") else ""
         raise AttributeError(reason or f"module {self.__name__!r} has no attribute {name!r}", name=name, obj=None)
@@ -58,6 +58,13 @@ class View(ModuleType):
         own, behind, _, _ = self.__dict__["_view"]
         added = [name for name in self.__dict__ if not name.startswith("_")]
         return sorted({*own, *added, *(dir(behind()) if behind is not None else ())})
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:  # what is around it is a module, not a package
+        return False
 
 
 class TransparentView(View):
