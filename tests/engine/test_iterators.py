@@ -243,3 +243,27 @@ def test_an_iterator_that_was_made_outside_is_refused_with_what_to_read(regressi
             batch_size=4,
             max_number_of_steps=2,
         )
+
+
+def test_an_initializable_iterator_of_input_fn_is_read_from_its_beginning(regression):
+    def input_fn(mode):
+        del mode
+        numbers = tf.data.Dataset.from_tensor_slices([1.0, 2.0, 6.0])
+        iterator = tf.compat.v1.data.make_initializable_iterator(numbers)
+        tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.TABLE_INITIALIZERS, iterator.initializer)
+        return iterator.get_next()
+
+    def model_fn(inputs, mode):
+        del mode
+        weight = tf.compat.v1.get_variable("weight", initializer=1.0)
+        return mox.ModelSpec(loss=tf.reduce_mean(inputs[0] * weight), log_info={"mean": tf.reduce_mean(inputs[0])})
+
+    result = mox.run(
+        input_fn=input_fn,
+        model_fn=model_fn,
+        optimizer_fn=regression.sgd,
+        run_mode="TRAIN",
+        batch_size=3,
+        max_number_of_steps=1,
+    )
+    assert result.metrics["mean"] == 3.0
