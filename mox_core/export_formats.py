@@ -58,6 +58,8 @@ def export_formats(export_model: object) -> Sequence[ExportFormat]:
 
 def taken_by_a_format(version: int | str) -> str | None:
     """Return the format that has a folder in log_dir which is called like a version, None where there is none."""
+    if str(version).lstrip("-").isdecimal():
+        return None  # no format is called by a number, and plugins are not asked
     folders = {name.lower(): name for name in catalog.ExportKeys if name != _SERVED}
     return folders.get(str(version).lower())
 

@@ -86,7 +86,7 @@ def completed(mox, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("mox ", ["plugins", "show", "doctor", "new-plugin", "check", "launch", "ark", "cage", "zoo"]),
+        ("mox ", ["plugins", "show", "doctor", "new-plugin", "check", "predict", "launch", "ark", "cage", "zoo"]),
         ("mox pl", ["plugins "]),
         ("mox --comp", ["--completion "]),
         ("mox --completion ", ["bash", "zsh", "fish"]),

@@ -62,7 +62,7 @@ def test_a_good_network_passes(install, run_check, contract):
 @pytest.mark.parametrize(
     ("old", "new", "check", "words"),
     [
-        (RESULT, "return logits", OUTPUTS, "; return (logits, end_points)."),
+        (RESULT, "return [logits]", OUTPUTS, "returns (logits, end_points)"),
         (RESULT, "return logits[:, None, None], {}", OUTPUTS, "of shape (4, 1, 1, 5) in TRAIN; they must be (batch,"),
         (
             LAST,

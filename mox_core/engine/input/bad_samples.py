@@ -146,16 +146,16 @@ class BadSampleReport:
         Not by the error itself, which TensorFlow would write to stderr, with a traceback.
         """
 
-        def call(*arguments: Any) -> tuple[bool, bool]:
+        def call(*arguments: Any) -> tuple[bool, bool, str]:
             try:
-                return function(*arguments), True
+                return function(*arguments), True, ""
             except MoxError as error:
                 self.error = self.error or error
-                return False, False
+                return False, False, str(error)
 
-        result, goes_on = tf.numpy_function(call, values, [tf.bool, tf.bool])
+        result, goes_on, text = tf.numpy_function(call, values, [tf.bool, tf.bool, tf.string])
         goes_on.set_shape([])
-        with tf.control_dependencies([tf.debugging.Assert(goes_on, ["the input ends by an error"])]):
+        with tf.control_dependencies([tf.debugging.Assert(goes_on, [text])]):
             return tf.identity(result)
 
     def tail_op(
