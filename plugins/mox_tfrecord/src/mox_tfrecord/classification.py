@@ -229,21 +229,18 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
             self._add_feature(name, tensor)
 
     def _source_options(self) -> dict[str, Any]:
-        if self.items_to_handlers is not None:
-            return {}
-        return {
-            "class_names": tuple(self.metadata.labels_to_names.values()),
-            "make_image": None
-            if self.preprocess_fn
-            else functools.partial(make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn),
-            "transform": functools.partial(
+        options: dict[str, Any] = {"batch_size": self.batch_size, "drop_remainder": self.drop_remainder}
+        if self.augmentation_fn:
+            options["transform"] = functools.partial(
                 apply_augmentation, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size
             )
-            if self.augmentation_fn
-            else None,
-            "batch_size": self.batch_size,
-            "drop_remainder": self.drop_remainder,
-        }
+        if self.items_to_handlers is None:  # else nothing is known of what the handlers make
+            options["class_names"] = tuple(self.metadata.labels_to_names.values())
+        if self.items_to_handlers is None and not self.preprocess_fn:
+            options["make_image"] = functools.partial(
+                make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn
+            )
+        return options
 
     def _finished(self, features: Features) -> Features:
         return apply_preprocessing(features, self.preprocess_fn) if self.preprocess_fn else features
