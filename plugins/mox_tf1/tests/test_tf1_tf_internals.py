@@ -3,19 +3,6 @@
 import tensorflow as tf
 
 
-def test_a_context_outside_of_graphs_is_eager_and_so_is_what_init_scope_finds_there():
-    from mox_tf1.tf_internals import outside_of_graphs
-
-    with tf.Graph().as_default():
-        with tf.init_scope():
-            assert not tf.executing_eagerly()  # why `init_scope` does not serve
-        with outside_of_graphs():
-            assert tf.executing_eagerly(), "TensorFlow changed eager_mode: see mox_tf1/tf_internals.py"
-            with tf.Graph().as_default(), outside_of_graphs(), tf.init_scope():
-                assert tf.executing_eagerly()
-        assert not tf.executing_eagerly()
-
-
 def test_layers_and_cells_of_tensorflow_1_lie_in_tf_keras():
     from mox_tf1.tf_internals import legacy_part
 

@@ -6,6 +6,7 @@ the rule between the bounds, see `DyMomentumOptimizer`.
 
 from __future__ import annotations
 
+import abc
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
@@ -71,9 +72,9 @@ class _DynamicMomentum(OptimizerWrapper):
         """Return the momentum of this step, float32 scalar."""
         return self._momentum
 
+    @abc.abstractmethod
     def _decay_in_lars(self, *, use_lars: bool) -> float:
         """Return by how much weights decay in LARS."""
-        raise NotImplementedError
 
 
 class DyMomentumOptimizer(_DynamicMomentum):

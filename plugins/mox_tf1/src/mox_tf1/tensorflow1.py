@@ -49,7 +49,7 @@ class ScriptGraph:
         """Return a context outside of the graph, for `mox.run`, which makes its own."""
         if not self.is_open:
             return ExitStack()
-        from mox_tf1.tf_internals import outside_of_graphs  # noqa: PLC0415  (as above)
+        from mox_core.sdk import outside_of_graphs  # noqa: PLC0415  (mox.run loads the engine, too)
 
         return outside_of_graphs()
 

@@ -3,21 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
-
-def outside_of_graphs() -> AbstractContextManager[Any]:
-    """Return a context in which no graph is the default one, whatever is around it.
-
-    `tf.init_scope` leaves graphs of functions only.
-    """
-    context: AbstractContextManager[Any] = tf.__internal__.eager_context.eager_mode()
-    return context
 
 
 def legacy_part(name: str) -> Any:

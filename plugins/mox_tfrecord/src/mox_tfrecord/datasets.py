@@ -216,7 +216,7 @@ class BaseTFRecordDataset:
 
     def _build_feature(self, *tensors: Any) -> None:
         """Do what `_build_features` does, under its older name."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} lacks the method `_build_features`")
 
     def _overrides(self, method: str) -> bool:
         return getattr(type(self), method) is not getattr(BaseTFRecordDataset, method)

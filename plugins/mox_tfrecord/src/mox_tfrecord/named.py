@@ -48,10 +48,7 @@ def mnist(
     folder = _folder("mnist", split_name, dataset_dir, capacity)
     arrays = read_idx(folder, _IDX_OF_SPLIT[split_name])
     options = {"shuffle": shuffle, "num_epochs": num_epochs}
-    if arrays is not None:
-        return _of_arrays("mnist", split_name, folder, arrays, options)
-    pattern = _pattern(folder, (f"mnist_{split_name}.tfrecord", f"{split_name}-*.tfrecord"), "idx files of that split")
-    return _of_small_images("mnist", split_name, folder, pattern, [28, 28, 1], options)
+    return _of_arrays_or_records("mnist", split_name, folder, arrays, [28, 28, 1], "idx files of that split", options)
 
 
 def cifar10(
@@ -75,10 +72,7 @@ def cifar10(
     folder = _folder("cifar10", split_name, dataset_dir, capacity)
     arrays = read_cifar(folder, _BATCHES_OF_SPLIT[split_name])
     options = {"shuffle": shuffle, "num_epochs": num_epochs}
-    if arrays is not None:
-        return _of_arrays("cifar10", split_name, folder, arrays, options)
-    pattern = _pattern(folder, (f"cifar10_{split_name}.tfrecord", f"{split_name}-*.tfrecord"), "batches of CIFAR-10")
-    return _of_small_images("cifar10", split_name, folder, pattern, [32, 32, 3], options)
+    return _of_arrays_or_records("cifar10", split_name, folder, arrays, [32, 32, 3], "batches of CIFAR-10", options)
 
 
 def imagenet(
@@ -160,6 +154,16 @@ def _pattern(folder: str, patterns: Sequence[str], other: str) -> str:
     holds = f"It holds {', '.join(map(repr, names[:3]))}{' ...' * (len(names) > 3)}." if names else "It is empty."  # noqa: PLR2004
     records = f"no records named {' or '.join(map(repr, patterns))}"
     raise DataError(f"{folder!r} holds {records}{other and f', and no {other}'}. {holds} Nothing is fetched.")
+
+
+def _of_arrays_or_records(
+    name: str, split_name: str, folder: str, arrays: Any, shape: list[int], other: str, options: dict[str, Any]
+) -> ArrayDataset | BaseTFRecordDataset:
+    """Return small images from arrays that were found in a folder; from the records in it where there are none."""
+    if arrays is not None:
+        return _of_arrays(name, split_name, folder, arrays, options)
+    pattern = _pattern(folder, (f"{name}_{split_name}.tfrecord", f"{split_name}-*.tfrecord"), other)
+    return _of_small_images(name, split_name, folder, pattern, shape, options)
 
 
 def _of_arrays(name: str, split_name: str, folder: str, arrays: Any, options: dict[str, Any]) -> ArrayDataset:

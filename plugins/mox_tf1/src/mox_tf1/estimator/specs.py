@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 from typing import TYPE_CHECKING, Any, Final
 
@@ -156,12 +157,12 @@ def params_of(params: Any) -> Any:
     return copy.deepcopy(params) if params is not None else {}
 
 
-class _Output:
+class _Output(abc.ABC):
     """What a signature of an exported model gives."""
 
+    @abc.abstractmethod
     def outputs_dict(self) -> dict[str, Any]:
         """Return the tensors by the names of the signature."""
-        raise NotImplementedError
 
 
 @frozen(eq=False)
