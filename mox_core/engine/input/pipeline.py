@@ -19,12 +19,12 @@ from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, 
 from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.image_cut import ToldClasses, image_function, told_classes
 from mox_core.engine.input.order import Order
-from mox_core.engine.input.read_errors import failing_sample, read_error
+from mox_core.engine.input.read_errors import crop_error, failing_sample, read_error
 from mox_core.engine.input.read_iterators import reading
 from mox_core.engine.input.replica_batches import batches_for_replicas, parts_for_replicas
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
-from mox_core.engine.input.traced_input import TracedInput, open_dataset, open_samples, trace_input_fn
+from mox_core.engine.input.traced_input import TracedInput, crop_of, open_dataset, open_samples, trace_input_fn
 from mox_core.engine.tensors import features_of
 from mox_core.engine.tf_internals.error_messages import is_of_iterator
 from mox_core.modes import ModeKeys
@@ -250,6 +250,8 @@ class InputPipeline:
             batches = open_dataset(self._traced, order, start)
             return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
+        if crop_of(self._traced) is not None:
+            report.why_failed = functools.partial(crop_error, self._traced, self.mode)
         elements = open_samples(self._traced, order, report, start)
         if size is None:
             return watch(elements)

@@ -12,6 +12,8 @@ from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
 from mox_core.engine.input.bad_samples import BadSampleReport, readable_only, report_gaps
+from mox_core.engine.input.crop_fusion import MADE, FusedCrop
+from mox_core.engine.input.image_decoding import decoded
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.script_reads import read_source
 from mox_core.engine.tensors import READABLE, Features, features_of, no_autograph, zeros_of_spec
@@ -59,6 +61,8 @@ class SampleSource:
         exclusive_classes: whether a sample is of one class.
         make_image: function of a decoded image (uint8, [height, width, 3]) that returns the feature 'image' of one
             sample, by which an exported model makes its input of new images; None where that is not so made.
+        encoded: whether `fetch` returns a feature ENCODED, the bytes of an image file, in place of 'image'. mox decodes
+            it (`decode_image`), and of a JPEG only what `input_fn` crops.
     """
 
     num_samples: int = field(validator=validators.ge(1))
@@ -76,6 +80,7 @@ class SampleSource:
     class_names: Sequence[str] = ()
     exclusive_classes: bool = True
     make_image: Callable[[tf.Tensor], tf.Tensor] | None = None
+    encoded: bool = False
 
     def read(self) -> Features:
         """Return the features of one element as tensors, inside `input_fn`: in each call those of the same element.
@@ -113,7 +118,12 @@ class SampleSource:
 
     def sample_at(self, position: tf.Tensor, order: Order) -> Features:
         """Return the features of the sample that this worker reads at a position (int64 scalar)."""
-        return self.fetch(self.index_at(position, order))
+        return self.sample_of(self.index_at(position, order))
+
+    def sample_of(self, index: tf.Tensor, *content: tf.Tensor) -> Features:
+        """Return the features of the sample with an index (int64 scalar); further arguments are those of `fetch`."""
+        features = self.fetch(index, *content)
+        return decoded(features) if self.encoded else features
 
     def name_at(self, position: int, order: Order) -> str:
         """Return the name of the sample that this worker reads at a position, for messages."""
@@ -137,20 +147,31 @@ class SampleSource:
         elements = self.elements(order=order, start=start, needed=needed, report=report).map(_alone)
         return report_gaps(elements, (self,), order=order, start=(start,), report=report).map(_not_alone)
 
-    def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
+    def elements(
+        self,
+        *,
+        order: Order,
+        start: int,
+        needed: frozenset[str] | None,
+        report: BadSampleReport,
+        crop: FusedCrop | None = None,
+    ) -> Dataset:
         """Return what `dataset` returns, without looking for gaps in the positions: for sources that are zipped.
 
-        With a batch_size, there is a next position for each sample of the batch.
+        With a batch_size, there is a next position for each sample of the batch. With a crop, there are what it makes
+        of an image file, and its rest has to be computed.
         """
-        keep = None if self.transform is not None or needed is None else {*needed, READABLE}
+        keep = None if self.transform is not None or needed is None else {*needed, READABLE, *(MADE if crop else ())}
 
         @no_autograph
         def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
             key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
             with randomness.seeded(key, position + order.worker, graph=graph):
                 features = self.fetch(self.index_at(position, order), *content)
+            after = position + order.workers
+            features = decoded(features) if crop is None else crop.decoded(features, order.seed_at(after))
             kept = {name: value for name, value in features.items() if keep is None or name in keep}
-            return position + order.workers, kept
+            return after, kept
 
         samples = self.good_samples(fetch, start, order, report)
         if self.transform is not None:

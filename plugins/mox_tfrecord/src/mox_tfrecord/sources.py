@@ -181,7 +181,7 @@ class StreamSource(SampleSource):
         place = position + order.worker
         epoch, offset = tf.math.floordiv(place, self.num_samples), tf.math.floormod(place, self.num_samples)
         number, content = self._contents(epoch, order).skip(offset).take(1).get_single_element()
-        return self.fetch(number, content)
+        return self.sample_of(number, content)
 
     def name_at(self, position: int, order: Order) -> str:
         """Return the name of the record at a position, by reading up to it."""
