@@ -60,7 +60,7 @@ class FusedCrop:
     crop: tf.Operation
 
     def decoded(self, features: Features, seed: tf.Tensor) -> Features:
-        """Return the features of a sample with `MADE` in place of the image file.
+        """Return the features of a sample with `MADE` and READABLE in place of the image file.
 
         What is no JPEG, and a JPEG that the crop does not fit in, is decoded whole: the crop is done, and fails, later.
 
@@ -75,12 +75,12 @@ class FusedCrop:
             pixels, is_readable = decode_other(content)
             return pixels, tf.shape(pixels), is_readable
 
-        nothing = tf.zeros([1, 1, _CHANNELS], tf.uint8)
-        image, shape, is_readable = tf.cond(
-            is_jpeg, lambda: (nothing, tf.io.extract_jpeg_shape(content), True), other
-        )
-        shape = tf.concat([shape[:2], [_CHANNELS]], 0)
-        box = self._box(shape, features, seed)
+        nothing, no_box = tf.zeros([1, 1, _CHANNELS], tf.uint8), tf.zeros([2, self._axis + _IMAGE_RANK], tf.int32)
+        image, shape, is_readable = tf.cond(is_jpeg, lambda: (nothing, tf.io.extract_jpeg_shape(content), True), other)
+        shape = tf.concat([tf.ensure_shape(shape, [_IMAGE_RANK])[:2], [_CHANNELS]], 0)
+        is_readable.set_shape([])
+        box = tf.cond(is_readable, lambda: self._box(shape, features, seed), lambda: no_box)
+        box.set_shape(no_box.shape)
         begin, size = tf.unstack(box[:, self._axis : self._axis + 2])
         fits = tf.reduce_all((begin >= 0) & (size > 0) & (begin + size <= shape[:2]))
 
@@ -88,12 +88,12 @@ class FusedCrop:
             pixels, inner = decode_jpeg_part(content, begin, size, shape[:2])
             return pixels, box + tf.pad([inner - begin, [0, 0]], [[0, 0], [self._axis, 1]])
 
-        image, box = tf.cond(
-            is_jpeg & fits, part, lambda: (tf.cond(is_jpeg, lambda: decode_jpeg(content), lambda: image), box)
-        )
-        image.set_shape([None, None, _CHANNELS])
-        is_readable.set_shape([])
-        return without_file(features) | {IMAGE: image, _SHAPE: shape, _BOX: box, READABLE: is_readable}
+        def whole() -> tuple[tf.Tensor, tf.Tensor]:
+            return tf.cond(is_jpeg, lambda: decode_jpeg(content), lambda: image), box
+
+        pixels, box = tf.cond(is_jpeg & fits, part, whole)
+        pixels.set_shape([None, None, _CHANNELS])
+        return without_file(features) | {IMAGE: pixels, _SHAPE: shape, _BOX: box, READABLE: is_readable}
 
     def outputs(self, outputs: Sequence[tf.Tensor], effects: Iterable[tf.Operation], names: Iterable[str]) -> Any:
         """Return a function of (seed, features) that computes outputs of the graph of what `decoded` returns.
@@ -105,6 +105,7 @@ class FusedCrop:
         """
         names = sorted({*names} - MADE)
         whole = self.crop.inputs[0]
+        # In both parts there may be assertions of the shape.
         given = [self.position, *self.shapes, *(self.features[name] for name in names)]
         before = self.function.prune([self.features[IMAGE], *given], [whole])
         rest = self.function.prune([self.crop.outputs[0], *given], [*outputs, *effects])

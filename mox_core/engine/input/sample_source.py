@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import tensorflow as tf
 from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
 from mox_core.engine.input.bad_samples import BadSampleReport, readable_only, report_gaps
-from mox_core.engine.input.crop_fusion import MADE, FusedCrop
 from mox_core.engine.input.image_decoding import decoded
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.script_reads import read_source
@@ -26,6 +25,8 @@ Fetch = Callable[..., tuple[tf.Tensor, Features]]
 
 _SMALLEST_BLOCK: Final = 1024
 """A source that never ends is read in blocks, so that a set without one readable sample is noticed."""
+_TRIED: Final = 64
+"""How many samples there are in the first block of such a source, where `input_fn` runs as they are read."""
 _TOLD_AHEAD: Final = 256
 _TOLD_AT_A_TIME: Final = 16
 """How many samples ahead `read_ahead` is told, and how many at once."""
@@ -40,6 +41,7 @@ class SampleSource:
     """Samples that are read by their index, in an order that the core decides.
 
     Attributes:
+        reads_in_blocks: whether `good_samples` is that of this class.
         num_samples: how many there are; indices run from 0 to num_samples - 1.
         fetch: function of an index (int64 scalar) that returns the features of the sample by name, in TensorFlow
             operations. They run in parallel. An operation that fails marks the sample as bad, and TensorFlow may
@@ -65,6 +67,7 @@ class SampleSource:
             it (`decode_image`), and of a JPEG only what `input_fn` crops.
     """
 
+    reads_in_blocks: ClassVar[bool] = True
     num_samples: int = field(validator=validators.ge(1))
     fetch: Callable[..., Features]
     describe: Callable[[int], str]
@@ -154,14 +157,14 @@ class SampleSource:
         start: int,
         needed: frozenset[str] | None,
         report: BadSampleReport,
-        crop: FusedCrop | None = None,
+        decode: Callable[[Features, tf.Tensor], Features] | None = None,
     ) -> Dataset:
         """Return what `dataset` returns, without looking for gaps in the positions: for sources that are zipped.
 
-        With a batch_size, there is a next position for each sample of the batch. With a crop, there are what it makes
-        of an image file, and its rest has to be computed.
+        With a batch_size, there is a next position for each sample of the batch.
+        `decode` is a function of (features with ENCODED, seed of their position), in place of `decoded`.
         """
-        keep = None if self.transform is not None or needed is None else {*needed, READABLE, *(MADE if crop else ())}
+        keep = None if self.transform is not None or needed is None else {*needed, READABLE}
 
         @no_autograph
         def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
@@ -169,7 +172,7 @@ class SampleSource:
             with randomness.seeded(key, position + order.worker, graph=graph):
                 features = self.fetch(self.index_at(position, order), *content)
             after = position + order.workers
-            features = decoded(features) if crop is None else crop.decoded(features, order.seed_at(after))
+            features = decode(features, order.seed_at(after)) if decode else decoded(features)
             kept = {name: value for name, value in features.items() if keep is None or name in keep}
             return after, kept
 
@@ -200,9 +203,11 @@ class SampleSource:
 
         A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
         would not be found so, and a set of which nothing can be read would go round for ever: so the positions come in
-        blocks, and the last one of each block is checked. The first one is an epoch, however short.
+        blocks, and the last one of each block is checked. The first one is an epoch, however short; and short where
+        `input_fn` itself may fail, which is to be seen soon.
         """
-        sizes = (self.num_samples, max(self.num_samples, _SMALLEST_BLOCK))
+        first_block = self.num_samples if report.why_failed is None else min(self.num_samples, _TRIED)
+        sizes = (first_block, max(self.num_samples, _SMALLEST_BLOCK))
         epoch, length = (-(-size // order.workers) * order.workers for size in sizes)
         stop_at = tf.int64.max if self.end is None else self.end - order.worker
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine import randomness
-from mox_core.engine.input.crop_fusion import FusedCrop, find_crop
+from mox_core.engine.input.crop_fusion import MADE, FusedCrop, find_crop
 from mox_core.engine.input.dataset_source import DatasetSource, worker_share
 from mox_core.engine.input.input_state import Effects, effects_of, run_once
 from mox_core.engine.input.input_trace import tracing
@@ -163,7 +163,9 @@ def crop_of(traced: TracedInput) -> FusedCrop | None:
     if traced.is_dataset or len(traced.sources) != 1:
         return None
     source, features = traced.sources[0]
-    if not getattr(source, "encoded", False) or source.transform is not None or source.batch_size is not None:
+    if not getattr(source, "encoded", False) or not source.reads_in_blocks:
+        return None
+    if source.transform is not None or source.batch_size is not None:
         return None
     used = [*func_graph.outputs(traced.function.graph), *traced.effects.each]
     return find_crop(traced.function, traced.position, features, used)
@@ -176,8 +178,10 @@ def _open_cropped(
     ((source, features),) = traced.sources
     outputs = func_graph.outputs(traced.function.graph)
     needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
-    samples = source.elements(order=order, start=start[0], needed=frozenset(needed), report=report, crop=crop)
     rest = crop.outputs(outputs, traced.effects.each, needed)
+    samples = source.elements(
+        order=order, start=start[0], needed=frozenset(needed) | MADE, report=report, decode=crop.decoded
+    )
 
     @no_autograph
     def apply(after: tf.Tensor, features: Features) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:

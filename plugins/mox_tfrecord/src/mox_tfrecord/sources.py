@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -173,6 +173,7 @@ class StreamSource(SampleSource):
         buffer_size: size of the shuffle buffer, in records.
     """
 
+    reads_in_blocks: ClassVar[bool] = False
     records: Records
     buffer_size: int
 
