@@ -172,7 +172,8 @@ class SampleSource:
             with randomness.seeded(key, position + order.worker, graph=graph):
                 features = self.fetch(self.index_at(position, order), *content)
             after = position + order.workers
-            features = decode(features, order.seed_at(after)) if decode else decoded(features)
+            if self.encoded:
+                features = decode(features, order.seed_at(after)) if decode else decoded(features)
             kept = {name: value for name, value in features.items() if keep is None or name in keep}
             return after, kept
 

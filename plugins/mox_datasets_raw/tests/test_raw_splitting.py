@@ -6,8 +6,10 @@ import sys
 from fractions import Fraction
 
 import pytest
+from PIL import Image
 
 import forked
+from mox_core.datasets.labels import labels_text
 from mox_core.datasets.whole_sets import whole_set
 from mox_core.errors import DataError, UsageError
 from mox_datasets_raw.classification import ImageClassificationRawMetadata
@@ -298,3 +300,31 @@ def test_a_source_that_is_no_data_set_is_refused(tmp_path):
         split_image_classification_dataset(
             {"train": 0.5, "eval": 0.5}, src_dir=tmp_path / "no", dst_dir=tmp_path / "out"
         )
+
+
+def size_of(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_max_side_shrinks_longer_images_and_copies_the_others(tmp_path, caplog):
+    source = tmp_path / "src"
+    for name in ("one", "two"):
+        (source / name).mkdir(parents=True)
+        Image.new("RGB", (90, 60), "red").save(source / name / "large.jpg")
+        Image.new("RGB", (30, 60), "red").save(source / name / "large.png")
+        Image.new("RGB", (20, 30), "red").save(source / name / "small.jpg")
+        (source / name / "text.jpg").write_text("404 not found")
+    split_image_classification_dataset({"all": 1.0}, source, dst_dir=tmp_path / "dst", max_side=30)
+    part = tmp_path / "dst" / "all"
+    assert (part / "labels.txt").read_bytes() == labels_text(["one", "two"]).encode()
+    for name in ("one", "two"):
+        assert size_of(part / name / "large.jpg") == (30, 20)
+        assert size_of(part / name / "large.png") == (15, 30)
+        for same in ("small.jpg", "text.jpg"):
+            assert (part / name / same).read_bytes() == (source / name / same).read_bytes()
+    assert sum("text.jpg' is copied as it is, not shrunk" in message for message in caplog.messages) == 2
+    split_image_classification_dataset({"all": 1.0}, source, dst_dir=tmp_path / "dst", max_side=20, overwrite=True)
+    assert size_of(part / "one" / "small.jpg") == (13, 20)
+    with pytest.raises(UsageError, match="max_side is 0; it must be a whole number of pixels from 1, or None"):
+        split_image_classification_dataset({"all": 1.0}, source, dst_dir=tmp_path / "dst", max_side=0)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,13 +18,17 @@ from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import reason_of, some, unreadable
 from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.datasets.names import is_class_name
+from mox_core.datasets.shrunk_images import check_max_side, shrunk
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
+from mox_core.terminal.progress import progress
 from mox_datasets_raw.listing import list_classes
 from mox_datasets_raw.split_record import foreign, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mox_core.terminal.parts import Progress
 
 _TOLERANCE = Fraction(1, 1_000_000)
 _NAME = "split"
@@ -34,6 +40,7 @@ def split_image_classification_dataset(
     *,
     dst_dir: str | os.PathLike[str],
     overwrite: bool = False,
+    max_side: int | None = None,
 ) -> None:
     """Copy a folder of class folders into several folders, each with a part of the images of every class.
 
@@ -50,6 +57,9 @@ def split_image_classification_dataset(
             in dst_dir stays.
         overwrite: whether parts that exist are replaced instead of an error. Only what a split has written is: a part
             that holds anything else stays, and is an error.
+        max_side: images with a longer side are shrunk until it has as many pixels, once and for all: JPEGs become JPEGs
+            of quality 95, all others PNGs, under their names. A training reads and decodes a part of the bytes. Files
+            that are no image are told, and copied as they are. None: all are copied as they are.
 
     Raises:
         UsageError: if the fractions or the folders are wrong.
@@ -57,6 +67,7 @@ def split_image_classification_dataset(
             copied, or another process is splitting into dst_dir.
     """
     fractions = _checked(split_spec)
+    check_max_side(max_side)
     check_is_here("src_dir", src_dir)
     check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
@@ -67,9 +78,13 @@ def split_image_classification_dataset(
         for left in undo_unfinished(target, _NAME):
             tf.get_logger().warning("Removed %r in %r, which an unfinished split had left", left, str(target))
         existing = _replaceable(target, list(fractions), overwrite=overwrite)
-        with whole_set(target, _NAME) as made:
+        total = sum(map(len, classes.values()))
+        with whole_set(target, _NAME) as made, progress(
+            "Shrinking", total=total, unit="images", only_live=max_side is None
+        ) as line:
             for split in fractions:
-                _copy(source, made.folder / split, {name: part[split] for name, part in parts.items()})
+                files = {name: part[split] for name, part in parts.items()}
+                _copy(source, made.folder / split, files, max_side, line)
             made.publish(existing)
     except OSError as error:
         raise DataError(f"the parts cannot be written into {str(target)!r}: {reason_of(error)}.") from error
@@ -145,13 +160,34 @@ def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction],
     return {split: [next(shuffled) for _ in range(size)] for split, size in part_sizes(len(files), fractions).items()}
 
 
-def _copy(source: Path, target: Path, classes: Mapping[str, list[str]]) -> None:
-    for name, files in classes.items():
-        folder = target / name
-        folder.mkdir(parents=True)
-        for file in files:
-            if reason := unreadable(source / name / file):
-                raise DataError(f"{str(source / name / file)!r} cannot be copied: {reason}. Mend or remove it.")
-            shutil.copy2(source / name / file, folder / file)
+def _copy(
+    source: Path, target: Path, classes: Mapping[str, list[str]], max_side: int | None, line: Progress
+) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow works outside of Python's lock
+        try:
+            for name, files in classes.items():
+                folder = target / name
+                folder.mkdir(parents=True)
+                copy = functools.partial(_copy_file, source / name, folder, max_side)
+                for _ in pool.map(copy, files):
+                    line.advance(1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     Path(target, FILENAME).write_text(labels_text(list(classes)), "utf-8")
     write_record(target)
+
+
+def _copy_file(source: Path, target: Path, max_side: int | None, file: str) -> None:
+    if reason := unreadable(source / file):
+        raise DataError(f"{str(source / file)!r} cannot be copied: {reason}. Mend or remove it.")
+    small = None
+    if max_side is not None:
+        try:
+            small = shrunk((source / file).read_bytes(), max_side)
+        except Exception as error:  # noqa: BLE001  (Pillow's readers raise many kinds of errors for damaged files)
+            tf.get_logger().warning("%r is copied as it is, not shrunk: %s", str(source / file), error)
+    if small is None:
+        shutil.copy2(source / file, target / file)
+    else:
+        (target / file).write_bytes(small)
