@@ -15,7 +15,13 @@ QUALITY: Final = 95
 """Of the JPEGs that are written, as Pillow counts; with colours at half the resolution."""
 _GAP: Final = 2.0
 """A JPEG is decoded at a scale at which it is still this many times larger, and Lanczos does the rest."""
-_BETWEEN: Final = {"1": ("L", "L"), "P": ("RGB", "RGB"), "RGBA": ("RGBa", "RGBA"), "LA": ("La", "LA"), "I;16": ("I", "I;16")}
+_BETWEEN: Final = {
+    "1": ("L", "L"),
+    "P": ("RGB", "RGB"),
+    "RGBA": ("RGBa", "RGBA"),
+    "LA": ("La", "LA"),
+    "I;16": ("I", "I;16"),
+}
 """Pillow's modes in which pixels are averaged right, and are written, for those in which they are not."""
 
 

@@ -1,6 +1,6 @@
-"""A crop that is decoded alone: where a graph uses a JPEG only through its shape and one crop, no more of it is decoded.
+"""A crop that is decoded alone: where a graph uses a JPEG only by its shape and one crop, no more of it is decoded.
 
-The graph is that of `input_fn`, or of an `augmentation_fn`. What the place of the crop is computed by is cut out of it,
+The graph is that of `input_fn`. What the place of the crop is computed by is cut out of it,
 and run where the file is decoded; what comes behind the crop runs where it always does. Its numbers, those of chance
 too, are the same: they depend on the position of the sample. So are the pixels, to the last bit.
 """
@@ -130,7 +130,9 @@ class FusedCrop:
         names = sorted({*features} & {*self.features} - MADE)
         given = [self.position, *self.shapes, *(self.features[name] for name in names)]
         shapes = [self._as_shape(each, shape) for each in self.shapes]
-        place = self.function.prune(given, list(self.crop.inputs[1:3]))(seed, *shapes, *(features[name] for name in names))
+        place = self.function.prune(given, list(self.crop.inputs[1:3]))(
+            seed, *shapes, *(features[name] for name in names)
+        )
         first, second = (tf.cast(each, tf.int32) for each in place)
         lengths = tf.concat([[1] * self._axis, shape], 0)
         if self.crop.type == _SLICE:
@@ -190,8 +192,10 @@ def _goes_with_crop(op: tf.Operation, tensor: tf.Tensor) -> bool:
         return True
     if op.type == "EnsureShape":
         shape = tf.TensorShape(op.get_attr("shape"))
-        return shape.rank == tensor.shape.rank and shape[-3:].is_compatible_with([None, None, _CHANNELS]) and (
-            shape[-3:-1].as_list() == [None, None]
+        return (
+            shape.rank == tensor.shape.rank
+            and shape[-3:].is_compatible_with([None, None, _CHANNELS])
+            and (shape[-3:-1].as_list() == [None, None])
         )
     if op.type == "ExpandDims":
         return tensor.shape.rank == _IMAGE_RANK and tf.get_static_value(op.inputs[1]) in (0, -_IMAGE_RANK - 1)
@@ -233,10 +237,10 @@ def _is_known(place: Iterable[tf.Tensor], shapes: Sequence[tf.Tensor], known: se
 def _box_of_strided(crop: tf.Operation, begin: tf.Tensor, end: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
     """Return begin and size of what `image[a:b, c:d]` gives, as Python counts: from the end, too, and at most to it."""
     ellipsis, begins, ends = (crop.get_attr(name) for name in ("ellipsis_mask", "begin_mask", "end_mask"))
-    given = int(crop.inputs[1].shape[0])
+    (given,) = crop.inputs[1].shape.as_list()
     firsts, numbers = [], []
     for axis in range(int(crop.inputs[0].shape.rank)):
-        is_given = axis < given and not ellipsis >> axis & 1
+        is_given = axis < (given or 0) and not ellipsis >> axis & 1
         length = lengths[axis]
         first = _within(begin[axis], length) if is_given and not begins >> axis & 1 else tf.constant(0)
         last = _within(end[axis], length) if is_given and not ends >> axis & 1 else length

@@ -73,7 +73,7 @@ def failing_sample(traced: TracedInput, order: Order, report: BadSampleReport, s
 
 
 def crop_error(traced: TracedInput, mode: str, order: Order, position: int) -> DataError | None:
-    """Return the error that ends the run at a sample that can be read, and whose crop could not be; None if none does."""
+    """Return the error by which `input_fn` ends the run at a sample that can be read; None if it does not."""
     try:
         for _ in open_samples(traced, order, BadSampleReport(mode), (position,), fused=False).take(1):
             return None

@@ -167,7 +167,7 @@ def crop_of(traced: TracedInput) -> FusedCrop | None:
         return None
     if source.transform is not None or source.batch_size is not None:
         return None
-    used = [*func_graph.outputs(traced.function.graph), *traced.effects.each]
+    used: list[tf.Tensor | tf.Operation] = [*func_graph.outputs(traced.function.graph), *traced.effects.each]
     return find_crop(traced.function, traced.position, features, used)
 
 

@@ -165,7 +165,7 @@ def test_what_is_damaged_below_the_crop_is_not_read(tmp_path):
         np.testing.assert_array_equal(part, whole[8:40, 10:60])
 
 
-def test_an_image_that_is_too_small_for_the_crop_ends_the_run_by_name_and_a_bad_one_is_left_out(folder, tmp_path, caplog):
+def test_an_image_that_is_too_small_for_the_crop_ends_the_run_by_name_and_a_bad_one_is_left_out(tmp_path, caplog):
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
     for number in range(6):

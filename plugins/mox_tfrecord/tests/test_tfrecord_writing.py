@@ -17,6 +17,7 @@ from PIL import Image
 import mox_core as mox
 from mox_core.errors import DataError, UsageError
 from mox_core.terminal import progress
+from mox_core.testing.reading import read as elements_of
 from mox_tfrecord import writing
 
 
@@ -430,3 +431,36 @@ def test_a_damaged_image_is_told_where_images_are_shrunk(tmp_path):
     options = {"max_side": 30, "on_bad_image": "skip"}
     written = mox.write_image_classification_tfrecords(tmp_path / "src", tmp_path / "dst", **options)
     assert (written.num_images, written.num_shrunk, len(written.skipped)) == (1, 1, 1)
+
+
+def test_a_crop_of_images_in_records_is_that_of_whole_images(tmp_path):
+    random = np.random.default_rng(0)
+    folder = tmp_path / "src" / "one"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        pixels = random.integers(0, 256, (70 + number, 90, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.{'png' if number == 3 else 'jpg'}")
+    mox.write_image_classification_tfrecords(tmp_path / "src", tmp_path / "dst", num_shards=1)
+    meta = mox.ImageClassificationTFRecordMetadata(tmp_path / "dst", "*.tfrecord")
+
+    def input_fn(_mode):
+        image, name = mox.ImageClassificationTFRecordDataset(meta).get(["image", "image_name"])
+        return tf.image.random_crop(image[5:-6, 7:], [32, 32, 3]), image_slice(image), name
+
+    def image_slice(image):
+        return image[20:50, 31:71]
+
+    def alone(_mode):
+        image, name = mox.ImageClassificationTFRecordDataset(meta).get(["image", "image_name"])
+        return image_slice(image), name
+
+    twice = {each.values[2]: each.values[1] for each in elements_of(input_fn, "TRAIN", limit=8)}
+    for each in elements_of(alone, "TRAIN", limit=8):
+        crop, name = each.values
+        content = (folder / name.decode()).read_bytes()
+        if name.endswith(b"png"):
+            image = tf.io.decode_png(content, 3)
+        else:
+            image = tf.io.decode_jpeg(content, 3, dct_method="INTEGER_ACCURATE")
+        np.testing.assert_array_equal(crop, image_slice(image))
+        np.testing.assert_array_equal(crop, twice[name])

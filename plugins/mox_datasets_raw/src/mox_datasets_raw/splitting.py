@@ -79,9 +79,10 @@ def split_image_classification_dataset(
             tf.get_logger().warning("Removed %r in %r, which an unfinished split had left", left, str(target))
         existing = _replaceable(target, list(fractions), overwrite=overwrite)
         total = sum(map(len, classes.values()))
-        with whole_set(target, _NAME) as made, progress(
-            "Shrinking", total=total, unit="images", only_live=max_side is None
-        ) as line:
+        with (
+            whole_set(target, _NAME) as made,
+            progress("Shrinking", total=total, unit="images", only_live=max_side is None) as line,
+        ):
             for split in fractions:
                 files = {name: part[split] for name, part in parts.items()}
                 _copy(source, made.folder / split, files, max_side, line)
@@ -160,9 +161,7 @@ def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction],
     return {split: [next(shuffled) for _ in range(size)] for split, size in part_sizes(len(files), fractions).items()}
 
 
-def _copy(
-    source: Path, target: Path, classes: Mapping[str, list[str]], max_side: int | None, line: Progress
-) -> None:
+def _copy(source: Path, target: Path, classes: Mapping[str, list[str]], max_side: int | None, line: Progress) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow works outside of Python's lock
         try:
             for name, files in classes.items():

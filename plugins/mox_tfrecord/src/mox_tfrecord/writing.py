@@ -248,9 +248,7 @@ def _write(
     return tally
 
 
-def _read_ahead(
-    images: list[ImageFile], max_side: int | None
-) -> Generator[tuple[ImageFile, Future[EncodedImage]]]:
+def _read_ahead(images: list[ImageFile], max_side: int | None) -> Generator[tuple[ImageFile, Future[EncodedImage]]]:
     """Yield each image in order while threads read the next ones."""
     waiting: collections.deque[tuple[ImageFile, Future[EncodedImage]]] = collections.deque()
     pool = ThreadPoolExecutor(_READERS)
