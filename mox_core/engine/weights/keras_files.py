@@ -110,7 +110,7 @@ def _layers(file: Any, path: Path) -> list[StoredLayer]:
             arrays = [(key, _value(_member(own, key))) for key in sorted(own, key=lambda key: (len(key), key))]
             if arrays and name is None:
                 nameless.append(own.name)
-            label = "/".join(chain)
+            label = "/".join(chain[1:] or chain)  # the first is the model itself, as "functional_1"
             if arrays:
                 stored = tuple(
                     StoredArray(f"{label}/{key}", "" if key.isdigit() else key, value) for key, value in arrays

@@ -7,7 +7,9 @@ counter of the process, and of an array it may keep only the number.
 
 from __future__ import annotations
 
+import functools
 import re
+import sys
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
@@ -137,16 +139,25 @@ def _new_names(layers: Sequence[StoredLayer], groups: Iterable[tuple[str, ...]])
     """
     in_file = _by_plain_name(part for layer in layers for part in layer.chain)
     in_model = _by_plain_name(part for path in groups for part in path)
+    classes = _names_of_classes(sys.modules.get("keras"))
     new: dict[str, str] = {}
     for plain, names in in_file.items():
         others = in_model.get(plain)
-        if not others or names == others or plain not in {names[0], others[0]}:
+        if not others or names == others or (plain not in {names[0], others[0]} and plain not in classes):
             continue  # as they are, or no counters: layers that somebody has numbered
         if len(names) == len(others):
             new |= {name: other for name, other in zip(names, others, strict=True) if name != other}
         elif names[0] != others[0]:
             new |= dict.fromkeys(names, _UNKNOWN)
     return new
+
+
+@functools.cache
+def _names_of_classes(keras: Any) -> frozenset[str]:
+    """Return what Keras, if it is imported, calls layers that are given no name: 'multi_head_attention' for one."""
+    names = dir(keras.layers) if keras is not None else []
+    apart = [re.sub("([a-z])([A-Z])", r"\1_\2", re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)) for name in names]
+    return frozenset(each.lower() for each in apart)
 
 
 def _by_plain_name(names: Iterable[str]) -> dict[str, list[str]]:
