@@ -17,6 +17,8 @@ NETWORKS: Final = "mox_networks"
 LAYER_NAMES: Final = "mox_layer_names"
 """The collection in which a trace leaves a context where Keras counts layers without names from the beginning."""
 
+_TAKEN: Final = "already exists, disallowed"
+"""What TensorFlow says of a name that `get_variable` is asked for a second time."""
 _SCOPE: Final = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]*(/[A-Za-z0-9_.-]+)*")
 _NETWORK: Final = "a function of images that returns (logits, end_points): a tensor, and a dict from names to tensors"
 
@@ -38,7 +40,11 @@ def check_name_scope(name_scope: object) -> None:
 def build_network(
     name: str | Callable[..., Any], name_scope: str | None, build: Callable[[Any], Any], images: Any
 ) -> tuple[Any, dict[str, Any]]:
-    """Build a network on images, under its scope; its graph remembers the name."""
+    """Build a network on images, under its scope; its graph remembers the name.
+
+    Raises:
+        UsageError: if another network of the graph has variables of these names.
+    """
     import tensorflow as tf
 
     graph = getattr(images, "graph", None)
@@ -49,7 +55,16 @@ def build_network(
                 stack.enter_context(fresh_names())
         if graph is not None and isinstance(name, str):
             graph.add_to_collection(NETWORKS, (tf.compat.v1.get_variable_scope().name, name))
-        return _logits_and_end_points(name, build(images))
+        try:
+            return _logits_and_end_points(name, build(images))
+        except ValueError as error:
+            if _TAKEN not in str(error):
+                raise
+            raise UsageError(
+                f"network {name!r} makes variables that this model has already ({str(error).partition(' ' + _TAKEN)[0]}, "
+                "for one). Give each of two networks a scope: mox.get_model_fn(..., name_scope='teacher'). Two calls of "
+                "one network share its variables under tf.compat.v1.variable_scope(..., reuse=tf.compat.v1.AUTO_REUSE)."
+            ) from error
 
 
 def _logits_and_end_points(name: object, result: Any) -> tuple[Any, dict[str, Any]]:
