@@ -61,9 +61,10 @@ def build_network(
             if _TAKEN not in str(error):
                 raise
             raise UsageError(
-                f"network {name!r} makes variables that this model has already ({str(error).partition(' ' + _TAKEN)[0]}, "
-                "for one). Give each of two networks a scope: mox.get_model_fn(..., name_scope='teacher'). Two calls of "
-                "one network share its variables under tf.compat.v1.variable_scope(..., reuse=tf.compat.v1.AUTO_REUSE)."
+                f"network {name!r} makes variables that this model has already "
+                f"({str(error).partition(f' {_TAKEN}')[0]}, for one). Give each of two networks a scope: "
+                "mox.get_model_fn(..., name_scope='teacher'). Two calls of one network share its variables under "
+                "tf.compat.v1.variable_scope(..., reuse=tf.compat.v1.AUTO_REUSE)."
             ) from error
 
 
