@@ -156,7 +156,7 @@ def _other_shapes(
     variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray[Any, Any]]
 ) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
     """Return the shapes, of variables and of values, that differ."""
-    shapes = {name: (tuple(map(int, variables[name].shape.as_list())), value.shape) for name, value in values.items()}
+    shapes = {name: (tuple(each or 0 for each in variables[name].shape), value.shape) for name, value in values.items()}
     return {name: (ours, theirs) for name, (ours, theirs) in shapes.items() if ours != theirs}
 
 

@@ -190,6 +190,30 @@ def test_an_exported_model_keeps_the_names_of_its_classes(small, mox_weights, tm
     predict(tmp_path / "net", np.zeros((1, 8, 8, 3), np.float32), 3)  # what it keeps besides disturbs no run
 
 
+def test_the_newest_checkpoint_of_a_log_dir_is_shown_without_what_belongs_to_the_training(
+    regression, mox_weights, tmp_path
+):
+    mox.run(
+        input_fn=regression.input_fn,
+        model_fn=regression.model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.MomentumOptimizer(0.1, 0.9),
+        run_mode="TRAIN",
+        batch_size=4,
+        max_number_of_steps=2,
+        log_dir=tmp_path,
+    )
+    status, out, _ = mox_weights("show", tmp_path)
+    assert status == 0
+    assert out.splitlines() == [
+        f"{tmp_path}/model.ckpt-2: a checkpoint, 4 arrays, 8 parameters",
+        "  name              shape  type     parameters",
+        "  bias              ()     float32  1",
+        "  bias/Momentum     ()     float32  1",
+        "  weights           (3,)   float32  3",
+        "  weights/Momentum  (3,)   float32  3",
+    ]
+
+
 @pytest.fixture
 def keras_home(tmp_path, monkeypatch):
     """An empty folder where Keras keeps what it fetches, on a machine without a network."""

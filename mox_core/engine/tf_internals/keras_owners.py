@@ -273,7 +273,7 @@ def places() -> dict[int, int]:
     found: dict[int, int] = {}
     (layers,) = _objects(keras.layers.Layer)
     for layer in layers:
-        for place, variable in enumerate(layer.variables):
+        for place, variable in enumerate(getattr(layer, "variables", ())):  # its constructor may have failed
             found[_id(variable)] = min(place, found.get(_id(variable), place))  # a layer has its own first
     return found
 

@@ -71,11 +71,12 @@ def fit(weights: StoredWeights, wanted: Iterable[Wanted]) -> Fit:
     scope = _scope_of(weights, groups)
     inside = {path[len(scope) :]: each for path, each in groups.items() if path[: len(scope)] == scope}
     new_names = _new_names(weights.layers, inside) if weights.counted else {}
-    pairs = _pairs(weights.layers, inside, new_names)
+    pairs = {(*scope, *path): layer for path, layer in _pairs(weights.layers, inside, new_names).items()}
+    pairs |= _alone_of_their_names(weights.layers, groups, new_names, pairs)
     values: dict[str, np.ndarray[Any, Any]] = {}
     used: set[int] = set()
     for path, layer in pairs.items():
-        for variable, array in _in_layer(inside[path], layer, in_order=weights.ordered):
+        for variable, array in _in_layer(groups[path], layer, in_order=weights.ordered):
             values[variable.name] = array.value
             used.add(id(array))
     renumbered = any(part in new_names for layer in pairs.values() for part in layer.chain)
@@ -125,6 +126,25 @@ def _pairs(
                 found[path] = free[0]
                 taken.add(id(free[0]))
     return found
+
+
+def _alone_of_their_names(
+    layers: Sequence[StoredLayer],
+    groups: Iterable[tuple[str, ...]],
+    new_names: Mapping[str, str],
+    pairs: Mapping[tuple[str, ...], StoredLayer],
+) -> dict[tuple[str, ...], StoredLayer]:
+    """Return the layers that are left on both sides, where one of each has a name: other layers are around it."""
+    taken = {id(layer) for layer in pairs.values()}
+    in_model, in_file = defaultdict(list), defaultdict(list)
+    for path in groups:
+        if path and path not in pairs:
+            in_model[path[-1]].append(path)
+    for layer in layers:
+        if layer.chain and id(layer) not in taken:
+            in_file[new_names.get(layer.chain[-1], layer.chain[-1])].append(layer)
+    both = {name: (paths, in_file[name]) for name, paths in in_model.items() if name in in_file}
+    return {paths[0]: found[0] for paths, found in both.values() if len(paths) == len(found) == 1}
 
 
 def _is_subsequence(names: Sequence[str], of: Sequence[str]) -> bool:
