@@ -84,7 +84,7 @@ def test_the_commands_stand_in_one_table(on_terminal):
     column = heading.index("what it does")
     rows = lines[lines.index(heading) + 1 : lines.index("", lines.index(heading))]
     assert [row[2:column].strip() for row in rows if row[2] != " "] == [
-        *("plugins", "show", "doctor", "new-plugin", "check", "predict", "launch", "zoo"),
+        *("plugins", "show", "doctor", "new-plugin", "check", "predict", "weights", "launch", "zoo"),
     ]
     assert {row[column - 2 : column] for row in rows} == {"  "}
     first, second = rows[-2:]  # the long summary goes on below itself

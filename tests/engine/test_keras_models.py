@@ -256,8 +256,9 @@ def _twice_from_json(model):
 
 SAME_NAME = (
     r"^model_fn uses two variables 'h[a-z]+/(bias|kernel)', and a variable is saved and shared by its name\. "
-    r"Give Keras layers names of their own, as in keras\.layers\.Dense\(\.\.\., name='head'\), or make one model "
-    r"under keras\.name_scope\('first'\) outside of model_fn, under tf\.compat\.v1\.variable_scope\('first'\) inside\.$"
+    r"Give Keras layers names of their own, as in keras\.layers\.Dense\(\.\.\., name='head'\), a network a scope, as "
+    r"in mox\.get_model_fn\(\.\.\., name_scope='teacher'\), or make one model under "
+    r"keras\.name_scope\('first'\) outside of model_fn, under tf\.compat\.v1\.variable_scope\('first'\) inside\.$"
 )
 
 
