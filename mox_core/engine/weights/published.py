@@ -51,6 +51,7 @@ def _find(network: str) -> Callable[..., Any]:
 
     known = {_plain(name): name for name in dir(applications) if callable(getattr(applications, name))}
     wanted = _plain(network.rpartition("/")[2])
+    wanted = wanted if wanted in known else wanted.removesuffix("v1")  # 'mobilenet_v1' is MobileNet there
     if wanted not in known:
         near = [known[name] for name in nearest(wanted, known)]
         question = " ".join(filter(None, [did_you_mean(near), "Pass the path of a file of weights instead."]))
