@@ -17,7 +17,6 @@ STYLE = re.compile(r"\x1b\[([0-9;]*)m")
 
 LONG = """
 from mox_core.plugins import *
-from mox_core.terminal import pages
 
 @hookimpl
 def mox_commands():
