@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 
 from mox_core.errors import UsageError
-from mox_resnet import layers, networks
+from mox_core.networks import layers
+from mox_resnet import networks
 
 KEYS = tf.compat.v1.GraphKeys
 
@@ -194,7 +195,14 @@ def test_predictions_are_the_softmax_of_the_logits():
 def test_one_step_moves_the_averages_by_three_thousandths_towards_the_batch():
     net = np.random.default_rng(1).normal(5, 3, (6, 4, 5, 2)).astype(np.float32)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        context = layers.Context(training=True, weight_decay=0.0, batch_norm_decay=0.997, data_format="NHWC")
+        context = layers.Context(
+            training=True,
+            num_classes=2,
+            weight_decay=0.0,
+            batch_norm_decay=0.997,
+            batch_norm_epsilon=1e-5,
+            data_format="NHWC",
+        )
         output = layers.batch_norm(tf.constant(net), context, scope="BatchNorm")
         session.run(tf.compat.v1.global_variables_initializer())
         normalized, _ = session.run([output, tf.compat.v1.get_collection(KEYS.UPDATE_OPS)])

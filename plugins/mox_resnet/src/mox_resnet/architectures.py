@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import frozen
 
-from mox_resnet.layers import Context, batch_norm, conv, max_pool, pad_channels, subsample
+from mox_core.networks.layers import Context, batch_norm, conv, max_pool, pad_channels, subsample
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
-from mox_resnet.checks import check_count, check_run_mode, check_unknown
+from mox_core.networks.checks import check_count, check_run_mode, check_unknown
 
 AugmentationFn = Callable[[tf.Tensor], tf.Tensor]
 

@@ -1,4 +1,4 @@
-"""The layers of the ResNets: convolution, batch normalization, pooling.
+"""Layers of networks: convolution, batch normalization, pooling.
 
 Variables are made by `tf.compat.v1.get_variable` under the names of TF-slim (`weights`, `biases`, `BatchNorm/gamma`,
 ...), so that slim's checkpoints restore by name. Kernels are height x width x in x out in both data formats: one
@@ -15,7 +15,6 @@ from attrs import Factory, frozen
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_EPSILON = 1e-5
 _KEYS = tf.compat.v1.GraphKeys
 _COLLECTIONS = [_KEYS.GLOBAL_VARIABLES, _KEYS.MODEL_VARIABLES]
 
@@ -79,7 +78,7 @@ def batch_norm(net: tf.Tensor, context: Context, *, scope: str) -> tf.Tensor:
             beta,
             mean=mean,
             variance=variance,
-            epsilon=_EPSILON,
+            epsilon=context.batch_norm_epsilon,
             data_format=context.data_format,
             is_training=context.training,
             exponential_avg_factor=1.0 - context.batch_norm_decay if context.training else 1.0,
@@ -141,16 +140,20 @@ class Context:
 
     Attributes:
         training: whether to normalize by the batch and update the moving averages, instead of normalizing by these.
+        num_classes: the number of logits of an image.
         weight_decay: factor of the L2 loss of the kernels; 0 adds none.
         data_format: 'NHWC' or 'NCHW', the layout of the computation. (Any, because the stubs of TensorFlow's functions
             want types that exclude each other.)
         batch_norm_decay: the decay of the moving averages.
+        batch_norm_epsilon: what is added to the variance.
         end_points: outputs of layers, units and blocks by the name of their scope.
     """
 
     training: bool
+    num_classes: int
     weight_decay: float
     batch_norm_decay: float
+    batch_norm_epsilon: float
     data_format: Any
     end_points: dict[str, tf.Tensor] = Factory(dict)
 
