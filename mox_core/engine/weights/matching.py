@@ -91,7 +91,8 @@ def _scope_of(weights: StoredWeights, groups: Mapping[tuple[str, ...], Any]) -> 
     for scope in sorted(candidates, key=lambda each: (len(each), each)):
         inside = {path[len(scope) :]: () for path in groups if path[: len(scope)] == scope}
         names = _new_names(weights.layers, inside) if weights.counted else {}
-        counts[scope] = len(_pairs(weights.layers, inside, names))
+        pairs = _pairs(weights.layers, inside, names)
+        counts[scope] = len(pairs) + len(_alone_of_their_names(weights.layers, inside, names, pairs))
     best = max(counts.values(), default=0)
     first, *others = [scope for scope, count in counts.items() if count == best] or [()]
     rivals = [each for each in others if each[: len(first)] != first]
