@@ -63,6 +63,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "mox_api": (
             "EarlyStoppingHook",
             "FeedSessionRunHook",
+            "GradualUnfreezingHook",
             "LogEvaluationMetricHook",
             "PlateauLREarlyStoppingHook",
             "WorstSamplesHook",
@@ -71,7 +72,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-lars": {"mox_optimizer_wrappers": ("lars",)},
     "mox-optimizers": {
         "mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"),
-        "mox_optimizer_wrappers": ("batch_gradients", "easgd"),
+        "mox_optimizer_wrappers": ("batch_gradients", "easgd", "rate_multipliers"),
         "mox_api": (
             "DyMomentumOptimizer",
             "DyMomentumWOptimizer",
