@@ -177,7 +177,7 @@ def test_the_outermost_call_of_a_layer_is_told_training_and_keras_tells_the_laye
 
 
 def test_the_call_of_a_batch_normalization_comes_when_it_is_built():
-    import tf_keras  # noqa: PLC0415  (it is slow to import)
+    import tf_keras
 
     changed = "Keras changed BatchNormalization.call: see tf_internals/keras_batch_norm.py"
     seen = []
