@@ -190,7 +190,7 @@ def _elements(tensor: tf.Tensor) -> int:
 
 
 def _sizes(tensor: tf.Tensor) -> list[int]:
-    sizes: list[int] = tensor.shape.as_list()
+    sizes = [size or 1 for size in tensor.shape]
     return sizes
 
 
