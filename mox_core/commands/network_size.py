@@ -190,8 +190,7 @@ def _elements(tensor: tf.Tensor) -> int:
 
 
 def _sizes(tensor: tf.Tensor) -> list[int]:
-    sizes = [size or 1 for size in tensor.shape]
-    return sizes
+    return [size or 1 for size in tensor.shape]
 
 
 def _convolution(op: Any) -> int:

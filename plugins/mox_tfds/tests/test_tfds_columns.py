@@ -98,7 +98,7 @@ def test_what_is_not_there_is_refused_with_what_fetches_it(tmp_path):
     assert "It holds 'data/train-00000-of-00002.parquet', 'data/train-00001-of-00002.parquet'." in str(refusal.value)
     assert "datasets.load_dataset('<name>').save_to_disk(" in str(refusal.value)
     (tmp_path / "data" / "train-00001-of-00002.parquet").unlink()
-    with pytest.raises(mox.DataError, match="holds 1 files as .* and their names say that there are 2"):
+    with pytest.raises(mox.DataError, match=r"holds 1 files as .* and their names say that there are 2"):
         mox.get_dataset("parquet", "train", str(tmp_path))
     (tmp_path / "data" / "train-00001-of-00002.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(mox.DataError, match="is no parquet file that can be read"):
@@ -110,3 +110,16 @@ def test_columns_that_are_no_tensors_are_not_read(tmp_path):
     dataset = mox.get_dataset("parquet", "train", str(tmp_path))
     with pytest.raises(mox.UsageError, match="'objects'"):
         dataset.get(["objects"])
+
+
+def test_rows_whose_image_is_not_there_are_left_out_and_named(tmp_path, caplog):
+    whole = table(range(5))
+    images = whole["image"].to_pylist()
+    images[2] = {"bytes": None, "path": "2.png"}
+    images[4] = {"bytes": b"no image", "path": None}
+    broken = whole.set_column(0, "image", pa.array(images, whole["image"].type))
+    pq.write_table(broken, tmp_path / "train.parquet")
+    dataset = mox.get_dataset("parquet", "train", str(tmp_path), shuffle=False, num_epochs=1)
+    found = read(lambda mode: dataset.get(["label", "name", "image"]), "EVAL")  # noqa: ARG005
+    assert [each.values[1] for each in found] == [b"row 0", b"row 1", b"row 3"]
+    assert f"{tmp_path}: row 2" in caplog.text

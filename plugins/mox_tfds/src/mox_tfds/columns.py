@@ -1,7 +1,7 @@
 """Data sets in columns: Parquet and Arrow files, as Hugging Face's `datasets` publishes and saves them.
 
-pyarrow is all that is needed. Arrow files, which `save_to_disk` writes, are mapped into memory: a sample is read where it
-lies. Parquet files are packed in groups of rows, so they are unpacked into memory once.
+pyarrow is all that is needed. Arrow files, which `save_to_disk` writes, are mapped into memory: a sample is read where
+it lies. Parquet files are packed in groups of rows, so they are unpacked into memory once.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _PATTERNS: Final = (
     "*/{split}-*",
 )
 """Where the files of a split lie: saved by `datasets`, in repositories of the Hub, and as the Hub converts them."""
+_LARGE: Final = 2**31
 _PARTS: Final = re.compile(r"-(\d+)-of-(\d+)\.")
 
 
@@ -52,9 +53,9 @@ def parquet(
 ) -> ColumnDataset:
     """Return one split of a data set in Parquet or Arrow files.
 
-    `get` returns columns by name. Images, which are columns of encoded bytes, are decoded (uint8, [height, width, 3], or
-    1 channel for grey ones); whole numbers are int64. The names of classes are those of the file's schema, as `datasets`
-    writes them.
+    `get` returns columns by name. Images, which are columns of encoded bytes, are decoded (uint8, [height, width, 3],
+    or 1 channel for grey ones); whole numbers are int64. The names of classes are those of the file's schema, as
+    `datasets` writes them.
 
     Args:
         split_name: the split, 'train' say. The files of a folder without splits are 'train'.
@@ -237,9 +238,9 @@ def _files(folder: Path, split_name: str) -> list[Path]:
     every = sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.suffix in _SUFFIXES)
     holds = f"It holds {', '.join(map(repr, every[:3]))}{', ...' * (len(every) > 3)}." if every else "It holds none."  # noqa: PLR2004
     raise DataError(
-        f"{str(folder)!r} holds no Parquet or Arrow files of split {split_name!r}, as '{split_name}/data-00000-of-00001."
-        f"arrow' or 'data/{split_name}-00000-of-00001.parquet'. {holds} Nothing is fetched here. Where there is a network: "
-        f"python -c \"import datasets; datasets.load_dataset('<name>').save_to_disk({str(folder)!r})\""
+        f"{str(folder)!r} holds no Parquet or Arrow files of split {split_name!r}, as '{split_name}/data-00000-of-"
+        f"00001.arrow' or 'data/{split_name}-00000-of-00001.parquet'. {holds} Nothing is fetched here. Where there "
+        f"is a network: python -c \"import datasets; datasets.load_dataset('<name>').save_to_disk({str(folder)!r})\""
     )
 
 
@@ -250,15 +251,27 @@ def _check_parts(files: Sequence[Path]) -> None:
         whole = int(match[2])
         if len(files) != whole:
             raise DataError(
-                f"{str(files[0].parent)!r} holds {len(files)} files as {files[0].name!r}, and their names say that there "
-                f"are {whole}."
+                f"{str(files[0].parent)!r} holds {len(files)} files as {files[0].name!r}, and their names say that "
+                f"there are {whole}."
             )
+
+
+def _warn_of_size(path: Path) -> None:
+    about = pq.read_metadata(path)
+    size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    if size > _LARGE:
+        tf.get_logger().warning(
+            "%s takes %.1f GiB of memory, in which it is unpacked: what save_to_disk of datasets writes is mapped.",
+            path,
+            size / 2**30,
+        )
 
 
 def _table(path: Path) -> Any:
     """Return the rows of a file."""
     try:
         if path.suffix == ".parquet":
+            _warn_of_size(path)
             return pq.read_table(path, memory_map=True)
         with pa.memory_map(str(path)) as mapped:
             try:

@@ -1,7 +1,7 @@
 """Data sets that TensorFlow Datasets has prepared in a folder: found, and read by the number of a sample.
 
-TensorFlow Datasets says what is in the folder and decodes a record; the order is mox's, so that shuffling covers the whole
-set and a resumed run begins anywhere at once. Nothing is fetched or prepared.
+TensorFlow Datasets says what is in the folder and decodes a record; the order is mox's, so that shuffling covers the
+whole set and a resumed run begins anywhere at once. Nothing is fetched or prepared.
 """
 
 from __future__ import annotations
@@ -166,8 +166,8 @@ def _builder(name: str, folder: str) -> Any:
         plain, holds = name.partition(":")[0], _prepared_in(Path(folder))
         near = did_you_mean(nearest(plain, holds)) or (holds and f"It holds {', '.join(holds[:5])}.") or ""
         raise DataError(
-            f"{folder!r} holds no prepared data set{name and f' {name!r}'}.{near and ' '}{near} Nothing is fetched here. "
-            'Where there is a network: python -c "import tensorflow_datasets as tfds; '
+            f"{folder!r} holds no prepared data set{name and f' {name!r}'}.{near and ' '}{near} Nothing is fetched "
+            'here. Where there is a network: python -c "import tensorflow_datasets as tfds; '
             f'tfds.builder({plain or "<name>"!r}, data_dir={folder!r}).download_and_prepare()"'
         )
     builder = tfds_.builder_from_directory(str(place))
@@ -211,6 +211,6 @@ def _split(builder: Any, split_name: str) -> Any:
     except (KeyError, ValueError, AssertionError) as error:
         known = ", ".join(f"{name!r} ({split.num_examples})" for name, split in splits.items())
         raise UsageError(
-            f"split_name is {split_name!r}, and the data set in {os.fspath(builder.data_path)!r} has {known}; a part of "
-            "one is written as 'train[:80%]'."
+            f"split_name is {split_name!r}, and the data set in {os.fspath(builder.data_path)!r} has {known}; a part "
+            "of one is written as 'train[:80%]'."
         ) from error

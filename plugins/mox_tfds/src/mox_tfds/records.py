@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from mox_core.errors import DataError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     Numbers = np.ndarray[tuple[int, ...], np.dtype[np.int64]]
 
@@ -40,7 +40,9 @@ class TFRecordShard:
     _lengths: Numbers = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        starts, lengths, place = [], [], 0
+        starts: list[int] = []
+        lengths: list[int] = []
+        place = 0
         with self.path.open("rb") as file:
             size = file.seek(0, 2)
             while place < size:
