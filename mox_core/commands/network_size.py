@@ -286,14 +286,13 @@ def _is_of_images(tensor: tf.Tensor) -> bool:
 
 
 def _readers(graph: Any, variables: Sequence[tf.Variable]) -> dict[str, list[tf.Variable]]:
-    """Return the variables by the name of the operation that reads them first."""
+    """Return the variables by the name of the operation that reads them first; a count in training is read by none."""
     inner = {id(outer): placeholder for outer, placeholder in func_graph.captures(graph)}
     found: dict[str, list[tf.Variable]] = {}
     for variable in variables:
         placeholder = inner.get(id(variable.handle))
-        users = placeholder.consumers() if placeholder is not None else []
-        name = users[0].name if users else variable.name.partition(":")[0]
-        found.setdefault(name, []).append(variable)
+        if placeholder is not None and (users := placeholder.consumers()):
+            found.setdefault(users[0].name, []).append(variable)
     return found
 
 

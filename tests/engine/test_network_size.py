@@ -41,6 +41,26 @@ def test_the_sizes_that_a_meta_tells_are_those_that_are_counted():
     assert sum(counted) == mox.get_model_meta("resnet_v1_20").parameters
 
 
+def mobile(*, run_mode, num_classes, **options):
+    del options, run_mode
+
+    def network(images):
+        return keras.applications.MobileNetV2(weights=None, classes=num_classes, classifier_activation=None)(images), {}
+
+    return network
+
+
+@pytest.mark.slow
+def test_a_network_of_keras_has_the_figures_of_its_paper_in_blocks():
+    size = network_size.measure(mobile, num_classes=1000, image_size=224)
+    # Sandler et al. 2018 (arXiv 1801.04381), table 4: 3.4 M parameters, 300 M multiply-adds.
+    assert size.multiply_adds == pytest.approx(300e6, rel=0.005)
+    assert size.trainable + size.others == 3_538_984, "as Keras counts them"
+    names = [block.name for block in size.blocks]
+    assert [name for name in names if name.startswith("block_")] == [f"block_{number}" for number in range(1, 17)]
+    assert sum(block.parameters for block in size.blocks) == 3_538_984
+
+
 def layers(*, run_mode, num_classes, **options):
     del options, run_mode
 
