@@ -22,6 +22,7 @@ from mox_core.engine.input.script_reads import read_once, read_source
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.optimizer.gradients import loss_with_gradients
 from mox_core.engine.optimizer.train_step import LEARNING_RATE_FACTORS
+from mox_core.engine.optimizer.unfreezing import UNFREEZING
 from mox_core.engine.optimizer.wrappers import (
     OptimizerWrapper,
     apply_if,
@@ -52,6 +53,7 @@ __all__ = [
     "LEARNING_RATE_FACTORS",
     "PYTHON_OPS",
     "READABLE",
+    "UNFREEZING",
     "BadSampleReport",
     "Dataset",
     "ExportedModel",

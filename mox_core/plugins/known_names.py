@@ -26,6 +26,25 @@ _RESNETS: Final = (
     "resnet_v2_200",
 )
 
+_PREPARED: Final = (
+    "beans",
+    "cats_vs_dogs",
+    "cifar100",
+    "eurosat",
+    "fashion_mnist",
+    "food101",
+    "horses_or_humans",
+    "kmnist",
+    "oxford_flowers102",
+    "oxford_iiit_pet",
+    "parquet",
+    "rock_paper_scissors",
+    "stanford_dogs",
+    "svhn_cropped",
+    "tf_flowers",
+    "tfds",
+)
+
 _STORES: Final = (
     "abfs",
     "abfss",
@@ -63,6 +82,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
         "mox_api": (
             "EarlyStoppingHook",
             "FeedSessionRunHook",
+            "GradualUnfreezingHook",
             "LogEvaluationMetricHook",
             "PlateauLREarlyStoppingHook",
             "WorstSamplesHook",
@@ -71,7 +91,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-lars": {"mox_optimizer_wrappers": ("lars",)},
     "mox-optimizers": {
         "mox_optimizers": ("adadelta", "adagrad", "adam", "ftrl", "momentum", "rmsprop", "sgd"),
-        "mox_optimizer_wrappers": ("batch_gradients", "easgd"),
+        "mox_optimizer_wrappers": ("batch_gradients", "easgd", "rate_multipliers"),
         "mox_api": (
             "DyMomentumOptimizer",
             "DyMomentumWOptimizer",
@@ -81,6 +101,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "mox-report": {"mox_commands": ("report",)},
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
+    "mox-tfds": {"mox_datasets": _PREPARED},
     "mox-tf1": {"mox_commands": ("tf1",)},
     "mox-tfrecord": {
         "mox_api": (

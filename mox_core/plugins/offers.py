@@ -68,6 +68,13 @@ def _check_count(meta: object, attribute: Attribute[int], value: object) -> None
         )
 
 
+def _check_known_count(meta: object, attribute: Attribute[int | None], value: object) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise UsageError(
+            f"{attribute.name} of {type(meta).__name__} is {value!r}; it must be a whole number of at least 1, or None."
+        )
+
+
 def _as_dict(sizes: Mapping[str, int]) -> dict[str, int]:  # type checkers do not understand `dict` as a converter
     return dict(sizes)
 
@@ -91,11 +98,14 @@ class NetworkMeta:
             class.
         default_logits_pattern: part of the names of the variables that depend on the number of classes, which are left
             out when a checkpoint with another number of classes is restored.
+        parameters: number of parameters with 1000 classes and images of the default size, for lists of networks; None
+            where it is not known without building one.
     """
 
     default_image_size: int = field(validator=_check_count, metadata={"least": 1})
     default_labels_offset: int = field(validator=_check_count, metadata={"least": 0})
     default_logits_pattern: str = "logits"
+    parameters: int | None = field(default=None, validator=_check_known_count)
 
 
 @frozen

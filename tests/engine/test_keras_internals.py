@@ -4,10 +4,11 @@ import importlib
 import sys
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from mox_core.engine.tf_internals import keras_names, keras_owners, keras_training
+from mox_core.engine.tf_internals import keras_batch_norm, keras_names, keras_owners, keras_training
 
 LAYERS = keras.layers
 
@@ -173,6 +174,27 @@ def test_the_outermost_call_of_a_layer_is_told_training_and_keras_tells_the_laye
     assert LAYERS.Layer.__call__ is original
     model(tf.zeros([1, 1]))
     assert seen == [True, False, None], changed
+
+
+def test_the_call_of_a_batch_normalization_comes_when_it_is_built():
+    import tf_keras
+
+    changed = "Keras changed BatchNormalization.call: see tf_internals/keras_batch_norm.py"
+    seen = []
+
+    def is_frozen(parameters, averages):
+        seen.append((parameters, averages))
+        return True
+
+    ones, moved = tf.ones([2, 3]) * [[1.0], [3.0]], []
+    with keras_batch_norm.watch(), keras_batch_norm.frozen(is_frozen):
+        for keras_ in (keras, tf_keras):
+            layer = keras_.layers.BatchNormalization(name="norm", epsilon=0.0)
+            np.testing.assert_allclose(layer(ones, training=True), ones, err_msg=changed)
+            moved.append(np.any(layer.moving_mean))
+    names = ["norm/gamma", "norm/beta"], ["norm/moving_mean", "norm/moving_variance"]
+    assert (seen, moved) == ([names, names], [False, False]), changed
+    assert abs(LAYERS.BatchNormalization()(ones, training=True).numpy()[0, 0]) < 1.1, changed
 
 
 def test_keras_2_makes_layers_of_tf2_in_model_fn_and_those_of_tf1_as_ever():
