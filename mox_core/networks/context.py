@@ -31,6 +31,7 @@ class Context:
         batch_norm_scale: whether batch normalization has a scale, gamma.
         initializer: of kernels.
         initial_bias: the initial value of biases.
+        decays_biases: whether biases have an L2 loss, too.
         layer_end_points: whether each layer with variables is an end point by the name of its scope.
         end_points: outputs of layers, units and blocks by name.
     """
@@ -44,6 +45,7 @@ class Context:
     batch_norm_scale: bool = True
     initializer: Any = HE
     initial_bias: float = 0.0
+    decays_biases: bool = False
     layer_end_points: bool = True
     end_points: dict[str, tf.Tensor] = Factory(dict)
 

@@ -41,6 +41,7 @@ class ImageNetwork:
         batch_norm_scale: whether batch normalization has a scale, gamma.
         initializer: the initializer of kernels.
         initial_bias: the initial value of biases.
+        decays_biases: whether biases have an L2 loss, too.
         layer_end_points: whether each layer is an end point by the name of its scope.
         does_nchw: whether `build` can compute in NCHW.
     """
@@ -56,6 +57,7 @@ class ImageNetwork:
     batch_norm_scale: bool = True
     initializer: Any = HE
     initial_bias: float = 0.0
+    decays_biases: bool = False
     layer_end_points: bool = True
     does_nchw: bool = True
 
@@ -123,6 +125,7 @@ class ImageNetwork:
             batch_norm_scale=self.batch_norm_scale,
             initializer=self.initializer,
             initial_bias=self.initial_bias,
+            decays_biases=self.decays_biases,
             layer_end_points=self.layer_end_points,
         )
 

@@ -130,4 +130,5 @@ def _one_of(index: tf.Tensor, changes: list[Change], image: tf.Tensor) -> tf.Ten
 
 
 def _resized(image: tf.Tensor, output: tuple[int, int], method: str) -> tf.Tensor:
-    return tf.cast(tf.image.resize(image, output, method=method), tf.float32)
+    resized: tf.Tensor = tf.cast(tf.image.resize(image, output, method=method), tf.float32)
+    return resized

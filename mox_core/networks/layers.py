@@ -299,7 +299,8 @@ def _kernel(
 
 def _biases(length: int, net: tf.Tensor, context: Context) -> Any:
     initializer = tf.compat.v1.constant_initializer(context.initial_bias)
-    return _variable("biases", [length], dtype=net.dtype, initializer=initializer)
+    regularizer = _l2(context.weight_decay) if context.decays_biases else None
+    return _variable("biases", [length], dtype=net.dtype, initializer=initializer, regularizer=regularizer)
 
 
 def _variable(name: str, shape: list[int], **options: Any) -> Any:
