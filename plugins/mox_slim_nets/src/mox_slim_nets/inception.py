@@ -123,8 +123,6 @@ def build_stages(net: tf.Tensor, context: Context, stages: Mapping[str, Stage], 
 def auxiliary(
     net: tf.Tensor, context: Context, *, scope: str, width: Width = int, initializer: Any = None
 ) -> tf.Tensor:
-    net: tf.Tensor, context: Context, *, scope: str, width: Width = int, initializer: Any = None
-) -> tf.Tensor:
     """Add the auxiliary head up to its logits; the result is a map, of 1 x 1 where images have their default size.
 
     The scope of the layer that sees all of the image may have `{size}` in it.
