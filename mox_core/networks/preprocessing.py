@@ -41,12 +41,6 @@ def standardize_images(images: tf.Tensor, run_mode: str) -> tf.Tensor:
     return _in_type_of(images, standardized)
 
 
-def scale_to_unit_range(images: tf.Tensor, run_mode: str) -> tf.Tensor:
-    """Scale 0..255 to -1..1, for the Inception networks and what slim has trained like them."""
-    del run_mode
-    return _in_type_of(images, tf.cast(images, tf.float32) * (2.0 / 255.0) - 1.0)
-
-
 def _in_type_of(images: tf.Tensor, result: tf.Tensor) -> tf.Tensor:
     """Return the result in the float type of the images, in which the network computes."""
     return tf.cast(result, images.dtype) if images.dtype.is_floating else result

@@ -1,5 +1,4 @@
-"""MobileNets as TF-slim has them: v1 of Howard et al. 2017 (arXiv:1704.04861), v2 of Sandler et al. 2018
-(arXiv:1801.04381).
+"""MobileNets as TF-slim has them: v1 is arXiv:1704.04861, v2 is arXiv:1801.04381.
 
 Both are tables of layers whose numbers of filters are multiplied: v1 rounds a product down, v2 to a multiple of eight.
 Kernels of depthwise convolutions have no weight decay.
@@ -8,15 +7,17 @@ Kernels of depthwise convolutions have no weight decay.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
 from mox_core.networks.checks import check_count, check_flag, check_keep_prob, check_multiplier
-from mox_core.networks.context import Context
 from mox_core.networks.image_network import ImageNetwork
 from mox_core.networks.layers import conv, depthwise_conv, dropout, global_pool
 from mox_core.networks.preprocessing import scale_to_unit_range
+
+if TYPE_CHECKING:
+    from mox_core.networks.context import Context
 
 _INITIALIZER: Final = tf.compat.v1.truncated_normal_initializer(stddev=0.09)
 _EPSILON: Final = 1e-3
@@ -107,8 +108,7 @@ def mobilenet_v2_layers(
         filters = divisible(depth * depth_multiplier, min_depth)
         for stride in (first_stride,) + (1,) * (repeats - 1):
             number += 1
-            scope = "expanded_conv" if number == 2 else f"expanded_conv_{number - 2}"  # noqa: PLR2004  (slim's counters)
-            with tf.compat.v1.variable_scope(scope):
+            with tf.compat.v1.variable_scope(f"expanded_conv_{number - 2}".removesuffix("_0")):
                 net = _bottleneck(net, context, expansion, filters, stride, layer=f"layer_{number}")
     multiplier = max(1.0, depth_multiplier) if finegrain_classification_mode else depth_multiplier
     filters = divisible(_V2_LAST * multiplier, min_depth)
@@ -118,7 +118,7 @@ def mobilenet_v2_layers(
 
 
 def divisible(number: float, least: int = _DIVISOR) -> int:
-    """Return the nearest multiple of eight that is at least `least`, but the next one if that loses more than a tenth."""
+    """Return the nearest multiple of eight, at least `least`; the next one where that would lose more than a tenth."""
     nearest = max(least, int(number + _DIVISOR / 2) // _DIVISOR * _DIVISOR)
     return nearest + _DIVISOR if nearest < _LARGEST_LOSS * number else nearest
 
@@ -126,7 +126,7 @@ def divisible(number: float, least: int = _DIVISOR) -> int:
 def _bottleneck(
     net: tf.Tensor, context: Context, expansion: int, filters: int, stride: int, *, layer: str
 ) -> tf.Tensor:
-    """1x1 to more channels, depthwise 3x3, 1x1 to `filters` without activation; added to the input if it has its shape."""
+    """1x1 to more channels, depthwise 3x3, 1x1 without activation; the input is added where it has the same shape."""
     inputs = net
     if expansion > 1:
         net = _conv(net, context, filters=divisible(context.channels(net) * expansion), size=1, scope="expand")

@@ -1,4 +1,4 @@
-"""NASNet-A of Zoph et al. 2017 (arXiv:1707.07012) and PNASNet-5 of Liu et al. 2017 (arXiv:1712.00559), as slim has them.
+"""NASNet-A of Zoph et al. 2017 (arXiv:1707.07012) and PNASNet-5 of Liu et al. 2017 (arXiv:1712.00559), slim's.
 
 A network is a stack of cells: `nasnet_cells` has the cells, this module the stacks. There is no scope around all of
 the variables (`conv0/weights`, `cell_0/...`), in slim and so here.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import tensorflow as tf
 from attrs import Factory, frozen
@@ -122,8 +122,7 @@ class _Stack:
     @property
     def last(self) -> State:
         """The output of the last cell."""
-        assert self.states[-1] is not None
-        return self.states[-1]
+        return cast("State", self.states[-1])
 
     @property
     def before(self) -> State | None:
@@ -134,9 +133,7 @@ class _Stack:
         """Add a cell, whose first input is the last one, and return its output."""
         with tf.compat.v1.variable_scope(scope):
             keep_prob = self.drop_path.of_cell(next(self.numbers))
-            state = add_cell(
-                cell, self.last, before, self.context, filters=filters, stride=stride, keep_prob=keep_prob
-            )
+            state = add_cell(cell, self.last, before, self.context, filters=filters, stride=stride, keep_prob=keep_prob)
         self.states.append(state)
         return state.net
 

@@ -223,5 +223,5 @@ def _dropped(net: tf.Tensor, keep_prob: tf.Tensor | None) -> tf.Tensor:
     """Return zeros instead of some images of the batch, and the others as much larger."""
     if keep_prob is None:
         return net
-    kept = tf.floor(keep_prob + tf.random.uniform([tf.shape(net)[0], 1, 1, 1]))
+    kept = tf.floor(keep_prob + tf.random.uniform(tf.concat([tf.shape(net)[:1], [1, 1, 1]], 0)))
     return net * tf.cast(kept / keep_prob, net.dtype)
