@@ -38,7 +38,8 @@ def randomized(model):
     """Give all weights of a model random values."""
     random = np.random.default_rng(4)
     for layer in model.layers:
-        layer.set_weights([random_value(random, weight.name, weight.shape) for weight in layer.weights])
+        prefix = "depthwise_" if isinstance(layer, keras.layers.DepthwiseConv2D) else ""
+        layer.set_weights([random_value(random, prefix + weight.name, weight.shape) for weight in layer.weights])
     return model
 
 
@@ -115,15 +116,17 @@ def test_nasnets_compute_what_those_of_keras_do(name, make, cells):
         if layer.name.startswith("reduction_bn_1"):
             gamma, beta, mean, variance = layer.get_weights()
             layer.set_weights([gamma * 1e-2, beta + 10, mean, variance])
-    left = {(layer.name, weight.name) for layer in model.layers for weight in layer.weights}
+    left = {
+        (layer.name, weight.name): value
+        for layer in model.layers
+        for weight, value in zip(layer.weights, layer.get_weights(), strict=True)
+    }
 
     def weights(variable, shape):
         layer, kind = name_in_keras(variable, cells)
         kind = {"weights": "kernel", "biases": "bias", "depthwise_weights": "depthwise_kernel"}.get(kind, kind)
         kind = {"pointwise_weights": "pointwise_kernel"}.get(kind, kind)
-        left.remove((layer, kind))
-        value = next(weight for weight in model.get_layer(layer).weights if weight.name == kind)
-        return np.asarray(value).reshape(shape)
+        return left.pop((layer, kind)).reshape(shape)
 
     found = ours(name, images, weights)
     assert not left
