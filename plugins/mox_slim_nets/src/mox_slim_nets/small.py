@@ -73,8 +73,12 @@ def _pool(net: tf.Tensor, context: Context) -> tf.Tensor:
 
 
 def _respond(net: tf.Tensor) -> tf.Tensor:
-    """Local response normalization over nine channels (Krizhevsky et al. 2012, section 3.3)."""
-    normalized: tf.Tensor = tf.nn.lrn(net, depth_radius=4, bias=1.0, alpha=0.001 / 9.0, beta=0.75)
+    """Local response normalization over nine channels (Krizhevsky et al. 2012, section 3.3).
+
+    It is computed in float32, for which alone all devices have it.
+    """
+    wide = tf.nn.lrn(tf.cast(net, tf.float32), depth_radius=4, bias=1.0, alpha=0.001 / 9.0, beta=0.75)
+    normalized: tf.Tensor = tf.cast(wide, net.dtype)
     return normalized
 
 
