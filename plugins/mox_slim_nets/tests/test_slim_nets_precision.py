@@ -15,7 +15,13 @@ def network(name, *, run_mode="EVAL", **options):
 
 @pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize(
-    ("name", "size"), [("lenet", 28), ("cifarnet", 32), ("inception_v1", 32), ("inception_v3", 107)]
+    ("name", "size"),
+    [
+        ("lenet", 28),
+        ("cifarnet", 32),
+        ("inception_v1", 32),
+        pytest.param("inception_v3", 107, marks=pytest.mark.networks),
+    ],
 )
 def test_half_precision_images_are_computed_in_it_with_statistics_in_float32(name, size, dtype):
     thin = {"depth_multiplier": 0.1, "min_depth": 4} if name == "inception_v3" else {}
