@@ -1,4 +1,4 @@
-"""MobileNets, NASNets and ResNeXts against Keras: its own models with their weights, or the layers of the paper."""
+"""MobileNets and ResNeXts against Keras: its own models with their weights, or the layers of the paper."""
 
 import keras
 import numpy as np
@@ -65,72 +65,6 @@ def test_mobilenets_compute_what_those_of_keras_do(name, make, alpha, size):
     found = ours(name, images, lambda _, shape: next(values).reshape(shape))
     assert next(values, None) is None
     close(found, model.predict(images, verbose=0).reshape(2, 7))
-
-
-def name_in_keras(name, cells):
-    """From a variable of slim's NASNet to Keras's layer, which numbers all cells with a gap behind each reduction."""
-    *scopes, kind = name.split("/")
-    if scopes[0] in ("conv0", "conv0_bn", "final_layer"):
-        return {"conv0": "stem_conv1", "conv0_bn": "stem_bn1", "final_layer": "predictions"}[scopes[0]], kind
-    cell, number = scopes[0].rsplit("_", 1)
-    third = cells // 3
-    normal = cell == "cell"
-    block = {
-        "cell": str(int(number) + int(number) // third),
-        "cell_stem": f"stem_{int(number) + 1}",
-        "reduction_cell": f"reduce_{third * (int(number) + 1)}",
-    }[cell]
-    prefix = "normal" if normal else "reduction"
-    inner = {
-        "1x1": f"{prefix}_conv_1",
-        "beginning_bn": f"{prefix}_bn_1",
-        "prev_1x1": "adjust_conv_projection",
-        "prev_bn": "adjust_bn",
-        "path1_conv": "adjust_conv_1",
-        "path2_conv": "adjust_conv_2",
-        "final_path_bn": "adjust_bn",
-    }
-    if len(scopes) == 2:
-        return f"{inner[scopes[1]]}_{block}", kind
-    pair = int(scopes[1][-1]) + 1
-    if not normal and pair == 5:  # Keras calls the one separable convolution of the fifth pair so
-        pair = 4
-    part = "bn_" if scopes[3].startswith("bn_sep") else ""
-    return f"separable_conv_{scopes[3][-1]}_{part}{prefix}_{scopes[2]}{pair}_{block}", kind
-
-
-@pytest.mark.networks
-@pytest.mark.parametrize(
-    ("name", "make", "cells"),
-    [
-        ("nasnet_mobile", keras.applications.NASNetMobile, 12),
-        ("nasnet_large", keras.applications.NASNetLarge, 18),
-    ],
-)
-def test_nasnets_compute_what_those_of_keras_do(name, make, cells):
-    images = random_images(2, 75, 98, 3)
-    model = make(weights=None, include_top=False, pooling="avg", input_shape=images.shape[1:])
-    model = randomized(keras.Model(model.input, keras.layers.Dense(7, name="predictions")(model.output)))
-    for layer in model.layers:
-        # Keras has zeros around what it takes a maximum of, and slim has nothing: the same where all is above zero.
-        if layer.name.startswith("reduction_bn_1"):
-            gamma, beta, mean, variance = layer.get_weights()
-            layer.set_weights([gamma * 1e-2, beta + 10, mean, variance])
-    left = {
-        (layer.name, weight.name): value
-        for layer in model.layers
-        for weight, value in zip(layer.weights, layer.get_weights(), strict=True)
-    }
-
-    def weights(variable, shape):
-        layer, kind = name_in_keras(variable, cells)
-        kind = {"weights": "kernel", "biases": "bias", "depthwise_weights": "depthwise_kernel"}.get(kind, kind)
-        kind = {"pointwise_weights": "pointwise_kernel"}.get(kind, kind)
-        return left.pop((layer, kind)).reshape(shape)
-
-    found = ours(name, images, weights)
-    assert not left
-    close(found, model.predict(images, verbose=0))
 
 
 def keras_resnext(name, units, weights, images):

@@ -1,5 +1,7 @@
 """Options of MobileNets, NASNets, ResNeXts and Xceptions, their end points, and images of all kinds."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,8 +9,36 @@ import tensorflow as tf
 import mox_core as mox
 from mox_core.errors import UsageError
 from mox_core.networks.context import Context
+from mox_core.networks.image_network import ImageNetwork
 from mox_core.networks.layers import conv
 from mox_slim_nets import mobilenet, nasnet, nasnet_cells, resnext, xception
+
+
+def thin(**architecture):
+    """A network of three thin cells, as fast as a test needs it."""
+    return ImageNetwork(
+        name="thin",
+        build=partial(nasnet.nasnet_layers, nasnet.Architecture(cells=3, filters=4, stem_filters=6, **architecture)),
+        preprocess=None,
+        scope="",
+        options={
+            "use_aux_head": True,
+            "drop_path_keep_prob": 0.5,
+            "total_training_steps": 1,
+            "dense_dropout_keep_prob": 0.5,
+        },
+        layer_end_points=False,
+    )
+
+
+LARGE = ("nasnet_mobile", "pnasnet_mobile", "xception_41")
+THIN_NASNET = thin(
+    normal=nasnet_cells.NASNET_NORMAL,
+    reduction=nasnet_cells.NASNET_REDUCTION,
+    imagenet=False,
+    skips_reduction=False,
+)
+THIN_PNASNET = thin(normal=nasnet_cells.PNASNET, reduction=None)
 
 
 def network(name, *, run_mode="PREDICT", num_classes=7, **options):
@@ -83,7 +113,8 @@ def test_wrong_options_are_refused_by_name(name, options, words):
 
 
 @pytest.mark.parametrize(
-    "name", ["mobilenet_v1_025", "mobilenet_v2_035", "pnasnet_mobile", "xception_41", "resnext_c_50"]
+    "name",
+    ["mobilenet_v2_035", "resnext_c_50", *(pytest.param(name, marks=pytest.mark.networks) for name in LARGE)],
 )
 def test_an_exported_network_takes_images_of_any_size(name):
     with tf.Graph().as_default():
@@ -93,10 +124,11 @@ def test_an_exported_network_takes_images_of_any_size(name):
 
 
 @pytest.mark.parametrize(
-    ("module", "name"), [(mobilenet, "mobilenet_v2_035"), (nasnet, "pnasnet_mobile"), (xception, "xception_41")]
+    "made",
+    [mobilenet.mobilenet_v2_035, THIN_NASNET, THIN_PNASNET, xception.xception_41],
+    ids=["mobilenet", "nasnet", "pnasnet", "xception"],
 )
-def test_layers_can_be_laid_out_in_nchw(module, name):
-    made = getattr(module, name)
+def test_layers_can_be_laid_out_in_nchw(made):
     context = context_of("EVAL", data_format="NCHW")
     with tf.Graph().as_default():
         logits = made.build(placeholder(2, 3, 96, 130), context, **made.options)
@@ -137,27 +169,37 @@ def test_end_points_of_mobilenets_have_slims_names():
 
 
 def test_auxiliary_logits_are_there_for_the_loss_and_can_be_left_out():
-    with tf.Graph().as_default():
-        _, end_points = network("pnasnet_mobile", run_mode="TRAIN")(placeholder(2, 224, 224, 3))
+    def variables(run_mode, **options):
+        with tf.Graph().as_default():
+            _, end_points = THIN_PNASNET(run_mode=run_mode, num_classes=7, **options)(placeholder(2, 224, 224, 3))
+            return {v.op.name: v.shape.as_list() for v in tf.compat.v1.global_variables()}, end_points
+
+    plain, end_points = variables("PREDICT")
+    assert "AuxLogits" not in end_points
+    assert not any(name.startswith("aux") for name in plain)
+    for run_mode in ("TRAIN", "EVAL"):
+        found, end_points = variables(run_mode)
         assert end_points["AuxLogits"].shape.as_list() == [2, 7]
         # 224 -> 111 -> 56 -> 28 -> 14 pixels, of which 5 x 5 every 3 leave 4 x 4.
-        heads = {v.op.name: v.shape.as_list() for v in tf.compat.v1.global_variables() if v.op.name.startswith("aux")}
-        assert heads["aux_5/aux_logits/Conv/weights"] == [4, 4, 128, 768]
-    assert not any(name.startswith("aux") for name in variables_of("pnasnet_mobile"))
-    without = variables_of("pnasnet_mobile", run_mode="TRAIN", use_aux_head=False)
-    assert without == variables_of("pnasnet_mobile")
+        assert found["aux_1/aux_logits/Conv/weights"] == [4, 4, 128, 768]
+    without, end_points = variables("TRAIN", use_aux_head=False)
+    assert without.keys() - {"global_step"} == plain.keys()
+    assert "AuxLogits" not in end_points
 
 
 @pytest.mark.parametrize(
     ("size", "words"),
     [
         (None, "give image_height and image_width, or use_aux_head=False"),
-        (64, "the images are too small: aux_5/aux_logits looks at 5 x 5 values, of which 4 x 4 are left there"),
+        (66, "the images are too small: aux_1/aux_logits looks at 5 x 5 values, of which 4 x 4 are left there"),
     ],
 )
 def test_images_that_are_no_good_for_the_auxiliary_logits_are_refused(size, words):
+    build = THIN_PNASNET(run_mode="TRAIN", num_classes=7)
     with tf.Graph().as_default(), pytest.raises(UsageError, match=words):
-        network("pnasnet_mobile", run_mode="TRAIN")(placeholder(2, size, size, 3))
+        build(placeholder(2, size, size, 3))
+    with tf.Graph().as_default():
+        build(placeholder(2, 67, 67, 3))
 
 
 def test_a_cell_is_kept_less_often_the_later_it_is_and_the_longer_the_training():
@@ -194,6 +236,44 @@ def test_a_branch_is_dropped_for_an_image_as_a_whole_and_the_identity_never():
     np.testing.assert_allclose(branches[kept].reshape(-1, 9, 2), largest[kept] / 0.75, rtol=1e-5)
     np.testing.assert_allclose(branches[~kept], 0, atol=1e-6)
     assert 0.68 < kept.mean() < 0.82  # three standard deviations: 0.065
+
+
+def run_thin_nasnet(run_mode, log_dir, checkpoint=None):
+    """One step of a NASNet of three thin cells, with dropped branches and auxiliary logits."""
+    images = np.random.default_rng(0).normal(size=(4, 20, 20, 3)).astype(np.float32)
+
+    def input_fn(mode):
+        del mode
+        return tf.data.Dataset.from_tensors((images, np.arange(4) % 2))
+
+    def model_fn(inputs, mode):
+        logits, end_points = THIN_NASNET(run_mode=mode, num_classes=2)(inputs[0])
+        losses = [
+            tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=inputs[1], logits=net))
+            for net in (logits, end_points["AuxLogits"])
+        ]
+        return mox.ModelSpec(loss=losses[0] + 0.4 * losses[1], log_info={"loss": losses[0], "aux": losses[1]})
+
+    tf.random.set_seed(3)
+    return mox.run(
+        input_fn=input_fn,
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.01),
+        run_mode=run_mode,
+        batch_size=None,
+        max_number_of_steps=1,
+        log_dir=log_dir,
+        checkpoint_path=checkpoint,
+    )
+
+
+def test_a_nasnet_trains_with_dropped_branches_and_evaluates_with_all(tmp_path):
+    trained = run_thin_nasnet("TRAIN", tmp_path / "log")
+    evaluated = [run_thin_nasnet("EVAL", None, trained.checkpoint).metrics for _ in range(2)]
+    assert evaluated[0] == evaluated[1]
+    assert np.isfinite([*trained.metrics.values(), *evaluated[0].values()]).all()
+    names = set(tf.train.load_checkpoint(str(trained.checkpoint)).get_variable_to_shape_map())
+    assert {"cell_0/beginning_bn/gamma", "aux_1/aux_logits/FC/weights", "final_layer/FC/biases"} <= names
 
 
 def plain_grouped(images, kernel, groups, stride):

@@ -131,8 +131,8 @@ class _Stack:
 
     def add(self, cell: Cell, before: State | None, filters: int, stride: int, scope: str) -> tf.Tensor:
         """Add a cell, whose first input is the last one, and return its output."""
+        keep_prob = self.drop_path.of_cell(next(self.numbers))  # outside of the scope: it may make the global step
         with tf.compat.v1.variable_scope(scope):
-            keep_prob = self.drop_path.of_cell(next(self.numbers))
             state = add_cell(cell, self.last, before, self.context, filters=filters, stride=stride, keep_prob=keep_prob)
         self.states.append(state)
         return state.net
