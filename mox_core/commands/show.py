@@ -31,7 +31,7 @@ from mox_core.terminal import pages, printing
 from mox_core.terminal.pages import Styled, Table, line, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from mox_core.plugins.offers import Offer
     from mox_core.plugins.registry import Plugin
@@ -70,24 +70,25 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     kind, name = _KINDS[options.kind], options.name
     plugins = loader.installed_plugins()
-    offer = plugins.find(kind, name)
-    ((owner, _),) = plugins.owners(kind, name)
-    printing.write(_describe(owner, offer, plugins.qualified(owner, offer)))
+    owner, offer = plugins.find_with_owner(kind, name)
+    others = [plugins.qualified(*each) for each in plugins.owners(kind, offer.name) if each[0] is not owner]
+    printing.write(_describe(owner, offer, plugins.qualified(owner, offer), others))
     return 0
 
 
 def _names(parsed_args: argparse.Namespace, **_: object) -> dict[str, str]:
     """Return the names of the kind that stands on the line, with what they are, for TAB."""
     plugins, kind = loader.installed_plugins(), _KINDS[parsed_args.kind]
-    return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.owners(kind, name)}
+    return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.claimants(kind, name)}
 
 
-def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[Block]:
+def _describe(owner: Plugin, offer: Offer, qualified: str, others: Sequence[str]) -> Iterator[Block]:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU in use
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
     target = import_target(offer)
     facts = {
         "offered by": str(owner),
+        **({"others of this name": ", ".join(others)} if others else {}),
         "target": offer.target,
         **(attrs.asdict(offer.meta) if isinstance(offer, (NetworkOffer, DatasetOffer)) else {}),
         "signature": _signature(target, offer),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -28,11 +29,13 @@ class ImageNetwork:
     returns the logits, [batch, num_classes], and the end points that `build` has put into its context.
 
     Attributes:
-        name: of the network, in errors, and the scope of its variables.
+        name: of the network, in errors.
+        scope: of its variables; its name if none is given, and '' for none at all.
         build: `build(net, context, **options) -> logits`, called inside of the scope: `net` is a batch of preprocessed
             images in the type and layout of the computation.
         preprocess: `preprocess(images, run_mode)`, the network's own preprocessing; None for none.
         options: options of this network alone, by name, with their defaults.
+        checks: checks of the options, by name: `check(name, value)` raises UsageError.
         batch_norm_decay: decay of the moving averages of batch normalization.
         batch_norm_epsilon: what is added to the variance in batch normalization.
         does_nchw: whether `build` can compute in NCHW.
@@ -41,7 +44,9 @@ class ImageNetwork:
     name: str
     build: Callable[..., tf.Tensor]
     preprocess: PreprocessFn | None
+    scope: str = Factory(lambda network: network.name, takes_self=True)
     options: dict[str, Any] = Factory(dict)
+    checks: dict[str, Callable[[str, Any], object]] = Factory(dict)
     batch_norm_decay: float = 0.997
     batch_norm_epsilon: float = 1e-5
     does_nchw: bool = True
@@ -99,7 +104,7 @@ class ImageNetwork:
                 batch_norm_epsilon=self.batch_norm_epsilon,
                 data_format=layout,
             )
-            with tf.compat.v1.variable_scope(self.name):
+            with tf.compat.v1.variable_scope(self.scope) if self.scope else nullcontext():
                 logits = self.build(_transposed(net, "NHWC", layout), context, **{**self.options, **options})
             end_points = {key: _transposed(value, layout, data_format) for key, value in context.end_points.items()}
             return logits, end_points
@@ -118,6 +123,8 @@ class ImageNetwork:
         known = f"those of get_model_fn, {', '.join(sorted(self.options)) or 'no others'}"
         unknown = {name: value for name, value in options.items() if name not in self.options}
         check_unknown(unknown, owner=f"network {self.name!r}", known=known)
+        for name, value in options.items():
+            self.checks.get(name, _unchecked)(name, value)
         check_run_mode(run_mode)
         check_count("num_classes", num_classes)
         if not isinstance(weight_decay, numbers.Real) or not 0 <= float(weight_decay) < math.inf:
@@ -165,6 +172,10 @@ class ImageNetwork:
         if not self.does_nchw or run_mode == ModeKeys.EXPORT or not tf.config.list_logical_devices("GPU"):
             return False
         return "CPU" not in tf.identity(net).device.upper()
+
+
+def _unchecked(name: str, value: object) -> None:
+    del name, value
 
 
 def _transposed(net: tf.Tensor, given: str, wanted: str) -> tf.Tensor:

@@ -103,6 +103,14 @@ class PluginSet:
         exact = [(plugin, offer) for plugin, offer in offers if self._qualifier(plugin) == owner]
         return exact or [(plugin, offer) for plugin, offer in offers if plugin.name == owner]
 
+    def claimants(self, kind: type[AnyOffer], name: str) -> list[tuple[Plugin, AnyOffer]]:
+        """Return those of the owners of a name to which it goes: those that do not yield, if there are any.
+
+        One owner is what the name means; several, and it is ambiguous.
+        """
+        owners = self.owners(kind, name)
+        return [owner for owner in owners if not owner[1].yields] or owners
+
     def qualified(self, plugin: Plugin, offer: Offer) -> str:
         """Return the unique name `plugin/name` of an offer."""
         return f"{self._qualifier(plugin)}/{offer.name}"
@@ -113,16 +121,25 @@ class PluginSet:
         Raises:
             UnknownNameError: if no plugin offers it, or more than one.
         """
-        owners = self.owners(kind, name)
-        if not owners:
+        return self.find_with_owner(kind, name)[1]
+
+    def find_with_owner(self, kind: type[AnyOffer], name: str) -> tuple[Plugin, AnyOffer]:
+        """Return the plugin of `name`, or of `plugin/name`, with the offer.
+
+        Raises:
+            UnknownNameError: if no plugin offers it, or more than one.
+        """
+        claimants = self.claimants(kind, name)
+        if not claimants:
             raise UnknownNameError(self.help(kind, name, heading=f"unknown {kind.kind} {name!r}."))
-        if len(owners) > 1:
+        if len(claimants) > 1:
+            owners = self.owners(kind, name)
             plugins = " and ".join(str(plugin) for plugin, _ in owners)
             choices = listed([self.qualified(*owner) for owner in owners], "or")
             raise UnknownNameError(
                 f"{kind.kind} {name!r} is offered by {len(owners)} plugins: {plugins}.\nSay which one: {choices}."
             )
-        return owners[0][1]
+        return claimants[0]
 
     def help(self, kind: type[Offer], asked: str, *, heading: str, more_names: Iterable[str] = ()) -> str:
         """Return the help for an unknown name: similar and known names, broken plugins, and what to install.

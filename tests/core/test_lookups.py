@@ -8,9 +8,9 @@ from mox_core.plugins import ApiOffer, NetworkMeta, NetworkOffer, OptimizerOffer
 from mox_core.plugins.registry import Plugin, PluginSet
 
 
-def networks(*names, target="a:b"):
+def networks(*names, target="a:b", yields=False):
     meta = NetworkMeta(default_image_size=224, default_labels_offset=0)
-    return tuple(NetworkOffer(name, target, summary="a network", meta=meta) for name in names)
+    return tuple(NetworkOffer(name, target, summary="a network", meta=meta, yields=yields) for name in names)
 
 
 RESNETS = Plugin("resnet", "mox-resnet", "0.1.0", offers=networks("resnet_v1_18", "resnet_v1_50", "resnet_v2_50"))
@@ -20,6 +20,7 @@ RESNET50 = (
     "classifier_activation=None); logits = net(images)\n"
 )
 OFF = Plugin("hooks", "mox-hooks", "0.1.0", state="off", reason="MOX_DISABLE_PLUGINS")
+POLITE = Plugin("polite", "polite-nets", "2.0", offers=networks("resnet_v1_50", target="polite:net", yields=True))
 OTHER = Plugin("other", "other-nets", "3.1", offers=networks("resnet_v1_50", "other", target="other.nets:build"))
 
 
@@ -86,6 +87,28 @@ def test_a_name_that_two_plugins_offer_is_an_error_that_names_both():
 
 def test_other_names_of_plugins_that_share_one_are_found():
     assert PluginSet((OTHER, RESNETS)).find(NetworkOffer, "resnet_v1_18") is RESNETS.offers[0]
+
+
+@pytest.mark.parametrize("order", [(POLITE, RESNETS), (RESNETS, POLITE)])
+def test_a_name_goes_to_the_plugin_that_does_not_yield(order):
+    plugins = PluginSet(order)
+    assert plugins.find_with_owner(NetworkOffer, "resnet_v1_50") == (RESNETS, RESNETS.offers[1])
+    assert plugins.find(NetworkOffer, "polite/resnet_v1_50") is POLITE.offers[0]
+    assert plugins.find(NetworkOffer, "resnet/resnet_v1_50") is RESNETS.offers[1]
+
+
+def test_a_plugin_that_yields_has_its_name_where_no_other_offers_it():
+    assert PluginSet((POLITE, OFF)).find(NetworkOffer, "resnet_v1_50") is POLITE.offers[0]
+
+
+def test_a_name_is_ambiguous_where_two_do_not_yield_and_where_two_do():
+    shy = Plugin("shy", "shy-nets", "0.1", offers=networks("resnet_v1_50", yields=True))
+    assert complaint_about((OTHER, POLITE, RESNETS), NetworkOffer, "resnet_v1_50").endswith(
+        "Say which one: 'other/resnet_v1_50', 'polite/resnet_v1_50' or 'resnet/resnet_v1_50'."
+    )
+    assert complaint_about((POLITE, shy), NetworkOffer, "resnet_v1_50").endswith(
+        "Say which one: 'polite/resnet_v1_50' or 'shy/resnet_v1_50'."
+    )
 
 
 @pytest.mark.parametrize(("name", "expected"), [("other/resnet_v1_50", OTHER), ("resnet/resnet_v1_50", RESNETS)])
