@@ -14,7 +14,7 @@ from attrs import Factory, frozen
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
 from mox_core.networks.checks import check_count, check_run_mode, check_unknown
-from mox_core.networks.layers import Context
+from mox_core.networks.context import HE, Context
 
 NetworkFn = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
 PreprocessFn = Callable[[tf.Tensor, str], tf.Tensor]
@@ -38,6 +38,11 @@ class ImageNetwork:
         checks: checks of the options, by name: `check(name, value)` raises UsageError.
         batch_norm_decay: decay of the moving averages of batch normalization.
         batch_norm_epsilon: what is added to the variance in batch normalization.
+        batch_norm_scale: whether batch normalization has a scale, gamma.
+        initializer: the initializer of kernels.
+        initial_bias: the initial value of biases.
+        decays_biases: whether biases have an L2 loss, too.
+        layer_end_points: whether each layer is an end point by the name of its scope.
         does_nchw: whether `build` can compute in NCHW.
     """
 
@@ -49,6 +54,11 @@ class ImageNetwork:
     checks: dict[str, Callable[[str, Any], object]] = Factory(dict)
     batch_norm_decay: float = 0.997
     batch_norm_epsilon: float = 1e-5
+    batch_norm_scale: bool = True
+    initializer: Any = HE
+    initial_bias: float = 0.0
+    decays_biases: bool = False
+    layer_end_points: bool = True
     does_nchw: bool = True
 
     def __call__(
@@ -96,20 +106,28 @@ class ImageNetwork:
             if net.dtype not in (tf.float16, tf.bfloat16):
                 net = tf.cast(net, tf.float32)
             layout = data_format if data_format == "NHWC" or self._computes_nchw(net, run_mode) else "NHWC"
-            context = Context(
-                training=run_mode == ModeKeys.TRAIN,
-                num_classes=num_classes,
-                weight_decay=weight_decay,
-                batch_norm_decay=self.batch_norm_decay,
-                batch_norm_epsilon=self.batch_norm_epsilon,
-                data_format=layout,
-            )
+            context = self._context(run_mode, num_classes, weight_decay, layout)
             with tf.compat.v1.variable_scope(self.scope) if self.scope else nullcontext():
                 logits = self.build(_transposed(net, "NHWC", layout), context, **{**self.options, **options})
             end_points = {key: _transposed(value, layout, data_format) for key, value in context.end_points.items()}
             return logits, end_points
 
         return network
+
+    def _context(self, run_mode: str, num_classes: int, weight_decay: float, data_format: str) -> Context:
+        return Context(
+            run_mode=run_mode,
+            num_classes=num_classes,
+            weight_decay=weight_decay,
+            data_format=data_format,
+            batch_norm_decay=self.batch_norm_decay,
+            batch_norm_epsilon=self.batch_norm_epsilon,
+            batch_norm_scale=self.batch_norm_scale,
+            initializer=self.initializer,
+            initial_bias=self.initial_bias,
+            decays_biases=self.decays_biases,
+            layer_end_points=self.layer_end_points,
+        )
 
     def _check_options(
         self,

@@ -47,9 +47,9 @@ def mox_augmentations() -> Iterator[AugmentationOffer]:
     for name, meta in _META.items():
         if meta is _CIFAR:
             yield AugmentationOffer(
-                name, "mox_resnet.augmentation:cifar", summary="CIFAR scheme: shift by up to 4, flip"
+                name, "mox_core.networks.augmentation:cifar", summary="CIFAR scheme: shift by up to 4, flip"
             )
         else:
             yield AugmentationOffer(
-                name, "mox_resnet.augmentation:vgg", summary="VGG scheme: random scale, random crop, flip"
+                name, "mox_core.networks.augmentation:vgg", summary="VGG scheme: random scale, random crop, flip"
             )
