@@ -26,6 +26,24 @@ _RESNETS: Final = (
     "resnet_v2_200",
 )
 
+_APPLICATIONS: Final = (
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large", "xlarge")),
+    *(f"densenet_{layers}" for layers in (121, 169, 201)),
+    *(f"efficientnet_b{number}" for number in range(8)),
+    *(f"efficientnet_v2_{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")),
+    *("inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"),
+    *("mobilenet_v3_small", "nasnet_large", "nasnet_mobile", "resnet_50", "resnet_50_v2", "resnet_101"),
+    *("resnet_101_v2", "resnet_152", "resnet_152_v2", "vgg_16", "vgg_19", "xception"),
+)
+
+_SLIM_NETS: Final = (
+    *("alexnet_v2", "cifarnet", "inception_resnet_v2", "inception_v1", "inception_v2", "inception_v3"),
+    *("inception_v4", "lenet", "mobilenet_v1", "mobilenet_v1_025", "mobilenet_v1_050", "mobilenet_v1_075"),
+    *("mobilenet_v2", "mobilenet_v2_035", "mobilenet_v2_140", "nasnet_cifar", "nasnet_large", "nasnet_mobile"),
+    *("overfeat", "pnasnet_large", "pnasnet_mobile", "resnext_b_50", "resnext_b_101", "resnext_c_50"),
+    *("resnext_c_101", "vgg_16", "vgg_19", "vgg_a", "xception_41", "xception_65", "xception_71"),
+)
+
 _STORES: Final = (
     "abfs",
     "abfss",
@@ -46,6 +64,7 @@ _STORES: Final = (
 )
 
 FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "mox-applications": {"mox_networks": _APPLICATIONS, "mox_augmentations": _APPLICATIONS},
     "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
         "mox_api": (
@@ -81,6 +100,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "mox-report": {"mox_commands": ("report",)},
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
+    "mox-slim-nets": {"mox_networks": _SLIM_NETS, "mox_augmentations": _SLIM_NETS},
     "mox-tf1": {"mox_commands": ("tf1",)},
     "mox-tfrecord": {
         "mox_api": (
@@ -99,3 +119,14 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-trackers": {"mox_trackers": ("csv", "mlflow", "wandb")},
 }
 """For each distribution, the names that it offers by each hook."""
+
+MOXING_ALONE: Final[Mapping[str, str]] = {
+    "pvanet": "mobilenet_v2",
+    "resnet_v1_50_8k": "resnet_v1_50",
+    "resnet_v1_50_mox": "resnet_v1_50",
+    "resnet_v1_50_oct": "resnet_v1_50",
+    "vgg_16_bn": "vgg_16",
+    "vgg_19_bn": "vgg_19",
+    "vgg_a_bn": "vgg_a",
+}
+"""Networks of MoXing that no distribution here offers, each with the one that is nearest to it."""

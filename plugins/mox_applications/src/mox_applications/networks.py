@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mox_applications.families import Application
-    from mox_core.networks.layers import Context
+    from mox_core.networks.context import Context
 
 _PUBLISHED_DEVIATIONS: Final = (0.229, 0.224, 0.225)
 """What EfficientNet's published weights have in the place of the variances of colours."""
@@ -57,7 +57,7 @@ def application(name: str) -> ImageNetwork:
 
 
 def _layers(network: Application, net: tf.Tensor, context: Context, **options: Any) -> tf.Tensor:
-    _check_shape(network, net.shape)
+    _check_size(network, net.shape)
     with tf.name_scope(network.name), own_layer_names(), settings_for(net.dtype):
         model = _model(network, net.shape, context.num_classes, options)
         apply_rates(model, options, training=context.training)
@@ -74,13 +74,14 @@ def _layers(network: Application, net: tf.Tensor, context: Context, **options: A
     return logits
 
 
-def _check_shape(network: Application, shape: tf.TensorShape) -> None:
-    if None in shape[1:3]:
+def _check_size(network: Application, shape: tf.TensorShape) -> None:
+    _, height, width, _ = shape
+    if height is None or width is None:
         raise UsageError(
             f"images for network {network.name!r} have shape {shape}, and Keras builds the network for one size: give "
             f"image_height and image_width, or resize the images to [{network.size}, {network.size}]"
         )
-    if min(shape[1:3]) < network.family.smallest:
+    if min(height, width) < network.family.smallest:
         raise UsageError(
             f"images for network {network.name!r} have shape {shape}, and must be of at least "
             f"{network.family.smallest} x {network.family.smallest} pixels"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import numbers
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -12,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from mox_core.errors import UsageError
-from mox_core.networks.checks import check_count
+from mox_core.networks.checks import check_count, check_flag, check_multiplier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,16 +43,11 @@ def apply_rates(model: Any, options: dict[str, Any], *, training: bool) -> None:
 
 
 def _dropped_path(net: tf.Tensor, *, rate: float) -> tf.Tensor:
-    """Leave the way through a block out for some of the samples (arXiv 1603.09382), and make up for it in the others."""
+    """Leave the way through a block out for some samples (arXiv 1603.09382), and make up for it in the others."""
     if not rate:
         return net
-    kept = tf.floor(1.0 - rate + tf.random.uniform([tf.shape(net)[0], 1, 1, 1]))
+    kept = tf.floor(1.0 - rate + tf.random.uniform(tf.stack([tf.shape(net)[0], 1, 1, 1])))
     return net * tf.cast(kept / (1.0 - rate), net.dtype)
-
-
-def _check_factor(name: str, value: object) -> None:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
-        raise UsageError(f"{name} is {value!r}, which must be a finite number above 0")
 
 
 def _check_rate(name: str, value: object) -> None:
@@ -63,17 +57,12 @@ def _check_rate(name: str, value: object) -> None:
         raise UsageError(f"{name} is {value!r}, which must be a number of at least 0, and below 1")
 
 
-def _check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise UsageError(f"{name} is {value!r}, which must be True or False")
-
-
 CHECKS: Final[dict[str, Callable[[str, Any], object]]] = {
-    "alpha": _check_factor,
+    "alpha": check_multiplier,
     "depth_multiplier": check_count,
     "dropout": _check_rate,
     "dropout_rate": _check_rate,
     "drop_connect_rate": _check_rate,
     "drop_path_rate": _check_rate,
-    "minimalistic": _check_flag,
+    "minimalistic": check_flag,
 }
