@@ -7,7 +7,6 @@ import numbers
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-import keras
 import tensorflow as tf
 
 from mox_core.errors import UsageError
