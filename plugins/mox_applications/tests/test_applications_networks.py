@@ -176,7 +176,7 @@ def test_preprocessing_is_that_of_keras():
 
 
 def test_efficientnet_gives_the_predictions_of_its_published_normalization():
-    """Published weights have the deviations as variances; mean and deviation of arXiv 1905.11946's code are expected."""
+    """Published weights have deviations in the place of variances; expected are mean and deviation of ImageNet."""
     mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     model = keras.applications.EfficientNetB0(weights=None, input_shape=(32, 32, 3))
     normalization = model.get_layer(index=2)
