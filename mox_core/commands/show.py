@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from mox_core.did_you_mean import listed
 from mox_core.plugins import loader
 from mox_core.plugins.offers import (
     ApiOffer,
@@ -87,8 +88,7 @@ def _describe(owner: Plugin, offer: Offer, qualified: str, others: Sequence[str]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
     target = import_target(offer)
     facts = {
-        "offered by": str(owner),
-        **({"others of this name": ", ".join(others)} if others else {}),
+        "offered by": f"{owner}; of this name is also {listed(others, 'and')}" if others else str(owner),
         "target": offer.target,
         **(attrs.asdict(offer.meta) if isinstance(offer, (NetworkOffer, DatasetOffer)) else {}),
         "signature": _signature(target, offer),
