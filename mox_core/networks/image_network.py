@@ -15,6 +15,7 @@ from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
 from mox_core.networks.checks import check_count, check_run_mode, check_unknown
 from mox_core.networks.context import HE, Context
+from mox_core.networks.layers import on_cpu
 
 NetworkFn = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
 PreprocessFn = Callable[[tf.Tensor, str], tf.Tensor]
@@ -183,13 +184,8 @@ class ImageNetwork:
         return checked
 
     def _computes_nchw(self, net: tf.Tensor, run_mode: str) -> bool:
-        """Return whether the network and its devices can compute in NCHW.
-
-        An exported model runs anywhere, so it cannot. An operation made here has the device of the enclosing scope.
-        """
-        if not self.does_nchw or run_mode == ModeKeys.EXPORT or not tf.config.list_logical_devices("GPU"):
-            return False
-        return "CPU" not in tf.identity(net).device.upper()
+        """Return whether the network and its devices can compute in NCHW. An exported model runs anywhere: no."""
+        return self.does_nchw and run_mode != ModeKeys.EXPORT and not on_cpu(net)
 
 
 def _unchecked(name: str, value: object) -> None:

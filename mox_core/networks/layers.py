@@ -38,8 +38,11 @@ def conv(  # noqa: PLR0913  (what a layer is made of, by keyword)
     stride: int = 1,
     padding: Padding = "CENTRED",
     normalize: bool = True,
+    biases: bool = True,
     activation: Activation | None = tf.nn.relu,
     initializer: Any = None,
+    groups: int = 1,
+    one_by_one: bool = False,
 ) -> tf.Tensor:
     """Convolution, then batch normalization or biases, then the activation.
 
@@ -52,16 +55,28 @@ def conv(  # noqa: PLR0913  (what a layer is made of, by keyword)
         stride: in both directions.
         padding: of the input.
         normalize: whether batch normalization follows; biases otherwise.
+        biases: False for neither.
         activation: None for none.
         initializer: of the kernel; None: that of the context.
+        groups: of channels, each of which has its own part of the filters.
+        one_by_one: whether the groups are computed by a convolution each. They always are in training on a CPU, for
+            which TensorFlow has no gradient of the operation that computes them at once.
     """
     with tf.compat.v1.variable_scope(scope) as variables:
         height, width = _pair(size)
-        weights = _kernel("weights", [height, width, context.channels(net), filters], net, context, initializer)
-        strides = context.spatial(stride, stride, others=1)
-        padded = _padding(net, context, size, stride, padding)
-        net = tf.nn.conv2d(net, weights, strides, padded, data_format=context.data_format)
-        net = _finished(net, context, normalize=normalize, activation=activation)
+        shape = [height, width, context.channels(net) // groups, filters]
+        weights = _kernel("weights", shape, net, context, initializer)
+        options = {
+            "strides": context.spatial(stride, stride, others=1),
+            "padding": _padding(net, context, size, stride, padding),
+            "data_format": context.data_format,
+        }
+        if groups > 1 and (one_by_one or (context.training and on_cpu(net))):
+            parts = zip(tf.split(net, groups, context.channel_axis), tf.split(weights, groups, -1), strict=True)
+            net = tf.concat([tf.nn.conv2d(*part, **options) for part in parts], context.channel_axis)
+        else:
+            net = tf.nn.conv2d(net, weights, **options)
+        net = _finished(net, context, normalize=normalize, biases=biases, activation=activation)
     context.add_layer(variables.name, net)
     return net
 
@@ -101,6 +116,7 @@ def separable_conv(  # noqa: PLR0913  (what a layer is made of, by keyword)
     padding: Padding = "CENTRED",
     multiplier: int = 1,
     normalize: bool = True,
+    biases: bool = True,
     activation: Activation | None = tf.nn.relu,
     initializer: Any = None,
     regularize_depthwise: bool = True,
@@ -117,7 +133,7 @@ def separable_conv(  # noqa: PLR0913  (what a layer is made of, by keyword)
         shape = [1, 1, context.channels(net), filters]
         weights = _kernel("pointwise_weights", shape, net, context, initializer)
         net = tf.nn.conv2d(net, weights, 1, "VALID", data_format=context.data_format)
-        net = _finished(net, context, normalize=normalize, activation=activation)
+        net = _finished(net, context, normalize=normalize, biases=biases, activation=activation)
     context.add_layer(variables.name, net)
     return net
 
@@ -213,6 +229,11 @@ def pad_channels(net: tf.Tensor, context: Context, depth: int) -> tf.Tensor:
     return tf.pad(net, paddings)
 
 
+def on_cpu(net: tf.Tensor) -> bool:
+    """Return whether an operation made here on the tensor runs on a CPU: it has the device of the enclosing scope."""
+    return not tf.config.list_logical_devices("GPU") or "CPU" in tf.identity(net).device.upper()
+
+
 def _pair(size: Size) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else size
 
@@ -269,13 +290,15 @@ def _check_fits(net: tf.Tensor, context: Context, size: Size, padding: Padding) 
         )
 
 
-def _finished(net: tf.Tensor, context: Context, *, normalize: bool, activation: Activation | None) -> tf.Tensor:
-    """Return what follows a product with a kernel: batch normalization or biases, then the activation."""
+def _finished(
+    net: tf.Tensor, context: Context, *, normalize: bool, activation: Activation | None, biases: bool = True
+) -> tf.Tensor:
+    """Return what follows a product with a kernel: batch normalization, biases or neither, then the activation."""
     if normalize:
         net = batch_norm(net, context, scope="BatchNorm")
-    else:
-        biases = _biases(context.channels(net), net, context)
-        net = tf.nn.bias_add(net, biases, data_format=context.data_format)
+    elif biases:
+        values = _biases(context.channels(net), net, context)
+        net = tf.nn.bias_add(net, values, data_format=context.data_format)
     return net if activation is None else activation(net)
 
 

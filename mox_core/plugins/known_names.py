@@ -37,11 +37,40 @@ _APPLICATIONS: Final = (
 )
 
 _SLIM_NETS: Final = (
-    *("alexnet_v2", "cifarnet", "inception_resnet_v2", "inception_v1", "inception_v2", "inception_v3"),
-    *("inception_v4", "lenet", "mobilenet_v1", "mobilenet_v1_025", "mobilenet_v1_050", "mobilenet_v1_075"),
-    *("mobilenet_v2", "mobilenet_v2_035", "mobilenet_v2_140", "nasnet_cifar", "nasnet_large", "nasnet_mobile"),
-    *("overfeat", "pnasnet_large", "pnasnet_mobile", "resnext_b_50", "resnext_b_101", "resnext_c_50"),
-    *("resnext_c_101", "vgg_16", "vgg_19", "vgg_a", "xception_41", "xception_65", "xception_71"),
+    "alexnet_v2",
+    "cifarnet",
+    "inception_resnet_v2",
+    "inception_v1",
+    "inception_v2",
+    "inception_v3",
+    "inception_v4",
+    "lenet",
+    "mobilenet_v1",
+    "mobilenet_v1_025",
+    "mobilenet_v1_050",
+    "mobilenet_v1_075",
+    "mobilenet_v2",
+    "mobilenet_v2_035",
+    "mobilenet_v2_140",
+    "nasnet_cifar",
+    "nasnet_large",
+    "nasnet_mobile",
+    "overfeat",
+    "pnasnet_large",
+    "pnasnet_mobile",
+    "resnext_b_101",
+    "resnext_b_50",
+    "resnext_c_101",
+    "resnext_c_50",
+    "vgg_16",
+    "vgg_16_bn",
+    "vgg_19",
+    "vgg_19_bn",
+    "vgg_a",
+    "vgg_a_bn",
+    "xception_41",
+    "xception_65",
+    "xception_71",
 )
 
 _STORES: Final = (
@@ -100,7 +129,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     },
     "mox-report": {"mox_commands": ("report",)},
     "mox-resnet": {"mox_networks": _RESNETS, "mox_augmentations": _RESNETS},
-    "mox-slim-nets": {"mox_networks": _SLIM_NETS, "mox_augmentations": _SLIM_NETS},
+    "mox-slim-nets": {"mox_augmentations": _SLIM_NETS, "mox_networks": _SLIM_NETS},
     "mox-tf1": {"mox_commands": ("tf1",)},
     "mox-tfrecord": {
         "mox_api": (
@@ -125,8 +154,5 @@ MOXING_ALONE: Final[Mapping[str, str]] = {
     "resnet_v1_50_8k": "resnet_v1_50",
     "resnet_v1_50_mox": "resnet_v1_50",
     "resnet_v1_50_oct": "resnet_v1_50",
-    "vgg_16_bn": "vgg_16",
-    "vgg_19_bn": "vgg_19",
-    "vgg_a_bn": "vgg_a",
 }
 """Networks of MoXing that no distribution here offers, each with the one that is nearest to it."""

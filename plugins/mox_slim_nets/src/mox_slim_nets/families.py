@@ -46,6 +46,7 @@ VGG_SCHEME = Augmentation("mox_core.networks.augmentation:vgg", "VGG scheme: ran
 INCEPTION_SCHEME = Augmentation(
     "mox_core.networks.inception_augmentation:inception", "Inception scheme: random region, flip, colours"
 )
+CIFAR_SCHEME = Augmentation("mox_core.networks.augmentation:cifar", "CIFAR scheme: shift by up to 4, flip")
 
 # ImageNet's labels count a background class as 0: what was converted from other programs has no logit for it, what was
 # trained with slim has one.
@@ -117,6 +118,59 @@ FAMILIES: tuple[Family, ...] = (
         names={"inception_resnet_v2": "Inception-ResNet v2"},
         module="mox_slim_nets.inception_resnet_v2",
         meta=NetworkMeta(default_image_size=299, default_labels_offset=0, default_logits_pattern="Logits"),
+        augmentation=INCEPTION_SCHEME,
+    ),
+    Family(
+        names={
+            "mobilenet_v1": "MobileNet v1",
+            "mobilenet_v1_075": "MobileNet v1 with 0.75 of the filters",
+            "mobilenet_v1_050": "MobileNet v1 with 0.50 of the filters",
+            "mobilenet_v1_025": "MobileNet v1 with 0.25 of the filters",
+            "mobilenet_v2": "MobileNet v2",
+            "mobilenet_v2_140": "MobileNet v2 with 1.40 of the filters",
+            "mobilenet_v2_035": "MobileNet v2 with 0.35 of the filters, but all in the last layer",
+        },
+        module="mox_slim_nets.mobilenet",
+        meta=NetworkMeta(default_image_size=224, default_labels_offset=0, default_logits_pattern="Logits"),
+        augmentation=INCEPTION_SCHEME,
+    ),
+    Family(
+        names={"nasnet_cifar": "NASNet-A of 18 cells for small images"},
+        module="mox_slim_nets.nasnet",
+        meta=NetworkMeta(default_image_size=32, default_labels_offset=0, default_logits_pattern="/FC/"),
+        augmentation=CIFAR_SCHEME,
+    ),
+    Family(
+        names={"nasnet_mobile": "NASNet-A of 12 cells", "pnasnet_mobile": "PNASNet-5 of 9 cells"},
+        module="mox_slim_nets.nasnet",
+        meta=NetworkMeta(default_image_size=224, default_labels_offset=0, default_logits_pattern="/FC/"),
+        augmentation=INCEPTION_SCHEME,
+    ),
+    Family(
+        names={"nasnet_large": "NASNet-A of 18 wide cells", "pnasnet_large": "PNASNet-5 of 12 wide cells"},
+        module="mox_slim_nets.nasnet",
+        meta=NetworkMeta(default_image_size=331, default_labels_offset=0, default_logits_pattern="/FC/"),
+        augmentation=INCEPTION_SCHEME,
+    ),
+    Family(
+        names={
+            "resnext_b_50": "ResNeXt of 50 layers, 32x4d, one path after the other",
+            "resnext_b_101": "ResNeXt of 101 layers, 32x4d, one path after the other",
+            "resnext_c_50": "ResNeXt of 50 layers, 32x4d, by grouped convolutions",
+            "resnext_c_101": "ResNeXt of 101 layers, 32x4d, by grouped convolutions",
+        },
+        module="mox_slim_nets.resnext",
+        meta=NetworkMeta(default_image_size=224, default_labels_offset=1, default_logits_pattern="logits"),
+        augmentation=VGG_SCHEME,
+    ),
+    Family(
+        names={
+            "xception_41": "Xception of 41 layers, DeepLab's",
+            "xception_65": "Xception of 65 layers, DeepLab's",
+            "xception_71": "Xception of 71 layers, DeepLab's",
+        },
+        module="mox_slim_nets.xception",
+        meta=NetworkMeta(default_image_size=299, default_labels_offset=0, default_logits_pattern="logits"),
         augmentation=INCEPTION_SCHEME,
     ),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
+from attrs import evolve
 
 from mox_core.networks.layers import separable_conv
 from mox_slim_nets.inception import (
@@ -73,16 +74,18 @@ STAGES: Final[dict[str, Stage]] = {
 
 
 def _first(net: tf.Tensor, context: Context, width: Width) -> tf.Tensor:
+    """Add the separable convolution, which in slim has biases, and no weight decay."""
     filters = width(64)
     name = "Conv2d_1a_7x7"
     net = separable_conv(
         net,
-        context,
+        evolve(context, weight_decay=0.0),
         filters=filters,
         size=7,
         stride=2,
         padding="SAME",
         multiplier=min(filters // 3, 8),
+        normalize=False,
         initializer=normal(1.0),
         scope=name,
     )
