@@ -32,7 +32,7 @@ from mox_core.terminal import pages, printing
 from mox_core.terminal.pages import Styled, Table, line, text_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from mox_core.plugins.offers import Offer
     from mox_core.plugins.registry import Plugin
@@ -83,7 +83,7 @@ def _names(parsed_args: argparse.Namespace, **_: object) -> dict[str, str]:
     return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.claimants(kind, name)}
 
 
-def _describe(owner: Plugin, offer: Offer, qualified: str, others: Sequence[str]) -> Iterator[Block]:
+def _describe(owner: Plugin, offer: Offer, qualified: str, others: list[str]) -> Iterator[Block]:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU in use
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
     target = import_target(offer)
