@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from mox_core.commands.networks import NETWORKS, Sizes, at_least_one, list_networks, sizes_of, without_gpu
+from mox_core.did_you_mean import listed
 from mox_core.plugins import loader
 from mox_core.plugins.offers import (
     ApiOffer,
@@ -83,27 +84,27 @@ def main(arguments: list[str]) -> int:
         if given:
             parser.error(f"--{given[0]} is of networks, and {options.kind} {name!r} is none")
     plugins = loader.installed_plugins()
-    offer = plugins.find(kind, name)
-    ((owner, _),) = plugins.owners(kind, name)
+    owner, offer = plugins.find_with_owner(kind, name)
+    others = [plugins.qualified(*each) for each in plugins.owners(kind, offer.name) if each[0] is not owner]
     without_gpu()
     sizes = sizes_of(offer, plugins.qualified(owner, offer), options) if isinstance(offer, NetworkOffer) else None
     if sizes is not None and options.json:
         sys.stdout.write(json.dumps(sizes.as_json(), indent=2) + "\n")
     else:
-        printing.write(_describe(owner, offer, sizes))
+        printing.write(_describe(owner, offer, sizes, others))
     return 0
 
 
 def _names(parsed_args: argparse.Namespace, **_: object) -> dict[str, str]:
     """Return the names of the kind that stands on the line, with what they are, for TAB."""
     plugins, kind = loader.installed_plugins(), _KINDS[parsed_args.kind]
-    return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.owners(kind, name)}
+    return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.claimants(kind, name)}
 
 
-def _describe(owner: Plugin, offer: Offer, sizes: Sizes | None) -> Iterator[Block]:
+def _describe(owner: Plugin, offer: Offer, sizes: Sizes | None, others: list[str]) -> Iterator[Block]:
     target = import_target(offer)
     facts = {
-        "offered by": str(owner),
+        "offered by": f"{owner}; of this name is also {listed(others, 'and')}" if others else str(owner),
         "target": offer.target,
         **_meta(offer),
         "signature": _signature(target, offer),

@@ -45,6 +45,16 @@ _PREPARED: Final = (
     "tfds",
 )
 
+_APPLICATIONS: Final = (
+    *(f"convnext_{size}" for size in ("tiny", "small", "base", "large", "xlarge")),
+    *(f"densenet_{layers}" for layers in (121, 169, 201)),
+    *(f"efficientnet_b{number}" for number in range(8)),
+    *(f"efficientnet_v2_{size}" for size in ("b0", "b1", "b2", "b3", "s", "m", "l")),
+    *("inception_resnet_v2", "inception_v3", "mobilenet", "mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large"),
+    *("mobilenet_v3_small", "nasnet_large", "nasnet_mobile", "resnet_50", "resnet_50_v2", "resnet_101"),
+    *("resnet_101_v2", "resnet_152", "resnet_152_v2", "vgg_16", "vgg_19", "xception"),
+)
+
 _SLIM_NETS: Final = (
     "alexnet_v2",
     "cifarnet",
@@ -102,6 +112,7 @@ _STORES: Final = (
 )
 
 FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
+    "mox-applications": {"mox_networks": _APPLICATIONS, "mox_augmentations": _APPLICATIONS},
     "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
         "mox_api": (
@@ -158,3 +169,11 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-trackers": {"mox_trackers": ("csv", "mlflow", "wandb")},
 }
 """For each distribution, the names that it offers by each hook."""
+
+MOXING_ALONE: Final[Mapping[str, str]] = {
+    "pvanet": "mobilenet_v2",
+    "resnet_v1_50_8k": "resnet_v1_50",
+    "resnet_v1_50_mox": "resnet_v1_50",
+    "resnet_v1_50_oct": "resnet_v1_50",
+}
+"""Networks of MoXing that no distribution here offers, each with the one that is nearest to it."""

@@ -54,6 +54,11 @@ def _check_summary(offer: Offer, _: Attribute[str], summary: object) -> None:
         )
 
 
+def _check_yields(offer: Offer, _: Attribute[bool], yields: object) -> None:
+    if not isinstance(yields, bool):
+        raise UsageError(f"yields of {offer.kind} {offer.name!r} is {yields!r}; it must be True or False.")
+
+
 def _check_meta(offer: Offer, attribute: Attribute[Any], meta: object) -> None:
     wanted = attribute.metadata["type"]
     if not isinstance(meta, wanted):
@@ -129,6 +134,8 @@ class Offer:
         name: the name that users write.
         target: the object to import, as `"package.module:object"`.
         summary: one line for listings.
+        yields: whether the name goes to another plugin that offers it too; this offer is then asked for as
+            `plugin/name`.
     """
 
     kind: ClassVar[str] = "offer"
@@ -137,6 +144,7 @@ class Offer:
     name: str = field(validator=_check_name)
     target: str = field(validator=_check_target)
     summary: str = field(validator=_check_summary, kw_only=True)
+    yields: bool = field(default=False, validator=_check_yields, kw_only=True)
 
     @classmethod
     def allows_name(cls, name: str) -> bool:

@@ -145,7 +145,15 @@ def test_a_name_of_two_plugins_is_refused_until_it_is_said_which_one(install_fak
     assert cli.main(["show", "optimizer", "plain"]) == 2
     assert "Say which one: 'good/plain' or 'other/plain'." in capsys.readouterr().err
     assert cli.main(["show", "optimizer", "other/plain"]) == 0
-    assert "offered by  other (other 1.0)" in capsys.readouterr().out
+    assert "offered by  other (other 1.0); of this name is also 'good/plain'\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("good")
+def test_a_name_that_another_plugin_yields_is_shown(install_fake, capsys):
+    source = SOURCE.replace("good.", "other.").replace('"plain descent"', '"plain descent", yields=True')
+    install_fake("other", "other", source)
+    assert cli.main(["show", "optimizer", "plain"]) == 0
+    assert "offered by  good (good 0.3); of this name is also 'other/plain'\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("good")
