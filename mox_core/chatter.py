@@ -42,10 +42,18 @@ _END: Final = b"mox_core.chatter ends\n"
 
 
 def leave_out() -> None:
-    """Leave the lines out when TensorFlow is imported next, unless the user has set a level that asks for them."""
-    if "tensorflow" in sys.modules or os.environ.get(_LEVEL) in _CHATTY:
+    """Leave the lines out when TensorFlow is imported next, unless the user has set a level that asks for them.
+
+    Where it is imported already, what it says at its first look at the devices is left out.
+    """
+    if os.environ.get(_LEVEL) in _CHATTY:
         return
-    sys.meta_path.insert(0, _Finder())
+    tensorflow = sys.modules.get("tensorflow")
+    if tensorflow is None:
+        sys.meta_path.insert(0, _Finder())
+    elif hasattr(tensorflow, "config"):
+        with left_out():
+            _look_at_devices(tensorflow)
 
 
 @contextlib.contextmanager
@@ -118,8 +126,13 @@ class _Loader(importlib.abc.Loader):
         os.environ.setdefault(_LEVEL, _level())
         with left_out():
             self._loader.exec_module(module)
-            if not _has_gpu():
-                module.config.list_physical_devices()  # it looks for CUDA once, and says in vain what it did not find
+            _look_at_devices(module)
+
+
+def _look_at_devices(tensorflow: ModuleType) -> None:
+    """Let TensorFlow look for CUDA: it does so once, and says in vain what it did not find."""
+    if not _has_gpu():
+        tensorflow.config.list_physical_devices()
 
 
 def _level() -> str:

@@ -42,3 +42,16 @@ def test_what_goes_wrong_in_the_import_of_tensorflow_is_shown(monkeypatch, tmp_p
     assert code == 1
     assert said.startswith("of its own\n")
     assert said.endswith("ImportError: no such library\n")
+
+
+def test_where_tensorflow_is_imported_first_its_first_look_at_the_devices_is_left_out(monkeypatch):
+    script = """
+import sys
+import tensorflow as tf
+print("tensorflow is imported", file=sys.stderr)
+import mox_core
+tf.constant(1) + 1
+"""
+    code, said = stderr_of(script, monkeypatch, None)
+    assert code == 0
+    assert said.endswith("tensorflow is imported\n")
