@@ -408,9 +408,11 @@ def test_max_side_shrinks_longer_images_and_leaves_the_bytes_of_the_others(tmp_p
     expected = np.asarray(large).reshape(75, 4, 100, 4, 3).mean((1, 3))
     for name in ("large.jpg", "large.png", "large.bmp", "cmyk.jpg"):
         pixels = tf.io.decode_image(content[name], channels=3).numpy()
-        assert np.abs(pixels - expected).mean() < 2.5, name
+        assert np.abs(pixels - expected).mean() < 4, name  # colours of a JPEG have half the resolution
     assert tf.io.decode_image(content["grey.jpg"]).shape == (75, 100, 1)
-    assert Image.open(io.BytesIO(content["deep.png"])).mode.startswith("I")
+    deep = Image.open(io.BytesIO(content["deep.png"]))
+    assert deep.mode.startswith("I")
+    assert np.std(np.asarray(deep)) < np.std(np.asarray(noise.convert("L"))) / 3  # the mean of 16 has a fourth
     assert Image.open(io.BytesIO(content["large.jpg"])).getexif()[0x0112] == 6
 
 
