@@ -10,6 +10,7 @@ from mox_core.engine.checkpoint.resume import input_from_the_start
 from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport
+from mox_core.engine.input.epochs import Blocks
 from mox_core.engine.input.image_functions import (
     apply_augmentation,
     apply_preprocessing,
@@ -53,6 +54,7 @@ __all__ = [
     "PYTHON_OPS",
     "READABLE",
     "BadSampleReport",
+    "Blocks",
     "Dataset",
     "ExportedModel",
     "Features",

@@ -25,6 +25,7 @@ from mox_core.engine.input.replica_batches import batches_for_replicas, parts_fo
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.input.traced_input import TracedInput, open_dataset, open_samples, trace_input_fn
+from mox_core.engine.input.whole_batches import WholeBatches, whole_batches
 from mox_core.engine.tensors import features_of
 from mox_core.engine.tf_internals.error_messages import is_of_iterator
 from mox_core.modes import ModeKeys
@@ -161,7 +162,7 @@ class InputPipeline:
     @functools.cached_property
     def structure(self) -> InputStructure:
         """The structure of the inputs of `model_fn`."""
-        batches = self._batches((0,) * self.num_positions, self.order, self.report)
+        batches = self._from_the_start
         leaves = tf.nest.flatten(inputs_spec(batches, counted=self._traced.is_dataset))
         inputs = tuple(tf.nest.pack_sequence_as(self._traced.inputs, leaves))
         return InputStructure(inputs, as_input_spec=self._traced.input_spec is not None)
@@ -230,7 +231,9 @@ class InputPipeline:
             report: its report of bad samples.
         """
         counted = self._traced.is_dataset
-        batches = flat_batches(self._batches(start, order, report), counted=counted)
+        is_first = order is self.order and report is self.report and start == (0,) * self.num_positions
+        made = self._from_the_start if is_first else self._batches(start, order, report)
+        batches = flat_batches(made, counted=counted)
         if self.replicas > 1 and self._shares_batches:
             batches = parts_for_replicas(batches, self.replicas, self.structure, whole=self._whole)
         elif self.replicas > 1:
@@ -250,6 +253,10 @@ class InputPipeline:
             batches = open_dataset(self._traced, order, start)
             return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
+        if size is not None and self._many is not None:
+            return self._many.batches(
+                size, order=order, report=report, start=start[0], whole=whole, watch=watch
+            )
         elements = open_samples(self._traced, order, report, start)
         if size is None:
             return watch(elements)
@@ -257,6 +264,15 @@ class InputPipeline:
             # Before the last samples are dropped: bad ones among them are reported too.
             return make_batches(watch(elements), size, counted=False, whole=True).map(last_positions)
         return watch(make_batches(elements, size, counted=False, whole=whole))
+
+    @functools.cached_property
+    def _from_the_start(self) -> Dataset:
+        """The batches from the beginning of the input on, which `structure` looks at too."""
+        return self._batches((0,) * self.num_positions, self.order, self.report)
+
+    @functools.cached_property
+    def _many(self) -> WholeBatches | None:
+        return whole_batches(self._traced)
 
     def _open(self, start: tuple[int, ...]) -> Dataset:
         if start not in self._opened:
