@@ -27,7 +27,7 @@ ONE_BY_ONE: Final = 1
 """The size of blocks where an epoch is one permutation."""
 _PADDING: Final = 498247692
 _ROUNDS: Final = 4
-"""What `tf.random.experimental.index_shuffle` gives the operation, which takes a seed for each index only from itself."""
+"""What `tf.random.experimental.index_shuffle` gives its operation; it knows no seeds of each index, which that takes."""
 
 
 @frozen(kw_only=True)
@@ -39,8 +39,8 @@ class Blocks:
             one that is read ahead.
         contents: the specs of what is read of one sample, which `fetch` gets behind its index.
         read: function of indices (int64 [n]) that returns (places, contents): the contents of the samples that could
-            be read, a tuple of tensors, and their places among the indices, ascending. Of indices of a shuffled source, those of a block are together, ascending but for the end of the
-            set.
+            be read, a tuple of tensors, and their places among the indices, ascending. Of a shuffled source, the
+            indices of a block are together, ascending but for the end of the set.
     """
 
     size: int

@@ -30,9 +30,7 @@ def pack_size(batch: int, blocks: Blocks | None) -> int:
     return batch * max(1, min(_SAMPLES, 4 * block) // batch)
 
 
-def read_packs(
-    epochs: EpochOrder, blocks: Blocks | None, *, first: Any, stop: Any, order: Order, size: int
-) -> Dataset:
+def read_packs(epochs: EpochOrder, blocks: Blocks | None, *, first: Any, stop: Any, order: Order, size: int) -> Dataset:
     """Return packs of the samples at the positions from `first` to `stop`.
 
     Args:
@@ -111,4 +109,3 @@ def _packs_of_windows(
     last = epochs.window_of(stop + order.worker - 1)
     windows = tf.data.Dataset.range(epochs.window_of(own), tf.where(stop > first, last + 1, 0))
     return windows.map(read).prefetch(1).flat_map(cut)
-

@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
 from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, last_positions, make_batches
 from mox_core.engine.input.dataset_source import reads_generator
+from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.image_cut import ToldClasses, image_function, told_classes
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import failing_sample, read_error
@@ -31,7 +32,7 @@ from mox_core.engine.tf_internals.error_messages import is_of_iterator
 from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from mox_core.engine.tensors import Dataset
 
@@ -118,6 +119,12 @@ class InputPipeline:
     def sources(self) -> tuple[Any, ...]:
         """What `input_fn` reads; none where it returned a dataset."""
         return tuple(source for source, _ in self._traced.sources)
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """The sizes of the blocks in the order of its sources; none where every epoch is one permutation."""
+        sizes = self._traced.block_sizes
+        return () if set(sizes) <= {ONE_BY_ONE} else sizes
 
     @property
     def num_positions(self) -> int:
@@ -254,9 +261,7 @@ class InputPipeline:
             return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
         if size is not None and self._many is not None:
-            return self._many.batches(
-                size, order=order, report=report, start=start[0], whole=whole, watch=watch
-            )
+            return self._many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
         elements = open_samples(self._traced, order, report, start)
         if size is None:
             return watch(elements)
@@ -289,6 +294,7 @@ def build_pipeline(
     order: Order,
     replicas: int = 1,
     beside: InputPipeline | None = None,
+    blocks: Sequence[int] | None = None,
 ) -> InputPipeline:
     """Call `input_fn` once and build the pipeline of its batches.
 
@@ -299,11 +305,13 @@ def build_pipeline(
         order: the order of the samples, and this worker's share of it.
         replicas: how many replicas of the model get a batch of their own in each step.
         beside: the input of another mode of the run.
+        blocks: the `block_sizes` of the run that is gone on with; None for those of the sources.
 
     Raises:
         UsageError: if `input_fn` returns what cannot be an input.
     """
     traced = trace_input_fn(input_fn, mode, order.seed)
+    traced = traced if blocks is None else traced.in_blocks(blocks)
     check_samples(traced, batching.batch_size if batching.by_mox else None, mode)
     pipeline = InputPipeline(
         mode=mode,

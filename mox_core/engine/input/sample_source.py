@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import attrs
 import tensorflow as tf
 from attrs import field, frozen, validators
 
@@ -84,9 +85,6 @@ class SampleSource:
     blocks: Blocks | None = None
     block_size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
 
-    by_index: ClassVar[bool] = True
-    """Whether the order of samples is that of `epochs`."""
-
     def read(self) -> Features:
         """Return the features of one element as tensors, inside `input_fn`: in each call those of the same element.
 
@@ -117,6 +115,16 @@ class SampleSource:
         """Return the order of the samples in a run with a seed."""
         size = self.block_size or (ONE_BY_ONE if self.blocks is None else self.blocks.size)
         return EpochOrder(num_samples=self.num_samples, shuffle=self.shuffle, seed=seed, block=size)
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """How many samples a block of its order has, for checkpoints: ONE_BY_ONE where an epoch is one permutation."""
+        epochs = self.epochs(seed=0)
+        return (ONE_BY_ONE if epochs.windows == 1 else epochs.block,)
+
+    def in_blocks(self, sizes: Sequence[int]) -> SampleSource:
+        """Return the source in the order of a run of which `block_sizes` are known."""
+        return attrs.evolve(self, block_size=sizes[0])
 
     def index_at(self, position: tf.Tensor, order: Order) -> tf.Tensor:
         """Return the index of the sample that this worker reads at a position (int64 scalar)."""

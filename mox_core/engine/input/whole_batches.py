@@ -75,7 +75,7 @@ class WholeBatches:
             return batches
         if source.end is not None:  # left out behind the watch: a bad sample among the last ones is reported too
             batches = batches.filter(no_autograph(lambda _, inputs: tf.shape(inputs[0])[0] == size))
-        spec = tf.nest.map_structure(lambda each: tf.TensorSpec([size, *each.shape[1:]], each.dtype), features_of(batches))
+        spec = tuple(tf.TensorSpec([size, *each.shape[1:]], each.dtype) for each in features_of(batches))
         variant = tf.data.experimental.to_variant(batches)
         return tf.data.experimental.from_variant(variant, (batches.element_spec[0], spec))
 
@@ -131,7 +131,7 @@ class WholeBatches:
             with tf.control_dependencies([looked]):
                 return tf.identity(read), (afters, inputs)
 
-        scanned: Any = packs.scan(first, no_autograph(lambda state, pack: watch(state, pack)))
+        scanned: Any = packs.scan(first, watch)
         return scanned.map(no_autograph(lambda afters, inputs: ((afters,), inputs)))
 
 
@@ -153,10 +153,11 @@ def whole_batches(traced: TracedInput) -> WholeBatches | None:
 
 
 def _gives_samples(source: Any) -> bool:
-    """Whether a source gives single samples that nothing has to be done to, or fetched for, one by one."""
-    return isinstance(source, SampleSource) and source.by_index and not (
-        source.transform or source.batch_size or source.read_ahead
-    )
+    """Whether a source gives single samples that nothing has to be done to, or fetched for, one by one.
+
+    A subclass may read in a way of its own.
+    """
+    return type(source) is SampleSource and not (source.transform or source.batch_size or source.read_ahead)
 
 
 def _all_dense(traced: TracedInput) -> bool:

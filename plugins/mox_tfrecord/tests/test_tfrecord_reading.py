@@ -216,10 +216,12 @@ def test_what_is_read_is_what_tensorflow_reads(write):
     assert [records.one(tf.constant(number, tf.int64)).numpy() for number in (0, 39, 40, 79)] == [
         expected[number] for number in (0, 39, 40, 79)
     ]
-    for first, stop in ((0, 80), (7, 8), (15, 61), (20, 40), (79, 80)):
-        bounds = (tf.constant(each, tf.int64) for each in (first, stop, 1000))
-        found = [(int(number), content.numpy()) for number, content in records.in_order(*bounds)]
-        assert found == [(1000 + number, expected[number]) for number in range(first, stop)]
+    runs = [[*range(first, stop)] for first, stop in ((0, 80), (7, 8), (15, 61), (20, 40), (79, 80))]
+    # The end and the beginning of the set, gaps that are read with them and others, no order at all, nothing.
+    for numbers in (*runs, [78, 79, 0, 1], [3, 4, 6, 30, 31, 50], [70, 2, 41, 40], []):
+        places, (contents,) = records.blocks.read(tf.constant(numbers, tf.int64))
+        assert places.numpy().tolist() == [*range(len(numbers))]
+        assert contents.numpy().tolist() == [expected[number] for number in numbers]
 
 
 def test_random_files_of_bytes_are_never_taken_for_records(tmp_path, numbers):

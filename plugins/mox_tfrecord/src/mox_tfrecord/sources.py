@@ -1,7 +1,7 @@
 """Sources of records: by index, or as a stream from compressed files.
 
-Shuffled records are read one by one at their offsets. Without shuffling, runs of consecutive records are read at a
-time, which is as fast as TFRecordDataset. TensorFlow reads them, and compares the checksums.
+Runs of consecutive records are read at a time, which is as fast as TFRecordDataset. TensorFlow reads them, and compares
+the checksums.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from attrs import frozen
 
 from mox_core.datasets.folders import unreadable
 from mox_core.sdk import (
+    Blocks,
     Features,
     Fetch,
-    Blocks,
     SampleSource,
     captured_constant,
     features_of,
@@ -31,8 +31,6 @@ from mox_core.stores.folder import is_remote
 from mox_tfrecord.scanning import AROUND
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from mox_core.sdk import BadSampleReport, Dataset, Order
     from mox_tfrecord.index import RecordIndex
 
@@ -123,9 +121,9 @@ class Records:
 
         @no_autograph
         def run(first: tf.Tensor, last: tf.Tensor) -> Dataset:
-            return self._from(first, last).take(last - first + 1)
+            return self._from(first, last).take(last - first + 1).ignore_errors()
 
-        runs = tf.data.Dataset.from_tensor_slices((firsts, lasts)).flat_map(no_autograph(lambda *of: run(*of).ignore_errors()))
+        runs = tf.data.Dataset.from_tensor_slices((firsts, lasts)).flat_map(run)
         together = runs.batch(tf.maximum(tf.reduce_sum(lasts - firsts + 1), 1))
         nothing = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string))
         contents: tf.Tensor = together.concatenate(nothing).take(1).get_single_element()
@@ -162,8 +160,9 @@ class Records:
         return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
 
     def _from(self, first: tf.Tensor, last: tf.Tensor) -> Dataset:
-        """Return the contents of the records from a number on, to the end of the file, which are read up to another."""
-        size = tf.gather(self._offsets, last) - tf.gather(self._offsets, first) + tf.gather(self._lengths, last) + AROUND
+        """Return the contents of the records from a number on, to the end of the file; read as those up to another."""
+        end = tf.gather(self._offsets, last) + tf.gather(self._lengths, last) + AROUND
+        size = end - tf.gather(self._offsets, first)
         variant = tf.raw_ops.TFRecordDatasetV2(
             filenames=[tf.gather(self._paths, self._file(first))],
             compression_type="",
@@ -188,8 +187,6 @@ class StreamSource(SampleSource):
 
     records: Records
     buffer_size: int
-
-    by_index = False
 
     def sample_at(self, position: tf.Tensor, order: Order) -> Features:
         """Return the features of the record at a position, by reading up to it."""
