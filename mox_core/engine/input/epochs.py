@@ -27,7 +27,7 @@ ONE_BY_ONE: Final = 1
 """The size of blocks where an epoch is one permutation."""
 _PADDING: Final = 498247692
 _ROUNDS: Final = 4
-"""What `tf.random.experimental.index_shuffle` gives its operation; it knows no seeds of each index, which that takes."""
+"""What `tf.random.experimental.index_shuffle` gives its operation. It knows no seed for each index, as that does."""
 
 
 @frozen(kw_only=True)
@@ -131,6 +131,13 @@ class EpochOrder:
 
     def _shuffled(self, kind: str, number: tf.Tensor, index: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         """Return where a permutation with a number, of 0 to size - 1, puts some indices."""
+        if index.shape.rank == 0:
+            return self._permuted(kind, number, index, size)
+        # The operation refuses a vector of nothing: one index more is put behind them, and taken away again.
+        number, size = (more if more.shape.rank == 0 else tf.concat([more, [1]], 0) for more in (number, size))
+        return self._permuted(kind, number, tf.concat([index, [0]], 0), size)[:-1]
+
+    def _permuted(self, kind: str, number: tf.Tensor, index: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         keys = (_PADDING, randomness.fold(self.seed, kind))
         seed = tf.stack([*(tf.fill(tf.shape(number), tf.constant(key, tf.int64)) for key in keys), number], -1)
         return tf.raw_ops.RandomIndexShuffle(index=index, seed=seed, max_index=size - 1, rounds=_ROUNDS)

@@ -89,7 +89,6 @@ def _packs_of_windows(
         of_sample = tf.scatter_nd(tf.gather(wanted, found)[:, tf.newaxis], numbers, number)
         return rounds, places - order.worker, tf.gather(of_sample, inside) - 1, contents
 
-    @no_autograph
     def cut(rounds: tf.Tensor, positions: tf.Tensor, content_of: tf.Tensor, contents: Any) -> Dataset:
         stop_at = rounds + tf.size(positions, tf.int64)
 
@@ -106,6 +105,7 @@ def _packs_of_windows(
         last_pack = tf.where(stop_at > rounds, -(-stop_at // size), 0)
         return tf.data.Dataset.range(rounds // size, last_pack).map(pack)
 
+    as_packs: Any = no_autograph(cut)  # the stubs know no function of several
     last = epochs.window_of(stop + order.worker - 1)
     windows = tf.data.Dataset.range(epochs.window_of(own), tf.where(stop > first, last + 1, 0))
-    return windows.map(read).prefetch(1).flat_map(cut)
+    return windows.map(read).prefetch(1).flat_map(as_packs)

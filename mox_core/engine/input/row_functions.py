@@ -8,7 +8,7 @@ samples of a resumed run, whose places differ, would not be the same.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import tensorflow as tf
 
@@ -44,10 +44,11 @@ def on_rows(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Cal
     Returns:
         Function of tensors with one dimension more, the first; None where that is not known to be the same.
     """
+    specs = list(specs)
     graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
     if any(op.op_def.is_stateful and not _is_placeholder(op) for op in graph.get_operations()):
         return None
-    return rows_of(function) if all_by_rows(func_graph.outputs(graph)) else None
+    return rows_of(function, specs) if all_by_rows(func_graph.outputs(graph)) else None
 
 
 def all_by_rows(outputs: list[tf.Tensor], given: Iterable[tf.Tensor] = ()) -> bool:
@@ -62,13 +63,25 @@ def all_by_rows(outputs: list[tf.Tensor], given: Iterable[tf.Tensor] = ()) -> bo
     return all(_is_by_rows(op) for op in ancestors(outputs, given=given))
 
 
-def rows_of(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function of many samples, for a function whose operations work on rows."""
+def rows_of(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Callable[..., Any] | None:
+    """Return the function of many samples, for a function whose operations work on rows.
+
+    Args:
+        function: see `on_rows`.
+        specs: see `on_rows`.
+
+    Returns:
+        None where TensorFlow does not know how: an operation whose constant comes from the sample, say.
+    """
 
     def rows(*tensors: tf.Tensor) -> Any:
         return tf.vectorized_map(lambda sample: function(*sample), tensors, fallback_to_while_loop=False)
 
-    return rows
+    of_many = [tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs]
+    try:
+        return cast("Callable[..., Any]", tf.function(rows, autograph=False).get_concrete_function(*of_many))
+    except (NotImplementedError, TypeError, ValueError):
+        return None
 
 
 def _is_by_rows(op: tf.Operation) -> bool:

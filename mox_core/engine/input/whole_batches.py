@@ -14,7 +14,7 @@ from attrs import frozen
 from mox_core.engine.input.packs import pack_size, read_packs
 from mox_core.engine.input.row_functions import all_by_rows, on_rows, rows_of
 from mox_core.engine.input.sample_source import SampleSource
-from mox_core.engine.tensors import READABLE, ancestors, features_of, no_autograph
+from mox_core.engine.tensors import READABLE, ancestors, no_autograph
 from mox_core.engine.tf_internals import func_graph
 
 if TYPE_CHECKING:
@@ -74,10 +74,11 @@ class WholeBatches:
         if not whole:
             return batches
         if source.end is not None:  # left out behind the watch: a bad sample among the last ones is reported too
-            batches = batches.filter(no_autograph(lambda _, inputs: tf.shape(inputs[0])[0] == size))
-        spec = tuple(tf.TensorSpec([size, *each.shape[1:]], each.dtype) for each in features_of(batches))
-        variant = tf.data.experimental.to_variant(batches)
-        return tf.data.experimental.from_variant(variant, (batches.element_spec[0], spec))
+            is_whole: Any = no_autograph(lambda _, inputs: tf.shape(inputs[0])[0] == size)
+            batches = batches.filter(is_whole)
+        spec: Any = batches.element_spec
+        inputs = tuple(tf.TensorSpec([size, *each.shape[1:]], each.dtype) for each in spec[-1])
+        return tf.data.experimental.from_variant(tf.data.experimental.to_variant(batches), (spec[0], inputs))
 
     def _make(self, order: Order) -> Callable[..., Any]:
         """Return the function from the contents of a pack to its inputs."""
@@ -148,8 +149,9 @@ def whole_batches(traced: TracedInput) -> WholeBatches | None:
     needs_position = any(op.name == traced.position.op.name for op in ancestors(outputs, given=given))
     if needs_position or not all_by_rows(outputs, given):
         return None
-    fetch = _fetch_of_rows(source, names)
-    return fetch and WholeBatches(source=source, names=names, fetch=fetch, apply=_apply(traced, given, outputs))
+    apply = _apply(traced, given, outputs)
+    fetch = apply and _fetch_of_rows(source, names)
+    return WholeBatches(source=source, names=names, fetch=fetch, apply=apply) if apply and fetch else None
 
 
 def _gives_samples(source: Any) -> bool:
@@ -180,12 +182,20 @@ def _fetch_of_rows(source: SampleSource, names: tuple[str, ...]) -> Callable[...
         return on_rows(fetch, specs)
 
 
-def _apply(traced: TracedInput, given: list[tf.Tensor], outputs: list[tf.Tensor]) -> Callable[..., list[tf.Tensor]]:
-    """Return what `input_fn` does to the features of many samples."""
+def _apply(
+    traced: TracedInput, given: list[tf.Tensor], outputs: list[tf.Tensor]
+) -> Callable[..., list[tf.Tensor]] | None:
+    """Return what `input_fn` does to the features of many samples, where that is known."""
     places = {tensor.name: place for place, tensor in enumerate(given)}
     origins = [places.get(_origin(output).name) for output in outputs]
     made = [output for output, origin in zip(outputs, origins, strict=True) if origin is None]
-    function = rows_of(traced.function.prune(given, made)) if made else None
+    function = None
+    if made:
+        with tf.init_scope():
+            specs = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in given]
+            function = rows_of(traced.function.prune(given, made), specs)
+        if function is None:
+            return None
 
     def apply(*features: tf.Tensor) -> list[tf.Tensor]:
         results = iter(function(*features) if function else ())

@@ -120,10 +120,11 @@ class Records:
         """Return the contents of runs of records; of one with a bad record, of those before it."""
 
         @no_autograph
-        def run(first: tf.Tensor, last: tf.Tensor) -> Dataset:
+        def run(bounds: tf.Tensor) -> Dataset:
+            first, last = tf.unstack(bounds)
             return self._from(first, last).take(last - first + 1).ignore_errors()
 
-        runs = tf.data.Dataset.from_tensor_slices((firsts, lasts)).flat_map(run)
+        runs = tf.data.Dataset.from_tensor_slices(tf.stack([firsts, lasts], 1)).flat_map(run)
         together = runs.batch(tf.maximum(tf.reduce_sum(lasts - firsts + 1), 1))
         nothing = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string))
         contents: tf.Tensor = together.concatenate(nothing).take(1).get_single_element()
