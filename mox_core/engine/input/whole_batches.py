@@ -146,12 +146,18 @@ def whole_batches(traced: TracedInput) -> WholeBatches | None:
     if not names or not _gives_samples(source) or not _all_dense(traced):
         return None
     given = [features[name] for name in names]
-    needs_position = any(op.name == traced.position.op.name for op in ancestors(outputs, given=given))
-    if needs_position or not all_by_rows(outputs, given):
+    if not _by_rows(traced, given, outputs):
         return None
     apply = _apply(traced, given, outputs)
     fetch = apply and _fetch_of_rows(source, names)
     return WholeBatches(source=source, names=names, fetch=fetch, apply=apply) if apply and fetch else None
+
+
+def _by_rows(traced: TracedInput, given: list[tf.Tensor], outputs: list[tf.Tensor]) -> bool:
+    """Whether `input_fn` makes its outputs of samples of known shapes, and of nothing else, by rows."""
+    if any(op.name == traced.position.op.name for op in ancestors(outputs, given=given)):
+        return False
+    return all(tensor.shape.is_fully_defined() for tensor in given) and all_by_rows(outputs, given)
 
 
 def _gives_samples(source: Any) -> bool:
