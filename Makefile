@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports wheels browser docs drill bench scaling check clean
+.PHONY: help venv demo test lint types imports wheels networks browser docs drill bench scaling check clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ wheels: $(STAMP) ## Build all wheels to dist/ and try them in a clean environmen
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@$(RUN) -m pytest -m wheels tests/together $(ARGS)
 
+networks: $(STAMP) ## Build and train every network, beyond the sample of the tests (about half an hour)
+	@$(RUN) -m pytest -m networks plugins tests $(ARGS)
+
 browser: $(STAMP) ## Look at the pages of mox report in Chromium, which is installed where it is missing
 	@.ci/chromium
 	@$(RUN) -m pytest -m browser plugins/mox_report/tests $(ARGS)
@@ -68,7 +71,7 @@ drill: $(STAMP) ## Kill, damage and starve trainings 200 times, and look at what
 	@$(RUN) tests/drill/drill.py build/drill $(ARGS)
 
 bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop; time mox plugins
-	@$(RUN) benchmarks/speed.py
+	@$(RUN) benchmarks/compare.py $(ARGS)
 	@$(RUN) benchmarks/commands.py
 
 scaling: $(STAMP) ## Check the formula of docs/scaling.md with workers on this machine
