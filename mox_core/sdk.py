@@ -10,6 +10,7 @@ from mox_core.engine.checkpoint.resume import input_from_the_start
 from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport
+from mox_core.engine.input.epochs import Blocks
 from mox_core.engine.input.image_decoding import ENCODED, decode_image
 from mox_core.engine.input.image_functions import (
     apply_augmentation,
@@ -58,6 +59,7 @@ __all__ = [
     "READABLE",
     "UNFREEZING",
     "BadSampleReport",
+    "Blocks",
     "Dataset",
     "ExportedModel",
     "Features",

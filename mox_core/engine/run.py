@@ -108,9 +108,10 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             start = find_start(config, replicator.collective, held.remote)
 
             order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
-            pipeline = _pipeline(config, config.run_mode, order, replicator)
+            blocks = start.input_blocks if config.training else None
+            pipeline = _pipeline(config, config.run_mode, order, replicator, blocks=blocks)
             stack.callback(pipeline.report.close)
-            state = RunState(start.seed, pipeline.num_positions, replicator)
+            state = RunState(start.seed, pipeline.num_positions, replicator, pipeline.block_sizes)
             writer = stack.enter_context(open_writer(log_dir, training=config.training))
             training_dir = log_dir if config.training else None
             recorder = Recorder(config.run_mode, training_dir and training_dir / HISTORY)
@@ -169,12 +170,18 @@ def _replicator(config: RunConfig) -> Iterator[Replicator]:
 
 
 def _pipeline(
-    config: RunConfig, mode: str, order: Order, replicator: Replicator, *, beside: InputPipeline | None = None
+    config: RunConfig,
+    mode: str,
+    order: Order,
+    replicator: Replicator,
+    *,
+    beside: InputPipeline | None = None,
+    blocks: Sequence[int] | None = None,
 ) -> InputPipeline:
     """Call `input_fn` in a mode."""
     batching = Batching(batch_size=config.batch_size, auto=config.auto_batch)
     replicas = len(replicator.devices)
-    return build_pipeline(config.input_fn, mode, batching, order=order, replicas=replicas, beside=beside)
+    return build_pipeline(config.input_fn, mode, batching, order=order, replicas=replicas, beside=beside, blocks=blocks)
 
 
 def _trace(

@@ -17,7 +17,7 @@ from mox_core.engine import randomness
 from mox_core.engine.checkpoint.origins import Checkpoint, FittedModel
 from mox_core.engine.checkpoint.reader import load, load_latest
 from mox_core.engine.checkpoint.restore import restore_variables
-from mox_core.engine.variables.names import POSITIONS, WORKER_POSITIONS
+from mox_core.engine.variables.names import INPUT_BLOCKS, POSITIONS, WORKER_POSITIONS
 from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
 
@@ -60,12 +60,15 @@ class Start:
         seed: the seed of the run, the same on all workers; a resumed run keeps that of its beginning, and so its order
             of samples.
         reads_on: whether its input begins where that of the checkpoint was.
+        input_blocks: the sizes of blocks in the order of its input, as the run that it goes on with had them; none
+            where every epoch was one permutation. None where it does not read on.
     """
 
     prefix: str | None
     resumed: bool
     seed: int
     reads_on: bool
+    input_blocks: list[int] | None
     _origin: Origin | None  # on the chief
 
     def restore(self, config: RunConfig, state: RunState, networks: Sequence[tuple[str, str]]) -> None:
@@ -109,9 +112,10 @@ def find_start(config: RunConfig, collective: Collective, remote: Remote) -> Sta
     reads_on = resumed and not _new_input.get()
     if written and not reads_on:
         seed = randomness.fold(seed, "new input", written.step) & _SEEDS
-    begin = [found and found.prefix, resumed, seed, reads_on]
-    prefix, resumed, seed, reads_on = collective.broadcast_object(begin)
-    return Start(prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, origin=found)
+    blocks = written.values.get(INPUT_BLOCKS, np.zeros(0)).tolist() if written and reads_on else None
+    begin = [found and found.prefix, resumed, seed, reads_on, blocks]
+    prefix, resumed, seed, reads_on, blocks = collective.broadcast_object(begin)
+    return Start(prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, input_blocks=blocks, origin=found)
 
 
 def _find(config: RunConfig, remote: Remote) -> tuple[Origin | None, bool]:

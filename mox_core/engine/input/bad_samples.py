@@ -162,9 +162,9 @@ class BadSampleReport:
             return tf.identity(result)
 
     def tail_op(
-        self, source: ReadSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Dataset
+        self, source: ReadSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Callable[[], Dataset]
     ) -> tf.Tensor:
-        """Return an operation that calls `tail`; `samples` are those of the positions, read anew."""
+        """Return an operation that calls `tail`; `samples` returns those of the positions, read anew."""
         del samples
         return self.call_op(functools.partial(self.tail, source, order), [first, stop])
 

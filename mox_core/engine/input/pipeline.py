@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
 from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, last_positions, make_batches
 from mox_core.engine.input.dataset_source import reads_generator
+from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.image_cut import ToldClasses, image_function, told_classes
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import crop_error, failing_sample, read_error
@@ -25,12 +26,13 @@ from mox_core.engine.input.replica_batches import batches_for_replicas, parts_fo
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.input.traced_input import TracedInput, crop_of, open_dataset, open_samples, trace_input_fn
+from mox_core.engine.input.whole_batches import WholeBatches, whole_batches
 from mox_core.engine.tensors import features_of
 from mox_core.engine.tf_internals.error_messages import is_of_iterator
 from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from mox_core.engine.tensors import Dataset
 
@@ -119,6 +121,12 @@ class InputPipeline:
         return tuple(source for source, _ in self._traced.sources)
 
     @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """The sizes of the blocks in the order of its sources; none where every epoch is one permutation."""
+        sizes = self._traced.block_sizes
+        return () if set(sizes) <= {ONE_BY_ONE} else sizes
+
+    @property
     def num_positions(self) -> int:
         """How many numbers a position has: one for each source."""
         return 1 if self._traced.is_dataset else max(1, len(self.sources))
@@ -161,7 +169,7 @@ class InputPipeline:
     @functools.cached_property
     def structure(self) -> InputStructure:
         """The structure of the inputs of `model_fn`."""
-        batches = self._batches((0,) * self.num_positions, self.order, self.report)
+        batches = self._from_the_start
         leaves = tf.nest.flatten(inputs_spec(batches, counted=self._traced.is_dataset))
         inputs = tuple(tf.nest.pack_sequence_as(self._traced.inputs, leaves))
         return InputStructure(inputs, as_input_spec=self._traced.input_spec is not None)
@@ -230,7 +238,9 @@ class InputPipeline:
             report: its report of bad samples.
         """
         counted = self._traced.is_dataset
-        batches = flat_batches(self._batches(start, order, report), counted=counted)
+        is_first = order is self.order and report is self.report and start == (0,) * self.num_positions
+        made = self._from_the_start if is_first else self._batches(start, order, report)
+        batches = flat_batches(made, counted=counted)
         if self.replicas > 1 and self._shares_batches:
             batches = parts_for_replicas(batches, self.replicas, self.structure, whole=self._whole)
         elif self.replicas > 1:
@@ -252,6 +262,8 @@ class InputPipeline:
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
         if crop_of(self._traced) is not None:
             report.why_failed = functools.partial(crop_error, self._traced, self.mode)
+        if size is not None and self._many is not None:
+            return self._many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
         elements = open_samples(self._traced, order, report, start)
         if size is None:
             return watch(elements)
@@ -259,6 +271,15 @@ class InputPipeline:
             # Before the last samples are dropped: bad ones among them are reported too.
             return make_batches(watch(elements), size, counted=False, whole=True).map(last_positions)
         return watch(make_batches(elements, size, counted=False, whole=whole))
+
+    @functools.cached_property
+    def _from_the_start(self) -> Dataset:
+        """The batches from the beginning of the input on, which `structure` looks at too."""
+        return self._batches((0,) * self.num_positions, self.order, self.report)
+
+    @functools.cached_property
+    def _many(self) -> WholeBatches | None:
+        return whole_batches(self._traced)
 
     def _open(self, start: tuple[int, ...]) -> Dataset:
         if start not in self._opened:
@@ -275,6 +296,7 @@ def build_pipeline(
     order: Order,
     replicas: int = 1,
     beside: InputPipeline | None = None,
+    blocks: Sequence[int] | None = None,
 ) -> InputPipeline:
     """Call `input_fn` once and build the pipeline of its batches.
 
@@ -285,11 +307,13 @@ def build_pipeline(
         order: the order of the samples, and this worker's share of it.
         replicas: how many replicas of the model get a batch of their own in each step.
         beside: the input of another mode of the run.
+        blocks: the `block_sizes` of the run that is gone on with; None for those of the sources.
 
     Raises:
         UsageError: if `input_fn` returns what cannot be an input.
     """
     traced = trace_input_fn(input_fn, mode, order.seed)
+    traced = traced if blocks is None else traced.in_blocks(blocks)
     check_samples(traced, batching.batch_size if batching.by_mox else None, mode)
     pipeline = InputPipeline(
         mode=mode,

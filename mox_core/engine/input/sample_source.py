@@ -7,13 +7,16 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import attrs
 import tensorflow as tf
 from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
 from mox_core.engine.input.bad_samples import BadSampleReport, readable_only, report_gaps
+from mox_core.engine.input.epochs import ONE_BY_ONE, Blocks, EpochOrder
 from mox_core.engine.input.image_decoding import decoded
 from mox_core.engine.input.order import Order
+from mox_core.engine.input.packs import read_packs
 from mox_core.engine.input.script_reads import read_source
 from mox_core.engine.tensors import READABLE, Features, features_of, no_autograph, zeros_of_spec
 
@@ -21,7 +24,10 @@ if TYPE_CHECKING:
     from mox_core.engine.tensors import Dataset
 
 Fetch = Callable[..., tuple[tf.Tensor, Features]]
-"""Function of a position (int64 scalar) that returns the next position of this worker, and the sample there."""
+"""Function of a position (int64 scalar) that returns the next position of this worker, and the sample there.
+
+Further arguments go to the `fetch` of the source; `index` is the index at the position, where it is known.
+"""
 
 _SMALLEST_BLOCK: Final = 1024
 """A source that never ends is read in blocks, so that a set without one readable sample is noticed."""
@@ -30,6 +36,8 @@ _TRIED: Final = 64
 _TOLD_AHEAD: Final = 256
 _TOLD_AT_A_TIME: Final = 16
 """How many samples ahead `read_ahead` is told, and how many at once."""
+_FOUND_AT_A_TIME: Final = 256
+"""Of how many positions the indices are computed at once."""
 
 
 def _no_error(_index: int) -> str:
@@ -41,7 +49,7 @@ class SampleSource:
     """Samples that are read by their index, in an order that the core decides.
 
     Attributes:
-        reads_in_blocks: whether `good_samples` is that of this class.
+        can_crop: whether of a JPEG only what `input_fn` crops may be decoded: `good_samples` is that of this class.
         num_samples: how many there are; indices run from 0 to num_samples - 1.
         fetch: function of an index (int64 scalar) that returns the features of the sample by name, in TensorFlow
             operations. They run in parallel. An operation that fails marks the sample as bad, and TensorFlow may
@@ -61,13 +69,16 @@ class SampleSource:
         drop_remainder: whether a last batch of fewer samples is left out.
         class_names: the names of the classes by label, which an exported model carries; none where they are not known.
         exclusive_classes: whether a sample is of one class.
+        blocks: how samples that lie together are read at a time; None where they are read one by one.
+        block_size: how many samples a block of the order has, where it is not that of `blocks`: in a run that goes on
+            with another one.
         make_image: function of a decoded image (uint8, [height, width, 3]) that returns the feature 'image' of one
             sample, by which an exported model makes its input of new images; None where that is not so made.
         encoded: whether `fetch` returns a feature ENCODED, the bytes of an image file, in place of 'image'. mox decodes
             it (`decode_image`), and of a JPEG only what `input_fn` crops.
     """
 
-    reads_in_blocks: ClassVar[bool] = True
+    can_crop: ClassVar[bool] = True
     num_samples: int = field(validator=validators.ge(1))
     fetch: Callable[..., Features]
     describe: Callable[[int], str]
@@ -84,6 +95,8 @@ class SampleSource:
     exclusive_classes: bool = True
     make_image: Callable[[tf.Tensor], tf.Tensor] | None = None
     encoded: bool = False
+    blocks: Blocks | None = None
+    block_size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
 
     def read(self) -> Features:
         """Return the features of one element as tensors, inside `input_fn`: in each call those of the same element.
@@ -99,8 +112,11 @@ class SampleSource:
     def specs(self) -> dict[str, tf.TensorSpec]:
         """Return the specs of the features of one element."""
         with tf.init_scope():
-            elements = self.elements(order=Order(seed=0), start=0, needed=None, report=BadSampleReport())
-            specs: dict[str, tf.TensorSpec] = features_of(elements)
+            order = Order(seed=0)
+            contents = () if self.blocks is None else self.blocks.contents
+            numbers = tf.data.Dataset.from_tensors((tf.constant(0, tf.int64), *map(zeros_of_spec, contents)))
+            samples = readable_only(numbers.map(self.fetcher(order, None)))
+            specs: dict[str, tf.TensorSpec] = features_of(self._batched(samples, order, None))
             return specs
 
     @property
@@ -108,16 +124,24 @@ class SampleSource:
         """The position after the last one; None where there is no last one."""
         return None if self.num_epochs is None else self.num_epochs * self.num_samples
 
+    def epochs(self, seed: int) -> EpochOrder:
+        """Return the order of the samples in a run with a seed."""
+        size = self.block_size or (ONE_BY_ONE if self.blocks is None else self.blocks.size)
+        return EpochOrder(num_samples=self.num_samples, shuffle=self.shuffle, seed=seed, block=size)
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """How many samples a block of its order has, for checkpoints: ONE_BY_ONE where an epoch is one permutation."""
+        epochs = self.epochs(seed=0)
+        return (ONE_BY_ONE if epochs.windows == 1 else epochs.block,)
+
+    def in_blocks(self, sizes: Sequence[int]) -> SampleSource:
+        """Return the source in the order of a run of which `block_sizes` are known."""
+        return attrs.evolve(self, block_size=sizes[0])
+
     def index_at(self, position: tf.Tensor, order: Order) -> tf.Tensor:
-        """Return the index of the sample that this worker reads at a position (int64 scalar)."""
-        position += order.worker
-        offset = tf.math.floormod(position, self.num_samples)
-        if not self.shuffle:
-            return offset
-        epoch = tf.math.floordiv(position, self.num_samples)
-        key = tf.stack([tf.constant(randomness.fold(order.seed, "order"), tf.int64), epoch])
-        last = tf.constant(self.num_samples - 1, tf.int64)
-        return tf.random.experimental.index_shuffle(offset, key, last)  # type: ignore[attr-defined]  # not in the stubs
+        """Return the index of the sample that this worker reads at a position (int64, a scalar or a vector)."""
+        return self.epochs(order.seed).index_at(position + order.worker)
 
     def sample_at(self, position: tf.Tensor, order: Order) -> Features:
         """Return the features of the sample that this worker reads at a position (int64 scalar)."""
@@ -162,27 +186,48 @@ class SampleSource:
         """Return what `dataset` returns, without looking for gaps in the positions: for sources that are zipped.
 
         With a batch_size, there is a next position for each sample of the batch.
-        `decode` is a function of (features with ENCODED, seed of their position), in place of `decoded`.
+        `decode` is that of `fetcher`.
         """
-        keep = None if self.transform is not None or needed is None else {*needed, READABLE}
-
-        @no_autograph
-        def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
-            key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
-            with randomness.seeded(key, position + order.worker, graph=graph):
-                features = self.fetch(self.index_at(position, order), *content)
-            after = position + order.workers
-            if self.encoded:
-                features = decode(features, order.seed_at(after)) if decode else decoded(features)
-            kept = {name: value for name, value in features.items() if keep is None or name in keep}
-            return after, kept
-
+        fetch = self.fetcher(order, None if self.transform is not None else needed, decode)
         samples = self.good_samples(fetch, start, order, report)
+        return self._batched(samples, order, needed)
+
+    def _batched(self, samples: Dataset, order: Order, needed: frozenset[str] | None) -> Dataset:
+        """Return elements of good samples."""
         if self.transform is not None:
             samples = samples.map(_transformed(self.transform, order, needed), num_parallel_calls=tf.data.AUTOTUNE)
         if self.batch_size is None:
             return samples
         return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
+
+    def fetcher(
+        self,
+        order: Order,
+        needed: frozenset[str] | None,
+        decode: Callable[[Features, tf.Tensor], Features] | None = None,
+    ) -> Fetch:
+        """Return the function of a position, and of a content where blocks are read, that returns the sample there.
+
+        Args:
+            order: the share of this worker.
+            needed: the names of the features that it returns; None for all.
+            decode: function of (features with ENCODED, seed of their position), in place of `decoded`.
+        """
+
+        @no_autograph
+        def fetch(
+            position: tf.Tensor, *content: tf.Tensor, index: tf.Tensor | None = None
+        ) -> tuple[tf.Tensor, Features]:
+            key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
+            with randomness.seeded(key, position + order.worker, graph=graph):
+                features = self.fetch(self.index_at(position, order) if index is None else index, *content)
+            after = position + order.workers
+            if self.encoded:
+                features = decode(features, order.seed_at(after)) if decode else decoded(features)
+            kept = {name: value for name, value in features.items() if needed is None or name in {*needed, READABLE}}
+            return after, kept
+
+        return fetch
 
     def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order) -> Dataset:
         """Return (next position, features) from a position on; a bad sample is an error.
@@ -196,8 +241,16 @@ class SampleSource:
                 `fetch` of the source.
             order: the share of this worker.
         """
-        positions = tf.data.Dataset.range(first, stop, order.workers)
-        return positions.map(fetch, num_parallel_calls=parallel_reads())
+        if self.blocks is None:
+            positions = tf.data.Dataset.range(first, stop, order.workers).batch(_FOUND_AT_A_TIME)
+            indexed = positions.map(no_autograph(lambda many: (many, self.index_at(many, order)))).unbatch()
+            read: Any = no_autograph(lambda position, index: fetch(position, index=index))  # of two arguments
+            return indexed.map(read, num_parallel_calls=parallel_reads())
+        packs = read_packs(
+            self.epochs(order.seed), self.blocks, first=first, stop=stop, order=order, size=self.blocks.size
+        )
+        contents = packs.map(no_autograph(lambda _, positions, contents: (positions, *contents)))
+        return contents.unbatch().map(fetch, num_parallel_calls=parallel_reads())
 
     def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
         """Return (next position, features) from a position on, without the samples that cannot be read.
@@ -222,7 +275,7 @@ class SampleSource:
             @no_autograph
             def check(is_read: Any) -> Any:
                 def report_tail() -> tf.Tensor:
-                    return report.tail_op(self, order, first, stop, samples)
+                    return report.tail_op(self, order, first, stop, lambda: samples)
 
                 return tf.cond(is_read, lambda: False, report_tail)  # never True: it adds no element
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 import tensorflow as tf
 from attrs import frozen
@@ -11,6 +13,7 @@ from attrs import frozen
 from mox_core.engine import randomness
 from mox_core.engine.input.crop_fusion import MADE, FusedCrop, find_crop
 from mox_core.engine.input.dataset_source import DatasetSource, worker_share
+from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.input_state import Effects, effects_of, run_once
 from mox_core.engine.input.input_trace import tracing
 from mox_core.engine.input.outside_datasets import take_order_of_run
@@ -24,7 +27,7 @@ from mox_core.modes import ModeKeys
 from mox_core.specs import InputSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from mox_core.engine.input.bad_samples import BadSampleReport
     from mox_core.engine.input.order import Order
@@ -61,6 +64,27 @@ class TracedInput:
     def is_dataset(self) -> bool:
         """Whether it returned a dataset of its own."""
         return self.spec is not None
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """The sizes of the blocks in the order of its sources, see `SampleSource.block_sizes`."""
+        return tuple(size for source, _ in self.sources for size in getattr(source, "block_sizes", ()))
+
+    def in_blocks(self, sizes: Sequence[int]) -> TracedInput:
+        """Return it with its sources in the order of a run of which `block_sizes` are known.
+
+        Args:
+            sizes: the sizes, or none where every epoch was one permutation. Those of other sources have no effect.
+        """
+        own = [len(getattr(source, "block_sizes", ())) for source, _ in self.sources]
+        if sizes and len(sizes) != sum(own):
+            return self  # the input begins anew
+        left = iter(sizes or [ONE_BY_ONE] * sum(own))
+        sources = [
+            (source.in_blocks(list(itertools.islice(left, number))) if number else source, features)
+            for (source, features), number in zip(self.sources, own, strict=True)
+        ]
+        return attrs.evolve(self, sources=sources)
 
     def datasets(self) -> list[Dataset]:
         """Return the user's own datasets that it reads."""
@@ -163,7 +187,7 @@ def crop_of(traced: TracedInput) -> FusedCrop | None:
     if traced.is_dataset or len(traced.sources) != 1:
         return None
     source, features = traced.sources[0]
-    if not getattr(source, "encoded", False) or not source.reads_in_blocks:
+    if not getattr(source, "encoded", False) or not source.can_crop:
         return None
     if source.transform is not None or source.batch_size is not None:
         return None

@@ -36,11 +36,11 @@ class RemoteReport(BadSampleReport):
         return tf.constant(False)
 
     def tail_op(
-        self, source: ReadSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Dataset
+        self, source: ReadSource, order: Order, first: tf.Tensor, stop: tf.Tensor, samples: Callable[[], Dataset]
     ) -> tf.Tensor:
         """Return an operation that fails where no sample can be read: the input would go round for ever."""
         del source, order, first, stop
-        some = samples.ignore_errors().take(1).map(lambda *_: True).concatenate(tf.data.Dataset.from_tensors(False))
+        some = samples().ignore_errors().take(1).map(lambda *_: True).concatenate(tf.data.Dataset.from_tensors(False))
         with tf.control_dependencies([tf.debugging.Assert(some.take(1).get_single_element(), [NOTHING_READ])]):
             return tf.constant(False)
 

@@ -16,6 +16,7 @@ from mox_core.engine.tf_internals import keras_names, keras_owners
 GLOBAL_STEP: Final = "global_step"
 POSITIONS: Final = "mox/input_positions"
 WORKER_POSITIONS: Final = "mox/worker_positions"
+INPUT_BLOCKS: Final = "mox/input_blocks"
 SEED: Final = "mox/seed"
 SKIPPED_STEPS: Final = "mox/skipped_steps"
 TRAINED: Final = "mox/trained/"

@@ -13,6 +13,7 @@ from mox_core.engine.variables.final_weights import FinalWeights
 from mox_core.engine.variables.finite_weights import FiniteWeights
 from mox_core.engine.variables.names import (
     GLOBAL_STEP,
+    INPUT_BLOCKS,
     POSITIONS,
     SKIPPED_STEPS,
     TRAINED,
@@ -24,7 +25,7 @@ from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from mox_core.engine.distribute.replicator import Replicator
 
@@ -41,10 +42,18 @@ class RunState:
         positions: the next position of each source of the input, int64 [sources].
         worker_positions: the same of each worker, int64 [workers, sources], after `track_workers`; else None. Workers
             that leave out bad samples are at other positions than the others.
+        input_blocks: how many samples a block has in the order of each source that is read in blocks, for checkpoints.
     """
 
-    def __init__(self, seed: int, num_positions: int, replicator: Replicator | None = None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        num_positions: int,
+        replicator: Replicator | None = None,
+        input_blocks: Sequence[int] = (),
+    ) -> None:
         self.seed = seed
+        self.input_blocks = input_blocks
         self.replicator = replicator or OneDevice()
         self.worker_positions: tf.Variable | None = None
         self.store = VariableStore(seed, self.replicator)
@@ -92,12 +101,13 @@ class RunState:
             self.worker_positions.assign(rows.astype(np.int64))
 
     def input_positions(self) -> dict[str, tf.Tensor]:
-        """Return the positions at which a resumed run begins to read, by their names in a checkpoint."""
+        """Return where a resumed run begins to read, and in which order, by the names in a checkpoint."""
+        blocks = {INPUT_BLOCKS: tf.constant(self.input_blocks, tf.int64)} if self.input_blocks else {}
         if self.worker_positions is None:
-            return {POSITIONS: self.positions.read_value()}
+            return {POSITIONS: self.positions.read_value(), **blocks}
         # The slowest worker's for another number of workers; each worker's own for the same number.
         positions = self.worker_positions.read_value()
-        slowest = {POSITIONS: tf.reduce_min(positions, 0)}
+        slowest = {POSITIONS: tf.reduce_min(positions, 0), **blocks}
         if self.replicator.tracks_positions and (positions.numpy() == positions.numpy()[0]).all():
             return slowest  # workers in step that have left out nothing
         return {**slowest, WORKER_POSITIONS: positions}

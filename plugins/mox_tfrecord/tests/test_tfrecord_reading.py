@@ -216,10 +216,32 @@ def test_what_is_read_is_what_tensorflow_reads(write):
     assert [records.one(tf.constant(number, tf.int64)).numpy() for number in (0, 39, 40, 79)] == [
         expected[number] for number in (0, 39, 40, 79)
     ]
-    for first, stop in ((0, 80), (7, 8), (15, 61), (20, 40), (79, 80)):
-        bounds = (tf.constant(each, tf.int64) for each in (first, stop, 1000))
-        found = [(int(number), content.numpy()) for number, content in records.in_order(*bounds)]
-        assert found == [(1000 + number, expected[number]) for number in range(first, stop)]
+    runs = [[*range(first, stop)] for first, stop in ((0, 80), (7, 8), (15, 61), (20, 40), (79, 80))]
+    # The end and the beginning of the set, gaps that are read with them and others, no order at all, nothing.
+    for numbers in (*runs, [78, 79, 0, 1], [3, 4, 6, 30, 31, 50], [70, 2, 41, 40], []):
+        places, (contents,) = records.blocks.read(tf.constant(numbers, tf.int64))
+        assert places.numpy().tolist() == [*range(len(numbers))]
+        assert contents.numpy().tolist() == [expected[number] for number in numbers]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_large_set_is_read_in_blocks_that_are_permuted_and_mixed(write, numbers, batches, read, monkeypatch, workers):
+    monkeypatch.setattr("mox_tfrecord.sources._BLOCK_BYTES", 150)  # three records
+    lengths = [300, 0, 5, 200]
+    folder = write(lengths)
+    spoil(folder / "part-3.tfrecord", offset_of(folder / "part-3.tfrecord", 7) + 14)
+    dataset = numbers(folder, num_epochs=2, on_bad_record="skip")
+    assert dataset.source().block_sizes == (3,)
+    found = [read(dataset, workers=workers, worker=worker) for worker in range(workers)]
+    by_place = sorted((position + worker, number) for worker, share in enumerate(found) for position, number in share)
+    order = [number for _, number in by_place]
+    assert sorted(order) == sorted([number for number in range(505) if number != 312] * 2)
+    window = order[:160]  # three windows of 57 blocks
+    assert 25 < len({number // 10 for number in window}) < 51
+    if workers == 1:
+        whole = batches(lambda _: [dataset.get(["x"])[0], tf.constant(1)], batch_size=16)
+        assert [number for batch in whole for number in batch[0].tolist()] == order
+        assert read(dataset, start=found[0][299][0]) == found[0][300:]
 
 
 def test_random_files_of_bytes_are_never_taken_for_records(tmp_path, numbers):

@@ -13,18 +13,18 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import info_logging, read_once
+from mox_core.sdk import SampleSource, info_logging, read_once
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord import examples
 from mox_tfrecord.caching import stored_files
 from mox_tfrecord.finding import list_files, redirected
 from mox_tfrecord.index import RecordIndex, make_index, remember
-from mox_tfrecord.sources import Records, RecordSource, StreamSource
+from mox_tfrecord.sources import Records, StreamSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from mox_core.sdk import Features, SampleSource
+    from mox_core.sdk import Features
     from mox_tfrecord.caching import StoredFiles
 
 _WHY_BAD = "damaged, or its content is not what features and handlers say"
@@ -267,11 +267,10 @@ class BaseTFRecordDataset:
             "system_error": lambda number: records.unreadable(records.index.place_of(number)),
             "shuffle": self.shuffle,
             "num_epochs": self.num_epochs,
-            "records": records,
         } | self._source_options()
         if records.compressed:
-            return StreamSource(buffer_size=self.shuffle_buffer_size, **options)
-        return RecordSource(**options)
+            return StreamSource(buffer_size=self.shuffle_buffer_size, records=records, **options)
+        return SampleSource(blocks=records.blocks, **options)
 
     def _source_options(self) -> dict[str, Any]:
         """Return further attributes of the source."""

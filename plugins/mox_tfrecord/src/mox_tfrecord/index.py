@@ -63,6 +63,11 @@ class RecordIndex:
     def __len__(self) -> int:
         return self.starts[-1]
 
+    @property
+    def num_bytes(self) -> int:
+        """How many bytes the records have."""
+        return sum(int((scan.lengths + AROUND).sum()) for scan in self.scans)
+
     def place_of(self, number: int) -> int:
         """Return the place of the file that holds a record, among the paths."""
         return int(np.searchsorted(self.starts, number, side="right")) - 1

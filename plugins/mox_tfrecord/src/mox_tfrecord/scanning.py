@@ -26,6 +26,8 @@ AROUND = HEADER_SIZE + 4
 _HEADER = np.dtype([("length", "<u8"), ("checksum", "<u4")])
 _HEADERS_IN_BLOCK = 4096  # checked at a time: after a damaged length, what is taken for headers is not
 _CHUNK = 2**20
+_MANY = 2**16  # bytes read for the headers of small records
+_LARGE = 2**13  # bytes of a record from which on its header is read alone
 _ANY_ZLIB = 47  # zlib detects the form of the header, zlib's or gzip's
 _GZIP_START = b"\x1f\x8b\x08"
 
@@ -114,12 +116,17 @@ class _Headers:
         self._lengths: list[npt.NDArray[np.uint64]] = []
         self.damaged = False
 
-    def add(self, header: bytes) -> int:
-        """Add a header, and return the distance to the next one, in bytes."""
-        self._new += header
-        if len(self._new) >= _HEADERS_IN_BLOCK * HEADER_SIZE:
+    def add(self, content: bytes | bytearray) -> tuple[int, int]:
+        """Add the headers in a content that begins with one; return where the next one is, and how many were added."""
+        at, new, added = 0, self._new, 0
+        last = len(content) - HEADER_SIZE
+        while at <= last:
+            new += content[at : at + HEADER_SIZE]
+            at += int.from_bytes(content[at : at + 8], "little") + AROUND
+            added += 1
+        if len(new) >= _HEADERS_IN_BLOCK * HEADER_SIZE:
             self.check()
-        return int.from_bytes(header[:8], "little") + AROUND
+        return at, added
 
     def check(self) -> None:
         """Compare lengths and checksums; headers from a damaged length on are dropped."""
@@ -161,11 +168,13 @@ def _begins_with_header(content: bytes) -> bool:
 def _scan_plain(descriptor: int, on_found: Callable[[int], object]) -> FileScan:
     size = os.fstat(descriptor).st_size
     headers, offset = _Headers(on_found), 0
+    length = _MANY
     while offset < size and not headers.damaged:
-        header = os.pread(descriptor, HEADER_SIZE, offset)
-        if len(header) < HEADER_SIZE:
+        step, added = headers.add(os.pread(descriptor, length, offset))
+        if not added:
             break
-        offset += headers.add(header)
+        offset += step
+        length = HEADER_SIZE if step > added * _LARGE else _MANY
     lengths, offset, reason = _whole_records(headers, size)
     return FileScan("", lengths, Damage(offset, reason, size - offset) if reason else None)
 
@@ -177,9 +186,8 @@ def _scan_compressed(path: str, compression: str, descriptor: int, on_found: Cal
         for chunk in _decompressed(descriptor):
             size += len(chunk)
             buffer += chunk[skip:]
-            skip, at = max(0, skip - len(chunk)), 0
-            while at + HEADER_SIZE <= len(buffer):
-                at += headers.add(bytes(buffer[at : at + HEADER_SIZE]))
+            skip = max(0, skip - len(chunk))
+            at, _ = headers.add(buffer)
             skip += max(0, at - len(buffer))
             del buffer[:at]
             if headers.damaged:

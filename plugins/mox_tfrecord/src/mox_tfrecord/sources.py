@@ -1,7 +1,7 @@
 """Sources of records: by index, or as a stream from compressed files.
 
-Shuffled records are read one by one at their offsets. Without shuffling, runs of consecutive records are read at a
-time, which is as fast as TFRecordDataset. TensorFlow reads them, and compares the checksums.
+Runs of consecutive records are read at a time, which is as fast as TFRecordDataset. TensorFlow reads them, and compares
+the checksums.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from attrs import frozen
 
 from mox_core.datasets.folders import unreadable
 from mox_core.sdk import (
+    Blocks,
     Features,
     Fetch,
     SampleSource,
@@ -30,13 +31,12 @@ from mox_core.stores.folder import is_remote
 from mox_tfrecord.scanning import AROUND
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from mox_core.sdk import BadSampleReport, Dataset, Order
     from mox_tfrecord.index import RecordIndex
 
-_RUN_BYTES = 2**20
-_RUN_RECORDS = 256
+_BLOCK_BYTES = 2**20
+_MOST_IN_BLOCK = 4096  # small records take more memory than their bytes
+_READ_THROUGH = 2**17  # bytes that are read faster than a file is opened anew
 _FILES_AT_A_TIME = 8
 _BUFFER = 2**18
 
@@ -63,7 +63,9 @@ class Records:
         self._starts = captured_constant(index.starts, tf.int64)
         self._offsets = captured_constant(np.concatenate(offsets), tf.int64)
         self._lengths = captured_constant(np.concatenate([scan.lengths for scan in index.scans]), tf.int64)
-        self._runs = captured_constant(_cut_into_runs(offsets), tf.int64)
+        mean = max(1, int(index.num_bytes // max(1, len(index))))
+        self._in_megabyte = min(max(1, _BLOCK_BYTES // mean), _MOST_IN_BLOCK)
+        self._read_through = max(1, _READ_THROUGH // mean)
 
     def one(self, number: tf.Tensor) -> tf.Tensor:
         """Return the content of the record with a number."""
@@ -71,7 +73,7 @@ class Records:
             file = self._file(number)
             records = self._of_file(file).skip(number - tf.gather(self._starts, file))
         else:
-            records = self._from(number, tf.gather(self._lengths, number) + AROUND)
+            records = self._from(number, number)
         content: tf.Tensor = records.take(1).get_single_element()
         return content
 
@@ -83,30 +85,64 @@ class Records:
         reason = unreadable(copy)
         return reason and f"its copy {copy!r}: {reason}"
 
-    def in_order(self, first: tf.Tensor, stop: tf.Tensor, plus: tf.Tensor) -> Dataset:
-        """Return (number + plus, content) of the records with the numbers [first, stop), without bad ones."""
-        before = tf.searchsorted(self._runs, [first], side="right")[0] - 1
-        after = tf.searchsorted(self._runs, [stop], side="left")[0]
+    @property
+    def blocks(self) -> Blocks:
+        """How records are read many at a time."""
+        read = tf.function(self.many, input_signature=[tf.TensorSpec([None], tf.int64)], autograph=False)
+        return Blocks(size=self._in_megabyte, contents=[tf.TensorSpec([], tf.string)], read=read)
+
+    def many(self, numbers: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor]]:
+        """Return the places of those of some records (int64 [n]) that can be read, and (their contents,).
+
+        Runs of consecutive records are read at once, and short gaps between records are read with them.
+        """
+        files = tf.cast(tf.searchsorted(self._starts, numbers, side="right"), tf.int64) - 1
+        gaps = numbers[1:] - numbers[:-1]
+        begins_run = (gaps < 1) | (gaps > self._read_through) | (files[1:] != files[:-1])
+        begins_run = tf.concat([tf.ones_like(numbers[:1], tf.bool), begins_run], 0)
+        begins = tf.where(begins_run)[:, 0]
+        lasts = tf.gather(numbers, tf.concat([begins[1:], tf.shape(numbers, tf.int64)], 0)[: tf.size(begins)] - 1)
+        firsts = tf.gather(numbers, begins)
+        lengths = lasts - firsts + 1
+        run = tf.cumsum(tf.cast(begins_run, tf.int64)) - 1
+        places = numbers - tf.gather(firsts, run) + tf.gather(tf.cumsum(lengths, exclusive=True), run)
+        all_read = self._runs(firsts, lasts)
+        number = tf.size(numbers, tf.int64)
+
+        def wanted() -> tuple[tf.Tensor, tuple[tf.Tensor]]:
+            only = tf.cond(tf.size(all_read, tf.int64) == number, lambda: all_read, lambda: tf.gather(all_read, places))
+            return tf.range(number), (only,)
+
+        is_whole = tf.size(all_read, tf.int64) == tf.reduce_sum(lengths)
+        return tf.cond(is_whole, wanted, lambda: self._without_bad(numbers))
+
+    def _runs(self, firsts: tf.Tensor, lasts: tf.Tensor) -> tf.Tensor:
+        """Return the contents of runs of records; of one with a bad record, of those before it."""
 
         @no_autograph
-        def run(place: tf.Tensor) -> Dataset:
-            begin, end = (tf.clip_by_value(tf.gather(self._runs, place + each), first, stop) for each in (0, 1))
+        def run(bounds: tf.Tensor) -> Dataset:
+            first, last = tf.unstack(bounds)
+            return self._from(first, last).take(last - first + 1).ignore_errors()
 
-            @no_autograph
-            def whole(_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                contents = self._from(begin, tf.constant(_BUFFER, tf.int64)).take(end - begin).batch(end - begin)
-                return tf.range(begin, end) + plus, contents.get_single_element()
+        runs = tf.data.Dataset.from_tensor_slices(tf.stack([firsts, lasts], 1)).flat_map(run)
+        together = runs.batch(tf.maximum(tf.reduce_sum(lasts - firsts + 1), 1))
+        nothing = tf.data.Dataset.from_tensors(tf.zeros([0], tf.string))
+        contents: tf.Tensor = together.concatenate(nothing).take(1).get_single_element()
+        return contents
 
-            @no_autograph
-            def alone(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-                return number + plus, self.one(number)
+    def _without_bad(self, numbers: tf.Tensor) -> tuple[tf.Tensor, tuple[tf.Tensor]]:
+        """Return what `many` does, where a record may be bad: TensorFlow reads nothing of a file behind it."""
+        number = tf.size(numbers, tf.int64)
 
-            # TensorFlow reads nothing of a file after a bad record, so a run with one is read record by record.
-            together = tf.data.Dataset.from_tensors(0).map(whole).ignore_errors().unbatch()
-            apart = tf.data.Dataset.range(begin, end).map(alone).ignore_errors()
-            return together.concatenate(apart).take(end - begin)
+        @no_autograph
+        def one(place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return place, self.one(tf.gather(numbers, place))
 
-        return tf.data.Dataset.range(tf.cast(before, tf.int64), tf.cast(after, tf.int64)).flat_map(run)
+        alone = tf.data.Dataset.range(number).map(one, num_parallel_calls=parallel_reads()).ignore_errors()
+        none = (tf.zeros([0], tf.int64), tf.zeros([0], tf.string))
+        read = alone.batch(tf.maximum(number, 1)).concatenate(tf.data.Dataset.from_tensors(none))
+        found, contents = read.take(1).get_single_element()
+        return found, (contents,)
 
     def of_file(self, file: tf.Tensor) -> Dataset:
         """Return (number, content) of the records of a file, from its beginning."""
@@ -124,40 +160,17 @@ class Records:
         )
         return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
 
-    def _from(self, number: tf.Tensor, buffer_size: tf.Tensor) -> Dataset:
-        """Return the contents of the records from a number on, to the end of the file."""
+    def _from(self, first: tf.Tensor, last: tf.Tensor) -> Dataset:
+        """Return the contents of the records from a number on, to the end of the file; read as those up to another."""
+        end = tf.gather(self._offsets, last) + tf.gather(self._lengths, last) + AROUND
+        size = end - tf.gather(self._offsets, first)
         variant = tf.raw_ops.TFRecordDatasetV2(
-            filenames=[tf.gather(self._paths, self._file(number))],
+            filenames=[tf.gather(self._paths, self._file(first))],
             compression_type="",
-            buffer_size=buffer_size,
-            byte_offsets=[tf.gather(self._offsets, number)],
+            buffer_size=tf.minimum(size, _BUFFER),
+            byte_offsets=[tf.gather(self._offsets, first)],
         )
         return tf.data.experimental.from_variant(variant, tf.TensorSpec([], tf.string))
-
-
-@frozen(kw_only=True)
-class RecordSource(SampleSource):
-    """Records that are read by index.
-
-    Attributes:
-        records: the records that `fetch` reads.
-    """
-
-    records: Records
-
-    def samples(self, first: tf.Tensor, stop: tf.Tensor, fetch: Fetch, order: Order) -> Dataset:
-        """Return what `SampleSource.samples` does; consecutive records are read together."""
-        if self.shuffle or order.workers > 1:
-            return super().samples(first, stop, fetch, order)
-        number = self.num_samples
-
-        @no_autograph
-        def epoch(place: tf.Tensor) -> Dataset:
-            begin = place * number
-            return self.records.in_order(tf.maximum(first - begin, 0), tf.minimum(stop - begin, number), begin)
-
-        contents = tf.data.Dataset.range(first // number, -(-stop // number)).flat_map(epoch)
-        return contents.map(fetch, num_parallel_calls=parallel_reads())
 
 
 @frozen(kw_only=True)
@@ -173,7 +186,7 @@ class StreamSource(SampleSource):
         buffer_size: size of the shuffle buffer, in records.
     """
 
-    reads_in_blocks: ClassVar[bool] = False
+    can_crop: ClassVar[bool] = False
     records: Records
     buffer_size: int
 
@@ -263,14 +276,3 @@ class StreamSource(SampleSource):
         if missing >= self.num_samples:
             report.nothing_read(self, order, int(expected))
         return report.gaps(self, order, np.array([expected]), np.array([after]))
-
-
-def _cut_into_runs(offsets: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.int64]:
-    """Return the number of the first record of each run, and the number of all records as the last entry."""
-    runs, start = [], 0
-    for of_file in offsets:
-        number = np.arange(len(of_file))
-        begins = (number % _RUN_RECORDS == 0) | (np.diff(of_file // _RUN_BYTES, prepend=-1) != 0)
-        runs.append(number[begins] + start)
-        start += len(of_file)
-    return np.concatenate([*runs, [start]])

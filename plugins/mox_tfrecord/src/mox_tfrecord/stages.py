@@ -19,6 +19,8 @@ from mox_core.errors import UsageError
 from mox_core.sdk import BadSampleReport, Features, Order, features_of, fold, no_autograph
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mox_core.sdk import Dataset, SampleSource
 
 _STEP: Final = 2**36
@@ -61,6 +63,17 @@ class StagedSource:
     def end(self) -> int | None:
         """There is no last position."""
         return None
+
+    @property
+    def block_sizes(self) -> tuple[int, ...]:
+        """What `SampleSource.block_sizes` is, of each stage."""
+        return tuple(size for stage in self.stages for size in stage.source.block_sizes)
+
+    def in_blocks(self, sizes: Sequence[int]) -> StagedSource:
+        """Return what `SampleSource.in_blocks` does."""
+        sources = (stage.source.in_blocks([size]) for stage, size in zip(self.stages, sizes, strict=True))
+        stages = (attrs.evolve(stage, source=source) for stage, source in zip(self.stages, sources, strict=True))
+        return attrs.evolve(self, stages=tuple(stages))
 
     def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
         """Return (next position, features of a batch) from a position on.

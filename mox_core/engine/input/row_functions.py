@@ -1,0 +1,96 @@
+"""Functions of one sample as functions of many, where each row of their result is what they make of one sample.
+
+TensorFlow turns a function of one sample into one of many (`tf.vectorized_map`). That is done where every operation is
+known to give the same bits for a sample alone and among others, wherever it stands among them: operations that move
+values, compare them or round once. A sum or an exponential may round otherwise in another place of a vector: then the
+samples of a resumed run, whose places differ, would not be the same.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import tensorflow as tf
+
+from mox_core.engine.tensors import ancestors
+from mox_core.engine.tf_internals import func_graph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_MOVE: Final = frozenset(
+    {"BroadcastTo", "ConcatV2", "Const", "EnsureShape", "ExpandDims", "Fill", "GatherV2", "Identity", "NoOp", "OneHot",
+     "OnesLike", "Pack", "Reshape", "Slice", "Squeeze", "StopGradient", "StridedSlice", "Tile", "Transpose",
+     "ZerosLike"}
+)  # fmt: skip
+_COMPARE: Final = frozenset(
+    {"Equal", "Greater", "GreaterEqual", "Less", "LessEqual", "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum",
+     "Minimum", "NotEqual", "SelectV2"}
+)  # fmt: skip
+_ROUND_ONCE: Final = frozenset(
+    {"Abs", "Add", "AddV2", "Cast", "Ceil", "Floor", "FloorDiv", "FloorMod", "Mul", "Neg", "RealDiv", "Relu", "Rint",
+     "Round", "Sign", "Square", "Sub"}
+)  # fmt: skip
+_EXAMPLE: Final = "ParseExampleV2"
+
+
+def on_rows(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Callable[..., Any] | None:
+    """Return a function that does to rows what a function does to one sample.
+
+    Args:
+        function: function of the tensors of a sample that returns tensors, in any structure.
+        specs: the specs of the tensors of a sample.
+
+    Returns:
+        Function of tensors with one dimension more, the first; None where that is not known to be the same.
+    """
+    specs = list(specs)
+    graph = tf.function(function, autograph=False).get_concrete_function(*specs).graph
+    if any(op.op_def.is_stateful and not _is_placeholder(op) for op in graph.get_operations()):
+        return None
+    return rows_of(function, specs) if all_by_rows(func_graph.outputs(graph)) else None
+
+
+def all_by_rows(outputs: list[tf.Tensor], given: Iterable[tf.Tensor] = ()) -> bool:
+    """Whether tensors of one graph have known shapes, and are made of given ones by operations that work on rows.
+
+    Args:
+        outputs: the tensors.
+        given: the tensors of a sample; placeholders of the graph where none are.
+    """
+    if not outputs or not all(tensor.shape.is_fully_defined() for tensor in outputs):
+        return False
+    return all(_is_by_rows(op) for op in ancestors(outputs, given=given))
+
+
+def rows_of(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Callable[..., Any] | None:
+    """Return the function of many samples, for a function whose operations work on rows.
+
+    Args:
+        function: see `on_rows`.
+        specs: see `on_rows`.
+
+    Returns:
+        None where TensorFlow does not know how: an operation whose constant comes from the sample, say.
+    """
+
+    def rows(*tensors: tf.Tensor) -> Any:
+        return tf.vectorized_map(lambda sample: function(*sample), tensors, fallback_to_while_loop=False)
+
+    of_many = [tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs]
+    try:
+        return cast("Callable[..., Any]", tf.function(rows, autograph=False).get_concrete_function(*of_many))
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+
+
+def _is_by_rows(op: tf.Operation) -> bool:
+    if op.type == _EXAMPLE:
+        shapes = op.get_attr("dense_shapes")
+        varying = op.get_attr("num_sparse") or op.get_attr("ragged_value_types")
+        return not varying and all(tf.TensorShape(shape).is_fully_defined() for shape in shapes)
+    return op.type in _MOVE | _COMPARE | _ROUND_ONCE or _is_placeholder(op)
+
+
+def _is_placeholder(op: tf.Operation) -> bool:
+    return bool(op.type == "Placeholder")
