@@ -23,6 +23,7 @@ from mox_core.engine.ending import finish, not_begun, report
 from mox_core.engine.export import Export, NoExport, export_inputs
 from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
 from mox_core.engine.hooks.session import Evaluation, NoEvaluation
+from mox_core.engine.input import class_lists
 from mox_core.engine.input.batching import Batching
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.pipeline import InputPipeline, build_pipeline
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mox_core.arguments import RunConfig
+    from mox_core.engine.input.image_cut import ClassList, ToldClasses
     from mox_core.engine.input.pipeline import OpenInput
     from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
@@ -110,14 +112,16 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             order = Order(seed=start.seed, workers=replicator.num_readers, worker=replicator.reader)
             pipeline = _pipeline(config, config.run_mode, order, replicator)
             stack.callback(pipeline.report.close)
-            state = RunState(start.seed, pipeline.num_positions, replicator)
+            classes = _classes(config, pipeline, start, replicator)
+            state = RunState(start.seed, pipeline.num_positions, replicator, class_lists.to_text(classes))
             writer = stack.enter_context(open_writer(log_dir, training=config.training))
             training_dir = log_dir if config.training else None
             recorder = Recorder(config.run_mode, training_dir and training_dir / HISTORY)
             notes = stack.enter_context(RunNotes(training_dir and training_dir / NOTES, held.lock.is_in_place).noting())
             graph = _trace(config, pipeline, state, writer)
             evaluation = stack.enter_context(_evaluation(config, pipeline, graph, state, log_dir, signal, recorder))
-            export = _export(config, pipeline, evaluation.pipeline or pipeline, state)
+            told = class_lists.exported(pipeline, classes, training=config.training)
+            export = _export(config, pipeline, evaluation.pipeline or pipeline, told, state)
             _check_input(config, pipeline, graph)
 
             start.restore(config, state)
@@ -177,6 +181,14 @@ def _pipeline(
     return build_pipeline(config.input_fn, mode, batching, order=order, replicas=replicas, beside=beside)
 
 
+def _classes(config: RunConfig, pipeline: InputPipeline, start: Start, replicator: Replicator) -> Sequence[ClassList]:
+    """Return which classes the labels of the run stand for, and refuse others than its weights have learned."""
+    class_lists.check_workers(pipeline, replicator.collective)
+    if start.prefix is None or (config.training and not start.resumed):
+        return pipeline.class_lists
+    return class_lists.going_on(class_lists.from_text(start.classes), pipeline, start.prefix)
+
+
 def _trace(
     config: RunConfig, pipeline: InputPipeline, state: RunState, writer: SummaryWriter | NoSummaryWriter
 ) -> ModelGraph:
@@ -224,6 +236,7 @@ def _evaluation(
     collective = state.replicator.collective
     order = Order(seed=state.seed, workers=collective.world_size, worker=collective.rank)
     pipeline = _pipeline(config, config.inter_mode, order, state.replicator, beside=trained)
+    class_lists.check_evaluated(trained, pipeline)
     twin = trace_model(
         config.model_fn,
         config.inter_mode,
@@ -237,7 +250,9 @@ def _evaluation(
         yield inter_mode
 
 
-def _export(config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline, state: RunState) -> Export | NoExport:
+def _export(
+    config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline, told: ToldClasses, state: RunState
+) -> Export | NoExport:
     """Build what is exported, before training: what cannot be exported is known before it."""
     if not config.exports_as or config.log_dir is None:
         return NoExport()
@@ -251,6 +266,7 @@ def _export(config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline
         log_dir=config.log_dir,
         input_names=structure.names(),
         pipeline=evaluated,
+        told=told,
     )
 
 

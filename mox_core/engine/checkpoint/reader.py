@@ -19,7 +19,7 @@ from mox_core.engine.checkpoint.files import (
     own_prefixes,
     prefixes_without_index,
 )
-from mox_core.engine.variables.names import GLOBAL_STEP, SEED, TRAINED
+from mox_core.engine.variables.names import CLASSES, GLOBAL_STEP, SEED, TRAINED
 from mox_core.errors import CheckpointError
 from mox_core.log_dir import NOTHING_REMOTE
 
@@ -63,6 +63,12 @@ class Checkpoint:
         """The seed of the run that wrote it; None where mox did not write it."""
         seed = self.values.get(SEED)
         return None if seed is None else int(seed)
+
+    @property
+    def classes(self) -> str:
+        """What it remembers of the classes that its labels stand for; '' for nothing."""
+        found: Any = self.values.get(CLASSES, b"")
+        return bytes(found).decode()
 
 
 def load_latest(log_dir: str | os.PathLike[str], remote: Remote = NOTHING_REMOTE) -> Checkpoint | None:

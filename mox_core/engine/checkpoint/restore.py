@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
 
-from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SEED, TRAINED, TRAINING_STATE, WORKER_POSITIONS
+from mox_core.engine.variables.names import (
+    CLASSES,
+    GLOBAL_STEP,
+    POSITIONS,
+    SEED,
+    TRAINED,
+    TRAINING_STATE,
+    WORKER_POSITIONS,
+)
 from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
 
@@ -22,7 +30,7 @@ if TYPE_CHECKING:
 _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
 _LISTED: Final = 10
-_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, "save_counter")
+_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, CLASSES, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
 
 

@@ -58,12 +58,14 @@ class Start:
         seed: the seed of the run, the same on all workers; a resumed run keeps that of its beginning, and so its order
             of samples.
         reads_on: whether its input begins where that of the checkpoint was.
+        classes: what the checkpoint remembers of the classes that labels stand for, see `class_lists`.
     """
 
     prefix: str | None
     resumed: bool
     seed: int
     reads_on: bool
+    classes: str
     _checkpoint: Checkpoint | None  # on the chief
 
     def restore(self, config: RunConfig, state: RunState) -> None:
@@ -101,9 +103,9 @@ def find_start(config: RunConfig, collective: Collective, remote: Remote) -> Sta
     reads_on = resumed and not _new_input.get()
     if found and resumed and not reads_on:
         seed = randomness.fold(seed, "new input", found.step) & _SEEDS
-    begin = [found and found.prefix, resumed, seed, reads_on]
-    prefix, resumed, seed, reads_on = collective.broadcast_object(begin)
-    return Start(prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, checkpoint=found)
+    begin = [found and found.prefix, resumed, seed, reads_on, found.classes if found else ""]
+    prefix, resumed, seed, reads_on, classes = collective.broadcast_object(begin)
+    return Start(prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, classes=classes, checkpoint=found)
 
 
 def _find(config: RunConfig, remote: Remote) -> tuple[Checkpoint | None, bool]:

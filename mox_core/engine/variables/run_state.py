@@ -41,12 +41,14 @@ class RunState:
         positions: the next position of each source of the input, int64 [sources].
         worker_positions: the same of each worker, int64 [workers, sources], after `track_workers`; else None. Workers
             that leave out bad samples are at other positions than the others.
+        classes: what a checkpoint remembers of the classes that labels stand for, see `class_lists`; '' for nothing.
     """
 
-    def __init__(self, seed: int, num_positions: int, replicator: Replicator | None = None) -> None:
+    def __init__(self, seed: int, num_positions: int, replicator: Replicator | None = None, classes: str = "") -> None:
         self.seed = seed
         self.replicator = replicator or OneDevice()
         self.worker_positions: tf.Variable | None = None
+        self.classes = classes
         self.store = VariableStore(seed, self.replicator)
         self.final_weights = FinalWeights()
         self._finite = FiniteWeights()
