@@ -1,15 +1,11 @@
 """Labels stand for the same classes in TRAIN, in EVAL, and in what a checkpoint has learned, or the run is refused."""
 
-import logging
-import shutil
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
 import mox_core as mox
-from mox_core import serving
 
 BRIGHTNESS = {"forest": 20, "ocean": 120, "sunset": 230, "woods": 20}
 """A model that knows brightness alone tells these classes apart."""
@@ -98,37 +94,11 @@ def test_an_evaluation_that_lacks_a_class_is_refused_with_the_labels_that_shift(
     assert found.validation.keys() == {"loss"}
 
 
-@pytest.mark.parametrize("smooth", [False, True])
 def test_labels_as_vectors_are_compared_too_smoothed_or_not(folder, smooth):
     train, evaluated = folder("train", "forest", "ocean", "sunset"), folder("eval", "ocean", "sunset", "woods")
     label = (lambda label, _: label * 0.9 + 0.1 / 3) if smooth else None
     with pytest.raises(mox.DataError, match=r"label 2 is 'sunset' in TRAIN and 'woods' in EVAL\. EVAL lacks 'forest'"):
         _run(train, evaluated, label=label, data={"label_one_hot": True})
-
-
-def test_the_same_classes_in_another_order_are_refused(folder):
-    train = folder("train", "forest", "ocean")
-    evaluated = folder("eval", "forest", "ocean", labels=["ocean", "forest"])
-    with pytest.raises(mox.DataError, match=r"label = tf\.gather\(\[1, 0\], label\)\.$"):
-        _run(train, evaluated)
-
-
-def test_an_evaluation_without_the_last_classes_is_sound_and_the_export_has_the_names_of_the_training(
-    folder, tmp_path, caplog
-):
-    train, evaluated = folder("train", "forest", "ocean", "sunset"), folder("eval", "forest", "ocean")
-    found = _run(train, evaluated, width=3, steps=3, log_dir=tmp_path / "log", export_model=mox.ExportKeys.TF_SERVING)
-    assert serving.load(found.export_path).classes.names == ("forest", "ocean", "sunset")
-    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
-
-
-def test_classes_that_a_training_does_not_know_are_named_in_a_warning(folder, caplog):
-    train, evaluated = folder("train", "forest", "ocean"), folder("eval", "forest", "ocean", "sunset", "woods")
-    _run(train, evaluated, steps=3)
-    assert (
-        "The data set of EVAL has classes that TRAIN does not know: 2: 'sunset', 3: 'woods'. Their samples count as "
-        "wrong answers." in [record.getMessage() for record in caplog.records]
-    )
 
 
 def test_a_training_does_not_go_on_when_labels_stand_for_other_classes(folder, tmp_path):
@@ -157,69 +127,3 @@ def test_a_training_does_not_go_on_when_labels_stand_for_other_classes(folder, t
     assert _run(train, log_dir=log_dir, steps=4).steps == 2
     with pytest.raises(mox.CheckpointError, match=r"label 2 was 'woods' and is 'sunset'"):
         _run(train, train, mode="EVAL", steps=0, log_dir=other)
-
-
-def test_a_class_at_the_end_leaves_the_labels_as_they_are_and_is_remembered(folder, tmp_path):
-    train = folder("train", "forest", "ocean")
-    _run(train, log_dir=tmp_path / "log")
-    folder("train", "sunset")
-    _run(train, log_dir=tmp_path / "log", steps=4)
-    shutil.rmtree(tmp_path / "train" / "sunset")
-    _run(train, log_dir=tmp_path / "log", steps=6)
-    folder("train", "woods")
-    with pytest.raises(mox.CheckpointError, match=r"TRAIN: label 2 was 'sunset' and is 'woods'\. The data set lacks"):
-        _run(train, log_dir=tmp_path / "log", steps=8)
-
-
-def test_a_prediction_that_reads_no_label_may_read_other_folders_and_exports_what_was_learned(folder, tmp_path):
-    train, others = folder("train", "forest", "ocean", "sunset", "woods"), folder("others", "woods")
-    _run(train, log_dir=tmp_path / "log")
-    found = _run(
-        train,
-        others,
-        mode="PREDICT",
-        steps=0,
-        log_dir=tmp_path / "log",
-        label=lambda _label, _called: tf.constant(0, tf.int64),
-        output_fn=lambda _outputs: None,
-        output_every_n_steps=1,
-        export_model=mox.ExportKeys.TF_SERVING,
-    )
-    assert found.samples == 3
-    assert serving.load(found.export_path).classes.names == ("forest", "ocean", "sunset", "woods")
-
-
-def test_two_data_sets_are_each_compared_with_its_like(folder):
-    places, sorts = folder("places", "forest", "ocean"), folder("sorts", "sunset", "woods")
-    read_in = {"TRAIN": [places, sorts], "EVAL": [places, sorts]}
-
-    def run():
-        def input_fn(mode):
-            def read(base_dir):
-                meta = mox.ImageClassificationRawMetadata(base_dir)
-                return mox.ImageClassificationRawDataset(
-                    meta, shuffle=False, num_epochs=4 if mode == "TRAIN" else 1
-                ).get(["image", "label"])
-
-            both = [read(base_dir) for base_dir in read_in[mode]]
-            return [tf.ensure_shape(both[0][0], [8, 8, 3]), *(label for _, label in both)]
-
-        def model_fn(inputs, mode):
-            return _model_fn()(inputs[:2], mode)
-
-        return mox.run(
-            input_fn=input_fn,
-            model_fn=model_fn,
-            optimizer_fn=mox.get_optimizer_fn("sgd", learning_rate=0.1),
-            run_mode="TRAIN",
-            inter_mode="EVAL",
-            batch_size=3,
-            max_number_of_steps=1,
-        )
-
-    assert run().steps == 1
-    read_in["EVAL"] = [places]
-    assert run().steps == 1
-    read_in["EVAL"] = [places, folder("other", "ocean", "sunset")]
-    with pytest.raises(mox.DataError, match=r"TRAIN: label 0 is 'sunset' in TRAIN and 'ocean' in EVAL;"):
-        run()
