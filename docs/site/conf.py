@@ -45,11 +45,13 @@ NAVIGATION = {
     "Start": [
         "README",
         "docs/guide",
+        "docs/weights",
         "docs/state-and-effects",
         "docs/manual",
         "docs/distributed",
         "docs/scaling",
         "docs/files",
+        "docs/fine-tuning",
         "docs/report",
         "docs/serving",
         "docs/errors",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +14,7 @@ from attrs import define, field
 from mox_core.engine import randomness
 from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.model.effects import Effects, sort_effects
+from mox_core.engine.model.frozen_layers import hold_batch_norms, is_frozen
 from mox_core.engine.model.metrics import LogTensors, Metrics, check_additive, count_present_only, log_tensors
 from mox_core.engine.model.model_graph import ModelGraph
 from mox_core.engine.model.random_draws import warn_of_unseeded
@@ -29,6 +31,7 @@ from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
 from mox_core.engine.tf_internals import (
     func_graph,
+    keras_batch_norm,
     keras_names,
     keras_owners,
     keras_training,
@@ -42,6 +45,7 @@ from mox_core.engine.variables.keras_variables import adopt_keras_variables, che
 from mox_core.engine.variables.names import TraceNames
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
+from mox_core.network_building import LAYER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,6 +133,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         keras_names.fresh_layer_names(),
         keras_owners.watch(),
         keras_training.watch(),
+        keras_batch_norm.watch(),
         keras_two.watch(),
         traced_functions.watch(),
         randomness.python_random(f"{state.seed}/model"),
@@ -168,6 +173,7 @@ class _ModelTrace:
     def body(self, positions: tf.Tensor, record: tf.Tensor, *inputs: tf.Tensor) -> dict[str, Any]:
         """Build the graph of a step, and return its results."""
         self._graph = tf.compat.v1.get_default_graph()
+        self._graph.add_to_collection(LAYER_NAMES, keras_names.fresh_layer_names)
         self._constants = {positions.op.name: self.start}
         several = len(self.replicator.devices) > 1
         if several:
@@ -233,6 +239,8 @@ class _ModelTrace:
                 self.train_step.begin()
             with keras_owners.given_values(self._graph) as given:
                 replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
+            if self.train_step.frozen:
+                hold_batch_norms(self._graph, self.state.store, self.train_step.frozen)
             effects = self._effects(replicas, given)
             effects.give_values(self.state.store, self._graph)  # an optimizer may begin with a copy of the weights
             if present is not None:
@@ -278,6 +286,8 @@ class _ModelTrace:
             stack.enter_context(self._current())
             training = self.mode == ModeKeys.TRAIN
             stack.enter_context(keras_training.training_is(training))
+            chosen = self.train_step.frozen
+            stack.enter_context(keras_batch_norm.frozen(functools.partial(is_frozen, chosen) if chosen else None))
             stack.enter_context(traced_functions.traced_anew(training=training))
             spec = self.model_fn(self.structure.for_model_fn(inputs), self.mode)
             own = (self.state.step, self.state.positions)
