@@ -36,7 +36,7 @@ from mox_core.engine.loop.reports import (
     report_nothing_to_train,
 )
 from mox_core.engine.loop.schedule import EverySteps
-from mox_core.engine.loop.signals import catch_signals
+from mox_core.engine.loop.signals import RUN_ENDS, RUN_ENDS_UNSAVED, RUN_ENDS_WITHOUT_TRAINING, catch_signals
 from mox_core.engine.loop.stop import StopRule
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
@@ -54,7 +54,7 @@ from mox_core.engine.threads import set_threads
 from mox_core.engine.tracking import tracked
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
-from mox_core.log_dir import Held
+from mox_core.log_dir import NOTHING_REMOTE, Held
 from mox_core.modes import ModeKeys
 from mox_core.run_history import FILE as HISTORY
 from mox_core.run_history import Recorder
@@ -91,7 +91,7 @@ def run(config: RunConfig, held: Held) -> RunResult:
         run_scope(),
         plain_lines(config.plain),
         writing_into(config.log_dir),
-        catch_signals() as signal,
+        catch_signals(_ends_by_signal(config)) as signal,
         progress(config.run_mode, total=config.max_number_of_steps or None, unit="steps", only_live=True) as line,
         held.uploading(),
     ):
@@ -99,6 +99,12 @@ def run(config: RunConfig, held: Held) -> RunResult:
             return _run(config, held, signal, line)
         except RunInterrupted:
             return not_begun(config, str(signal.name))
+
+
+def _ends_by_signal(config: RunConfig) -> str:
+    if not config.training:
+        return RUN_ENDS_WITHOUT_TRAINING
+    return RUN_ENDS_UNSAVED if config.log_dir is None else RUN_ENDS
 
 
 def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) -> RunResult:
@@ -150,6 +156,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             stop_rule=stop_rule,
             first_global_step=first_step,
         ).run()
+        signal.steps_are_over("" if held.remote is NOTHING_REMOTE else "what was saved is being uploaded")
         if config.training and not (start.resumed and first_step):
             check_trained(result, pipeline, first_positions, order.workers)
         report(config, result, state, writer)
