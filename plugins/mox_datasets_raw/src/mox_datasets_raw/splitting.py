@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from mox_core.datasets.checks import check_is_here
-from mox_core.datasets.folders import reason_of, some, unreadable
+from mox_core.datasets.folders import listed, reason_of, some, unreadable
 from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.datasets.names import is_class_name
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
@@ -23,6 +23,8 @@ from mox_datasets_raw.split_record import foreign, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mox_core.datasets.folders import Folder
 
 _TOLERANCE = Fraction(1, 1_000_000)
 _NAME = "split"
@@ -61,7 +63,10 @@ def split_image_classification_dataset(
     check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_folders(source, target, list(fractions))
-    classes = {name: each.readable_or_broken for name, each in list_classes(str(source), FILENAME).items()}
+    found = list_classes(str(source), FILENAME)
+    _warn_of_broken(source, found)
+    classes = {name: each.files for name, each in found.items()}
+    _check_readable(source, classes)
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
     try:
         for left in undo_unfinished(target, _NAME):
@@ -135,6 +140,30 @@ def _replaceable(target: Path, splits: list[str], *, overwrite: bool) -> list[st
     return existing
 
 
+def _warn_of_broken(source: Path, classes: Mapping[str, Folder]) -> None:
+    """Log what is left out, as data sets leave it out: links to nowhere, and links that lead round in a circle."""
+    broken = {f"{name}/{file}": why for name, each in classes.items() for file, why in each.broken.items()}
+    if broken:
+        number = "1 entry is" if len(broken) == 1 else f"{len(broken)} entries are"
+        tf.get_logger().warning("%s left out of the parts of %r: %s", number, str(source), listed(broken))
+
+
+def _check_readable(source: Path, classes: Mapping[str, list[str]]) -> None:
+    """Refuse images that the system does not let one read, before anything is copied.
+
+    Raises:
+        DataError: with their number, and the first ones.
+    """
+    paths = {f"{name}/{file}": source / name / file for name, files in classes.items() for file in files}
+    reasons = {name: reason for name, path in paths.items() if (reason := unreadable(path))}
+    if reasons:
+        number = "1 image" if len(reasons) == 1 else f"{len(reasons)} images"
+        raise DataError(
+            f"{number} in {str(source)!r} cannot be copied: {listed(reasons, most=10)}. Mend or remove "
+            f"{'it' if len(reasons) == 1 else 'them'}."
+        )
+
+
 def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction], source: Path) -> dict[str, list[str]]:
     if len(files) < len(fractions):
         raise DataError(
@@ -150,8 +179,6 @@ def _copy(source: Path, target: Path, classes: Mapping[str, list[str]]) -> None:
         folder = target / name
         folder.mkdir(parents=True)
         for file in files:
-            if reason := unreadable(source / name / file):
-                raise DataError(f"{str(source / name / file)!r} cannot be copied: {reason}. Mend or remove it.")
             shutil.copy2(source / name / file, folder / file)
     Path(target, FILENAME).write_text(labels_text(list(classes)), "utf-8")
     write_record(target)
