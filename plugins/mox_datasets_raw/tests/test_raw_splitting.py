@@ -1,6 +1,5 @@
 """split_image_classification_dataset: sizes by hand, nothing lost, nothing twice, nothing half."""
 
-import os
 import shutil
 import signal
 import sys
