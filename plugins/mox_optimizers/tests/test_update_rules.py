@@ -1,6 +1,7 @@
 """Ten steps of every optimizer, against its update rule written out in NumPy from the paper or TensorFlow's text."""
 
 import inspect
+
 import numpy as np
 import pytest
 import tensorflow as tf
