@@ -18,7 +18,7 @@ from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
 from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, last_positions, make_batches
 from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.epochs import ONE_BY_ONE
-from mox_core.engine.input.image_cut import ToldClasses, image_function, told_classes
+from mox_core.engine.input.image_cut import ClassList, ToldClasses, class_lists, image_function, told_classes
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import crop_error, failing_sample, read_error
 from mox_core.engine.input.read_iterators import reading
@@ -178,6 +178,11 @@ class InputPipeline:
     def classes(self) -> ToldClasses:
         """What its data sets tell of the classes."""
         return told_classes(self._traced)
+
+    @functools.cached_property
+    def class_lists(self) -> tuple[ClassList, ...]:
+        """The classes of each data set whose labels it gives on, in the order in which it reads them."""
+        return class_lists(self._traced)
 
     def image_function(self, leaf: int) -> Any:
         """Return how `input_fn` makes the input with a number of a decoded image; None where that is not known."""

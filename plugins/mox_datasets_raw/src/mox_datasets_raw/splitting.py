@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from mox_core.datasets.checks import check_is_here
-from mox_core.datasets.folders import reason_of, some, unreadable
+from mox_core.datasets.folders import listed, reason_of, some, unreadable
 from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.datasets.names import is_class_name
 from mox_core.datasets.shrunk_images import check_max_side, shrunk
@@ -28,6 +28,7 @@ from mox_datasets_raw.split_record import foreign, write_record
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from mox_core.datasets.folders import Folder
     from mox_core.terminal.parts import Progress
 
 _TOLERANCE = Fraction(1, 1_000_000)
@@ -72,7 +73,10 @@ def split_image_classification_dataset(
     check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_folders(source, target, list(fractions))
-    classes = {name: each.readable_or_broken for name, each in list_classes(str(source), FILENAME).items()}
+    found = list_classes(str(source), FILENAME)
+    _warn_of_broken(source, found)
+    classes = {name: each.files for name, each in found.items()}
+    _check_readable(source, classes)
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
     try:
         for left in undo_unfinished(target, _NAME):
@@ -151,6 +155,30 @@ def _replaceable(target: Path, splits: list[str], *, overwrite: bool) -> list[st
     return existing
 
 
+def _warn_of_broken(source: Path, classes: Mapping[str, Folder]) -> None:
+    """Log what is left out, as data sets leave it out: links to nowhere, and links that lead round in a circle."""
+    broken = {f"{name}/{file}": why for name, each in classes.items() for file, why in each.broken.items()}
+    if broken:
+        number = "1 entry is" if len(broken) == 1 else f"{len(broken)} entries are"
+        tf.get_logger().warning("%s left out of the parts of %r: %s", number, str(source), listed(broken))
+
+
+def _check_readable(source: Path, classes: Mapping[str, list[str]]) -> None:
+    """Refuse images that the system does not let one read, before anything is copied.
+
+    Raises:
+        DataError: with their number, and the first ones.
+    """
+    paths = {f"{name}/{file}": source / name / file for name, files in classes.items() for file in files}
+    reasons = {name: reason for name, path in paths.items() if (reason := unreadable(path))}
+    if reasons:
+        number = "1 image" if len(reasons) == 1 else f"{len(reasons)} images"
+        raise DataError(
+            f"{number} in {str(source)!r} cannot be copied: {listed(reasons, most=10)}. Mend or remove "
+            f"{'it' if len(reasons) == 1 else 'them'}."
+        )
+
+
 def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction], source: Path) -> dict[str, list[str]]:
     if len(files) < len(fractions):
         raise DataError(
@@ -178,8 +206,6 @@ def _copy(source: Path, target: Path, classes: Mapping[str, list[str]], max_side
 
 
 def _copy_file(source: Path, target: Path, max_side: int | None, file: str) -> None:
-    if reason := unreadable(source / file):
-        raise DataError(f"{str(source / file)!r} cannot be copied: {reason}. Mend or remove it.")
     small = None
     if max_side is not None:
         try:
