@@ -176,7 +176,7 @@ def test_an_image_that_is_too_small_for_the_crop_ends_the_run_by_name_and_a_bad_
     assert b"bad.jpg" not in names
     assert len({*names}) == 7
     assert [each for each in caplog.messages if "bad.jpg" in each] == [
-        f"{str(tmp_path / 'two' / 'bad.jpg')!r} cannot be read (cut off, empty, or of no known format): it is left out."
+        f"{str(tmp_path / 'two' / 'bad.jpg')!r} cannot be read (damaged, empty, or of no known format): it is left out."
     ]
     picture(40, 96, 9).save(tmp_path / "two" / "small.jpg")
     with pytest.raises(DataError, match=r"cannot be read in mode TRAIN.*It fails for '.*small\.jpg'"):
