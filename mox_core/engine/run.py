@@ -264,6 +264,7 @@ def _evaluation(
         pipeline.fed,
         structure=pipeline.structure,
         log_values=monitored_tensors,
+        num_positions=pipeline.num_positions,
     )
     in_place = state.final_weights_in_place
     with InterMode(twin, pipeline, graph.hooks, log_dir, collective, signal, recorder, in_place).open() as inter_mode:

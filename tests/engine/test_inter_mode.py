@@ -360,6 +360,25 @@ def test_what_is_monitored_may_be_a_variable_or_a_number(train, regression):
     }
 
 
+def test_an_evaluation_may_read_fewer_data_sets_than_the_training(train, regression):
+    arrays = {"x": regression.features, "y": regression.targets}
+
+    def read(*names, num_epochs):
+        def fetch(index):
+            return {name: tf.gather(arrays[name], index) for name in names}
+
+        return SampleSource(num_samples=40, fetch=fetch, describe=str, num_epochs=num_epochs).read()
+
+    def input_fn(mode):
+        if mode == mox.ModeKeys.TRAIN:
+            return read("x", num_epochs=None)["x"], read("y", num_epochs=None)["y"]
+        both = read("x", "y", num_epochs=1)
+        return both["x"], both["y"]
+
+    ((step, means),), _, _ = train(4, input_fn=input_fn)
+    assert (step, means["loss"]) == (3, pytest.approx(_mean_loss(regression, 4, 8), rel=1e-4))
+
+
 def test_bad_validation_samples_are_counted_at_the_end_once_each(train, regression, said):
     def input_fn(mode):
         bad = 2 if mode == mox.ModeKeys.EVAL else -1

@@ -8,6 +8,7 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import numpy as np
 import tensorflow as tf
 from attrs import define, field
 
@@ -96,6 +97,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
     log_values: Callable[[ModelSpec], dict[str, Any]] | None = None,
     outputs: bool = False,
     summary_scope: SummaryScope = no_summaries,
+    num_positions: int | None = None,
 ) -> ModelGraph:
     """Call `model_fn` once for each replica, in a graph of its own.
 
@@ -111,10 +113,12 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         log_values: returns what stands under 'log'; `log_info` by default, which EVAL then needs.
         outputs: whether the values of `output_info` are wanted.
         summary_scope: where `tf.summary` operations write.
+        num_positions: how many sources the input has, if it is not that of the run.
 
     Raises:
         UsageError: if `model_fn` returns what the mode cannot use.
     """
+    start = state.positions.numpy() if num_positions is None else np.zeros(num_positions, np.int64)
     trace = _ModelTrace(
         model_fn=model_fn,
         mode=mode,
@@ -126,9 +130,9 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         log_values=log_values,
         outputs=outputs,
         summary_scope=summary_scope,
-        start=state.positions.numpy(),
+        start=start,
     )
-    signature = [tf.TensorSpec(state.positions.shape, tf.int64), tf.TensorSpec([], tf.bool), *input_specs]
+    signature = [tf.TensorSpec(start.shape, tf.int64), tf.TensorSpec([], tf.bool), *input_specs]
     with (
         keras_names.fresh_layer_names(),
         keras_owners.watch(),
