@@ -68,7 +68,7 @@ drill: $(STAMP) ## Kill, damage and starve trainings 200 times, and look at what
 	@$(RUN) tests/drill/drill.py build/drill $(ARGS)
 
 bench: $(STAMP) ## Compare mox with Keras fit and a hand-written loop; time mox plugins
-	@$(RUN) benchmarks/speed.py
+	@$(RUN) benchmarks/compare.py $(ARGS)
 	@$(RUN) benchmarks/commands.py
 
 scaling: $(STAMP) ## Check the formula of docs/scaling.md with workers on this machine

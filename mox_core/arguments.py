@@ -6,11 +6,11 @@ import inspect
 import os
 import re
 from numbers import Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
+from mox_core.checkpoint_paths import checked_checkpoint_path, checked_path, checkpoint_urls, url_of
 from mox_core.cluster.cluster import read as read_cluster
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
@@ -19,12 +19,12 @@ from mox_core.flags import get_flag
 from mox_core.misspelt_flags import warn_of_misspelt_flags
 from mox_core.modes import RUN_MODES, ModeKeys
 from mox_core.name_filter import NameFilter
-from mox_core.stores.folder import flattened_url, is_remote, local_path
 from mox_core.trackers import choose as choose_trackers
 from mox_core.whole_numbers import is_whole_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from mox_core.cluster.cluster import Cluster
     from mox_core.export_formats import ExportFormat
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 NOT_GIVEN: Final[Any] = object()
 """The default of an argument for which None means something else."""
 
-_PATTERN_CHARACTERS = ("[", "\\")
-"""What makes a path a pattern for the functions by which TensorFlow finds checkpoints and variables."""
 _SAVE_SECS = 600
 """Seconds between two checkpoints, as in TensorFlow's `MonitoredTrainingSession`."""
 
@@ -71,10 +69,11 @@ class RunConfig:
         batch_size: samples in a batch of each replica; None if `input_fn` returns whole batches.
         auto_batch: whether samples are batched.
         log_dir: folder of checkpoints, summaries and exported models, or None.
-        checkpoint_path: folder or prefix of the checkpoint to start from, or None.
+        checkpoint_path: folder or prefix of the checkpoint to start from, a file of weights, or one of these for each
+            scope of variables; or None.
         log_dir_url: the URL of a log_dir on a remote store, or None. log_dir is no place to be used then, before it has
             been staged.
-        checkpoint_url: the same of checkpoint_path.
+        checkpoint_url: the same of checkpoint_path; of several, those that are on a store.
         max_number_of_steps: global step at which TRAIN ends, number of steps in other modes; 0: no limit.
         log_every_n_steps: steps between two log lines, 1 or more.
         output_every_n_steps: steps in a window for output_fn; 0 only without output_fn.
@@ -105,9 +104,9 @@ class RunConfig:
     batch_size: int | None
     auto_batch: bool
     log_dir: Path | None
-    checkpoint_path: Path | None
+    checkpoint_path: Path | Mapping[str, Path] | None
     log_dir_url: str | None
-    checkpoint_url: str | None
+    checkpoint_url: str | Mapping[str, str] | None
     max_number_of_steps: int
     log_every_n_steps: int
     output_every_n_steps: int
@@ -202,10 +201,10 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
         output_fn=_output_fn(output_fn, output_every_n_steps, mode),
         batch_size=None if batch_size is None else _whole_number(batch_size, "batch_size", least=1),
         auto_batch=_boolean(auto_batch, "auto_batch"),
-        log_dir=_path(log_dir, "log_dir"),
-        log_dir_url=_url(log_dir),
-        checkpoint_path=_path(checkpoint_path, "checkpoint_path"),
-        checkpoint_url=_url(checkpoint_path),
+        log_dir=checked_path(log_dir, "log_dir"),
+        log_dir_url=url_of(log_dir),
+        checkpoint_path=checked_checkpoint_path(checkpoint_path),
+        checkpoint_url=checkpoint_urls(checkpoint_path),
         max_number_of_steps=_whole_number(max_number_of_steps, "max_number_of_steps", least=0),
         log_every_n_steps=_whole_number(log_every_n_steps, "log_every_n_steps", least=1),
         output_every_n_steps=_whole_number(output_every_n_steps, "output_every_n_steps", least=0),
@@ -323,32 +322,6 @@ def _boolean(value: object, name: str) -> bool:
     if isinstance(value, bool):
         return value
     raise UsageError(f"{name} is {value!r}; it must be True or False.")
-
-
-def _path(value: object, name: str) -> Path | None:
-    if value is None or value == "":
-        return None
-    if not isinstance(value, (str, os.PathLike)):
-        raise UsageError(f"{name} is {value!r}; it must be a path, or None.")
-    text = local_path(os.fsdecode(value))
-    if lost := flattened_url(text):
-        raise UsageError(
-            f"{name} is {text!r}, with one slash behind {lost!r}: pathlib and os.path.normpath take the other one "
-            "away. Give the URL as a string, and join it by '/'."
-        )
-    if "\0" in text:
-        raise UsageError(f"{name} is {text!r}, and no path holds a zero byte.")
-    if found := [each for each in _PATTERN_CHARACTERS if each in text]:
-        raise UsageError(
-            f"{name} is {text!r}, and TensorFlow reads {' and '.join(found)} in a path as part of a pattern: it finds "
-            "neither checkpoints nor exported models there. Use a name without."
-        )
-    return Path(os.path.expanduser(text))  # noqa: PTH111  (Path.expanduser fails for a folder '~x', and for './~x')
-
-
-def _url(value: object) -> str | None:
-    """Return a path that has been checked, if it is on a remote store."""
-    return value.rstrip("/") if isinstance(value, str) and is_remote(value) else None
 
 
 def _saving(seconds: object, steps: object) -> tuple[float | None, int | None]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.errors import UnknownAttributeError, UsageError
 from mox_core.modes import RUN_MODES, ModeKeys
+from mox_core.network_building import build_network, check_name_scope, with_known_size
 from mox_core.plugins import loader
 from mox_core.plugins.offers import (
     ApiOffer,
@@ -23,7 +24,6 @@ from mox_core.plugins.offers import (
     OptimizerWrapperOffer,
     import_target,
 )
-from mox_core.serving.description import IMAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -40,9 +40,6 @@ def default_preprocess_fn(images: Any, run_mode: str, *args: Any) -> Any:
     raise NotImplementedError
 
 
-_NETWORK: Final = "a function of images that returns (logits, end_points): a tensor, and a dict from names to tensors"
-
-
 def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
     name: Name,
     run_mode: str,
@@ -54,6 +51,7 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
     image_height: int | None = None,
     image_width: int | None = None,
     preprocess_fn: Callable[..., Any] | None = default_preprocess_fn,
+    name_scope: str | None = None,
     **model_kwargs: Any,
 ) -> Callable[[Any], tuple[Any, dict[str, Any]]]:
     """Return a function that builds a network on a batch of images.
@@ -72,6 +70,8 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
             network's `default_image_size`.
         image_width: like image_height.
         preprocess_fn: `preprocess_fn(images, run_mode, *args)` in place of the network's own; None: no preprocessing.
+        name_scope: what the names of the network's variables begin with, 'teacher' for 'teacher/conv1/kernel': two
+            networks of one family in a model each need one.
         **model_kwargs: options of this network.
 
     Returns:
@@ -80,9 +80,10 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
 
     Raises:
         UnknownNameError: if no plugin offers the network, or more than one does.
-        UsageError: if run_mode or data_format has another value than those.
+        UsageError: if run_mode or data_format has another value than those, or name_scope is no scope.
     """
     _check_run_mode(run_mode)
+    check_name_scope(name_scope)
     if data_format not in ("NHWC", "NCHW"):
         raise UsageError(f"data_format is {data_format!r}; it must be 'NHWC' or 'NCHW'.")
     if preprocess_fn is not default_preprocess_fn:
@@ -99,29 +100,11 @@ def get_model_fn(  # noqa: PLR0913, PLR0917  (the arguments of the manual's API)
     )
     if run_mode == ModeKeys.EXPORT and image_height is None and image_width is None and isinstance(name, str):
         size = get_model_meta(name).default_image_size
-        return lambda images: _logits_and_end_points(name, _with_known_size(network, images, size)(images))
+        return partial(build_network, name, name_scope, lambda images: with_known_size(network, images, size)(images))
     build = network(image_height=image_height, image_width=image_width)
     if not callable(build):
         return build  # type: ignore[no-any-return]
-    return lambda images: _logits_and_end_points(name, build(images))
-
-
-def _logits_and_end_points(name: object, result: Any) -> tuple[Any, dict[str, Any]]:
-    """Return what a network has returned for its images; logits alone have no end points."""
-    if isinstance(result, (tuple, list)) and len(result) == 2:  # noqa: PLR2004
-        return result[0], result[1]
-    if hasattr(result, "shape") and not isinstance(result, (tuple, list)):
-        return result, {}
-    raise UsageError(f"network {name!r} returned {result!r} for its images; a network is {_NETWORK}.")
-
-
-def _with_known_size(network: Callable[..., Any], images: Any, default: int) -> Any:
-    """Build the network of an exported model for the size of its images, or for its default size if that is unknown."""
-    height, width = images.shape[1:3] if images.shape.rank else (None, None)
-    known = height is not None and width is not None
-    if not known and (graph := getattr(images, "graph", None)) is not None:
-        graph.add_to_collection(IMAGE_SIZE, (default, default))
-    return network(image_height=None if known else default, image_width=None if known else default)
+    return partial(build_network, name, name_scope, build)
 
 
 def get_model_meta(name: str) -> NetworkMeta:

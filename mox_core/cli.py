@@ -65,6 +65,7 @@ _COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "new-plugin": ("mox_core.commands.new_plugin", "write a plugin to begin with, which passes its tests"),
     "check": ("mox_core.commands.check", "check a plugin against the contracts, without writing a test"),
     "predict": ("mox_core.commands.predict", "ask an exported model which classes images are of"),
+    "weights": ("mox_core.commands.weights", "make a checkpoint of weights that another program wrote, or list them"),
     "launch": ("mox_core.commands.launch", "start a cluster of processes on this machine that run a script"),
 }
 """The commands of the core by name: the module of its function `main`, and its summary.

@@ -37,4 +37,4 @@ def _short(number: float) -> str:
         return f"{number:.3g}"
     if _LARGEST <= abs(number) < math.inf:
         return f"{number:.3e}"
-    return f"{number:.3f}"
+    return f"{number + 0.0:.3f}"  # -0.0 is 0.0

@@ -20,6 +20,7 @@ import shutil
 import socket
 import tempfile
 import uuid
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -63,11 +64,12 @@ def hold(config: RunConfig) -> Iterator[tuple[RunConfig, Held]]:
             lock = stack.enter_context(log_dir.hold(config.log_dir, saves=config.saves, exports=config.exports))
         else:
             config, lock = _hold_remote(config, config.log_dir_url, remote, stack)
-        if config.checkpoint_url is not None and config.is_chief:
-            path, staged = _stage_checkpoint(config.checkpoint_url, _temporary_folder(stack))
-            remote.staged.append(staged)
-            stack.enter_context(_named(staged.remote.url))
-            config = attrs.evolve(config, checkpoint_path=path)
+        if config.is_chief:
+            paths = {scope: _stage(url, remote, stack) for scope, url in _checkpoint_urls(config).items()}
+            if isinstance(config.checkpoint_path, Mapping):
+                config = attrs.evolve(config, checkpoint_path={**config.checkpoint_path, **paths})
+            elif paths:
+                config = attrs.evolve(config, checkpoint_path=paths[""])
         yield config, Held(lock, remote)
 
 
@@ -104,8 +106,24 @@ def in_urls(result: RunResult, config: RunConfig) -> RunResult:
 def _staged_urls(config: RunConfig) -> Iterator[str]:
     if config.log_dir_url is not None:
         yield config.log_dir_url
-    if config.checkpoint_url is not None:
-        yield from (config.checkpoint_url, config.checkpoint_url.rpartition("/")[0])
+    for url in _checkpoint_urls(config).values():
+        yield from (url, url.rpartition("/")[0])
+
+
+def _checkpoint_urls(config: RunConfig) -> Mapping[str, str]:
+    """Return the URLs in checkpoint_path by their scopes, '' where it is one alone."""
+    urls = config.checkpoint_url
+    if isinstance(urls, Mapping):
+        return urls
+    return {} if urls is None else {"": urls}
+
+
+def _stage(url: str, remote: _Remote, stack: contextlib.ExitStack) -> Path:
+    """Stage a checkpoint as long as the stack is open, and return its path on this machine."""
+    path, staged = _stage_checkpoint(url, _temporary_folder(stack))
+    remote.staged.append(staged)
+    stack.enter_context(_named(staged.remote.url))
+    return path
 
 
 @define

@@ -13,7 +13,7 @@ from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mox_core.arguments import RunConfig
     from mox_core.run_result import RunResult
@@ -90,7 +90,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
     auto_batch: bool = True,  # noqa: FBT001, FBT002 (as above)
     log_dir: str | os.PathLike[str] | None = None,
     max_number_of_steps: int = 0,
-    checkpoint_path: str | os.PathLike[str] | None = None,
+    checkpoint_path: str | os.PathLike[str] | Mapping[str, str | os.PathLike[str]] | None = None,
     log_every_n_steps: int = 10,
     output_every_n_steps: int = 0,
     save_summary_steps: int = 100,
@@ -117,8 +117,10 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
             None for none of them.
         max_number_of_steps: TRAIN ends when the global step is this high, other modes after so many steps. 0: when the
             input ends or a hook asks for it.
-        checkpoint_path: a folder or prefix, on this machine or on a store, to start from where log_dir has no
-            checkpoint.
+        checkpoint_path: where to start from where log_dir has no checkpoint: a folder or prefix, on this machine or on
+            a store; weights of another program (`.weights.h5`, `.keras`, `.h5`, a preset of keras_hub, a SavedModel);
+            'imagenet', for those that keras.applications publishes of the network; or a dict with one of these for each
+            scope of variables, {'teacher/': ..., 'student/': ...}.
         log_every_n_steps: steps between two lines of the log.
         output_every_n_steps: steps in a window for output_fn; the last one may hold fewer.
         save_summary_steps: steps between two summaries.

@@ -45,6 +45,7 @@ NAVIGATION = {
     "Start": [
         "README",
         "docs/guide",
+        "docs/weights",
         "docs/state-and-effects",
         "docs/manual",
         "docs/distributed",

@@ -77,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ps", type=int, default=0, metavar="N", help="number of parameter servers (default: 0)")
     parser.add_argument("--replicas", type=int, default=1, metavar="N", help="num_gpus of each worker (default: 1)")
     parser.add_argument("script", metavar="script.py", help="what each process runs")
-    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="argument", help="arguments of the script")
+    rest = parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="argument", help="arguments of the script")
+    rest.required = False  # it is named as missing otherwise, before Python 3.13
     return parser
 
 

@@ -12,6 +12,7 @@ from mox_core import serving
 from mox_core.errors import UsageError
 from mox_core.quoting import shown
 from mox_core.serving.image_files import find_images
+from mox_core.terminal.pages import Table, aligned
 from mox_core.terminal.progress import progress
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def main(arguments: list[str]) -> int:
     for name in ("top", "batch_size"):
         if getattr(options, name) < 1:
             raise UsageError(f"--{name} is {getattr(options, name)}; it must be a whole number, 1 or more.")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its C++ has words of its own for a file that is no image
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # its C++ has words of its own for a file that is no image
     found = find_images(options.images)
     if not found.files:
         raise UsageError(f"there are no images in {', '.join(map(repr, options.images))}.{_left_out(found)}")
@@ -69,11 +70,14 @@ def _table(model: Predictor, predictions: Iterable[Prediction]) -> str:
         for each in predictions
         if not each.error
     ]
-    columns = max(map(len, rows), default=1)
-    rows.insert(0, ["image", *(str(place) for place in range(1, columns))])
-    widths = [max((len(row[place]) for row in rows if place < len(row)), default=0) for place in range(columns)]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=False)).rstrip() for row in rows]
-    return "\n".join([f"{shown(model.path)}: {model.scores}; {model.says}", *lines]) + "\n"
+    if not rows:
+        return ""
+    columns = max(map(len, rows))
+    table = Table(
+        [["image", *map(str, range(1, columns))], *(row + [""] * (columns - len(row)) for row in rows)], indent=0
+    )
+    lines = [f"{shown(model.path)}: {model.scores}; {model.says}", *(line.rstrip() for line in aligned(table))]
+    return "\n".join(lines) + "\n"
 
 
 def _number(score: float, model: Predictor) -> str:

@@ -121,7 +121,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             export = _export(config, pipeline, evaluation.pipeline or pipeline, state)
             _check_input(config, pipeline, graph)
 
-            start.restore(config, state)
+            start.restore(config, state, graph.networks)
             state.begin_training()
             first_step = int(state.step)
             recorder.go_on_from(first_step)
@@ -311,7 +311,7 @@ def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:
     if not config.training:
         return config.max_number_of_steps
     if first_step >= config.max_number_of_steps:
-        folder = config.log_dir if start.resumed else config.checkpoint_path
+        folder = config.log_dir if start.resumed else start.prefix
         report_nothing_to_train(first_step, config.max_number_of_steps, folder, resumed=start.resumed)
     return max(0, config.max_number_of_steps - first_step)
 

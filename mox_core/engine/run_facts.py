@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
+from mox_core.checkpoint_paths import as_given
 from mox_core.flags import changed_flags, script_flags
 
 if TYPE_CHECKING:
@@ -44,8 +45,7 @@ def facts_of(config: RunConfig) -> dict[str, Any]:
     arguments |= {name: ", ".join(map(_name_of, each)) for name, each in functions.items() if each}
     if config.exports_as:
         arguments["export_model"] = ", ".join(each.name for each in config.exports_as)
-    if start := config.checkpoint_url or config.checkpoint_path:
-        arguments["checkpoint_path"] = str(start)
+    arguments["checkpoint_path"] = as_given(config.checkpoint_path, config.checkpoint_url)
     return {
         "script": Path(sys.argv[0]).name,
         "arguments": {name: value for name, value in arguments.items() if value is not None},

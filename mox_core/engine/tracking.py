@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import define, field
 
 from mox_core import flags
+from mox_core.checkpoint_paths import as_given
 from mox_core.engine.interruption import RunInterrupted
 from mox_core.engine.run_facts import facts_of
 from mox_core.modes import ModeKeys
@@ -121,7 +122,7 @@ def _places(config: RunConfig) -> dict[str, Any]:
     """Return the arguments that say where a run is kept."""
     paths = {
         "log_dir": config.log_dir_url or config.log_dir,
-        "checkpoint_path": config.checkpoint_url or config.checkpoint_path,
+        "checkpoint_path": as_given(config.checkpoint_path, config.checkpoint_url),
     }
     return {
         "trackers": [choice.name for choice in config.trackers],

@@ -6,11 +6,14 @@ is imported when a model is loaded.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import os
+from mox_core.serving.model_folder import check_folder
+from mox_core.stores.folder import is_remote, local_path
 
+if TYPE_CHECKING:
     from mox_core.serving.predictor import Predictor
 
 __all__ = ["load"]
@@ -30,6 +33,8 @@ def load(path: str | os.PathLike[str]) -> Predictor:
     Raises:
         UsageError: if there is no such export, or it takes more than images.
     """
+    if not is_remote(told := os.fspath(path)):
+        check_folder(Path(local_path(told)).expanduser(), told)  # before TensorFlow is imported, which takes seconds
     from mox_core.serving.predictor import load_predictor  # noqa: PLC0415  (TensorFlow)
 
     return load_predictor(path)

@@ -28,6 +28,7 @@ from mox_core.serving.description import (
     read_description,
 )
 from mox_core.serving.image_files import ImageFile, find_images
+from mox_core.serving.model_folder import check_folder
 from mox_core.stores.folder import is_remote, local_path, open_folder
 
 if TYPE_CHECKING:
@@ -36,11 +37,21 @@ if TYPE_CHECKING:
 BATCH_SIZE: Final = 32
 _READERS: Final = 8
 _SIGNATURE: Final = "serving_default"
-_FILE_OF_OTHER_FORMAT: Final = {
-    "frozen_graph.pb": "FROZEN_PB",
-    "model.tflite": "TFLITE",
-    "model.onnx": "ONNX",
-}
+_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
+_TAIL: Final = 1024
+"""Bytes in which the end of an image lies; behind it some programs write a few of their own."""
+_NOT_READ: Final = (
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftypmif1", "HEIC"),
+    (4, b"ftypavif", "AVIF"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<!DOCTYPE", "HTML"),
+    (0, b"<html", "HTML"),
+    (0, b"<svg", "SVG"),
+)
+"""Formats by bytes at a place."""
 _CHANNELS: Final = (1, 3)
 _RANK: Final = 4
 
@@ -192,7 +203,7 @@ def load_predictor(path: str | os.PathLike[str]) -> Predictor:
     """Load an exported model, see `mox_core.serving.load`."""
     told = os.fspath(path)
     with _on_this_machine(told) as folder:
-        _check_folder(folder, told)
+        check_folder(folder, told)
         try:
             described = read_description(folder)
         except ValueError as error:
@@ -232,21 +243,6 @@ def _on_this_machine(path: str) -> Iterator[Path]:
         except OSError as error:
             raise UsageError(f"{path!r} cannot be read: {error}") from error
         yield Path(folder)
-
-
-def _check_folder(folder: Path, told: str) -> None:
-    """Refuse what is no SavedModel, and say where one is."""
-    if (folder / "saved_model.pb").is_file():
-        return
-    for file, name in _FILE_OF_OTHER_FORMAT.items():
-        if (folder / file).exists():
-            raise UsageError(f"{told!r} is an export of {name}; what reads images here is an export of TF_SERVING.")
-    versions = [int(each.parent.name) for each in folder.glob("*/saved_model.pb") if each.parent.name.isdecimal()]
-    if versions:
-        newest = f"{told.rstrip('/')}/{max(versions)}"
-        raise UsageError(f"{told!r} holds versions of a model: give the folder of one of them, such as {newest!r}.")
-    what = "there is no folder" if not folder.exists() else "there is no saved_model.pb in"
-    raise UsageError(f"{what} {told!r}: give the folder of an export of TF_SERVING, as 'log/1'.")
 
 
 def _image_input(inputs: dict[str, tf.TensorSpec], told: str) -> tuple[str, tf.TensorSpec]:
@@ -320,19 +316,35 @@ def _pixels(file: ImageFile | _Pixels) -> Any:
         content = file.read()
     except OSError as error:
         return f"{error.strerror or error}"
+    if why := _why_unreadable(content):
+        return why
     try:
         return _decode(content)
     except ImportError:
         return "no JPEG or PNG, and other formats need Pillow: pip install pillow"
     except Exception:  # noqa: BLE001  (decoders raise what they like)
-        return "cut off, empty, or of no known format"
+        return "damaged, or of a format that is not read"
+
+
+def _why_unreadable(content: bytes) -> str:
+    """Return why an image cannot be decoded, as far as its bytes tell; '' if they do not.
+
+    The decoders of C write to stderr on their own when they fail, so that they are not given what is known to be bad.
+    """
+    if not content:
+        return "empty"
+    for start, end, name in ((_JPEG, b"\xff\xd9", "JPEG"), (_PNG, b"IEND", "PNG")):
+        if content.startswith(start):
+            return "" if end in content[-_TAIL:] else f"a {name} that is cut off"
+    found = next((name for place, mark, name in _NOT_READ if content[place : place + len(mark)] == mark), "")
+    return f"{found}, which is not read; formats are JPEG, PNG, GIF, BMP, WebP" if found else ""
 
 
 def _decode(content: bytes) -> Any:
     """Return the pixels of an image, as the data sets of mox decode them."""
-    if content.startswith(b"\xff\xd8\xff"):
+    if content.startswith(_JPEG):
         return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE").numpy()
-    if content.startswith(b"\x89PN"):
+    if content.startswith(_PNG):
         return tf.io.decode_png(content, channels=3).numpy()
     from PIL import Image  # noqa: PLC0415  (only for these formats)
 

@@ -16,6 +16,7 @@ from attrs import define
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
+from rich.table import Column
 from rich.text import Text
 
 from mox_core.terminal.parts import ROUTINE, Progress, share
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from rich.progress import Task, TaskID
 
+_BAR: Final = 20
+_WIDTH_WITH_BAR: Final = 100
 _SECONDS_BETWEEN_ROUTINE: Final = 10.0
 _STYLES: Final = {logging.WARNING: "yellow", logging.ERROR: "bold red", logging.CRITICAL: "bold red"}
 
@@ -79,15 +82,24 @@ class _Amount(ProgressColumn):
 
 
 def _bars() -> Bars:
+    """Return a display with a row for each task. In a narrow terminal notes are cut off and bars left out."""
+    console = Console(stderr=True)
+    room_for_bar = console.width >= _WIDTH_WITH_BAR
     return Bars(
         SpinnerColumn(),
-        TextColumn("[bold]{task.description}"),
-        BarColumn(bar_width=20),
-        _Amount(),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[note]}", style="cyan", markup=False),
-        console=Console(stderr=True),
+        TextColumn("[bold]{task.description}", table_column=Column(no_wrap=True)),
+        *([BarColumn(bar_width=_BAR)] if room_for_bar else []),
+        _Amount(table_column=Column(no_wrap=True)),
+        TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        TextColumn(
+            "{task.fields[note]}",
+            style="cyan",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
+        console=console,
         transient=True,
+        expand=True,
         refresh_per_second=5,
     )
 
@@ -112,7 +124,7 @@ def _log_above(console: Console) -> Iterator[None]:
 
 
 class _Above(logging.Handler):
-    """Prints records above the lines; of those whose values the lines show, one now and then, and the last."""
+    """Prints records above the lines: of those whose values the lines show, one now and then, and one before others."""
 
     def __init__(self, console: Console) -> None:
         super().__init__()
@@ -126,12 +138,17 @@ class _Above(logging.Handler):
                 self._left = record
                 return
             self._left, self._printed = None, time.monotonic()
+        self._print_left()  # what comes next may be said of it
         self._print(record)
 
     def close(self) -> None:
+        self._print_left()
+        super().close()
+
+    def _print_left(self) -> None:
         if self._left is not None:
             self._print(self._left)
-        super().close()
+            self._left, self._printed = None, time.monotonic()
 
     def _print(self, record: logging.LogRecord) -> None:
         text = record.getMessage().replace("\t", "  ")

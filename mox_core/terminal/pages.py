@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from typing import TYPE_CHECKING, Final
 
 from attrs import field, frozen
@@ -29,6 +30,13 @@ def text_of(part: Part) -> str:
     return part if isinstance(part, str) else part.text
 
 
+def width_of(text: str) -> int:
+    """Return how many columns of a terminal a text takes: two for a character of East Asia, none for an accent."""
+    return sum(
+        0 if unicodedata.combining(each) else 2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in text
+    )
+
+
 @frozen
 class Line:
     """A line, which is broken on a terminal that is too narrow for it; what follows begins where the line does.
@@ -50,9 +58,9 @@ def line(*parts: Part, indent: int = 0) -> Line:
 def aligned(table: Table) -> Iterator[str]:
     """Yield the rows of a table, its columns one below the other."""
     rows = [[text_of(cell) for cell in row] for row in table.rows]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    widths = [max(map(width_of, column)) for column in zip(*rows, strict=True)][:-1]
     for row in rows:
-        cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=False)]
+        cells = [cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=False)]
         yield " " * table.indent + (" " * table.gap).join([*cells, row[-1]])
 
 

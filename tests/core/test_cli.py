@@ -166,6 +166,7 @@ def test_the_help_lists_the_commands_of_the_core_and_of_plugins(zoo, capsys):
         "  new-plugin          write a plugin to begin with, which passes its tests",
         "  check               check a plugin against the contracts, without writing a test",
         "  predict             ask an exported model which classes images are of",
+        "  weights             make a checkpoint of weights that another program wrote, or list them",
         "  launch              start a cluster of processes on this machine that run a script",
         "  fetch               what fetch does (zoo)",
         "  lake-plugin/hang    what hang does (lake)",
@@ -195,7 +196,7 @@ def test_an_unknown_command_is_refused_with_the_nearest_ones(zoo, install_fake, 
     assert capsys.readouterr().err == (
         "mox: error: unknown command 'plugin'.\n"
         "Did you mean 'plugins'?\n"
-        "Known: check, doctor, fetch, launch, new-plugin, plugins, predict, show\n"
+        "Known: check, doctor, fetch, launch, new-plugin, plugins, predict, show, weights\n"
         "Plugin bad (bad 1.0) is broken: ModuleNotFoundError: No module named 'not_there'.\n"
     )
     assert cli.main(["fecth"]) == 2

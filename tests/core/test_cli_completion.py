@@ -86,7 +86,10 @@ def completed(mox, tmp_path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("mox ", ["plugins", "show", "doctor", "new-plugin", "check", "predict", "launch", "ark", "cage", "zoo"]),
+        (
+            "mox ",
+            ["plugins", "show", "doctor", "new-plugin", "check", "predict", "weights", "launch", "ark", "cage", "zoo"],
+        ),
         ("mox pl", ["plugins "]),
         ("mox --comp", ["--completion "]),
         ("mox --completion ", ["bash", "zsh", "fish"]),

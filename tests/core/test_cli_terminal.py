@@ -11,6 +11,7 @@ import termios
 import pytest
 
 import forked
+from mox_core.terminal import pages
 
 STYLE = re.compile(r"\x1b\[([0-9;]*)m")
 
@@ -84,7 +85,7 @@ def test_the_commands_stand_in_one_table(on_terminal):
     column = heading.index("what it does")
     rows = lines[lines.index(heading) + 1 : lines.index("", lines.index(heading))]
     assert [row[2:column].strip() for row in rows if row[2] != " "] == [
-        *("plugins", "show", "doctor", "new-plugin", "check", "predict", "launch", "zoo"),
+        *("plugins", "show", "doctor", "new-plugin", "check", "predict", "weights", "launch", "zoo"),
     ]
     assert {row[column - 2 : column] for row in rows} == {"  "}
     first, second = rows[-2:]  # the long summary goes on below itself
@@ -115,3 +116,8 @@ def test_colours_are_left_out_where_the_user_says_so(on_terminal):
     dumb, none = on_terminal(100, "plugins", TERM="dumb")
     assert none == set()
     assert dumb[-1] == "  mox_commands: zoo"
+
+
+def test_columns_stand_below_each_other_where_characters_are_two_wide():
+    rows = [["日落", "1"], ["sunset", "2"], ["cafe\u0301", "3"]]
+    assert list(pages.aligned(pages.Table(rows, indent=0))) == ["日落    1", "sunset  2", "cafe\u0301    3"]

@@ -21,6 +21,7 @@ LIGHT_MODULES = [
     "mox_core.commands.launch",
     "mox_core.commands.new_plugin",
     "mox_core.commands.predict",
+    "mox_core.commands.weights",
     "mox_core.cluster.rendezvous",
     "mox_core.datasets.checks",
     "mox_core.datasets.file_cache",

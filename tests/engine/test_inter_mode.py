@@ -375,7 +375,7 @@ def test_bad_validation_samples_are_counted_at_the_end_once_each(train, regressi
 
     got, _, _ = train(8, input_fn=input_fn)
     assert [line for line in said.lines if line.startswith("WARNING")] == [
-        "WARNING:tensorflow:'sample 2' cannot be read (cut off, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:'sample 2' cannot be read (damaged, empty, or of no known format): it is left out.",
         "WARNING:tensorflow:1 bad sample was left out of this run in mode EVAL.",
     ]
     kept = np.delete(np.arange(40), 2)

@@ -138,7 +138,7 @@ def test_workers_read_each_sample_once_and_bad_ones_are_named(scenario):
     assert outcome["told"] == {"steps": 44, "samples": 44, "stopped_by": "end of input"}
     bad = [3, 11, 19, 27, 35, 43]
     assert outcome["values"]["seen"] == [int(index not in bad) for index in range(50)]
-    named = re.findall(r"'number (\d+)' cannot be read \(cut off, empty, or of no known format\): it is left out", log)
+    named = re.findall(r"'number (\d+)' cannot be read \(damaged, empty, or of no known format\): it is left out", log)
     assert sorted(map(int, named)) == bad
     assert outcome["raise"]["codes"][CHIEF] == 1
     assert re.search(r"DataError: 'number (3|11)' cannot be read: it is", outcome["raise"]["log"])

@@ -137,8 +137,8 @@ def test_bad_samples_are_named_once_each_and_counted_at_the_end(said):
     assert list(report.names) == ["sample-1.jpg", "sample-5.jpg"]
     report.close()
     assert said.lines == [
-        "WARNING:tensorflow:'sample-1.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
-        "WARNING:tensorflow:'sample-5.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:'sample-1.jpg' cannot be read (damaged, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:'sample-5.jpg' cannot be read (damaged, empty, or of no known format): it is left out.",
         "WARNING:tensorflow:2 bad samples were left out of this run.",
     ]
 
@@ -151,8 +151,8 @@ def test_two_modes_that_read_the_same_bad_samples_name_each_once_and_are_counted
     trained.close()
     validated.close()
     assert said.lines == [
-        "WARNING:tensorflow:'sample-1.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
-        "WARNING:tensorflow:'sample-5.jpg' cannot be read (cut off, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:'sample-1.jpg' cannot be read (damaged, empty, or of no known format): it is left out.",
+        "WARNING:tensorflow:'sample-5.jpg' cannot be read (damaged, empty, or of no known format): it is left out.",
         "WARNING:tensorflow:1 bad sample was left out of this run in mode TRAIN.",
         "WARNING:tensorflow:2 bad samples were left out of this run in mode EVAL.",
     ]

@@ -73,7 +73,15 @@ def test_a_terminal_shows_a_line_of_progress_under_the_log(on_terminal):
     assert "[VALIDATION METRICS] step: 19 loss: 0.500" in lines
     assert "of the user" in lines
     assert "Training stops at global step 40: max_number_of_steps is reached." in lines
-    assert len([line for line in lines if line.startswith("step: ")]) == 1  # the last one stays
+    steps = [line.partition("(")[0] for line in lines if line.startswith("step: ")]
+    assert steps == ["step: 10", "step: 30"]  # the last ones before other lines
+
+
+def test_in_a_narrow_terminal_a_line_of_progress_is_one_line(on_terminal):
+    lines = lines_of(on_terminal(COLUMNS="60"))
+    shown = [line for line in lines if "TRAIN " in line]
+    assert shown
+    assert all(re.search(r"TRAIN +\d+ of 40 steps", line) and len(line) <= 60 for line in shown), shown
 
 
 @pytest.mark.parametrize(("arguments", "environ"), [(["--plain"], {}), ([], {"TERM": "dumb"})])

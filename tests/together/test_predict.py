@@ -20,7 +20,6 @@ from mox_core.cli import main
 
 CLASSES = ("daisy", "tulip ♥", "wild rose")
 SIZE = 24
-BROKEN = "cut off, empty, or of no known format"
 
 
 def _save(path, generator, suffix, shape):
@@ -147,6 +146,7 @@ def mess(images, tmp_path_factory):
         (folder / name).write_bytes(good.read_bytes())
     (folder / "cut.png").write_bytes(good.read_bytes()[:100])
     (folder / "empty.jpg").touch()
+    (folder / "named.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     for name in ("notes.txt", "photo.heic", "Makefile", ".hidden.png", "__MACOSX/a.png"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(b"something else")
@@ -160,9 +160,10 @@ def test_bad_files_are_named_and_the_others_predicted(images, trained, mess, cap
     status, out, err = _says(capsys, model, mess, mess / "not there.png", "--top", "1")
     assert status == 1
     assert sorted(err.splitlines()) == [
-        f"mox predict: {mess}/cut.png: {BROKEN}",
-        f"mox predict: {mess}/empty.jpg: {BROKEN}",
+        f"mox predict: {mess}/cut.png: a PNG that is cut off",
+        f"mox predict: {mess}/empty.jpg: empty",
         f"mox predict: {mess}/gone.png: No such file or directory",
+        f"mox predict: {mess}/named.jpg: HEIC, which is not read; formats are JPEG, PNG, GIF, BMP, WebP",
         f"mox predict: {mess}/not there.png: No such file or directory",
         "mox predict: Files that are left out, as they are not called like images: .heic 1, .txt 1, no suffix 1.",
     ]

@@ -6,11 +6,11 @@ A damaged one is found by the checksums that TensorFlow keeps for each tensor.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 import tensorflow as tf
-from attrs import evolve, field, frozen
 
 from mox_core.engine.checkpoint.files import (
     STATE_FILE,
@@ -19,7 +19,11 @@ from mox_core.engine.checkpoint.files import (
     own_prefixes,
     prefixes_without_index,
 )
-from mox_core.engine.variables.names import GLOBAL_STEP, SEED, TRAINED
+from mox_core.engine.checkpoint.origins import Checkpoint, OtherWeights, PublishedWeights, ScopedOrigins
+from mox_core.engine.tf_internals import object_graphs
+from mox_core.engine.weights.formats import KNOWN, read_weights
+from mox_core.engine.weights.published import IMAGENET
+from mox_core.engine.weights.tensorflow_files import of_objects, read_values
 from mox_core.errors import CheckpointError
 from mox_core.log_dir import NOTHING_REMOTE
 
@@ -27,42 +31,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    import numpy as np
-
+    from mox_core.engine.checkpoint.origins import Origin
     from mox_core.log_dir import Remote
-
-_KERAS: Final = (".keras", ".h5", ".hdf5")
-_DAMAGE: Final = (tf.errors.OpError, IndexError, ValueError, RuntimeError, OSError)
-"""What TensorFlow raises for a checkpoint that is cut off or overwritten: an IndexError for an empty index, say."""
-
-
-@frozen
-class Checkpoint:
-    """A checkpoint that has been read and found whole.
-
-    Attributes:
-        prefix: its path without the suffixes of its files.
-        values: every tensor by name.
-    """
-
-    prefix: str
-    values: dict[str, np.ndarray[Any, Any]] = field(repr=False)
-
-    @property
-    def step(self) -> int:
-        """The global step at which it was written, 0 where it has none."""
-        return int(self.values.get(GLOBAL_STEP, 0))
-
-    def for_training(self) -> Checkpoint:
-        """Return it with the weights that were trained under their names, where those that are used are others."""
-        trained = {name.removeprefix(TRAINED): value for name, value in self.values.items() if name.startswith(TRAINED)}
-        return evolve(self, values=self.values | trained)
-
-    @property
-    def seed(self) -> int | None:
-        """The seed of the run that wrote it; None where mox did not write it."""
-        seed = self.values.get(SEED)
-        return None if seed is None else int(seed)
 
 
 def load_latest(log_dir: str | os.PathLike[str], remote: Remote = NOTHING_REMOTE) -> Checkpoint | None:
@@ -153,38 +123,45 @@ def _report_elsewhere(folder: Path, newest: str) -> None:
         )
 
 
-def load(path: str | os.PathLike[str], remote: Remote = NOTHING_REMOTE) -> Checkpoint:
-    """Return the checkpoint at a path: a folder, or a prefix such as `resnet_v1_50.ckpt`.
+def load(path: str | os.PathLike[str] | Mapping[str, Path], remote: Remote = NOTHING_REMOTE) -> Origin:
+    """Return what is at a path: a folder, a prefix such as `resnet_v1_50.ckpt`, or a file that another program wrote.
 
     Args:
-        path: the path.
+        path: the path, or paths by the scopes of variables.
         remote: where its data may be instead.
 
     Raises:
         CheckpointError: if there is none.
     """
-    if Path(path).is_dir():
-        found = load_latest(path, remote)
-        if found is None:
-            raise CheckpointError(f"checkpoint_path {str(path)!r} is a folder without a checkpoint.")
-        return found
-    if Path(path).suffix in _KERAS:
-        raise CheckpointError(
-            f"checkpoint_path {str(path)!r} is a file of Keras, not a checkpoint of TensorFlow. A training begins with "
-            f"its weights where model_fn, or the script before mox.run, loads it: {_loading(Path(path))}."
-        )
+    if isinstance(path, Mapping):
+        return ScopedOrigins({scope: load(each, remote) for scope, each in path.items()})
+    path = Path(path)
+    if str(path) == IMAGENET and not path.exists() and not checkpoint_exists(str(path)):
+        return PublishedWeights()
+    weights = read_weights(path)
+    if weights is not None:
+        return OtherWeights(weights)
+    found = load_latest(path, remote) if path.is_dir() else _load_prefix(path, remote)
+    if found is None:
+        raise CheckpointError(f"checkpoint_path {str(path)!r} is a folder without a checkpoint.")
+    return OtherWeights(of_objects(found.prefix, found.values)) if object_graphs.has_one(found.values) else found
+
+
+def _load_prefix(path: Path, remote: Remote) -> Checkpoint:
     prefix = re.sub(r"\.(index|data-\d+-of-\d+|meta)$", "", str(path))
     if not checkpoint_exists(prefix):
         raise CheckpointError(
             f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: "
             f"there is no {prefix + '.index'!r}."
         )
-    return _fetch_and_read(prefix, remote)
-
-
-def _loading(path: Path) -> str:
-    only_weights = path.name.endswith(".weights.h5")
-    return f"model.load_weights({str(path)!r})" if only_weights else f"model = keras.models.load_model({str(path)!r})"
+    try:
+        return _fetch_and_read(prefix, remote)
+    except CheckpointError as error:
+        if Path(prefix + ".index").is_file():
+            raise
+        raise CheckpointError(
+            f"checkpoint_path {prefix!r} is a file of no format that mox knows, or damaged. Known are {KNOWN}."
+        ) from error
 
 
 def _fetch_and_read(prefix: str, remote: Remote) -> Checkpoint:
@@ -201,12 +178,7 @@ def read(prefix: str) -> Checkpoint:
     Raises:
         CheckpointError: if it is damaged.
     """
-    try:
-        reader = tf.train.load_checkpoint(prefix)
-        return Checkpoint(prefix, {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()})
-    except _DAMAGE as error:
-        first_line = str(error).splitlines()[0] if str(error) else ""
-        raise CheckpointError(f"checkpoint {prefix!r} is damaged ({type(error).__name__}: {first_line}).") from error
+    return Checkpoint(prefix, read_values(prefix))
 
 
 def _named_in_state_file(folder: Path) -> list[str]:

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
 
-from mox_core.engine.variables.names import GLOBAL_STEP, POSITIONS, SEED, TRAINED, TRAINING_STATE, WORKER_POSITIONS
+from mox_core.engine.variables.names import (
+    GLOBAL_STEP,
+    LABELS,
+    NUM_CLASSES,
+    POSITIONS,
+    SEED,
+    TRAINED,
+    TRAINING_STATE,
+    WORKER_POSITIONS,
+)
 from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
 
@@ -16,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from mox_core.engine.checkpoint.reader import Checkpoint
+    from mox_core.engine.checkpoint.origins import Checkpoint
     from mox_core.name_filter import NameFilter
 
 _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
 _LISTED: Final = 10
-_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, "save_counter")
+_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, NUM_CLASSES, LABELS, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
 
 

@@ -14,16 +14,18 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine import randomness
-from mox_core.engine.checkpoint.reader import Checkpoint, load, load_latest
+from mox_core.engine.checkpoint.origins import Checkpoint, FittedModel
+from mox_core.engine.checkpoint.reader import load, load_latest
 from mox_core.engine.checkpoint.restore import restore_variables
 from mox_core.engine.variables.names import INPUT_BLOCKS, POSITIONS, WORKER_POSITIONS
 from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from mox_core.arguments import RunConfig
+    from mox_core.engine.checkpoint.origins import Origin
     from mox_core.engine.distribute.collectives import Collective
     from mox_core.engine.variables.run_state import RunState
     from mox_core.log_dir import Remote
@@ -67,17 +69,22 @@ class Start:
     seed: int
     reads_on: bool
     input_blocks: list[int] | None
-    _checkpoint: Checkpoint | None  # on the chief
+    _origin: Origin | None  # on the chief
 
-    def restore(self, config: RunConfig, state: RunState) -> None:
-        """Restore the variables of the run, and in a resumed training the positions of its input, on all workers."""
-        found = self._checkpoint
+    def restore(self, config: RunConfig, state: RunState, networks: Sequence[tuple[str, str]]) -> None:
+        """Restore the variables of the run, and in a resumed training the positions of its input, on all workers.
+
+        Args:
+            config: the configuration of the run.
+            state: its variables.
+            networks: the networks of its model by name, each with the scope of its variables.
+        """
+        found = None if self._origin is None else self._origin.fitted(FittedModel(state.weights(), networks))
         if found is not None:
             chosen = None if self.resumed else config.restored
             partial = config.training and not self.resumed
-            values = found.for_training() if config.training and self.resumed else found
             restore_variables(
-                values,
+                found.for_training() if config.training and self.resumed else found,
                 state.model_variables(),
                 partial=partial,
                 chosen=chosen,
@@ -100,19 +107,18 @@ def find_start(config: RunConfig, collective: Collective, remote: Remote) -> Sta
         CheckpointError: if a checkpoint is needed, or named, and there is none.
     """
     found, resumed = _find(config, remote) if collective.rank == 0 else (None, False)
-    seed = found.seed if found and resumed and found.seed is not None else randomness.run_seed()
+    written = found if isinstance(found, Checkpoint) and resumed else None
+    seed = written.seed if written and written.seed is not None else randomness.run_seed()
     reads_on = resumed and not _new_input.get()
-    if found and resumed and not reads_on:
-        seed = randomness.fold(seed, "new input", found.step) & _SEEDS
-    blocks = found.values.get(INPUT_BLOCKS, np.zeros(0)).tolist() if found and reads_on else None
+    if written and not reads_on:
+        seed = randomness.fold(seed, "new input", written.step) & _SEEDS
+    blocks = written.values.get(INPUT_BLOCKS, np.zeros(0)).tolist() if written and reads_on else None
     begin = [found and found.prefix, resumed, seed, reads_on, blocks]
     prefix, resumed, seed, reads_on, blocks = collective.broadcast_object(begin)
-    return Start(
-        prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, input_blocks=blocks, checkpoint=found
-    )
+    return Start(prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, input_blocks=blocks, origin=found)
 
 
-def _find(config: RunConfig, remote: Remote) -> tuple[Checkpoint | None, bool]:
+def _find(config: RunConfig, remote: Remote) -> tuple[Origin | None, bool]:
     found = load_latest(config.log_dir, remote) if config.log_dir else None
     if found is not None:
         if config.checkpoint_path:

@@ -71,7 +71,7 @@ class SampleSource:
     fetch: Callable[..., Features]
     describe: Callable[[int], str]
     on_bad_sample: str = field(default="skip", validator=validators.in_(("skip", "raise")))
-    why_bad: str = "cut off, empty, or of no known format"
+    why_bad: str = "damaged, empty, or of no known format"
     system_error: Callable[[int], str] = _no_error
     read_ahead: Callable[[Sequence[int]], None] | None = None
     shuffle: bool = False

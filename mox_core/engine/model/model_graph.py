@@ -10,6 +10,7 @@ from attrs import define, field
 
 from mox_core.engine.model.replica_outputs import split_outputs
 from mox_core.engine.tf_internals import func_graph
+from mox_core.network_building import NETWORKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +68,11 @@ class ModelGraph:
     def graph(self) -> tf.Graph:
         """The graph itself, for hooks that name its tensors."""
         return self.traced.graph
+
+    @property
+    def networks(self) -> list[tuple[str, str]]:
+        """The networks that `model_fn` got by their names, each with the scope of its variables."""
+        return self.graph.get_collection(NETWORKS)
 
     @property
     def results(self) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from mox_core.engine.variables.keras_variables import adopt_keras_variables, che
 from mox_core.engine.variables.names import TraceNames
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
+from mox_core.network_building import LAYER_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -168,6 +169,7 @@ class _ModelTrace:
     def body(self, positions: tf.Tensor, record: tf.Tensor, *inputs: tf.Tensor) -> dict[str, Any]:
         """Build the graph of a step, and return its results."""
         self._graph = tf.compat.v1.get_default_graph()
+        self._graph.add_to_collection(LAYER_NAMES, keras_names.fresh_layer_names)
         self._constants = {positions.op.name: self.start}
         several = len(self.replicator.devices) > 1
         if several:

@@ -265,6 +265,19 @@ def survey() -> Survey:
     return Survey(paths, frozenset(map(_id, fixed)), frozenset(map(_id, of_metrics)), constraints, parts)
 
 
+def places() -> dict[int, int]:
+    """Return the places of TensorFlow's variables, by their `id`, among those of the layers of Keras that have them."""
+    keras = sys.modules.get("keras")
+    if keras is None:
+        return {}
+    found: dict[int, int] = {}
+    (layers,) = _objects(keras.layers.Layer)
+    for layer in layers:
+        for place, variable in enumerate(getattr(layer, "variables", ())):  # its constructor may have failed
+            found[_id(variable)] = min(place, found.get(_id(variable), place))  # a layer has its own first
+    return found
+
+
 def _objects(*kinds: type) -> list[list[Any]]:
     """Return the objects of the process that are of each kind."""
     objects = [each for each in gc.get_objects() if issubclass(type(each), kinds)]

@@ -22,6 +22,10 @@ SKIPPED_STEPS: Final = "mox/skipped_steps"
 TRAINED: Final = "mox/trained/"
 """The prefix, in a checkpoint, of weights that are trained where others are used: those have the name itself."""
 
+NUM_CLASSES: Final = "mox/num_classes"
+LABELS: Final = "mox/labels"
+"""The number of classes, and their names, in a checkpoint that `mox weights import` has written."""
+
 HOOKS: Final = "hooks/"
 """The prefix of the variables in which hooks keep their state."""
 
@@ -50,7 +54,8 @@ def same_name_message(name: str) -> str:
     """Return the text of the error for two variables of one name."""
     return (
         f"model_fn uses two variables {name!r}, and a variable is saved and shared by its name. "
-        "Give Keras layers names of their own, as in keras.layers.Dense(..., name='head'), or make one model under "
+        "Give Keras layers names of their own, as in keras.layers.Dense(..., name='head'), a network a scope, as in "
+        "mox.get_model_fn(..., name_scope='teacher'), or make one model under "
         "keras.name_scope('first') outside of model_fn, under tf.compat.v1.variable_scope('first') inside."
     )
 

@@ -84,7 +84,7 @@ def test_the_warning_says_what_the_system_says_or_what_may_be_wrong_with_the_con
     (flowers / "tulips" / "tulips_1.jpg").unlink()
     (flowers / "tulips" / "tulips_1.jpg").mkdir()
     elements(ImageClassificationRawDataset(spoiled, num_epochs=1, shuffle=False))
-    content = "cut off, empty, or of no known format"
+    content = "damaged, empty, or of no known format"
     reasons = {
         "daisy/daisy_1.jpg": content,
         "roses/roses_0.png": content,
@@ -181,7 +181,7 @@ def test_on_bad_image_raise_ends_the_run_with_the_name(spoiled, flowers, batches
     with pytest.raises(DataError) as caught:
         batches(input_fn, batch_size=3)
     name = str(flowers / "daisy" / "daisy_1.jpg")
-    assert str(caught.value) == f"{name!r} cannot be read: it is cut off, empty, or of no known format."
+    assert str(caught.value) == f"{name!r} cannot be read: it is damaged, empty, or of no known format."
 
 
 def test_a_set_without_one_readable_image_ends_the_run(flowers, batches):

@@ -113,7 +113,7 @@ def test_a_process_prints_a_line_for_each_bad_file_and_tensorflow_imported_first
     assert run.returncode == 0, run.stderr
     lines = run.stderr[run.stderr.index("begins") :].splitlines()[1:]
     assert [line for line in lines if not line.startswith(("INFO:tensorflow:", "WARNING:tensorflow:"))] == []
-    why = "cut off, empty, or of no known format"
+    why = "damaged, empty, or of no known format"
     assert sorted(line for line in lines if line.startswith("WARNING")) == sorted(
         [
             f"WARNING:tensorflow:{str(flowers / 'tulips' / name)!r} cannot be read ({why}): it is left out."

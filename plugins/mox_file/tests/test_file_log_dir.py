@@ -190,6 +190,34 @@ def test_a_training_begins_with_a_checkpoint_on_a_store(url, tmp_path, path):
     assert weights(tmp_path / "log/model.ckpt-3")["w"].item() == w_after(3)
 
 
+def test_checkpoints_of_scopes_and_files_of_weights_may_be_on_a_store(url, tmp_path):
+    """From a dict come weights alone: the step is the first one, and the weight goes on."""
+    train(url, 2)
+    train(tmp_path / "log", 1, checkpoint_path={"": f"{url}/model.ckpt-2"})
+    assert weights(tmp_path / "log/model.ckpt-1")["w"].item() == w_after(3)
+
+    import keras
+
+    layer = keras.layers.Dense(1, use_bias=False, kernel_initializer="ones", name="line")
+    keras.Sequential([keras.Input([1]), layer]).save_weights(tmp_path / "net.weights.h5")
+    mox.file.copy(str(tmp_path / "net.weights.h5"), f"{url}/net.weights.h5")
+
+    def model_fn(inputs, mode):
+        del mode
+        total = tf.reduce_sum(keras.layers.Dense(1, use_bias=False, name="line")(inputs[0]))
+        return mox.ModelSpec(loss=total, log_info={"total": total})
+
+    for path in (f"{url}/net.weights.h5", {"": f"{url}/net.weights.h5"}):
+        found = mox.run(
+            input_fn=lambda mode: tf.data.Dataset.from_tensors(tf.constant([7.0])),  # noqa: ARG005
+            model_fn=model_fn,
+            run_mode=EVAL,
+            batch_size=1,
+            checkpoint_path=path,
+        )
+        assert found.metrics["total"] == 7.0
+
+
 def test_a_checkpoint_that_is_not_there_is_named_by_its_url(url):
     with pytest.raises(mox.CheckpointError, match=rf"checkpoint_path '{url}/no.ckpt' is neither a folder nor"):
         train(None, 1, run_mode=EVAL, checkpoint_path=f"{url}/no.ckpt")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mox_core import cli
 from mox_resnet import networks
 
 CLASSES, SIZE, WEIGHT_DECAY = 7, 64, 1e-4
@@ -94,3 +95,19 @@ def test_a_slim_checkpoint_restores_by_name_and_gives_slims_results(slim, name, 
     np.testing.assert_allclose(sorted(losses), sorted(their_losses), rtol=1e-5)
     for key, average in their_averages.items():
         np.testing.assert_allclose(averages[key], average, rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+@pytest.mark.filterwarnings("ignore")  # slim's and tf_keras' own
+def test_mox_weights_imports_a_slim_checkpoint_with_the_number_of_its_classes(slim, tmp_path, capsys):
+    images = np.zeros((1, SIZE, SIZE, 3), np.float32)
+    prefix = str(tmp_path / "slim.ckpt")
+    run_slim(slim, "resnet_v1_50", images, prefix, training=False)
+    arguments = ["weights", "import", prefix, "--network", "resnet_v1_50", "--to", str(tmp_path / "ours.ckpt")]
+    assert cli.main(arguments) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}/ours.ckpt: 267 of the 267 variables of resnet_v1_50, from {prefix} (a checkpoint)",
+        f"  classes  {CLASSES}",
+    ]
+    theirs, ours = (tf.train.load_checkpoint(each) for each in (prefix, str(tmp_path / "ours.ckpt")))
+    for name in theirs.get_variable_to_shape_map():
+        np.testing.assert_array_equal(ours.get_tensor(name), theirs.get_tensor(name), err_msg=name)

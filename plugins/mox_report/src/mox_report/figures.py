@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, frozen
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, FuncFormatter, MaxNLocator, NullFormatter
 
 from mox_core.metric_text import metric_text
 from mox_report.reading import printable
@@ -79,6 +79,8 @@ def draw_curves(name: str, what: str, curves: Sequence[Curve], *, from_zero: boo
         axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         if is_logarithmic(curves):
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter(NullFormatter())
         elif from_zero:
             axes.set_ylim(bottom=0)
             axes.yaxis.set_major_formatter(EngFormatter(sep=""))

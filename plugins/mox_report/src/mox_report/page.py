@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
 """What a browser may load for the page: nothing."""
+_MOST_IN_TITLE = 3
 _SETTINGS = {"arguments": "Arguments", "flags": "Flags", "versions": "Versions", "machine": "Machine"}
 
 
 def page_of(trainings: Sequence[Training]) -> str:
     """Return the page about some trainings."""
     style = resources.files("mox_report").joinpath("page.css").read_text(encoding="utf-8")
-    title = " and ".join(each.name for each in trainings) if len(trainings) < 4 else f"{len(trainings)} trainings"  # noqa: PLR2004
+    title = _title([each.name for each in trainings])
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -58,6 +59,13 @@ def page_of(trainings: Sequence[Training]) -> str:
         section("Settings", _settings(trainings), *map(_runs, trainings)),
     )
     return f"<!DOCTYPE html>\n{element('html', head, element('body', main), lang='en')}\n"
+
+
+def _title(names: list[str]) -> str:
+    if len(names) > _MOST_IN_TITLE:
+        return f"{len(names)} trainings"
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def _introduction(training: Training, trainings: Sequence[Training]) -> Markup:

@@ -19,7 +19,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--max_steps", type=_positive, metavar="N", help="no mox.run of the script makes more steps")
     parser.add_argument("--check", action="store_true", help="run nothing: say what will not work, by line")
     parser.add_argument("script", help="the script")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of the script")
+    rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of the script")
+    rest.required = False  # it is named as missing otherwise, before Python 3.13
     options = parser.parse_args(arguments)
     from mox_tf1 import running  # noqa: PLC0415  (help needs none of it)
 

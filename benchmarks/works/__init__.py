@@ -1,0 +1,1 @@
+"""What is measured: each module has works, and each work its contenders."""

@@ -1,0 +1,225 @@
+"""Weights fitted to a network of a plugin, which is built by TensorFlow as in a run, and written as a checkpoint."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np  # noqa: TID253  (imported only where weights are read)
+import tensorflow as tf  # noqa: TID253
+from attrs import evolve, frozen
+
+from mox_core.catalog import get_model_fn, get_model_meta
+from mox_core.engine.checkpoint.origins import Checkpoint, OtherWeights, PublishedWeights, wanted_of
+from mox_core.engine.checkpoint.reader import load
+from mox_core.engine.model.tracing import trace_model
+from mox_core.engine.tf_patches.run_scope import run_scope
+from mox_core.engine.variables.names import GLOBAL_STEP, LABELS, NUM_CLASSES, TRAINING_STATE
+from mox_core.engine.variables.run_state import RunState
+from mox_core.engine.weights.matching import fit
+from mox_core.engine.weights.published import IMAGENET, read_published
+from mox_core.engine.weights.tensorflow_files import of_names
+from mox_core.errors import CheckpointError, UsageError
+from mox_core.modes import ModeKeys
+from mox_core.specs import ModelSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from mox_core.engine.weights.stored import StoredWeights
+
+_DEFAULT_CLASSES = 1000
+
+
+@frozen
+class Imported:
+    """What has become of a file of weights.
+
+    Attributes:
+        prefix: the checkpoint that was written.
+        source: the file.
+        kind: what wrote it, in words.
+        network: the name of the network.
+        wanted: how many variables the network has.
+        written: how many of them have values.
+        num_classes: the number of classes; None where the file has no logits.
+        labels: the names of the classes, as far as the file has them.
+        without_logits: the variables of the logits, where the file has none.
+        missing: other variables that it does not have.
+        unused: what it has besides.
+        renumbered: whether names fit only by the order of the numbers at their ends.
+    """
+
+    prefix: str
+    source: str
+    kind: str
+    network: str
+    wanted: int
+    written: int
+    num_classes: int | None
+    labels: Sequence[str]
+    without_logits: Sequence[str]
+    missing: Sequence[str]
+    unused: Sequence[str]
+    renumbered: bool
+
+
+def read(source: Path, network: str | None = None) -> StoredWeights:
+    """Return the weights at a path, without what belongs to a training.
+
+    Args:
+        source: the path, or the word 'imagenet'.
+        network: the name of the network, by which 'imagenet' goes.
+
+    Raises:
+        CheckpointError: if there are none.
+    """
+    origin = load(source)
+    if isinstance(origin, PublishedWeights):
+        if network is None:
+            raise UsageError(
+                f"{IMAGENET!r} names the weights of a network: mox weights import {IMAGENET} --network NAME."
+            )
+        return read_published(network)
+    if isinstance(origin, OtherWeights):
+        return origin.weights
+    if not isinstance(origin, Checkpoint):
+        raise TypeError(origin)
+    weights = {
+        name: value
+        for name, value in origin.values.items()
+        if name not in (GLOBAL_STEP, "save_counter") and not name.startswith(TRAINING_STATE)
+    }
+    labels = tuple(each.decode() for each in np.ravel(origin.values.get(LABELS, ())))
+    return evolve(of_names(origin.prefix, weights), labels=labels)
+
+
+def import_weights(source: Path, network: str, prefix: Path, *, num_classes: int | None = None) -> Imported:
+    """Write a checkpoint of a network with the values that a file has of its variables.
+
+    Args:
+        source: the file.
+        network: the name of the network in `mox.get_model_fn`.
+        prefix: the checkpoint.
+        num_classes: the number of classes; that of the file, if not given.
+
+    Raises:
+        CheckpointError: if nothing fits, or values have other shapes.
+    """
+    weights = read(source, network)
+    classes = num_classes or _DEFAULT_CLASSES
+    variables = build(network, classes)
+    found = fit(weights, wanted_of(variables))
+    others = _other_shapes(variables, found.values)
+    if others and num_classes is None and (of_file := _classes_of(others, classes)) is not None:
+        classes = of_file
+        variables = build(network, classes)
+        others = _other_shapes(variables, found.values)
+    _check(weights, network, found.values, variables, others, classes)
+    missing = [name for name in variables if name not in found.values]
+    heads = _depending_on_classes(network, variables, classes) if missing else set()
+    without_logits = [name for name in missing if name in heads]
+    known_classes = None if without_logits else classes
+    labels = weights.labels if len(weights.labels) == known_classes else ()
+    _write(prefix, variables, found.values, known_classes, labels)
+    return Imported(
+        prefix=str(prefix),
+        source=weights.path,
+        kind=weights.kind,
+        network=network,
+        wanted=len(variables),
+        written=len(found.values),
+        num_classes=known_classes,
+        labels=labels,
+        without_logits=without_logits,
+        missing=[name for name in missing if name not in heads],
+        unused=sorted(found.unused),
+        renumbered=found.renumbered,
+    )
+
+
+def build(network: str, num_classes: int) -> dict[str, tf.Variable]:
+    """Build a network and return its variables by name."""
+    size = get_model_meta(network).default_image_size
+
+    def model_fn(inputs: list[Any], mode: str) -> ModelSpec:
+        logits, _ = get_model_fn(network, run_mode=mode, num_classes=num_classes)(inputs[0])
+        return ModelSpec(output_info={"logits": logits})
+
+    with run_scope():
+        state = RunState(seed=0, num_positions=1)
+        trace_model(model_fn, ModeKeys.PREDICT, state, [tf.TensorSpec([1, size, size, 3], tf.float32)])
+    return state.weights()
+
+
+def _other_shapes(
+    variables: Mapping[str, tf.Variable], values: Mapping[str, np.ndarray[Any, Any]]
+) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Return the shapes, of variables and of values, that differ."""
+    shapes = {name: (tuple(each or 0 for each in variables[name].shape), value.shape) for name, value in values.items()}
+    return {name: (ours, theirs) for name, (ours, theirs) in shapes.items() if ours != theirs}
+
+
+def _classes_of(others: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], built_for: int) -> int | None:
+    """Return the number of classes of a file whose shapes differ in it alone; None where they differ otherwise."""
+    numbers = {theirs[-1] if theirs else 0 for _, theirs in others.values()}
+    alike = all(ours[-1:] == (built_for,) and ours[:-1] == theirs[:-1] for ours, theirs in others.values())
+    return numbers.pop() if alike and len(numbers) == 1 else None
+
+
+def _check(
+    weights: StoredWeights,
+    network: str,
+    values: Mapping[str, Any],
+    variables: Mapping[str, tf.Variable],
+    others: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+    classes: int,
+) -> None:
+    if not values:
+        raise CheckpointError(
+            f"{weights.path!r} ({weights.kind}) has none of the variables of network {network!r}. It has: "
+            f"{_some([each.label for each in weights.arrays()])}; the network has: {_some(list(variables))}."
+        )
+    if others:
+        listed = [f"{name} (network {ours}, file {theirs})" for name, (ours, theirs) in others.items()]
+        raise CheckpointError(
+            f"{len(others)} values of {weights.path!r} have another shape than the variables of network {network!r} "
+            f"with {classes} classes: {_some(listed)}. It is of another network, or of another number of classes. A "
+            "training takes what fits of it: mox.run(checkpoint_path=...), with --checkpoint_exclude_patterns for the "
+            "others."
+        )
+
+
+def _depending_on_classes(network: str, variables: Mapping[str, tf.Variable], classes: int) -> set[str]:
+    """Return the names of the variables that have another shape where there is one class more."""
+    more = build(network, classes + 1)
+    return {name for name, each in variables.items() if name in more and more[name].shape != each.shape}
+
+
+def _write(
+    prefix: Path,
+    variables: Mapping[str, tf.Variable],
+    values: Mapping[str, np.ndarray[Any, Any]],
+    num_classes: int | None,
+    labels: Sequence[str],
+) -> None:
+    tensors = {name: tf.cast(value, variables[name].dtype) for name, value in values.items()}
+    if num_classes is not None:
+        tensors[NUM_CLASSES] = tf.constant(num_classes, tf.int64)
+    if labels:
+        tensors[LABELS] = tf.constant(list(labels))
+    names = sorted(tensors)
+    try:
+        prefix.parent.mkdir(parents=True, exist_ok=True)
+        tf.raw_ops.SaveV2(
+            prefix=str(prefix),
+            tensor_names=names,
+            shape_and_slices=[""] * len(names),
+            tensors=[tensors[name] for name in names],
+        )
+    except (OSError, tf.errors.OpError) as error:
+        raise UsageError(f"--to {str(prefix)!r} cannot be written: {str(error).splitlines()[0]}.") from error
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:10]) + (f", and {len(names) - 10} more" if len(names) > 10 else "")  # noqa: PLR2004

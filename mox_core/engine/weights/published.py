@@ -1,0 +1,91 @@
+"""The weights that `keras.applications` publishes, by the word `imagenet`: Keras has them in its cache, or fetches."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.engine.weights.stored import StoredArray, StoredLayer, StoredWeights
+from mox_core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+IMAGENET: Final = "imagenet"
+_CLASSES: Final = 1000
+_CLASS_INDEX: Final = "imagenet_class_index.json"
+_ADDRESS: Final = re.compile(r"https?://\S+?(?=:? |$)")
+"""An address in an error of Keras."""
+
+
+def read_published(network: str) -> StoredWeights:
+    """Return the weights of a network of `keras.applications` that were trained on ImageNet.
+
+    Args:
+        network: its name for mox, as 'mobilenet_v2' or 'plugin/mobilenet_v2'.
+
+    Raises:
+        CheckpointError: if Keras has no such network, or no weights of it.
+    """
+    build = _find(network)
+    try:
+        model = build(weights=IMAGENET)
+    except Exception as error:
+        raise CheckpointError(_not_there(network, str(error))) from error
+    layers: dict[tuple[str, ...], list[StoredArray]] = {}
+    for variable in model.weights:
+        *chain, own = variable.path.split("/")
+        layers.setdefault(tuple(chain), []).append(StoredArray(variable.path, own, variable.numpy()))
+    stored = [StoredLayer(chain, tuple(arrays)) for chain, arrays in layers.items()]
+    kind = f"the weights of keras.applications.{build.__name__}"
+    return StoredWeights(IMAGENET, kind, stored, ordered=True, counted=True, labels=_labels())
+
+
+def _find(network: str) -> Callable[..., Any]:
+    """Return the function of Keras that builds a network."""
+    from keras import applications  # noqa: PLC0415  (as Keras is elsewhere)
+
+    known = {_plain(name): name for name in dir(applications) if callable(getattr(applications, name))}
+    wanted = _plain(network.rpartition("/")[2])
+    wanted = wanted if wanted in known else wanted.removesuffix("v1")  # 'mobilenet_v1' is MobileNet there
+    if wanted not in known:
+        near = [known[name] for name in nearest(wanted, known)]
+        question = " ".join(filter(None, [did_you_mean(near), "Pass the path of a file of weights instead."]))
+        raise CheckpointError(
+            f"checkpoint_path is {IMAGENET!r}, and keras.applications publishes no weights of a network {network!r}. "
+            f"{question}"
+        )
+    found: Callable[..., Any] = getattr(applications, known[wanted])
+    return found
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name if character.isalnum()).lower()
+
+
+def _not_there(network: str, error: str) -> str:
+    address = _ADDRESS.search(error)
+    if address is None:
+        return f"Keras could not load its weights of {network!r}: {error}"
+    name = address[0].rpartition("/")[2]
+    return (
+        f"the weights of {network!r} are not on this machine, and Keras could not fetch them: fetch {address[0]} "
+        f"elsewhere and put the file in {str(_cache() / name)!r}."
+    )
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"
+
+
+def _labels() -> tuple[str, ...]:
+    """Return the names of the classes, where Keras has them in its cache."""
+    try:
+        index = json.loads((_cache() / _CLASS_INDEX).read_bytes())
+        return tuple(str(index[str(number)][1]) for number in range(_CLASSES))
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        return ()
