@@ -18,6 +18,7 @@ from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
 from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, last_positions, make_batches
 from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.epochs import ONE_BY_ONE
+from mox_core.engine.input.gathered_batches import GatheredBatches
 from mox_core.engine.input.image_cut import ToldClasses, image_function, told_classes
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import failing_sample, read_error
@@ -259,6 +260,8 @@ class InputPipeline:
         if self._traced.is_dataset:
             batches = open_dataset(self._traced, order, start)
             return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
+        if size is not None and isinstance(self._many, GatheredBatches):
+            return self._many.batches(size, order=order, start=start[0], whole=whole)
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
         if size is not None and self._many is not None:
             return self._many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
@@ -276,7 +279,7 @@ class InputPipeline:
         return self._batches((0,) * self.num_positions, self.order, self.report)
 
     @functools.cached_property
-    def _many(self) -> WholeBatches | None:
+    def _many(self) -> WholeBatches | GatheredBatches | None:
         return whole_batches(self._traced)
 
     def _open(self, start: tuple[int, ...]) -> Dataset:
