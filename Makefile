@@ -17,7 +17,7 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 unexport MOX_DISABLE_PLUGINS PYTHONPATH PYTHONWARNINGS
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types imports wheels browser docs drill bench scaling check clean
+.PHONY: help venv demo test lint types imports wheels networks browser docs drill bench scaling check clean
 
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ wheels: $(STAMP) ## Build all wheels to dist/ and try them in a clean environmen
 	@rm -rf dist
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@$(RUN) -m pytest -m wheels tests/together $(ARGS)
+
+networks: $(STAMP) ## Build and train every network, beyond the sample of the tests (about half an hour)
+	@$(RUN) -m pytest -m networks plugins tests $(ARGS)
 
 browser: $(STAMP) ## Look at the pages of mox report in Chromium, which is installed where it is missing
 	@.ci/chromium

@@ -6,7 +6,8 @@ Every argument `name` also takes a function of the user's own, which is called a
 from __future__ import annotations
 
 import inspect
-from functools import partial
+import logging
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
 from mox_core.did_you_mean import did_you_mean, listed, nearest
@@ -273,7 +274,7 @@ def get_public_object(name: str, *, core_names: Iterable[str]) -> Any:
         PluginError: if the target cannot be imported.
     """
     plugins = loader.installed_plugins()
-    owners = plugins.owners(ApiOffer, name)
+    owners = plugins.claimants(ApiOffer, name)
     if len(owners) == 1:
         return import_target(owners[0][1])
     if not owners:
@@ -340,7 +341,18 @@ ExportKeys: Final = Keys("ExportKeys", ExporterOffer)
 def _find(kind: type[AnyOffer], name: object) -> AnyOffer:
     if not isinstance(name, str):
         raise UsageError(f"{kind.kind} {name!r} is no name; it must be a string.")
-    return loader.installed_plugins().find(kind, name)
+    plugins = loader.installed_plugins()
+    owner, offer = plugins.find_with_owner(kind, name)
+    others = [plugins.qualified(*each) for each in plugins.owners(kind, name) if each[0] is not owner]
+    if others:
+        _log_choice(kind.kind, name, plugins.qualified(owner, offer), listed(others, "and"))
+    return offer
+
+
+@cache
+def _log_choice(kind: str, name: str, chosen: str, others: str) -> None:
+    """Say once in a process which of several plugins a name is of, as another one may be installed later."""
+    logging.getLogger("tensorflow").info("%s %r is %r; there is %s, too.", kind, name, chosen, others)
 
 
 def _lazy_target(kind: type[Offer], name: Name) -> Callable[[], Callable[..., Any]]:

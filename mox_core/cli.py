@@ -133,9 +133,9 @@ def _list_commands() -> Iterator[tuple[str, str, str]]:
         yield name, summary, _CORE
     plugins = loader.installed_plugins()
     for name in plugins.names(CommandOffer):
-        owners = plugins.owners(CommandOffer, name)
-        for plugin, offer in owners:
-            is_unique = len(owners) == 1 and name not in _COMMANDS
+        claimants = plugins.claimants(CommandOffer, name)
+        for plugin, offer in plugins.owners(CommandOffer, name):
+            is_unique = claimants == [(plugin, offer)] and name not in _COMMANDS
             yield name if is_unique else plugins.qualified(plugin, offer), offer.summary, plugin.distribution
 
 

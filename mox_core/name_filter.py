@@ -19,6 +19,10 @@ class NameFilter:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
+    def __bool__(self) -> bool:
+        """Whether there is a pattern, so that some names may be left out."""
+        return bool(self.include or self.exclude)
+
     def __call__(self, name: str) -> bool:
         """Return whether the filter keeps the variable of this name."""
         if any(re.search(pattern, name) for pattern in self.exclude):

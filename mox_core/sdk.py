@@ -23,6 +23,7 @@ from mox_core.engine.input.script_reads import read_once, read_source
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.optimizer.gradients import loss_with_gradients
 from mox_core.engine.optimizer.train_step import LEARNING_RATE_FACTORS
+from mox_core.engine.optimizer.unfreezing import UNFREEZING
 from mox_core.engine.optimizer.wrappers import (
     OptimizerWrapper,
     apply_if,
@@ -45,6 +46,7 @@ from mox_core.engine.tensors import (
     zeros_of_spec,
 )
 from mox_core.engine.tf_internals.eager_context import outside_of_graphs
+from mox_core.engine.tf_internals.keras_names import own_layer_names
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
 from mox_core.engine.tf_patches.tf1_layers import slim_layers
 from mox_core.metric_text import metric_text
@@ -53,6 +55,7 @@ __all__ = [
     "LEARNING_RATE_FACTORS",
     "PYTHON_OPS",
     "READABLE",
+    "UNFREEZING",
     "BadSampleReport",
     "Blocks",
     "Dataset",
@@ -79,6 +82,7 @@ __all__ = [
     "no_autograph",
     "number_of_workers",
     "outside_of_graphs",
+    "own_layer_names",
     "parallel_reads",
     "read_once",
     "read_source",

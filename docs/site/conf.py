@@ -51,6 +51,7 @@ NAVIGATION = {
         "docs/distributed",
         "docs/scaling",
         "docs/files",
+        "docs/fine-tuning",
         "docs/report",
         "docs/serving",
         "docs/errors",

@@ -140,7 +140,7 @@ def _ambiguous(machine: Machine) -> Iterator[str]:
     for kind in OFFERS.values():
         for name in machine.plugins.names(kind):
             owners = machine.plugins.owners(kind, name)
-            if len(owners) > 1:
+            if len(machine.plugins.claimants(kind, name)) > 1:
                 choices = listed([machine.plugins.qualified(*owner) for owner in owners], "or")
                 yield f"The {kind.kind} {name!r} is offered by {len(owners)} plugins: write {choices}."
 

@@ -1,6 +1,6 @@
-"""`mox show`: print one offer of a plugin, with the signature and the docstring of its target.
+"""`mox show`: print one offer of a plugin, with the signature and the docstring of its target; or the list of networks.
 
-The target is imported, and a network is built once, to count its parameters.
+The target is imported, and a network is built, to count its parameters and multiply-adds.
 """
 
 from __future__ import annotations
@@ -8,11 +8,14 @@ from __future__ import annotations
 import argparse
 import functools
 import inspect
-import os
+import json
+import sys
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from mox_core.commands.networks import NETWORKS, Sizes, at_least_one, list_networks, sizes_of, without_gpu
+from mox_core.did_you_mean import listed
 from mox_core.plugins import loader
 from mox_core.plugins.offers import (
     ApiOffer,
@@ -51,56 +54,78 @@ _KINDS: Final[Mapping[str, type[Offer]]] = {
     "command": CommandOffer,
 }
 
-_NUM_CLASSES: Final = 1000
-
 
 def main(arguments: list[str]) -> int:
-    """Print an offer, its plugin, and the signature and the docstring of its target.
+    """Print an offer, its plugin, and the signature and the docstring of its target; or, of `networks`, a list.
 
     Raises:
         UnknownNameError: if no plugin offers the name, or more than one does.
         PluginError: if the target cannot be imported.
     """
+    if arguments[:1] == [NETWORKS]:
+        return list_networks(arguments[1:])
     parser = argparse.ArgumentParser(
-        prog="mox show", description="Show one thing that a plugin offers, under the name that scripts give."
+        prog="mox show",
+        description="Show one thing that a plugin offers, under the name that scripts give; or list the networks.",
+        epilog="mox show networks --help: what the list of networks takes.",
     )
     parser.add_argument("kind", choices=_KINDS, help=f"one of {', '.join(_KINDS)}", metavar="kind")
     offered = parser.add_argument("name", help="the name that is offered, or plugin/name")
     offered.completer = _names  # type: ignore[attr-defined]  # argcomplete reads it
+    network = parser.add_argument_group("of a network")
+    network.add_argument("--num_classes", type=at_least_one, metavar="N", help="number of classes (default: 1000)")
+    network.add_argument("--image_size", type=at_least_one, metavar="N", help="height and width (default: its own)")
+    network.add_argument("--batch_size", type=at_least_one, metavar="N", help="images in a batch (default: 32)")
+    network.add_argument("--json", action="store_true", help="print the sizes as JSON")
     options = parser.parse_args(arguments)
     kind, name = _KINDS[options.kind], options.name
+    if kind is not NetworkOffer:
+        given = [each for each in ("num_classes", "image_size", "batch_size", "json") if getattr(options, each)]
+        if given:
+            parser.error(f"--{given[0]} is of networks, and {options.kind} {name!r} is none")
     plugins = loader.installed_plugins()
-    offer = plugins.find(kind, name)
-    ((owner, _),) = plugins.owners(kind, name)
-    printing.write(_describe(owner, offer, plugins.qualified(owner, offer)))
+    owner, offer = plugins.find_with_owner(kind, name)
+    others = [plugins.qualified(*each) for each in plugins.owners(kind, offer.name) if each[0] is not owner]
+    without_gpu()
+    sizes = sizes_of(offer, plugins.qualified(owner, offer), options) if isinstance(offer, NetworkOffer) else None
+    if sizes is not None and options.json:
+        sys.stdout.write(json.dumps(sizes.as_json(), indent=2) + "\n")
+    else:
+        printing.write(_describe(owner, offer, sizes, others))
     return 0
 
 
 def _names(parsed_args: argparse.Namespace, **_: object) -> dict[str, str]:
     """Return the names of the kind that stands on the line, with what they are, for TAB."""
     plugins, kind = loader.installed_plugins(), _KINDS[parsed_args.kind]
-    return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.owners(kind, name)}
+    return {name: offer.summary for name in plugins.names(kind) for _, offer in plugins.claimants(kind, name)}
 
 
-def _describe(owner: Plugin, offer: Offer, qualified: str) -> Iterator[Block]:
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU in use
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
+def _describe(owner: Plugin, offer: Offer, sizes: Sizes | None, others: list[str]) -> Iterator[Block]:
     target = import_target(offer)
     facts = {
-        "offered by": str(owner),
+        "offered by": f"{owner}; of this name is also {listed(others, 'and')}" if others else str(owner),
         "target": offer.target,
-        **(attrs.asdict(offer.meta) if isinstance(offer, (NetworkOffer, DatasetOffer)) else {}),
+        **_meta(offer),
         "signature": _signature(target, offer),
     }
-    if isinstance(offer, NetworkOffer):
-        facts["parameters"] = _parameters(offer, qualified)
+    if sizes is not None:
+        facts |= sizes.facts()
     yield line(offer.kind, " ", Styled(offer.name, "bold cyan"), f": {offer.summary}")
     yield Table([(name, str(value)) for name, value in facts.items()], ("dim",), plain=_facts)
+    if sizes is not None:
+        yield from sizes.table()
     yield line()
     documented = target.func if isinstance(target, functools.partial) else target
     for each in (inspect.getdoc(documented) or "(it has no docstring)").splitlines():
         text = each.lstrip()
         yield line(text, indent=len(each) - len(text) + 2) if text else line()
+
+
+def _meta(offer: Offer) -> dict[str, Any]:
+    """Return the metadata of an offer; the parameters of a network are counted instead."""
+    meta = attrs.asdict(offer.meta) if isinstance(offer, (NetworkOffer, DatasetOffer)) else {}
+    return {name: value for name, value in meta.items() if name != "parameters"}
 
 
 def _facts(table: Table) -> Iterator[str]:
@@ -128,19 +153,6 @@ def _bare_type(annotation: Any) -> Any:
 
 def _bare_function(default: Any) -> Any:
     return _Bare(default.__name__) if inspect.isfunction(default) else default
-
-
-def _parameters(offer: NetworkOffer, qualified: str) -> str:
-    """Return the numbers of parameters in words, or the error if the network cannot be built."""
-    from mox_core.commands.parameters import count  # noqa: PLC0415  (it needs TensorFlow)
-
-    size = offer.meta.default_image_size
-    images = f"{_NUM_CLASSES} classes and images of {size} x {size}"
-    try:
-        trainable, others = count(qualified, num_classes=_NUM_CLASSES, image_size=size)
-    except Exception as error:  # noqa: BLE001  (a network may raise anything, and may need options)
-        return f"cannot be counted for {images}: {type(error).__name__}: {error}"
-    return f"{trainable:,} trainable, {others:,} others, with {images}"
 
 
 class _Bare(str):

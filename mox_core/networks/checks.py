@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import numbers
+
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
 
@@ -38,3 +41,33 @@ def check_unknown(options: dict[str, object], *, owner: str, known: str) -> None
     """
     if options:
         raise UsageError(f"unknown option {min(options)!r} for {owner}; known: {known}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Check that a value is True or False.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    if not isinstance(value, bool):
+        raise UsageError(f"{name} is {value!r}, which must be True or False")
+
+
+def check_keep_prob(name: str, value: object) -> None:
+    """Check that a value is the part of values that dropout keeps, above 0 and up to 1.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < float(value) <= 1:
+        raise UsageError(f"{name} is {value!r}, which must be a number above 0, and at most 1: the part that is kept")
+
+
+def check_multiplier(name: str, value: object) -> None:
+    """Check that a value is a factor of the numbers of filters: a finite number above 0.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < float(value) < math.inf:
+        raise UsageError(f"{name} is {value!r}, which must be a finite number above 0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import tensorflow as tf
@@ -13,7 +14,8 @@ from attrs import Factory, frozen
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
 from mox_core.networks.checks import check_count, check_run_mode, check_unknown
-from mox_core.networks.layers import Context
+from mox_core.networks.context import HE, Context
+from mox_core.networks.layers import on_cpu
 
 NetworkFn = Callable[[tf.Tensor], tuple[tf.Tensor, dict[str, tf.Tensor]]]
 PreprocessFn = Callable[[tf.Tensor, str], tf.Tensor]
@@ -28,22 +30,36 @@ class ImageNetwork:
     returns the logits, [batch, num_classes], and the end points that `build` has put into its context.
 
     Attributes:
-        name: of the network, in errors, and the scope of its variables.
+        name: of the network, in errors.
+        scope: of its variables; its name if none is given, and '' for none at all.
         build: `build(net, context, **options) -> logits`, called inside of the scope: `net` is a batch of preprocessed
             images in the type and layout of the computation.
         preprocess: `preprocess(images, run_mode)`, the network's own preprocessing; None for none.
         options: options of this network alone, by name, with their defaults.
+        checks: checks of the options, by name: `check(name, value)` raises UsageError.
         batch_norm_decay: decay of the moving averages of batch normalization.
         batch_norm_epsilon: what is added to the variance in batch normalization.
+        batch_norm_scale: whether batch normalization has a scale, gamma.
+        initializer: the initializer of kernels.
+        initial_bias: the initial value of biases.
+        decays_biases: whether biases have an L2 loss, too.
+        layer_end_points: whether each layer is an end point by the name of its scope.
         does_nchw: whether `build` can compute in NCHW.
     """
 
     name: str
     build: Callable[..., tf.Tensor]
     preprocess: PreprocessFn | None
+    scope: str = Factory(lambda network: network.name, takes_self=True)
     options: dict[str, Any] = Factory(dict)
+    checks: dict[str, Callable[[str, Any], object]] = Factory(dict)
     batch_norm_decay: float = 0.997
     batch_norm_epsilon: float = 1e-5
+    batch_norm_scale: bool = True
+    initializer: Any = HE
+    initial_bias: float = 0.0
+    decays_biases: bool = False
+    layer_end_points: bool = True
     does_nchw: bool = True
 
     def __call__(
@@ -91,20 +107,28 @@ class ImageNetwork:
             if net.dtype not in (tf.float16, tf.bfloat16):
                 net = tf.cast(net, tf.float32)
             layout = data_format if data_format == "NHWC" or self._computes_nchw(net, run_mode) else "NHWC"
-            context = Context(
-                training=run_mode == ModeKeys.TRAIN,
-                num_classes=num_classes,
-                weight_decay=weight_decay,
-                batch_norm_decay=self.batch_norm_decay,
-                batch_norm_epsilon=self.batch_norm_epsilon,
-                data_format=layout,
-            )
-            with tf.compat.v1.variable_scope(self.name):
+            context = self._context(run_mode, num_classes, weight_decay, layout)
+            with tf.compat.v1.variable_scope(self.scope) if self.scope else nullcontext():
                 logits = self.build(_transposed(net, "NHWC", layout), context, **{**self.options, **options})
             end_points = {key: _transposed(value, layout, data_format) for key, value in context.end_points.items()}
             return logits, end_points
 
         return network
+
+    def _context(self, run_mode: str, num_classes: int, weight_decay: float, data_format: str) -> Context:
+        return Context(
+            run_mode=run_mode,
+            num_classes=num_classes,
+            weight_decay=weight_decay,
+            data_format=data_format,
+            batch_norm_decay=self.batch_norm_decay,
+            batch_norm_epsilon=self.batch_norm_epsilon,
+            batch_norm_scale=self.batch_norm_scale,
+            initializer=self.initializer,
+            initial_bias=self.initial_bias,
+            decays_biases=self.decays_biases,
+            layer_end_points=self.layer_end_points,
+        )
 
     def _check_options(
         self,
@@ -118,6 +142,8 @@ class ImageNetwork:
         known = f"those of get_model_fn, {', '.join(sorted(self.options)) or 'no others'}"
         unknown = {name: value for name, value in options.items() if name not in self.options}
         check_unknown(unknown, owner=f"network {self.name!r}", known=known)
+        for name, value in options.items():
+            self.checks.get(name, _unchecked)(name, value)
         check_run_mode(run_mode)
         check_count("num_classes", num_classes)
         if not isinstance(weight_decay, numbers.Real) or not 0 <= float(weight_decay) < math.inf:
@@ -158,13 +184,12 @@ class ImageNetwork:
         return checked
 
     def _computes_nchw(self, net: tf.Tensor, run_mode: str) -> bool:
-        """Return whether the network and its devices can compute in NCHW.
+        """Return whether the network and its devices can compute in NCHW. An exported model runs anywhere: no."""
+        return self.does_nchw and run_mode != ModeKeys.EXPORT and not on_cpu(net)
 
-        An exported model runs anywhere, so it cannot. An operation made here has the device of the enclosing scope.
-        """
-        if not self.does_nchw or run_mode == ModeKeys.EXPORT or not tf.config.list_logical_devices("GPU"):
-            return False
-        return "CPU" not in tf.identity(net).device.upper()
+
+def _unchecked(name: str, value: object) -> None:
+    del name, value
 
 
 def _transposed(net: tf.Tensor, given: str, wanted: str) -> tf.Tensor:

@@ -11,6 +11,8 @@ from mox_core.errors import UsageError
 VGG_MEANS: Final = (123.68, 116.78, 103.94)
 """Mean red, green and blue of ImageNet's training images, as published with VGG (arXiv:1409.1556)."""
 
+_HALF_OF_LARGEST = 127.5
+
 
 def subtract_vgg_means(images: tf.Tensor, run_mode: str) -> tf.Tensor:
     """Subtract the mean colour, for the ImageNet networks."""
@@ -21,6 +23,12 @@ def subtract_vgg_means(images: tf.Tensor, run_mode: str) -> tf.Tensor:
             "give RGB images (`tf.image.grayscale_to_rgb`), or preprocess_fn=None to subtract nothing"
         )
     return _in_type_of(images, tf.cast(images, tf.float32) - tf.constant(VGG_MEANS))
+
+
+def scale_to_unit_range(images: tf.Tensor, run_mode: str) -> tf.Tensor:
+    """Scale 0..255 to -1..1, for Inception and the networks that followed it."""
+    del run_mode
+    return _in_type_of(images, tf.cast(images, tf.float32) / _HALF_OF_LARGEST - 1.0)
 
 
 def standardize_images(images: tf.Tensor, run_mode: str) -> tf.Tensor:

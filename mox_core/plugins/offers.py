@@ -54,6 +54,11 @@ def _check_summary(offer: Offer, _: Attribute[str], summary: object) -> None:
         )
 
 
+def _check_yields(offer: Offer, _: Attribute[bool], yields: object) -> None:
+    if not isinstance(yields, bool):
+        raise UsageError(f"yields of {offer.kind} {offer.name!r} is {yields!r}; it must be True or False.")
+
+
 def _check_meta(offer: Offer, attribute: Attribute[Any], meta: object) -> None:
     wanted = attribute.metadata["type"]
     if not isinstance(meta, wanted):
@@ -65,6 +70,13 @@ def _check_count(meta: object, attribute: Attribute[int], value: object) -> None
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
         raise UsageError(
             f"{attribute.name} of {type(meta).__name__} is {value!r}; it must be a whole number of at least {least}."
+        )
+
+
+def _check_known_count(meta: object, attribute: Attribute[int | None], value: object) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise UsageError(
+            f"{attribute.name} of {type(meta).__name__} is {value!r}; it must be a whole number of at least 1, or None."
         )
 
 
@@ -91,11 +103,14 @@ class NetworkMeta:
             class.
         default_logits_pattern: part of the names of the variables that depend on the number of classes, which are left
             out when a checkpoint with another number of classes is restored.
+        parameters: number of parameters with 1000 classes and images of the default size, for lists of networks; None
+            where it is not known without building one.
     """
 
     default_image_size: int = field(validator=_check_count, metadata={"least": 1})
     default_labels_offset: int = field(validator=_check_count, metadata={"least": 0})
     default_logits_pattern: str = "logits"
+    parameters: int | None = field(default=None, validator=_check_known_count)
 
 
 @frozen
@@ -119,6 +134,8 @@ class Offer:
         name: the name that users write.
         target: the object to import, as `"package.module:object"`.
         summary: one line for listings.
+        yields: whether the name goes to another plugin that offers it too; this offer is then asked for as
+            `plugin/name`.
     """
 
     kind: ClassVar[str] = "offer"
@@ -127,6 +144,7 @@ class Offer:
     name: str = field(validator=_check_name)
     target: str = field(validator=_check_target)
     summary: str = field(validator=_check_summary, kw_only=True)
+    yields: bool = field(default=False, validator=_check_yields, kw_only=True)
 
     @classmethod
     def allows_name(cls, name: str) -> bool:

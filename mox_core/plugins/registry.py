@@ -13,7 +13,8 @@ from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.errors import UnknownNameError
 from mox_core.plugins.hookspecs import OFFERS
 from mox_core.plugins.keras_names import in_keras
-from mox_core.plugins.known_names import FIRST_PARTY
+from mox_core.plugins.known_names import FIRST_PARTY, MOXING_ALONE
+from mox_core.plugins.offers import NetworkOffer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,6 +104,14 @@ class PluginSet:
         exact = [(plugin, offer) for plugin, offer in offers if self._qualifier(plugin) == owner]
         return exact or [(plugin, offer) for plugin, offer in offers if plugin.name == owner]
 
+    def claimants(self, kind: type[AnyOffer], name: str) -> list[tuple[Plugin, AnyOffer]]:
+        """Return those of the owners of a name to which it goes: those that do not yield, if there are any.
+
+        One owner is what the name means; several, and it is ambiguous.
+        """
+        owners = self.owners(kind, name)
+        return [owner for owner in owners if not owner[1].yields] or owners
+
     def qualified(self, plugin: Plugin, offer: Offer) -> str:
         """Return the unique name `plugin/name` of an offer."""
         return f"{self._qualifier(plugin)}/{offer.name}"
@@ -113,16 +122,25 @@ class PluginSet:
         Raises:
             UnknownNameError: if no plugin offers it, or more than one.
         """
-        owners = self.owners(kind, name)
-        if not owners:
+        return self.find_with_owner(kind, name)[1]
+
+    def find_with_owner(self, kind: type[AnyOffer], name: str) -> tuple[Plugin, AnyOffer]:
+        """Return the plugin of `name`, or of `plugin/name`, with the offer.
+
+        Raises:
+            UnknownNameError: if no plugin offers it, or more than one.
+        """
+        claimants = self.claimants(kind, name)
+        if not claimants:
             raise UnknownNameError(self.help(kind, name, heading=f"unknown {kind.kind} {name!r}."))
-        if len(owners) > 1:
+        if len(claimants) > 1:
+            owners = self.owners(kind, name)
             plugins = " and ".join(str(plugin) for plugin, _ in owners)
             choices = listed([self.qualified(*owner) for owner in owners], "or")
             raise UnknownNameError(
                 f"{kind.kind} {name!r} is offered by {len(owners)} plugins: {plugins}.\nSay which one: {choices}."
             )
-        return owners[0][1]
+        return claimants[0]
 
     def help(self, kind: type[Offer], asked: str, *, heading: str, more_names: Iterable[str] = ()) -> str:
         """Return the help for an unknown name: similar and known names, broken plugins, and what to install.
@@ -134,15 +152,18 @@ class PluginSet:
             more_names: known names beside those that plugins offer.
         """
         known = self._qualified_names(kind) if "/" in asked else _sorted([*self.names(kind), *more_names])
-        elsewhere = {name: home for name, home in self._not_installed(kind).items() if name not in known}
+        elsewhere = {name: homes for name, homes in self._not_installed(kind).items() if name not in known}
         exact = [name for name in elsewhere if name.casefold() == asked.casefold()]
-        near = exact or nearest(asked, [*known, *elsewhere])
-        lines = [heading, "" if exact else did_you_mean(near)]
-        for distribution in sorted({elsewhere[name] for name in near if name in elsewhere}):
-            names = [name for name in near if elsewhere.get(name) == distribution]
+        of_moxing = MOXING_ALONE.get(asked.casefold(), "") if kind is NetworkOffer and not exact else ""
+        near = exact or ([of_moxing] if of_moxing else nearest(asked, [*known, *elsewhere]))
+        lines = [heading, f"MoXing has it, and mox does not. Nearest is {of_moxing!r}." if of_moxing else ""]
+        lines.append("" if exact or of_moxing else did_you_mean(near))
+        for number, distribution in enumerate(sorted({home for name in near for home in elsewhere.get(name, ())})):
+            names = [name for name in near if distribution in elsewhere.get(name, ())]
             what = "it" if names == [asked] else listed(names, "and")
-            lines.append(f"Install {distribution}, which offers {what}: pip install {place_of(distribution)}")
-        lines.append("" if exact else in_keras(kind, asked))
+            install = "Or install" if number and len(near) == 1 else "Install"
+            lines.append(f"{install} {distribution}, which offers {what}: pip install {place_of(distribution)}")
+        lines.append("" if exact and kind is not NetworkOffer else in_keras(kind, asked))
         lines.append("Known: " + (", ".join(known) or "none"))
         lines.extend(plugin.complaint for plugin in self.plugins if plugin.state != READY)
         return "\n".join(filter(None, lines))
@@ -158,13 +179,13 @@ class PluginSet:
         shared = any(other.name == plugin.name and other is not plugin for other in self.plugins)
         return plugin.distribution if shared else plugin.name
 
-    def _not_installed(self, kind: type[Offer]) -> dict[str, str]:
-        """Return the distribution of each name that first-party distributions offer which are not installed."""
+    def _not_installed(self, kind: type[Offer]) -> dict[str, list[str]]:
+        """Return the distributions of each name that first-party distributions offer which are not installed."""
         installed = {plugin.distribution for plugin in self.plugins}
-        return {
-            name: distribution
-            for distribution, offers in FIRST_PARTY.items()
-            for hook, names in offers.items()
-            for name in names
-            if distribution not in installed and OFFERS[hook] is kind
-        }
+        homes: dict[str, list[str]] = {}
+        for distribution, offers in FIRST_PARTY.items():
+            for hook, names in offers.items():
+                if distribution not in installed and OFFERS[hook] is kind:
+                    for name in names:
+                        homes.setdefault(name, []).append(distribution)
+        return homes

@@ -26,6 +26,9 @@ _AVERAGE = re.compile(r"moving_|running_|average", re.IGNORECASE)
 _LEARNING_RATE = 1e-4
 """It is small because the first gradients of a deep network are large in small batches."""
 
+_AUXILIARY = 0.4
+"""The weight of the loss of auxiliary logits, as slim's own script of training has it."""
+
 
 class NetworkContract:
     """Tests for a network that a plugin offers to `mox.get_model_fn`.
@@ -34,7 +37,8 @@ class NetworkContract:
     for TensorFlow Serving. The tests check the logits, of shape [batch, num_classes], and the dict of end points; the
     number of trainable parameters; that every trainable variable has a gradient, and the step changes weights and
     moving averages; that the same seed gives the same loss; and that EVAL, PREDICT and the exported model compute the
-    same logits of an image, whatever the seed and the other images of its batch.
+    same logits of an image, whatever the seed and the other images of its batch. An end point `AuxLogits`, the
+    auxiliary logits of Inception and its like, has its part in the loss.
 
     Example:
         class TestResnet50(NetworkContract):
@@ -225,7 +229,9 @@ class NetworkContract:
             logits, end_points = self._checked(network(inputs[0]), mode)
             trace.record(mode, end_points)
             wide = tf.cast(logits, tf.float32)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=inputs[1], logits=wide))
+            loss = _entropy(wide, inputs[1])
+            if "AuxLogits" in end_points:
+                loss += _AUXILIARY * _entropy(tf.cast(end_points["AuxLogits"], tf.float32), inputs[1])
             return mox.ModelSpec(
                 loss=loss,
                 log_info={"loss": loss},
@@ -306,6 +312,11 @@ class _GradientRecorder(OptimizerWrapper):
         pairs = list(grads_and_vars)
         self._trace.with_gradient |= {_name(variable) for _, variable in pairs}
         super().apply_gradients(pairs)
+
+
+def _entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    entropy: tf.Tensor = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
+    return entropy
 
 
 def _name(variable: tf.Variable) -> str:

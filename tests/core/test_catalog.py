@@ -246,6 +246,21 @@ def test_a_key_of_two_names_asks_for_the_name(install_fake):
     assert str(caught.value) == "OptimizerKeys.SGD may be 'SGD' or 'sgd'; write the name itself."
 
 
+def test_which_of_two_plugins_a_name_is_of_is_said_once(install_fake, caplog):
+    source = (
+        "from mox_core.plugins import *\n@hookimpl\ndef mox_networks():\n"
+        "    meta = NetworkMeta(default_image_size=8, default_labels_offset=3)\n"
+        "    yield NetworkOffer('net_v1_50', 'polite.plugin:build', summary='another', meta=meta, yields=True)\n"
+    )
+    install_fake("polite-nets", "polite", source)
+    with caplog.at_level("INFO", logger="tensorflow"):
+        assert [mox.get_model_meta("net_v1_50").default_labels_offset for _ in range(2)] == [1, 1]
+        assert mox.get_model_meta("polite/net_v1_50").default_labels_offset == 3
+    assert [record.getMessage() for record in caplog.records] == [
+        "network 'net_v1_50' is 'demo/net_v1_50'; there is 'polite/net_v1_50', too."
+    ]
+
+
 def test_a_network_that_returns_logits_alone_has_no_end_points():
     logits = np.zeros([2, 3])  # two images: to unpack it would be no error, and wrong
 

@@ -67,7 +67,12 @@ def test_programs_get_all_that_is_known(install_fake, monkeypatch, capsys):
         "seconds": 0,
         **nothing,
     }
-    meta = {"default_image_size": 28, "default_labels_offset": 1, "default_logits_pattern": "logits"}
+    meta = {
+        "default_image_size": 28,
+        "default_labels_offset": 1,
+        "default_logits_pattern": "logits",
+        "parameters": None,
+    }
     digits = {"num_classes": 10, "splits_to_sizes": {"train": 60, "test": 10}}
     assert good == {
         "name": "good",

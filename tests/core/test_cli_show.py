@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 
@@ -144,7 +145,15 @@ def test_a_name_of_two_plugins_is_refused_until_it_is_said_which_one(install_fak
     assert cli.main(["show", "optimizer", "plain"]) == 2
     assert "Say which one: 'good/plain' or 'other/plain'." in capsys.readouterr().err
     assert cli.main(["show", "optimizer", "other/plain"]) == 0
-    assert "offered by  other (other 1.0)" in capsys.readouterr().out
+    assert "offered by  other (other 1.0); of this name is also 'good/plain'\n" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("good")
+def test_a_name_that_another_plugin_yields_is_shown(install_fake, capsys):
+    source = SOURCE.replace("good.", "other.").replace('"plain descent"', '"plain descent", yields=True')
+    install_fake("other", "other", source)
+    assert cli.main(["show", "optimizer", "plain"]) == 0
+    assert "offered by  good (good 0.3); of this name is also 'other/plain'\n" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("good")
@@ -158,9 +167,9 @@ def test_a_target_that_cannot_be_imported_is_one_message(capsys):
 
 def test_a_kind_that_there_is_not_is_refused_with_those_that_there_are(capsys):
     with pytest.raises(SystemExit) as caught:
-        cli.main(["show", "networks", "mlp"])
+        cli.main(["show", "netwroks", "mlp"])
     assert caught.value.code == 2
-    assert "invalid choice: 'networks' (choose from " in capsys.readouterr().err
+    assert "invalid choice: 'netwroks' (choose from " in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("good")
@@ -190,6 +199,88 @@ def test_the_parameters_of_a_network_are_counted_where_it_can_be_built(install_f
     # 4 x 4 x 3 numbers to 1000 logits with biases, a scale and an offset a channel; a mean and a variance a channel.
     assert "  parameters              49,006 trainable, 6 others, with 1000 classes and images of 4 x 4\n" in mlp
     assert "  default_image_size      4\n" in mlp
+    assert "  multiply-adds           48,000 an image, in convolutions and products of matrices\n" in mlp
+    # 49,012 numbers of 4 bytes; results that the gradients need: the normalized images of a batch, and little else
+    assert (
+        "  memory                  0.2 MiB of weights; in training 0.2 MiB of gradients, 0.2 MiB for each slot" in mlp
+    )
+    blocks = mlp[mlp.index("  block") : mlp.index("\n\n  A dense")].splitlines()
+    assert [line.split() for line in blocks] == [
+        ["block", "output", "parameters", "multiply-adds"],
+        ["batch_normalization", "4", "x", "4", "x", "3", "12", "0"],
+        ["dense", "1000", "49,000", "48,000"],
+    ]
     assert mlp.endswith("\n\n  A dense layer behind a normalization.\n")
     assert "  parameters              cannot be counted for 1000 classes and images of 4 x 4: TypeError: " in deep
     assert "  signature               deep(*, run_mode, num_classes, depth)\n" in deep
+
+
+LISTED = (
+    NETS
+    + """
+@hookimpl
+def mox_augmentations():
+    return []
+"""
+)
+LISTED = LISTED.replace(
+    "    yield NetworkOffer(",
+    "    for name, size in (('net_v1_50', 25_600_000), ('net_v1_18', 11_700_000), ('net_v2_50', 25_500_000)):\n"
+    "        small = NetworkMeta(224, 0, parameters=size)\n"
+    "        yield NetworkOffer(name, 'nets.plugin:mlp', summary='of ' + name[-2:], meta=small)\n"
+    "    yield NetworkOffer(",
+    1,
+)
+
+
+@pytest.fixture
+def nets(fresh_plugins, install_fake):  # noqa: ARG001  (no other plugin is there)
+    install_fake("nets", "nets", LISTED)
+
+
+@pytest.mark.usefixtures("nets")
+def test_networks_are_listed_by_family_and_size_and_none_is_built(capsys):
+    assert cli.main(["show", "networks"]) == 0
+    out, err = capsys.readouterr()
+    assert out == (
+        "network    family  parameters  images  what it is\n"
+        "deep       deep    ?           4       cannot be built\n"
+        "mlp        mlp     ?           4       a dense layer\n"
+        "net_v1_18  net_v1  11.7 M      224     of 18\n"
+        "net_v1_50  net_v1  25.6 M      224     of 50\n"
+        "net_v2_50  net_v2  25.5 M      224     of 50\n"
+        "?: not known without building it; --count does, in some seconds for each.\n"
+    )
+    assert not err
+
+
+@pytest.mark.usefixtures("nets")
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        (["net*"], ["net_v1_18", "net_v1_50", "net_v2_50"]),
+        (["NET_*_50"], ["net_v1_50", "net_v2_50"]),
+        (["net*", "--max_params", "25.55M"], ["net_v1_18", "net_v2_50"]),
+        (["net*", "--max_params=11700k"], ["net_v1_18"]),
+        (["net*", "--max_params", "5"], []),
+    ],
+)
+def test_networks_are_chosen_by_a_pattern_and_a_size(arguments, names, capsys):
+    assert cli.main(["show", "networks", *arguments, "--json"]) == 0
+    assert [each["name"] for each in json.loads(capsys.readouterr().out)] == names
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_pattern_that_no_network_matches_is_refused_with_what_is_near(capsys):
+    assert cli.main(["show", "networks", "nte_v1*"]) == 2
+    assert capsys.readouterr().err.startswith("mox: error: no network matches 'nte_v1*'. Did you mean 'net_v1_")
+    with pytest.raises(SystemExit):
+        cli.main(["show", "networks", "--max_params", "many"])
+    assert "'many' is no number of parameters, as 10M or 500K" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("good")
+def test_the_sizes_of_networks_are_asked_of_networks(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["show", "optimizer", "plain", "--batch_size", "8"])
+    assert "--batch_size is of networks, and optimizer 'plain' is none" in capsys.readouterr().err

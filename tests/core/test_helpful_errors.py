@@ -23,6 +23,7 @@ def test_an_argument_of_another_trainer_is_translated(arguments, text):
     assert str(caught.value).startswith(text)
 
 
+@pytest.mark.usefixtures("fresh_plugins")
 @pytest.mark.parametrize(
     ("look_up", "text"),
     [

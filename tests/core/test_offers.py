@@ -79,6 +79,11 @@ def test_a_network_must_have_its_meta():
     assert str(caught.value) == ("the meta of network 'net' is {'default_image_size': 224}; it must be a NetworkMeta.")
 
 
+def test_an_offer_yields_or_does_not():
+    with pytest.raises(UsageError, match=r"^yields of optimizer 'sgd' is 'often'; it must be True or False\.$"):
+        offer(yields="often")
+
+
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "224", None])
 def test_a_default_image_size_must_be_a_positive_number(size):
     with pytest.raises(UsageError) as caught:

@@ -98,7 +98,7 @@ def test_a_type_of_clipping_and_its_number_go_together(flags, given):
 
 
 @pytest.mark.parametrize(
-    "patterns", [{"trainable_include_patterns": "^second, nothing"}, {"trainable_exclude_patterns": "first/"}]
+    "patterns", [{"trainable_include_patterns": "^second, ^third|/b$"}, {"trainable_exclude_patterns": "first/"}]
 )
 def test_only_the_variables_that_the_patterns_leave_are_trained(flags, tmp_path, variables, patterns):
     flags(**patterns)

@@ -4,10 +4,11 @@ import importlib
 import sys
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
-from mox_core.engine.tf_internals import keras_names, keras_owners, keras_training
+from mox_core.engine.tf_internals import keras_batch_norm, keras_names, keras_owners, keras_training
 
 LAYERS = keras.layers
 
@@ -103,6 +104,16 @@ def test_layers_are_counted_in_the_global_state():
     )
 
 
+def test_a_block_of_own_names_begins_at_one_and_no_name_of_it_comes_again():
+    with keras_names.fresh_layer_names():
+        assert [LAYERS.Dense(1).name, LAYERS.Conv2D(1, 1).name] == ["dense", "conv2d"]
+        with keras_names.own_layer_names():
+            assert [LAYERS.Dense(1).name for _ in range(3)] == ["dense", "dense_1", "dense_2"]
+            assert LAYERS.ReLU().name == "re_lu"
+        later = [LAYERS.Dense(1).name, LAYERS.Conv2D(1, 1).name, LAYERS.ReLU().name]
+    assert later == ["dense_3", "conv2d_1", "re_lu_1"]
+
+
 def test_open_name_scopes_are_in_the_global_state():
     changed = (
         "Keras renamed name_scope_stack, or name, caller or override_parent of its entries: "
@@ -173,6 +184,27 @@ def test_the_outermost_call_of_a_layer_is_told_training_and_keras_tells_the_laye
     assert LAYERS.Layer.__call__ is original
     model(tf.zeros([1, 1]))
     assert seen == [True, False, None], changed
+
+
+def test_the_call_of_a_batch_normalization_comes_when_it_is_built():
+    import tf_keras
+
+    changed = "Keras changed BatchNormalization.call: see tf_internals/keras_batch_norm.py"
+    seen = []
+
+    def is_frozen(parameters, averages):
+        seen.append((parameters, averages))
+        return True
+
+    ones, moved = tf.ones([2, 3]) * [[1.0], [3.0]], []
+    with keras_batch_norm.watch(), keras_batch_norm.frozen(is_frozen):
+        for keras_ in (keras, tf_keras):
+            layer = keras_.layers.BatchNormalization(name="norm", epsilon=0.0)
+            np.testing.assert_allclose(layer(ones, training=True), ones, err_msg=changed)
+            moved.append(np.any(layer.moving_mean))
+    names = ["norm/gamma", "norm/beta"], ["norm/moving_mean", "norm/moving_variance"]
+    assert (seen, moved) == ([names, names], [False, False]), changed
+    assert abs(LAYERS.BatchNormalization()(ones, training=True).numpy()[0, 0]) < 1.1, changed
 
 
 def test_keras_2_makes_layers_of_tf2_in_model_fn_and_those_of_tf1_as_ever():

@@ -85,6 +85,18 @@ def test_results_wait_for_the_operations_that_they_are_given():
         assert variable == 2.0
 
 
+def test_operations_take_another_tensor_in_place_of_one():
+    with relying_on("_update_input of an operation", "func_graph") as func_graph:
+
+        def body(one):
+            squared = one * one
+            result = squared + squared
+            func_graph.replace_tensor(squared, tf.constant(5.0))
+            return result
+
+        assert wrap(body, tf.TensorSpec([]))(tf.constant(3.0)) == 10.0
+
+
 def test_an_assignment_by_a_function_of_tf1_is_told_from_others():
     variable, average = tf.Variable(1.0), tf.train.ExponentialMovingAverage(0.5)
     average.apply([variable])

@@ -59,6 +59,12 @@ def test_a_good_network_passes(install, run_check, contract):
     run_check(contract)
 
 
+def test_auxiliary_logits_have_a_part_in_the_loss(install, run_check, contract):
+    auxiliary = 'return logits, {"AuxLogits": keras.layers.Dense(num_classes, name="aux")(net)}'
+    install(SOURCE.replace(RESULT, auxiliary))
+    run_check(contract, GRADIENTS)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "check", "words"),
     [

@@ -8,6 +8,7 @@ another effect depend on. These do not:
   checkpoint wins.
 - On demand: any other assignment by a function of TF1 (`tf.compat.v1.assign(...)`), which a session ran when asked.
 - A reset of a metric: its counts begin anew in each evaluation by themselves.
+- What moves the averages of a layer that stands still: `frozen_layers` has put these into a collection.
 
 In the other modes the model stays as it is: of assignments to its variables those of Keras's layers run, as in Keras's
 `evaluate`, and those that a result depends on.
@@ -25,7 +26,7 @@ from mox_core.engine.tensors import PYTHON_OPS, ancestors
 from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.assignments import made_in_keras_layer, tf1_function
 from mox_core.engine.variables.initial_values import evaluate_initial_value
-from mox_core.engine.variables.store import READS
+from mox_core.engine.variables.store import HELD, READS
 from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Effects:
         initial: other initial values, in the order of the trace.
         on_demand: those that run when they are fetched.
         resets: those that set metrics to the counts with which they begin.
+        held: those that would move the averages of a layer that stands still.
         of_training: those that run in TRAIN alone, where the trace is of another mode.
         against_training: those of each step that assign to a variable which is trained too.
         moved: the variables of the model that are assigned in each step, where the trace is of another mode than TRAIN.
@@ -79,6 +81,7 @@ class Effects:
     initial: list[_Assignment] = field(factory=list)
     on_demand: list[_Assignment] = field(factory=list)
     resets: list[_Assignment] = field(factory=list)
+    held: list[tf.Operation] = field(factory=list)
     of_training: list[_Assignment] = field(factory=list)
     against_training: list[_Assignment] = field(factory=list)
     moved: list[tf.Variable] = field(factory=list)
@@ -86,7 +89,7 @@ class Effects:
     @property
     def set_aside(self) -> list[tf.Operation]:
         """The operations that no step runs by itself."""
-        return [each.op for each in (*self.initial, *self.on_demand, *self.resets, *self.of_training)]
+        return [*self.held, *(each.op for each in (*self.initial, *self.on_demand, *self.resets, *self.of_training))]
 
     def give_values(self, store: VariableStore, graph: tf.Graph) -> None:
         """Assign the initial values, unless an earlier trace of the run has given the variable another."""
@@ -173,21 +176,24 @@ class _Sorter:
     _training: bool = field(kw_only=True)
     _variables: Mapping[int, tf.Variable] = field(kw_only=True)
     _counts: Mapping[int, LocalVariable] = field(kw_only=True)
+    _held: dict[str, tf.Operation] = field(init=False)
     _operations: list[tf.Operation] = field(init=False)
     _outside: dict[str, Any] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._operations = self._graph.get_operations()
+        self._held = {op.name: op for op in self._graph.get_collection(HELD)}
+        self._operations = [op for op in self._graph.get_operations() if op.name not in self._held]
         self._outside = {inner.op.name: outer for outer, inner in func_graph.captures(self._graph)}
 
     def sort(self, given: list[GivenValue]) -> Effects:
         """Return the effects of the trace."""
         assigning = [op for op in self._operations if _assigns(op)]
         if not assigning:
-            return Effects(given)
+            return Effects(given, held=list(self._held.values()))
         asked = [*self._results, *(self._updates() if self._training else [])]
         changing = self._changing(self._still(assigning, asked))
-        effects, candidates, others = Effects(given), dict[str, _Assignment](), list[_Assignment]()
+        effects = Effects(given, held=list(self._held.values()))
+        candidates, others = dict[str, _Assignment](), list[_Assignment]()
         for op in assigning:
             each = self._assignment(op, changing)
             count = self._counts.get(self._handle(op))
@@ -237,7 +243,7 @@ class _Sorter:
     def _updates(self) -> list[tf.Operation]:
         collected = self._graph.get_collection(tf.compat.v1.GraphKeys.UPDATE_OPS)
         updates = [each if isinstance(each, tf.Operation) else getattr(each, "op", None) for each in collected]
-        return [op for op in updates if op is not None]
+        return [op for op in updates if op is not None and op.name not in self._held]
 
     def _still(self, assigning: list[tf.Operation], asked: list[Any]) -> set[int]:
         """Return the ids of the handles of variables that no step changes: nothing assigns to them or trains them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,6 +14,7 @@ from attrs import define, field
 from mox_core.engine import randomness
 from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.model.effects import Effects, sort_effects
+from mox_core.engine.model.frozen_layers import hold_batch_norms, is_frozen
 from mox_core.engine.model.metrics import LogTensors, Metrics, check_additive, count_present_only, log_tensors
 from mox_core.engine.model.model_graph import ModelGraph
 from mox_core.engine.model.random_draws import warn_of_unseeded
@@ -29,6 +31,7 @@ from mox_core.engine.optimizer.gradients import Loss
 from mox_core.engine.optimizer.train_step import NoTrainStep, TrainStep
 from mox_core.engine.tf_internals import (
     func_graph,
+    keras_batch_norm,
     keras_names,
     keras_owners,
     keras_training,
@@ -130,6 +133,7 @@ def trace_model(  # noqa: PLR0913  (all that a trace depends on)
         keras_names.fresh_layer_names(),
         keras_owners.watch(),
         keras_training.watch(),
+        keras_batch_norm.watch(),
         keras_two.watch(),
         traced_functions.watch(),
         randomness.python_random(f"{state.seed}/model"),
@@ -235,6 +239,8 @@ class _ModelTrace:
                 self.train_step.begin()
             with keras_owners.given_values(self._graph) as given:
                 replicas = self.replicator.run(lambda number: self._call_model_fn(number, positions, inputs_of[number]))
+            if self.train_step.frozen:
+                hold_batch_norms(self._graph, self.state.store, self.train_step.frozen)
             effects = self._effects(replicas, given)
             effects.give_values(self.state.store, self._graph)  # an optimizer may begin with a copy of the weights
             if present is not None:
@@ -280,6 +286,8 @@ class _ModelTrace:
             stack.enter_context(self._current())
             training = self.mode == ModeKeys.TRAIN
             stack.enter_context(keras_training.training_is(training))
+            chosen = self.train_step.frozen
+            stack.enter_context(keras_batch_norm.frozen(functools.partial(is_frozen, chosen) if chosen else None))
             stack.enter_context(traced_functions.traced_anew(training=training))
             spec = self.model_fn(self.structure.for_model_fn(inputs), self.mode)
             own = (self.state.step, self.state.positions)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from mox_core.engine.optimizer.borrowed import Borrowed, Surroundings
 from mox_core.engine.optimizer.gradients import loss_with_gradients, with_unique_rows
-from mox_core.engine.optimizer.wrappers import OptimizerWrapper
+from mox_core.engine.optimizer.wrappers import OptimizerWrapper, apply_if
 from mox_core.engine.tf_internals import optimizers as internals
 from mox_core.engine.tf_internals.branch_gradients import differentiable_through
 from mox_core.engine.tf_internals.variables import seen_by_optimizer
@@ -23,6 +23,7 @@ from mox_core.engine.variables.final_weights import Finish
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from mox_core.engine.optimizer.unfreezing import Stages
     from mox_core.engine.tensors import GradsAndVars
 
 
@@ -47,30 +48,45 @@ def innermost(optimizer: Any) -> CompleteOptimizer:
     return optimizer
 
 
+class _Step(OptimizerWrapper):
+    """A step of a `CompleteOptimizer` for what it is given."""
+
+    optimizer: CompleteOptimizer
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]]) -> None:
+        """Apply it to all of them."""
+        self.optimizer.apply_to(list(grads_and_vars))
+
+
 class CompleteOptimizer(OptimizerWrapper):
     """The innermost optimizer, with what it does beside `apply_gradients`.
 
     Attributes:
+        stages: which of its variables it is applied to in a step; None where it is all of them.
         scale: by what it has losses multiplied before gradients are computed, after `prepare`; None for nothing.
     """
 
     def __init__(self, optimizer: Any, constraint_of: Callable[[Any], Any]) -> None:
         super().__init__(optimizer)
         self.scale: tf.Tensor | None = None
+        self.stages: Stages | None = None
         self._constraint_of = constraint_of
         self._loss = tf.constant(0.0)
         self._variables: list[tf.Variable] = []
         self._where: Surroundings | None = None
 
-    def prepare(self, loss: tf.Tensor, variables: list[tf.Variable], where: Surroundings) -> None:
+    def prepare(
+        self, loss: tf.Tensor, variables: list[tf.Variable], where: Surroundings, stages: Stages | None
+    ) -> None:
         """Tell it, before any gradient is computed, what it will be applied for.
 
         Args:
             loss: the mean of its loss over all replicas, the value that a `minimize` of its own sees.
             variables: the variables that the loss trains.
             where: where it will be applied.
+            stages: which of the variables it will be applied to in a step; None for all.
         """
-        self._loss, self._variables, self._where = loss, variables, where
+        self._loss, self._variables, self._where, self.stages = loss, variables, where, stages
         if internals.loss_scale_of(self.optimizer) is not None:
             self.build(variables)
             self.scale = internals.loss_scale_of(self.optimizer)
@@ -80,6 +96,10 @@ class CompleteOptimizer(OptimizerWrapper):
         if internals.is_of_keras(self.optimizer) and not self.optimizer.built:
             with tf.init_scope(), internals.named_for_keras(self.optimizer, variables, building=True):
                 self.optimizer.build(variables)
+
+    def constraint_of(self, variable: Any) -> Any:
+        """Return the constraint of a variable, which is applied in each update; None for none."""
+        return self._constraint_of(variable)
 
     def finishes(self) -> list[Finish]:
         """Return what it does with the weights when the training is over, after it has been applied.
@@ -94,8 +114,18 @@ class CompleteOptimizer(OptimizerWrapper):
         return [finish_of(each) for each in internals.finishing(self.optimizer)]
 
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, tf.Variable]]) -> None:
-        """Do all that the optimizer does in a step, for these gradients."""
+        """Do all that the optimizer does in a step, for these gradients of what is trained in it."""
         pairs = list(grads_and_vars)
+        if self.stages is None:
+            self.apply_to(pairs)
+            return
+        self.build([variable for _, variable in pairs])
+        for present, trained in self.stages.of(pairs):
+            if trained:
+                apply_if(present, _Step(self), trained)
+
+    def apply_to(self, pairs: GradsAndVars) -> None:
+        """Do all that the optimizer does in a step, for these gradients."""
         if internals.clips(self.optimizer) or internals.has_code_of_its_own(self.optimizer):
             pairs = [(with_unique_rows(gradient), variable) for gradient, variable in pairs]
         self.build([variable for _, variable in pairs])

@@ -10,11 +10,13 @@ from attrs import frozen
 
 from mox_core.engine.tensors import map_values
 from mox_core.errors import UsageError
+from mox_core.name_patterns import check_matches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from mox_core.arguments import GradientOptions
+    from mox_core.engine.optimizer.unfreezing import Unfreezing
     from mox_core.engine.tensors import GradsAndVars
     from mox_core.name_filter import NameFilter
     from mox_core.specs import ModelSpec
@@ -44,19 +46,27 @@ def scopes_of(spec: ModelSpec, count: int) -> list[Sequence[str] | None]:
     return cast("list[Sequence[str] | None]", list(spec.var_scopes) if several else [spec.var_scopes])
 
 
-def variables_of(loss: Loss, scopes: Sequence[str] | None, trainable: NameFilter) -> list[tf.Variable]:
+def trainable_variables() -> list[tf.Variable]:
+    """Return the variables of the default graph that can be trained, each once."""
+    graph = tf.compat.v1.get_default_graph()
+    return list({id(v): v for v in graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)}.values())
+
+
+def variables_of(
+    loss: Loss, scopes: Sequence[str] | None, trainable: NameFilter, unfreezing: Unfreezing
+) -> list[tf.Variable]:
     """Return the variables that a loss trains.
 
     Args:
         loss: the loss, for errors.
         scopes: the variable scopes that the loss trains; None for all.
         trainable: what the flags choose of them.
+        unfreezing: what is trained besides, from some step on.
 
     Raises:
-        UsageError: if there are none.
+        UsageError: if there are none, or a pattern of the flags matches nothing.
     """
-    graph = tf.compat.v1.get_default_graph()
-    known = list({id(v): v for v in graph.get_collection(tf.compat.v1.GraphKeys.TRAINABLE_VARIABLES)}.values())
+    known = trainable_variables()
     inside = [v for v in known if scopes is None or any(_within(v.name, scope) for scope in scopes)]
     if not inside:
         where = "model_fn" if scopes is None else f"the variable scopes {list(scopes)!r}"
@@ -65,7 +75,7 @@ def variables_of(loss: Loss, scopes: Sequence[str] | None, trainable: NameFilter
             f"{loss.name}: there is no trainable variable in {where}. Scopes with variables: "
             f"{', '.join(first_parts) or 'none'}."
         )
-    chosen = [v for v in inside if trainable(v.name.partition(":")[0])]
+    chosen = [v for v in inside if trainable(v.name.partition(":")[0]) or unfreezing.start_of(v) is not None]
     if not chosen:
         names = ", ".join(v.name.partition(":")[0] for v in inside[:5])
         raise UsageError(
@@ -73,6 +83,10 @@ def variables_of(loss: Loss, scopes: Sequence[str] | None, trainable: NameFilter
             f"--trainable_exclude_patterns={','.join(trainable.exclude)} leave no variable to train. "
             f"Variables are called {names}{', ...' * (len(inside) > 5)}."  # noqa: PLR2004  (enough to see the form)
         )
+    names_of_all = [v.name.partition(":")[0] for v in known]
+    for flag, patterns in (("include", trainable.include), ("exclude", trainable.exclude)):
+        for pattern in patterns:
+            check_matches(pattern, names_of_all, f"--trainable_{flag}_patterns")
     return chosen
 
 

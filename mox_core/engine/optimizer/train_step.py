@@ -17,6 +17,7 @@ from mox_core.engine.optimizer.borrowed import Surroundings
 from mox_core.engine.optimizer.complete import completed, innermost
 from mox_core.engine.optimizer.gradients import Target
 from mox_core.engine.optimizer.loss_scale import LossScale, NoLossScale, unscaled
+from mox_core.engine.optimizer.unfreezing import UNFREEZING, Stages, Unfreezing
 from mox_core.engine.optimizer.wrappers import (
     OptimizerWrapper,
     averages_workers,
@@ -28,6 +29,7 @@ from mox_core.engine.tf_internals import replica_collections
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
 from mox_core.engine.tf_internals.variables import local_parts
 from mox_core.errors import UsageError
+from mox_core.name_filter import NameFilter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +49,7 @@ class NoTrainStep:
     """The step of a graph that is not trained."""
 
     trains = False
+    frozen = NameFilter()
 
     def begin(self) -> None:
         """Make nothing."""
@@ -84,6 +87,12 @@ class TrainStep:
     options: GradientOptions
     _loss_scale: NoLossScale | LossScale = field(init=False)
     _factors: list[Any] | None = field(default=None, init=False)
+    _unfreezing: Unfreezing = field(factory=Unfreezing, init=False)
+
+    @property
+    def frozen(self) -> NameFilter:
+        """What the flags choose: what they do not choose stands still."""
+        return self.options.trainable
 
     def begin(self) -> None:
         """Make what all replicas share, before the first of them is traced."""
@@ -102,9 +111,12 @@ class TrainStep:
         if self._factors is None:  # each replica adds the same factors: those of the first count
             graph = tf.compat.v1.get_default_graph()
             self._factors = replica_collections.collection_of_replica(graph, LEARNING_RATE_FACTORS)
+            steps = tuple(replica_collections.collection_of_replica(graph, UNFREEZING))
+            self._unfreezing = Unfreezing(self.options.trainable, steps)
+            self._unfreezing.check(gradients.trainable_variables())
         scopes = gradients.scopes_of(spec, len(losses))
         variables = [
-            gradients.variables_of(loss, scope, self.options.trainable)
+            gradients.variables_of(loss, scope, self.options.trainable, self._unfreezing)
             for loss, scope in zip(losses, scopes, strict=True)
         ]
         return [Target(loss, own) for loss, own in zip(losses, variables, strict=True)]
@@ -143,7 +155,10 @@ class TrainStep:
             with self._optimizer_scope(replica, scope, "applying"):
                 self._loss_scale.apply(
                     optimizers,
-                    [self._as_applied(mean[replica], scale) for mean, scale in zip(means, scales, strict=True)],
+                    [
+                        self._as_applied(mean[replica], scale, innermost(optimizer).stages)
+                        for mean, scale, optimizer in zip(means, scales, optimizers, strict=True)
+                    ],
                 )
             if not replica:
                 self._note_finish(optimizers)
@@ -168,10 +183,11 @@ class TrainStep:
             for target, own in zip(targets, scales, strict=True)
         ]
 
-    def _as_applied(self, pairs: GradsAndVars, scale: tf.Tensor | None) -> GradsAndVars:
+    def _as_applied(self, pairs: GradsAndVars, scale: tf.Tensor | None, stages: Stages | None) -> GradsAndVars:
         """Return mean gradients as optimizers and wrappers are given them: without any scale, and clipped."""
         pairs = self._loss_scale.unscale(pairs)
-        return gradients.clip(pairs if scale is None else unscaled(pairs, scale), self.options)
+        pairs = pairs if scale is None else unscaled(pairs, scale)
+        return gradients.clip(pairs if stages is None else stages.masked(pairs), self.options)
 
     @contextlib.contextmanager
     def _optimizer_scope(
@@ -226,15 +242,16 @@ class TrainStep:
         for optimizer, target, loss in zip(optimizers, targets, losses, strict=True):
             self.state.replicator.prepare_optimizer(optimizer)
             parts = [local_parts(each) for each in target.variables]
+            stages = self._stages(target, [each[replica] for each in parts])
             others = [part.handle for each in parts for part in each if part is not each[replica]]
             collective = self.state.replicator.collective
             where = Surroundings(
                 graph=tf.compat.v1.get_default_graph(),
                 foreign=frozenset(map(id, others)),
                 several=bool(others) or (collective.synchronous and collective.world_size > 1),
-                branches=int(self.options.loss_scale != 1),
+                branches=int(self.options.loss_scale != 1) + int(stages is not None),
             )
-            innermost(optimizer).prepare(loss, [each[replica] for each in parts], where)
+            innermost(optimizer).prepare(loss, [each[replica] for each in parts], where, stages)
         if independent_workers() > 1:
             self._check_averaging(optimizers)
         if self._factors:
@@ -242,6 +259,15 @@ class TrainStep:
             for optimizer in optimizers:
                 scale_learning_rate(optimizer, factor)
         return optimizers
+
+    def _stages(self, target: Target, parts: Sequence[tf.Variable]) -> Stages | None:
+        """Return from which steps on the variables of a loss are trained; None where all are from the beginning."""
+        starts = {
+            id(part): start
+            for variable, part in zip(target.variables, parts, strict=True)
+            if (start := self._unfreezing.start_of(variable)) is not None
+        }
+        return Stages(starts, self.state.step.read_value()) if starts else None
 
     def _check_averaging(self, optimizers: Sequence[Any]) -> None:
         """Refuse what workers that step on their own cannot do."""

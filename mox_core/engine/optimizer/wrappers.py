@@ -53,6 +53,11 @@ class OptimizerWrapper:
         """The learning rate of the optimizer inside, None where it cannot be found."""
         return learning_rate_of(self.optimizer)
 
+    def constraint_of(self, variable: tf.Variable) -> Any:
+        """Return the constraint of a variable, a function of its value that each update ends with; None for none."""
+        inside = getattr(self.optimizer, "constraint_of", None)
+        return variable.constraint if inside is None else inside(variable)
+
     def apply_gradients(self, grads_and_vars: Iterable[tuple[tf.Tensor, tf.Variable]]) -> None:
         """Update the variables of one step.
 

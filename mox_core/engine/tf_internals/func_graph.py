@@ -40,6 +40,14 @@ def wait_for(results: Iterable[tf.Tensor], operations: Iterable[tf.Operation]) -
         result.op._add_control_inputs(operations)  # noqa: SLF001
 
 
+def replace_tensor(old: tf.Tensor, new: tf.Tensor) -> None:
+    """Make the operations that take a tensor, as far as the graph has them, take another one in its place."""
+    for op in [each for each in old.consumers() if each is not new.op]:
+        for place, tensor in enumerate(op.inputs):
+            if tensor.name == old.name:
+                op._update_input(place, new)  # noqa: SLF001  (inputs have no public setter)
+
+
 def captures(graph: Any) -> list[tuple[tf.Tensor, tf.Tensor]]:
     """Return the tensors from outside that a graph uses, each with the placeholder that stands for it inside."""
     return list(graph.captures) if graph.building_function else []

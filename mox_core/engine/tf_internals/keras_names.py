@@ -37,6 +37,26 @@ def fresh_layer_names() -> Iterator[None]:
             state.set_global_attribute(_COUNTERS, before if before is not None else collections.defaultdict(int))
 
 
+@contextlib.contextmanager
+def own_layer_names() -> Iterator[None]:
+    """Count layers from one in the block, as a new process does; after it, go on with the larger counts.
+
+    What is made in the block has the names that it has by itself, whatever was made before; what is made after it
+    takes none of them again.
+    """
+    state = _global_state()
+    before = dict(state.get_global_attribute(_COUNTERS) or {}) if state else {}
+    with fresh_layer_names():
+        try:
+            yield
+        finally:
+            state = _global_state()
+            within = dict(state.get_global_attribute(_COUNTERS) or {}) if state else {}
+    if state:
+        counts = {name: max(before.get(name, 0), within.get(name, 0)) for name in before | within}
+        state.set_global_attribute(_COUNTERS, collections.defaultdict(int, counts))
+
+
 def scopes() -> Sequence[Any]:
     """Return the name scopes of Keras that are open in this thread, the innermost last."""
     state = _global_state()

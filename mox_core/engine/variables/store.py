@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 READS = frozenset({"ReadVariableOp", "ResourceGather", "ResourceGatherNd", "VariableShape"})
 """Types of the operations that read a variable and do not change it."""
 
+HELD = "mox/held_assignments"
+"""The collection of the assignments of a graph that no step runs, as what they assign to stays as it is."""
+
 _LOCAL = frozenset({tf.compat.v1.GraphKeys.LOCAL_VARIABLES, tf.compat.v1.GraphKeys.METRIC_VARIABLES})
 """Collections of variables that TF1 neither saves nor restores: those in which metrics count."""
 
@@ -205,7 +208,11 @@ class VariableStore:
         """Return the variables that are not trained, and that the graph updates: moving averages, of each replica."""
         inner = {id(outer): placeholder for outer, placeholder in func_graph.captures(graph)}
         known = [each for each in self.by_name.values() if not each.trainable and each.dtype.is_floating]
-        users = {handle: placeholder.consumers() for handle, placeholder in inner.items()}
+        held = {op.name for op in graph.get_collection(HELD)}
+        users = {
+            handle: [op for op in placeholder.consumers() if op.name not in held]
+            for handle, placeholder in inner.items()
+        }
         changed = {handle for handle, operations in users.items() if any(op.type not in READS for op in operations)}
         updated = [variable for variable in known if handles_of(variable) & changed]
         return [part for variable in updated for part in local_parts(variable)]

@@ -47,6 +47,12 @@ class TestBatchGradients(OptimizerWrapperContract):
     bad_options = {"num_batches": 0, "sync_on_apply": "yes"}
 
 
+class TestRateMultipliers(OptimizerWrapperContract):
+    wrapper = "rate_multipliers"
+    options = {"multipliers": {".": 0.5}}
+    bad_options = {"multipliers": {".": 0.0}}
+
+
 class TestEasgd(OptimizerWrapperContract):
     wrapper = "easgd"
     options = {"moving_rate": 0.3, "communication_period": 4}

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mox_core.errors import UsageError
 from mox_core.networks import layers
+from mox_core.networks.context import Context
 from mox_resnet import networks
 
 KEYS = tf.compat.v1.GraphKeys
@@ -195,8 +196,8 @@ def test_predictions_are_the_softmax_of_the_logits():
 def test_one_step_moves_the_averages_by_three_thousandths_towards_the_batch():
     net = np.random.default_rng(1).normal(5, 3, (6, 4, 5, 2)).astype(np.float32)
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        context = layers.Context(
-            training=True,
+        context = Context(
+            run_mode="TRAIN",
             num_classes=2,
             weight_decay=0.0,
             batch_norm_decay=0.997,

@@ -24,6 +24,11 @@ def mox_api() -> Iterator[ApiOffer]:
         summary="feeds placeholders of model_fn, each step",
     )
     yield ApiOffer(
+        name="GradualUnfreezingHook",
+        target="mox_hooks.unfreezing:GradualUnfreezingHook",
+        summary="trains what the flags have frozen from given steps on",
+    )
+    yield ApiOffer(
         name="LogEvaluationMetricHook",
         target="mox_hooks.evaluation:LogEvaluationMetricHook",
         summary="logs means over validation data while training",

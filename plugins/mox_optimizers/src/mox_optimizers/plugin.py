@@ -38,6 +38,11 @@ def mox_optimizer_wrappers() -> Iterable[OptimizerWrapperOffer]:
         target="mox_optimizers.easgd:easgd",
         summary="elastic averaging (Zhang et al. 2015, arXiv 1412.6651); moving_rate, communication_period",
     )
+    yield OptimizerWrapperOffer(
+        name="rate_multipliers",
+        target="mox_optimizers.rate_multipliers:rate_multipliers",
+        summary="other learning rates for variables by patterns of their names; multipliers",
+    )
 
 
 @hookimpl

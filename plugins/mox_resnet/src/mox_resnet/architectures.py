@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.networks.layers import Context, batch_norm, conv, max_pool, pad_channels, subsample
+from mox_core.networks.layers import batch_norm, conv, max_pool, pad_channels, subsample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mox_core.networks.context import Context
 
 _SLIM_DECAY = 0.997
 # Small data sets have epochs of some ten steps: with slim's decay the initial averages would count for a thousand.
@@ -29,10 +31,10 @@ def bottleneck_v1(net: tf.Tensor, context: Context, depth: int, stride: int) -> 
         if context.channels(net) == depth:
             shortcut = subsample(net, context, stride)
         else:
-            shortcut = conv(net, context, filters=depth, size=1, stride=stride, activate=False, scope="shortcut")
+            shortcut = conv(net, context, filters=depth, size=1, stride=stride, activation=None, scope="shortcut")
         residual = conv(net, context, filters=depth // 4, size=1, scope="conv1")
         residual = conv(residual, context, filters=depth // 4, size=3, stride=stride, scope="conv2")
-        residual = conv(residual, context, filters=depth, size=1, activate=False, scope="conv3")
+        residual = conv(residual, context, filters=depth, size=1, activation=None, scope="conv3")
         net = tf.nn.relu(shortcut + residual)
     context.end_points[scope.name] = net
     return net
@@ -46,11 +48,18 @@ def bottleneck_v2(net: tf.Tensor, context: Context, depth: int, stride: int) -> 
             shortcut = subsample(net, context, stride)
         else:
             shortcut = conv(
-                preact, context, filters=depth, size=1, stride=stride, normalize=False, activate=False, scope="shortcut"
+                preact,
+                context,
+                filters=depth,
+                size=1,
+                stride=stride,
+                normalize=False,
+                activation=None,
+                scope="shortcut",
             )
         residual = conv(preact, context, filters=depth // 4, size=1, scope="conv1")
         residual = conv(residual, context, filters=depth // 4, size=3, stride=stride, scope="conv2")
-        residual = conv(residual, context, filters=depth, size=1, normalize=False, activate=False, scope="conv3")
+        residual = conv(residual, context, filters=depth, size=1, normalize=False, activation=None, scope="conv3")
         net = shortcut + residual
     context.end_points[scope.name] = net
     return net
@@ -62,7 +71,7 @@ def basic_v1_projected(net: tf.Tensor, context: Context, depth: int, stride: int
         if context.channels(net) == depth:
             shortcut = subsample(net, context, stride)
         else:
-            shortcut = conv(net, context, filters=depth, size=1, stride=stride, activate=False, scope="shortcut")
+            shortcut = conv(net, context, filters=depth, size=1, stride=stride, activation=None, scope="shortcut")
         net = _two_layers(net, shortcut, context, depth, stride)
     context.end_points[scope.name] = net
     return net
@@ -81,7 +90,7 @@ def basic_v1_padded(net: tf.Tensor, context: Context, depth: int, stride: int) -
 
 def _two_layers(net: tf.Tensor, shortcut: tf.Tensor, context: Context, depth: int, stride: int) -> tf.Tensor:
     residual = conv(net, context, filters=depth, size=3, stride=stride, scope="conv1")
-    residual = conv(residual, context, filters=depth, size=3, activate=False, scope="conv2")
+    residual = conv(residual, context, filters=depth, size=3, activation=None, scope="conv2")
     return tf.nn.relu(shortcut + residual)
 
 
@@ -92,7 +101,7 @@ def root_v1(net: tf.Tensor, context: Context) -> tf.Tensor:
 
 def root_v2(net: tf.Tensor, context: Context) -> tf.Tensor:
     """The layers of `root_v1` without normalization and ReLU, which the first unit has."""
-    net = conv(net, context, filters=64, size=7, stride=2, normalize=False, activate=False, scope="conv1")
+    net = conv(net, context, filters=64, size=7, stride=2, normalize=False, activation=None, scope="conv1")
     return max_pool(net, context)
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from mox_core.networks.image_network import ImageNetwork
-from mox_core.networks.layers import Context, batch_norm, conv
+from mox_core.networks.layers import batch_norm, conv
 from mox_core.networks.preprocessing import standardize_images, subtract_vgg_means
 from mox_resnet import architectures as known
 
 if TYPE_CHECKING:
+    from mox_core.networks.context import Context
     from mox_core.networks.image_network import PreprocessFn
     from mox_resnet.architectures import Architecture
 
@@ -44,7 +45,7 @@ def _layers(architecture: Architecture, net: tf.Tensor, context: Context) -> tf.
         net = tf.nn.relu(batch_norm(net, context, scope="postnorm"))
     net = tf.reduce_mean(net, context.spatial_axes, keepdims=True, name="pool5")
     context.end_points["global_pool"] = net
-    net = conv(net, context, filters=context.num_classes, size=1, normalize=False, activate=False, scope="logits")
+    net = conv(net, context, filters=context.num_classes, size=1, normalize=False, activation=None, scope="logits")
     logits = tf.squeeze(net, context.spatial_axes, name="SpatialSqueeze")
     context.end_points[f"{scope}/spatial_squeeze"] = logits
     context.end_points["predictions"] = tf.nn.softmax(logits, name="predictions")

@@ -16,6 +16,7 @@ from mox_tfrecord.arrays import ArrayDataset, read_cifar, read_idx
 from mox_tfrecord.classification import ImageClassificationTFRecordDataset, ImageClassificationTFRecordMetadata
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
 from mox_tfrecord.handled import HandledTFRecordDataset
+from mox_tfrecord.prepared import is_prepared, of_tfds
 from mox_tfrecord.sizes import SIZES
 from mox_tfrecord.tfexample_decoder import Image, Tensor
 
@@ -30,13 +31,14 @@ _BATCHES_OF_SPLIT: Final = {"train": [f"data_batch_{number}" for number in range
 
 def mnist(
     *, split_name: str, dataset_dir: Folder, shuffle: bool = True, num_epochs: int | None = None, capacity: int = 256
-) -> ArrayDataset | BaseTFRecordDataset:
+) -> ArrayDataset | BaseTFRecordDataset | Any:
     """Return the digits of MNIST: 'image' (uint8, [28, 28, 1]) and 'label' (int64, 0 to 9).
 
     Args:
         split_name: 'train' or 'test'.
         dataset_dir: a folder with the idx files (`train-images-idx3-ubyte` and so on), packed with gzip or not; or with
-            TFRecords, named `mnist_train.tfrecord` or `train-00000-of-00008.tfrecord`, with slim's features.
+            TFRecords, named `mnist_train.tfrecord` or `train-00000-of-00008.tfrecord`, with slim's features; or the
+            `data_dir` in which TensorFlow Datasets has prepared it, which mox-tfds reads.
         shuffle: whether each epoch has an order of its own.
         num_epochs: number of epochs; None for no end.
         capacity: no effect; tf.data decides.
@@ -46,6 +48,8 @@ def mnist(
         DataError: if the folder holds nothing of the kind, or what it holds is damaged.
     """
     folder = _folder("mnist", split_name, dataset_dir, capacity)
+    if is_prepared(folder, "mnist"):
+        return of_tfds("mnist", split_name, folder, shuffle=shuffle, num_epochs=num_epochs)
     arrays = read_idx(folder, _IDX_OF_SPLIT[split_name])
     options = {"shuffle": shuffle, "num_epochs": num_epochs}
     return _of_arrays_or_records("mnist", split_name, folder, arrays, [28, 28, 1], "idx files of that split", options)
@@ -53,14 +57,15 @@ def mnist(
 
 def cifar10(
     *, split_name: str, dataset_dir: Folder, shuffle: bool = True, num_epochs: int | None = None, capacity: int = 256
-) -> ArrayDataset | BaseTFRecordDataset:
+) -> ArrayDataset | BaseTFRecordDataset | Any:
     """Return the images of CIFAR-10: 'image' (uint8, [32, 32, 3], RGB) and 'label' (int64, 0 to 9).
 
     Args:
         split_name: 'train' or 'test'.
         dataset_dir: a folder with the binary batches (`data_batch_1.bin` to `test_batch.bin`) or those of Python, or
             with the folder that their archive unpacks to; or with TFRecords, named `cifar10_train.tfrecord` or
-            `train-00000-of-00008.tfrecord`, with slim's features.
+            `train-00000-of-00008.tfrecord`, with slim's features; or the `data_dir` in which TensorFlow Datasets has
+            prepared it, which mox-tfds reads.
         shuffle: whether each epoch has an order of its own.
         num_epochs: number of epochs; None for no end.
         capacity: no effect; tf.data decides.
@@ -70,6 +75,8 @@ def cifar10(
         DataError: if the folder holds nothing of the kind, or what it holds is damaged.
     """
     folder = _folder("cifar10", split_name, dataset_dir, capacity)
+    if is_prepared(folder, "cifar10"):
+        return of_tfds("cifar10", split_name, folder, shuffle=shuffle, num_epochs=num_epochs)
     arrays = read_cifar(folder, _BATCHES_OF_SPLIT[split_name])
     options = {"shuffle": shuffle, "num_epochs": num_epochs}
     return _of_arrays_or_records("cifar10", split_name, folder, arrays, [32, 32, 3], "batches of CIFAR-10", options)
@@ -103,7 +110,7 @@ def imagenet(
 
 def flowers(
     *, split_name: str, dataset_dir: Folder, shuffle: bool = True, num_epochs: int | None = None, capacity: int = 256
-) -> ImageClassificationTFRecordDataset:
+) -> ImageClassificationTFRecordDataset | Any:
     """Return the photographs of five kinds of flowers of TensorFlow's tutorials, from records as slim writes them.
 
     `get` returns what that of `mox.ImageClassificationTFRecordDataset` does, labels are 0 to 4.
@@ -111,7 +118,8 @@ def flowers(
     Args:
         split_name: 'train' or 'validation'.
         dataset_dir: a folder with the records, named `flowers_train_00000-of-00005.tfrecord` and so on, or
-            `train-00000-of-00008.tfrecord`.
+            `train-00000-of-00008.tfrecord`; or the `data_dir` in which TensorFlow Datasets has prepared 'tf_flowers',
+            which mox-tfds reads: its first 3,320 samples are 'train', the others 'validation'.
         shuffle: whether each epoch has an order of its own.
         num_epochs: number of epochs; None for no end.
         capacity: no effect; tf.data decides.
@@ -121,6 +129,8 @@ def flowers(
         DataError: if the folder holds no such records.
     """
     folder = _folder("flowers", split_name, dataset_dir, capacity)
+    if is_prepared(folder, "tf_flowers"):
+        return of_tfds("tf_flowers", split_name, folder, shuffle=shuffle, num_epochs=num_epochs)
     pattern = _pattern(folder, (f"flowers_{split_name}_*.tfrecord", f"{split_name}-*.tfrecord"), "")
     metadata = ImageClassificationTFRecordMetadata(folder, pattern, SIZES["flowers"][split_name])
     return ImageClassificationTFRecordDataset(metadata, shuffle=shuffle, num_epochs=num_epochs)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mox_core.errors import UsageError
-from mox_resnet import augmentation
+from mox_core.networks import augmentation
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 90, 3)).astype(np.uint8)
 

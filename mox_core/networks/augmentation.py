@@ -20,6 +20,7 @@ AugmentationFn = Callable[[tf.Tensor], tf.Tensor]
 _VGG_SIZE, _VGG_SIDE_MIN, _VGG_SIDE_MAX = 224, 256, 512
 _CIFAR_SIZE, _CIFAR_PADDING = 32, 4
 _FLIPPED_PART = 0.5
+_RGB = 3
 
 
 def vgg(
@@ -56,7 +57,7 @@ def vgg(
     """
     check_unknown(unknown, owner="the VGG augmentation", known="resize_side_min, resize_side_max, random_flip")
     check_run_mode(run_mode)
-    output = _output_size(output_height, output_width, default=_VGG_SIZE)
+    output = output_size(output_height, output_width, default=_VGG_SIZE)
     needed = max(output)
     smallest = check_count(
         "resize_side_min", max(_VGG_SIDE_MIN, needed) if resize_side_min is None else resize_side_min
@@ -71,7 +72,7 @@ def vgg(
         )
 
     def augment(image: tf.Tensor) -> tf.Tensor:
-        image = _checked(image)
+        image = checked_image(image)
         if run_mode == ModeKeys.TRAIN:
             return _random_region(image, output, smallest, largest, random_flip=random_flip)
         size = _size(image)
@@ -107,10 +108,10 @@ def cifar(
     """
     check_unknown(unknown, owner="the CIFAR augmentation", known="random_flip")
     check_run_mode(run_mode)
-    output = _output_size(output_height, output_width, default=_CIFAR_SIZE)
+    output = output_size(output_height, output_width, default=_CIFAR_SIZE)
 
     def augment(image: tf.Tensor) -> tf.Tensor:
-        image = _checked(image)
+        image = checked_image(image)
         size = _size(image)
         resized = tf.maximum(tf.round(size * tf.reduce_max(output / size)), output)
         image = tf.cast(tf.image.resize(image, tf.cast(resized, tf.int32)), tf.float32)
@@ -119,30 +120,37 @@ def cifar(
         top, left, flip = tf.unstack(tf.random.uniform([3]))
         image = tf.pad(image, [[_CIFAR_PADDING] * 2, [_CIFAR_PADDING] * 2, [0, 0]])
         image = _cropped(image, tf.stack([top, left]) * (resized - output + (2 * _CIFAR_PADDING + 1)), output)
-        return _flipped(image, flip) if random_flip else image
+        return flipped(image, flip) if random_flip else image
 
     return augment
 
 
-def _output_size(height: int | None, width: int | None, *, default: int) -> tuple[int, int]:
+def output_size(height: int | None, width: int | None, *, default: int) -> tuple[int, int]:
+    """Return height and width of the output as checked numbers, `default` where none is given."""
     return (
         check_count("output_height", default if height is None else height),
         check_count("output_width", default if width is None else width),
     )
 
 
-def _checked(image: tf.Tensor) -> tf.Tensor:
+def checked_image(image: tf.Tensor, channels: int | None = 3) -> tf.Tensor:
+    """Return an image with its static shape; `channels` is the number of channels that it must have, None for any.
+
+    Raises:
+        UsageError: if its dtype or shape is wrong.
+    """
     image = tf.convert_to_tensor(image)
     if not (image.dtype.is_integer or image.dtype.is_floating):
         raise UsageError(
             f"the image has dtype {image.dtype.name!r}, which must be an integer or float type: decode it first"
         )
-    if not image.shape.is_compatible_with([None, None, 3]):
+    if not image.shape.is_compatible_with([None, None, channels]):
+        colours = " and in RGB (`tf.image.grayscale_to_rgb`)" if channels == _RGB else ""
         raise UsageError(
-            f"the image has shape {image.shape}, which must be [height, width, 3]: "
-            "augment images one by one, before they are batched, and in RGB (`tf.image.grayscale_to_rgb`)"
+            f"the image has shape {image.shape}, which must be [height, width, {channels or 'channels'}]: "
+            f"augment images one by one, before they are batched,{colours}".removesuffix(",")
         )
-    checked: tf.Tensor = tf.ensure_shape(image, [None, None, 3])
+    checked: tf.Tensor = tf.ensure_shape(image, [None, None, channels])
     return checked
 
 
@@ -161,7 +169,7 @@ def _random_region(
     # Still in the type of the original: a quarter of the bytes of float32 when it is uint8.
     part = tf.slice(image, tf.pad(tf.cast(begin, tf.int32), [[0, 1]]), tf.concat([tf.cast(region, tf.int32), [3]], 0))
     part = tf.cast(tf.image.resize(part, output), tf.float32)
-    return _flipped(part, flip) if random_flip else part
+    return flipped(part, flip) if random_flip else part
 
 
 def _cropped(image: tf.Tensor, begin: tf.Tensor, output: tuple[int, int]) -> tf.Tensor:
@@ -184,7 +192,7 @@ def _window(
     return window[0]
 
 
-def _flipped(image: tf.Tensor, random: tf.Tensor) -> tf.Tensor:
+def flipped(image: tf.Tensor, random: tf.Tensor) -> tf.Tensor:
     """Return the image, mirrored if `random`, uniform in [0, 1), is below one half: one operation, no branch."""
     flipped: tf.Tensor = tf.raw_ops.Reverse(tensor=image, dims=tf.stack([False, random < _FLIPPED_PART, False]))
     return flipped

@@ -1,0 +1,27 @@
+"""What mox-slim-nets offers: the networks of TF-slim, and a data augmentation for each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mox_core.plugins import AugmentationOffer, NetworkOffer, hookimpl
+from mox_slim_nets.families import FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@hookimpl
+def mox_networks() -> Iterator[NetworkOffer]:
+    """Offer the networks, under the names of TF-slim."""
+    for family in FAMILIES:
+        for name, summary in family.names.items():
+            yield NetworkOffer(name, f"{family.module}:{name}", summary=summary, meta=family.meta)
+
+
+@hookimpl
+def mox_augmentations() -> Iterator[AugmentationOffer]:
+    """Offer for each network the augmentation that suits it, under the same name."""
+    for family in FAMILIES:
+        for name in family.names:
+            yield AugmentationOffer(name, family.augmentation.target, summary=family.augmentation.summary)

@@ -1,0 +1,5 @@
+from mox_core.testing import PluginContract
+
+
+class TestPlugin(PluginContract):
+    plugin_name = "slim-nets"

@@ -1,0 +1,282 @@
+"""Data sets in columns: Parquet and Arrow files, as Hugging Face's `datasets` publishes and saves them.
+
+pyarrow is all that is needed. Arrow files, which `save_to_disk` writes, are mapped into memory: a sample is read where
+it lies. Parquet files are packed in groups of rows, so they are unpacked into memory once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tensorflow as tf
+from attrs import define, field
+
+from mox_core.datasets import checks
+from mox_core.datasets.requested_keys import check_known, check_names
+from mox_core.errors import DataError, UsageError
+from mox_core.sdk import Features, SampleSource, read_once
+from mox_core.stores.folder import is_remote
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_SUFFIXES: Final = (".arrow", ".parquet")
+_PATTERNS: Final = (
+    "{split}/*",
+    "data/{split}-*",
+    "data/{split}.*",
+    "{split}-*",
+    "{split}.*",
+    "*/{split}/*",
+    "*/{split}-*",
+)
+"""Where the files of a split lie: saved by `datasets`, in repositories of the Hub, and as the Hub converts them."""
+_LARGE: Final = 2**31
+_PARTS: Final = re.compile(r"-(\d+)-of-(\d+)\.")
+
+
+def parquet(
+    *,
+    split_name: str,
+    dataset_dir: str,
+    shuffle: bool = True,
+    num_epochs: int | None = None,
+    on_bad_sample: str = "skip",
+    capacity: int = 256,
+) -> ColumnDataset:
+    """Return one split of a data set in Parquet or Arrow files.
+
+    `get` returns columns by name. Images, which are columns of encoded bytes, are decoded (uint8, [height, width, 3],
+    or 1 channel for grey ones); whole numbers are int64. The names of classes are those of the file's schema, as
+    `datasets` writes them.
+
+    Args:
+        split_name: the split, 'train' say. The files of a folder without splits are 'train'.
+        dataset_dir: a folder that `datasets` has saved (`save_to_disk`), a copy of a repository of the Hub
+            (`data/train-00000-of-00002.parquet`), or one file.
+        shuffle: whether each epoch has an order of its own.
+        num_epochs: number of epochs; None for no end.
+        on_bad_sample: 'skip' leaves out images that cannot be decoded, with a warning; 'raise' ends the run.
+        capacity: no effect; tf.data decides.
+
+    Raises:
+        UsageError: if an argument is wrong.
+        DataError: if no files of that split are there, or some are missing or damaged.
+    """
+    del capacity
+    if is_remote(os.fspath(dataset_dir)):
+        raise UsageError(f"dataset_dir is {dataset_dir!r}; Parquet and Arrow files are read from this machine.")
+    files = _files(Path(dataset_dir), split_name)
+    tables = [_table(path) for path in files]
+    others = [path for path, table in zip(files, tables, strict=True) if table.schema != tables[0].schema]
+    if others:
+        raise DataError(f"{others[0].name!r} has other columns than {files[0].name!r} in {os.fspath(dataset_dir)!r}.")
+    return ColumnDataset(
+        pa.concat_tables(tables),
+        os.fspath(dataset_dir),
+        shuffle=shuffle,
+        num_epochs=num_epochs,
+        on_bad_sample=on_bad_sample,
+    )
+
+
+@define(eq=False, slots=False)
+class ColumnDataset:
+    """A table of samples, read inside `input_fn`.
+
+    Attributes:
+        folder: where it comes from, for messages.
+        shuffle: whether each epoch has an order of its own.
+        num_epochs: number of epochs; None for no end.
+        on_bad_sample: 'skip' or 'raise'.
+        class_names: the names of the classes by label, where the schema knows them for the column 'label'.
+    """
+
+    _table: Any = field(repr=False)
+    folder: str
+    shuffle: bool = field(default=True, validator=checks.is_bool, kw_only=True)
+    num_epochs: int | None = field(default=None, validator=checks.at_least(1, or_none=True), kw_only=True)
+    on_bad_sample: str = field(default="skip", validator=checks.one_of("skip", "raise"), kw_only=True)
+    class_names: tuple[str, ...] = field(init=False)
+    _columns: dict[str, _Column] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        if not self._table.num_rows:
+            raise DataError(f"{self.folder!r} holds no sample.")
+        features = _features_of(self._table.schema)
+        columns = {each.name: _column(each, features.get(each.name, {})) for each in self._table.schema}
+        self._columns = {name: column for name, column in columns.items() if column is not None}
+        left_out = [name for name, column in columns.items() if column is None]
+        if left_out:
+            tf.get_logger().info(
+                "%s: columns of a structure that is no tensor are not read: %s", self.folder, ", ".join(left_out)
+            )
+        self.class_names = tuple(features.get("label", {}).get("names", ()))
+
+    @property
+    def num_samples(self) -> int:
+        """How many samples it has."""
+        return int(self._table.num_rows)
+
+    def get(self, keys: Sequence[str]) -> list[tf.Tensor]:
+        """Return columns of a sample in the order of `keys`, inside `input_fn`.
+
+        Args:
+            keys: names of columns.
+
+        Raises:
+            UsageError: if a name is unknown, or where no data set is read.
+        """
+        check_names(keys, owner=type(self).__name__)
+        check_known(keys, self._columns, owner=type(self).__name__)
+        features = read_once(self, lambda: self.source().read())
+        return [features[key] for key in keys]
+
+    def source(self) -> SampleSource:
+        """Return the source of features by index."""
+        return SampleSource(
+            num_samples=self.num_samples,
+            fetch=self._fetch,
+            describe=lambda index: f"{self.folder}: row {index}",
+            on_bad_sample=self.on_bad_sample,
+            shuffle=self.shuffle,
+            num_epochs=self.num_epochs,
+            class_names=self.class_names,
+        )
+
+    def _fetch(self, index: tf.Tensor) -> Features:
+        return {name: column.fetch(self._table[name], index) for name, column in self._columns.items()}
+
+
+@define
+class _Column:
+    """How a column becomes a tensor.
+
+    Attributes:
+        dtype: its dtype.
+        shape: its shape; None for a size that differs.
+        value: makes what TensorFlow takes of what pyarrow gives.
+        finish: what TensorFlow makes of that.
+    """
+
+    dtype: tf.DType
+    shape: list[int | None]
+    value: Callable[[Any], Any]
+    finish: Callable[[tf.Tensor], tf.Tensor] = lambda tensor: tensor
+
+    def fetch(self, chunks: Any, index: tf.Tensor) -> tf.Tensor:
+        """Return the value of a row."""
+
+        def read(row: Any) -> Any:
+            value = chunks[int(row)].as_py()
+            if value is None:
+                raise ValueError("there is no value")
+            return self.value(value)
+
+        tensor = tf.numpy_function(read, [index], self.dtype)
+        return self.finish(tf.ensure_shape(tensor, self.shape))
+
+
+def _column(of: Any, feature: Mapping[str, Any]) -> _Column | None:
+    """Return how a column is read; None for one that is no tensor."""
+    kind = of.type
+    is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if pa.types.is_struct(kind) and "bytes" in {each.name for each in kind}:
+        return _Column(tf.string, [], _image_bytes, _decoded)
+    if is_binary and (feature.get("_type") == "Image" or of.name in {"image", "img"}):
+        return _Column(tf.string, [], bytes, _decoded)
+    if is_binary or pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return _Column(tf.string, [], lambda value: value if isinstance(value, bytes) else value.encode())
+    shape: list[int | None] = []
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        shape.append(kind.list_size if pa.types.is_fixed_size_list(kind) else None)
+        kind = kind.value_type
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        return None
+    dtype = tf.int64 if pa.types.is_integer(kind) else tf.as_dtype(kind.to_pandas_dtype())
+    numpy_dtype = dtype.as_numpy_dtype
+    return _Column(dtype, shape, lambda value: np.asarray(value, numpy_dtype))
+
+
+def _image_bytes(value: Mapping[str, Any]) -> bytes:
+    if not value.get("bytes"):
+        raise ValueError(f"the image is in a file of its own, {value.get('path')!r}, and not in the table")
+    return bytes(value["bytes"])
+
+
+def _decoded(encoded: tf.Tensor) -> tf.Tensor:
+    image = tf.io.decode_image(encoded, expand_animations=False)
+    return tf.ensure_shape(image, [None, None, None])
+
+
+def _features_of(schema: Any) -> dict[str, Any]:
+    """Return what `datasets` has written of the columns."""
+    text = (schema.metadata or {}).get(b"huggingface")
+    try:
+        features = json.loads(text)["info"]["features"] if text else {}
+    except (ValueError, KeyError, TypeError):
+        features = {}
+    return {name: value for name, value in features.items() if isinstance(value, dict)}
+
+
+def _files(folder: Path, split_name: str) -> list[Path]:
+    """Return the files of a split, in order."""
+    if folder.is_file():
+        return [folder]
+    for pattern in (*_PATTERNS, *(["*"] if split_name == "train" else [])):
+        found = sorted(each for each in folder.glob(pattern.format(split=split_name)) if each.suffix in _SUFFIXES)
+        if found:
+            _check_parts(found)
+            return found
+    every = sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.suffix in _SUFFIXES)
+    holds = f"It holds {', '.join(map(repr, every[:3]))}{', ...' * (len(every) > 3)}." if every else "It holds none."  # noqa: PLR2004
+    raise DataError(
+        f"{str(folder)!r} holds no Parquet or Arrow files of split {split_name!r}, as '{split_name}/data-00000-of-"
+        f"00001.arrow' or 'data/{split_name}-00000-of-00001.parquet'. {holds} Nothing is fetched here. Where there "
+        f"is a network: python -c \"import datasets; datasets.load_dataset('<name>').save_to_disk({str(folder)!r})\""
+    )
+
+
+def _check_parts(files: Sequence[Path]) -> None:
+    """Refuse files of which some are missing, by the numbers in their names."""
+    parts = [match for each in files if (match := _PARTS.search(each.name))]
+    for match in parts[:1]:
+        whole = int(match[2])
+        if len(files) != whole:
+            raise DataError(
+                f"{str(files[0].parent)!r} holds {len(files)} files as {files[0].name!r}, and their names say that "
+                f"there are {whole}."
+            )
+
+
+def _warn_of_size(path: Path) -> None:
+    about = pq.read_metadata(path)
+    size = sum(about.row_group(number).total_byte_size for number in range(about.num_row_groups))
+    if size > _LARGE:
+        tf.get_logger().warning(
+            "%s takes %.1f GiB of memory, in which it is unpacked: what save_to_disk of datasets writes is mapped.",
+            path,
+            size / 2**30,
+        )
+
+
+def _table(path: Path) -> Any:
+    """Return the rows of a file."""
+    try:
+        if path.suffix == ".parquet":
+            _warn_of_size(path)
+            return pq.read_table(path, memory_map=True)
+        with pa.memory_map(str(path)) as mapped:
+            try:
+                return pa.ipc.open_stream(mapped).read_all()
+            except pa.ArrowInvalid:
+                return pa.ipc.open_file(mapped).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{str(path)!r} is no {path.suffix[1:]} file that can be read: {error}") from error

@@ -1,0 +1,7 @@
+"""mox-tfds as a plugin."""
+
+from mox_core.testing import PluginContract
+
+
+class TestPlugin(PluginContract):
+    plugin_name = "tfds"
