@@ -5,7 +5,6 @@ No sample can fail here, so there is nothing to watch for, and where a batch beg
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
@@ -78,8 +77,8 @@ class GatheredBatches:
 
     def _together(self, size: int) -> int:
         """Return how many batches are gathered at a time."""
-        row = sum(math.prod(spec.shape) * max(spec.dtype.size, 1) for spec in self.specs.values())
-        return int(min(max(_BYTES // (size * max(row, 1)), 1), _BATCHES))
+        row = sum((spec.shape.num_elements() or 0) * max(spec.dtype.size, 1) for spec in self.specs.values())
+        return min(max(_BYTES // (size * max(row, 1)), 1), _BATCHES)
 
     def _inputs(self, positions: tf.Tensor, order: Order) -> list[tf.Tensor]:
         """Return the inputs of the samples at some positions of this worker."""

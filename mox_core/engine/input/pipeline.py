@@ -260,11 +260,11 @@ class InputPipeline:
         if self._traced.is_dataset:
             batches = open_dataset(self._traced, order, start)
             return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
-        if size is not None and isinstance(self._many, GatheredBatches):
-            return self._many.batches(size, order=order, start=start[0], whole=whole)
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
-        if size is not None and self._many is not None:
-            return self._many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
+        if size is not None and (many := self._many) is not None:
+            if isinstance(many, GatheredBatches):
+                return many.batches(size, order=order, start=start[0], whole=whole)
+            return many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
         elements = open_samples(self._traced, order, report, start)
         if size is None:
             return watch(elements)

@@ -124,13 +124,13 @@ def _columns(given: Mapping[str, Any]) -> dict[str, Column]:
             columns[name] = column
     lengths = {name: len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
-        listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+        listed = ", ".join(f"{name!r} has {length} rows" for name, length in lengths.items())
         lists = [argument for argument, value in given.items() if is_list_of_arrays(value)]
         more = "".join(
             f" {each} is a list of {len(given[each])} arrays, which are columns; np.stack({each}) makes rows of them."
             for each in lists
         )
-        raise UsageError(f"the columns of ArrayDataset have several numbers of rows: {listed}. A row is a sample.{more}")
+        raise UsageError(f"the columns of ArrayDataset differ in length: {listed}. A row is a sample.{more}")
     return columns
 
 

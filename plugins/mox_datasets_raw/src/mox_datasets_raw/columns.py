@@ -27,7 +27,7 @@ _KINDS: Final = (
     "each sample"
 )
 _INSTEAD: Final = {
-    "O": "Make numbers or strings of them, as by .astype('float32')",
+    "O": "Make numbers of them (.astype('float32')), or strings (.astype(str))",
     "M": "Give numbers, as by .astype('int64')",
     "m": "Give numbers, as by .astype('int64')",
     "V": "Give its fields, as {name: x[name] for name in x.dtype.names}",
@@ -49,7 +49,13 @@ class DenseColumn:
     values: tf.Tensor
 
     def __len__(self) -> int:
-        return int(self.values.shape[0])
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the array."""
+        sizes: Any = self.values.shape  # all of them are known
+        return tuple(sizes)
 
     def rows(self, indices: tf.Tensor) -> tf.Tensor:
         """Return the rows with some indices (int64 [number])."""
@@ -73,7 +79,12 @@ class SparseColumn:
     width: int
 
     def __len__(self) -> int:
-        return int(self.starts.shape[0]) - 1
+        return len(self.starts) - 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the matrix."""
+        return len(self), self.width
 
     def rows(self, indices: tf.Tensor) -> tf.Tensor:
         """Return the rows with some indices (int64 [number]), [number, width]."""
@@ -91,7 +102,7 @@ class SparseColumn:
 Column = DenseColumn | SparseColumn
 
 
-def columns_of(argument: str, value: object) -> Iterator[tuple[str, Column]]:
+def columns_of(argument: str, value: Any) -> Iterator[tuple[str, Column]]:
     """Yield the columns of an argument, each with its name.
 
     A dict and a DataFrame have a name for each column, and a Series one for itself. What has none is named after its
@@ -105,24 +116,30 @@ def columns_of(argument: str, value: object) -> Iterator[tuple[str, Column]]:
         UsageError: if it is no array, or one that TensorFlow has no tensors for.
         DataError: if it holds no row, or a row without a value.
     """
-    if isinstance(value, Mapping):
-        named = [(_checked_name(name, f"a key of {argument}"), each) for name, each in value.items()]
-        parts = [(name, each, f"{argument}[{name!r}]") for name, each in named]
-    elif _is_of("pandas", "DataFrame", value):
-        names = [_column_name(each, argument) for each in value.columns]
-        parts = [(name, value.iloc[:, place], f"column {name!r} of {argument}") for place, name in enumerate(names)]
-    elif is_list_of_arrays(value):
-        parts = [(f"{argument}_{place}", each, f"{argument}[{place}]") for place, each in enumerate(value)]
-    else:
-        name = value.name if _is_of("pandas", "Series", value) and isinstance(value.name, str) else argument
-        parts = [(name, value, argument)]
+    parts = _parts(argument, value)
     if not parts:
         raise UsageError(f"{argument} of ArrayDataset has no column: {_shown(value)}.")
     for name, each, place in parts:
         column = _column(each, place)
         if not len(column):
             raise DataError(f"{place} of ArrayDataset has no row, and a row is a sample.")
+        if 0 in column.shape:
+            raise DataError(f"the rows of {place} of ArrayDataset hold nothing: its shape is {column.shape}.")
         yield name, column
+
+
+def _parts(argument: str, value: Any) -> list[tuple[str, Any, str]]:
+    """Return the name of each column, what it is made of, and how messages call that."""
+    if isinstance(value, Mapping):
+        keys = [_checked_name(key, f"a key of {argument}") for key in value]
+        return [(key, value[key], f"{argument}[{key!r}]") for key in keys]
+    if _is_of("pandas", "DataFrame", value):
+        names = [_column_name(each, argument) for each in value.columns]
+        return [(name, value.iloc[:, place], f"column {name!r} of {argument}") for place, name in enumerate(names)]
+    if is_list_of_arrays(value):
+        return [(f"{argument}_{place}", each, f"{argument}[{place}]") for place, each in enumerate(value)]
+    named = _is_of("pandas", "Series", value) and isinstance(value.name, str)
+    return [(value.name if named else argument, value, argument)]
 
 
 def is_list_of_arrays(value: object) -> bool:
@@ -130,7 +147,7 @@ def is_list_of_arrays(value: object) -> bool:
     return isinstance(value, (list, tuple)) and any(map(_is_array, value)) and all(map(_is_array, value))
 
 
-def row_labels(value: object) -> Iterator[Any]:
+def row_labels(value: Any) -> Iterator[Any]:
     """Yield the index of each Series and DataFrame in the argument of a data set."""
     if _is_of("pandas", "DataFrame", value) or _is_of("pandas", "Series", value):
         yield value.index
@@ -146,6 +163,8 @@ def _column(value: Any, place: str) -> Column:
     sparse = sys.modules.get("scipy.sparse")
     if sparse is not None and sparse.issparse(value):
         return _sparse_column(value, place)
+    if _is_of("pandas", "Index", value) or _is_of("pandas", "Categorical", value):
+        value = sys.modules["pandas"].Series(value)
     values = _plain(_series_values(value, place) if _is_of("pandas", "Series", value) else _array(value, place), place)
     if not values.ndim:
         raise UsageError(f"{place} of ArrayDataset is {values[()]!r}, one value; it must be {_KINDS}.")
@@ -192,7 +211,9 @@ def _array(value: Any, place: str) -> npt.NDArray[Any]:
     if not isinstance(value, (list, tuple)) and not (hasattr(value, "__array__") and not isinstance(value, type)):
         raise UsageError(f"{place} of ArrayDataset is {_shown(value)}; it must be {_KINDS}.{_way_out(value)}")
     try:
-        return np.asarray(value)
+        values = np.asarray(value)
+        # Of numbers among strings NumPy makes strings: as objects they are refused.
+        return np.asarray(value, object) if values.dtype.kind in "US" and isinstance(value, (list, tuple)) else values
     except ValueError as error:
         raise UsageError(
             f"{place} of ArrayDataset holds rows of several shapes, and those of an array are of one. Pad them, or "
@@ -217,7 +238,7 @@ def _series_values(series: Any, place: str) -> npt.NDArray[Any]:
         _refuse_missing(np.asarray(series.isna()), place)
         plain = getattr(dtype, "numpy_dtype", None)
         return np.asarray(series.to_numpy(dtype=plain) if isinstance(plain, np.dtype) else series)
-    if dtype == object:
+    if dtype.kind == "O":
         _refuse_missing(np.asarray(series.isna()), place)
     return np.asarray(series)
 
@@ -264,7 +285,7 @@ def _warn_of_nan(values: npt.NDArray[Any], place: str) -> None:
     """Say which rows hold NaN, if any do: what is missing in a table, and makes NaN of a loss."""
     if values.dtype.kind not in "fc":
         return
-    rows = values.reshape(len(values), -1) if values.size else values[:0].reshape(0, 1)
+    rows = values.reshape(len(values), -1) if values.size else values.reshape(0, 1)
     parts = (rows[start : start + _ROWS_AT_A_TIME] for start in range(0, len(rows), _ROWS_AT_A_TIME))
     found = np.concatenate([np.zeros(0, bool), *(np.isnan(part).any(1) for part in parts)])
     if found.any():
@@ -280,7 +301,7 @@ def _column_name(name: object, argument: str) -> str:
 
 def _checked_name(name: object, what: str) -> str:
     if not isinstance(name, str):
-        raise UsageError(f"the name of {what} of ArrayDataset is {name!r}; it must be a string, which get([...]) takes.")
+        raise UsageError(f"the name of {what} of ArrayDataset is {name!r}; it must be a string, as get([...]) takes.")
     return name
 
 
