@@ -144,10 +144,11 @@ def _check_row_labels(given: Mapping[str, Any]) -> None:
     for argument, index in labels[1:]:
         first, expected = labels[0]
         if len(index) == len(expected) and not index.equals(expected):
-            place = int((index != expected).argmax())
+            pairs = zip(expected, index, strict=True)
+            place = next((place for place, (one, other) in enumerate(pairs) if one != other), 0)
             raise UsageError(
                 f"the rows of {first} and {argument} have different labels in their pandas index (in row {place} "
-                f"{expected[place]!r} and {index[place]!r}), and ArrayDataset pairs rows by their place. Bring them "
+                f"{expected[place]} and {index[place]}), and ArrayDataset pairs rows by their place. Bring them "
                 f"into one order, as by {argument}.loc[{first}.index]; or if the places are right, leave the labels "
                 f"out: {argument}.reset_index(drop=True), for both."
             )
