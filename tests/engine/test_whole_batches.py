@@ -103,7 +103,7 @@ def _batches(source, apply=_rows, *, size=32, start=0, limit=None, report=None, 
     """The batches of a pipeline: its position, the indices, and the rest."""
     order = Order(seed=1, **share)
     pipeline = build_pipeline(lambda _: apply(source.read()), mode, Batching(batch_size=size, auto=True), order=order)
-    assert (pipeline._many is not None) == whole
+    assert (pipeline._many is not None and pipeline._many.fetch is not None) == whole
     found = []
     with pipeline.open([start]) as opened:
         while len(found) != limit and (element := opened.next()) is not None:

@@ -23,13 +23,18 @@ if TYPE_CHECKING:
     from mox_core.engine.tensors import Dataset
 
 Fetch = Callable[..., tuple[tf.Tensor, Features]]
-"""Function of a position (int64 scalar) that returns the next position of this worker, and the sample there."""
+"""Function of a position (int64 scalar) that returns the next position of this worker, and the sample there.
+
+Further arguments go to the `fetch` of the source; `index` is the index at the position, where it is known.
+"""
 
 _SMALLEST_BLOCK: Final = 1024
 """A source that never ends is read in blocks, so that a set without one readable sample is noticed."""
 _TOLD_AHEAD: Final = 256
 _TOLD_AT_A_TIME: Final = 16
 """How many samples ahead `read_ahead` is told, and how many at once."""
+_FOUND_AT_A_TIME: Final = 256
+"""Of how many positions the indices are computed at once."""
 
 
 def _no_error(_index: int) -> str:
@@ -130,7 +135,7 @@ class SampleSource:
         return attrs.evolve(self, block_size=sizes[0])
 
     def index_at(self, position: tf.Tensor, order: Order) -> tf.Tensor:
-        """Return the index of the sample that this worker reads at a position (int64 scalar)."""
+        """Return the index of the sample that this worker reads at a position (int64, a scalar or a vector)."""
         return self.epochs(order.seed).index_at(position + order.worker)
 
     def sample_at(self, position: tf.Tensor, order: Order) -> Features:
@@ -185,10 +190,12 @@ class SampleSource:
         """
 
         @no_autograph
-        def fetch(position: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
+        def fetch(
+            position: tf.Tensor, *content: tf.Tensor, index: tf.Tensor | None = None
+        ) -> tuple[tf.Tensor, Features]:
             key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
             with randomness.seeded(key, position + order.worker, graph=graph):
-                features = self.fetch(self.index_at(position, order), *content)
+                features = self.fetch(self.index_at(position, order) if index is None else index, *content)
             kept = {name: value for name, value in features.items() if needed is None or name in {*needed, READABLE}}
             return position + order.workers, kept
 
@@ -207,8 +214,10 @@ class SampleSource:
             order: the share of this worker.
         """
         if self.blocks is None:
-            positions = tf.data.Dataset.range(first, stop, order.workers)
-            return positions.map(fetch, num_parallel_calls=parallel_reads())
+            positions = tf.data.Dataset.range(first, stop, order.workers).batch(_FOUND_AT_A_TIME)
+            indexed = positions.map(no_autograph(lambda many: (many, self.index_at(many, order)))).unbatch()
+            read: Any = no_autograph(lambda position, index: fetch(position, index=index))  # of two arguments
+            return indexed.map(read, num_parallel_calls=parallel_reads())
         packs = read_packs(
             self.epochs(order.seed), self.blocks, first=first, stop=stop, order=order, size=self.blocks.size
         )

@@ -1,7 +1,8 @@
-"""Batches made many samples at a time, where nothing that a sample goes through needs it alone.
+"""Batches made many samples at a time, where nothing that `input_fn` does needs a sample alone.
 
-A pack of samples is read, made into features and handed through the operations of `input_fn` as a whole, and packs are
-cut into batches. Samples that cannot be read are found by the positions that are missing, as elsewhere.
+Where reading does not need it either, a pack of samples is read, made into features and handed through the operations
+of `input_fn` as a whole, and packs are cut into batches. Else samples are read alone, and `input_fn` gets batches.
+Samples that cannot be read are found by the positions that are missing, as elsewhere.
 """
 
 from __future__ import annotations
@@ -36,13 +37,14 @@ class WholeBatches:
     Attributes:
         source: what it reads.
         names: the names of the features that are used, sorted.
-        fetch: function of indices and contents that returns the features of many samples.
+        fetch: function of indices and contents that returns the features of many samples; None where the source gives
+            them one by one, and they are put together before `input_fn` works on them.
         apply: function of these features, in the order of their names, that returns the inputs.
     """
 
     source: SampleSource
     names: tuple[str, ...]
-    fetch: Callable[..., Features]
+    fetch: Callable[..., Features] | None
     apply: Callable[..., list[tf.Tensor]]
 
     def batches(
@@ -65,23 +67,47 @@ class WholeBatches:
             whole: whether a last batch of fewer samples is left out.
             watch: reports the gaps in the positions of batches, and leaves the last position of each.
         """
-        source, epochs = self.source, self.source.epochs(order.seed)
-        stop = _NO_END if source.end is None else source.end - order.worker
-        packs = read_packs(
-            epochs, source.blocks, first=start, stop=stop, order=order, size=pack_size(size, source.blocks)
-        )
-        made = packs.map(self._make(order), num_parallel_calls=tf.data.AUTOTUNE)
-        batches = watch(self._watched(made, order, report, start, stop).rebatch(size))
+        if self.fetch is None:
+            batches = watch(self._of_samples(size, order, report, start))
+        else:
+            batches = watch(self._of_packs(self.fetch, size, order, report, start))
         if not whole:
             return batches
-        if source.end is not None:  # left out behind the watch: a bad sample among the last ones is reported too
+        if self.source.end is not None:  # left out behind the watch: a bad sample among the last ones is reported too
             is_whole: Any = no_autograph(lambda _, inputs: tf.shape(inputs[0])[0] == size)
             batches = batches.filter(is_whole)
         spec: Any = batches.element_spec
         inputs = tuple(tf.TensorSpec([size, *each.shape[1:]], each.dtype) for each in spec[-1])
         return tf.data.experimental.from_variant(tf.data.experimental.to_variant(batches), (spec[0], inputs))
 
-    def _make(self, order: Order) -> Callable[..., Any]:
+    def _of_samples(self, size: int, order: Order, report: BadSampleReport, start: Any) -> Dataset:
+        """Return ((positions,), inputs) of batches of samples that are fetched one by one."""
+
+        @no_autograph
+        def make(afters: tf.Tensor, features: Features) -> Any:
+            return (afters,), tuple(self.apply(*(features[name] for name in self.names)))
+
+        samples = self.source.elements(order=order, start=start, needed=frozenset(self.names), report=report)
+        return samples.batch(size).map(make, num_parallel_calls=tf.data.AUTOTUNE)
+
+    def _of_packs(
+        self, fetch: Callable[..., Features], size: int, order: Order, report: BadSampleReport, start: Any
+    ) -> Dataset:
+        """Return ((positions,), inputs) of batches of samples that are fetched many at a time."""
+        source = self.source
+        stop = _NO_END if source.end is None else source.end - order.worker
+        packs = read_packs(
+            source.epochs(order.seed),
+            source.blocks,
+            first=start,
+            stop=stop,
+            order=order,
+            size=pack_size(size, source.blocks),
+        )
+        made = packs.map(self._make(fetch, order), num_parallel_calls=tf.data.AUTOTUNE)
+        return self._watched(made, order, report, start, stop).rebatch(size)
+
+    def _make(self, fetch: Callable[..., Features], order: Order) -> Callable[..., Any]:
         """Return the function from the contents of a pack to its inputs."""
         epochs = self.source.epochs(order.seed)
 
@@ -92,7 +118,7 @@ class WholeBatches:
 
         @no_autograph
         def many(positions: tf.Tensor, *sample: tf.Tensor) -> tuple[tf.Tensor, Features]:
-            return positions, self.fetch(*sample)
+            return positions, fetch(*sample)
 
         @no_autograph
         def make(until: tf.Tensor, positions: tf.Tensor, contents: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
@@ -144,17 +170,19 @@ def whole_batches(traced: TracedInput) -> WholeBatches | GatheredBatches | None:
     source, features = traced.sources[0]
     outputs = func_graph.outputs(traced.function.graph)
     names = tuple(sorted(name for name, tensor in features.items() if _is_used(tensor, outputs)))
-    if not names or not _gives_samples(source) or not _all_dense(traced):
+    if not names or not isinstance(source, SampleSource) or source.batch_size or not _all_dense(traced):
         return None
     given = [features[name] for name in names]
     if not _by_rows(traced, given, outputs):
         return None
     apply = _apply(traced, given, outputs)
-    if apply and source.fetch_many is not None:
+    if apply is None:
+        return None
+    if source.fetch_many is not None and source.transform is None:
         specs = {name: tf.TensorSpec(features[name].shape, features[name].dtype) for name in names}
         return GatheredBatches(source=source, specs=specs, apply=apply)
-    fetch = apply and _fetch_of_rows(source, names)
-    return WholeBatches(source=source, names=names, fetch=fetch, apply=apply) if apply and fetch else None
+    fetch = _fetch_of_rows(source, names) if _reads_many(source) else None
+    return WholeBatches(source=source, names=names, fetch=fetch, apply=apply)
 
 
 def _by_rows(traced: TracedInput, given: list[tf.Tensor], outputs: list[tf.Tensor]) -> bool:
@@ -164,12 +192,9 @@ def _by_rows(traced: TracedInput, given: list[tf.Tensor], outputs: list[tf.Tenso
     return all(tensor.shape.is_fully_defined() for tensor in given) and all_by_rows(outputs, given)
 
 
-def _gives_samples(source: Any) -> bool:
-    """Whether a source gives single samples that nothing has to be done to, or fetched for, one by one.
-
-    A subclass may read in a way of its own.
-    """
-    return type(source) is SampleSource and not (source.transform or source.batch_size or source.read_ahead)
+def _reads_many(source: SampleSource) -> bool:
+    """Whether nothing has to be done to, or fetched for, samples one by one. A subclass may read in its own way."""
+    return type(source) is SampleSource and not (source.transform or source.read_ahead)
 
 
 def _all_dense(traced: TracedInput) -> bool:

@@ -224,6 +224,26 @@ def test_what_is_read_is_what_tensorflow_reads(write):
         assert contents.numpy().tolist() == [expected[number] for number in numbers]
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_large_set_is_read_in_blocks_that_are_permuted_and_mixed(write, numbers, batches, read, monkeypatch, workers):
+    monkeypatch.setattr("mox_tfrecord.sources._BLOCK_BYTES", 150)  # three records
+    lengths = [300, 0, 5, 200]
+    folder = write(lengths)
+    spoil(folder / "part-3.tfrecord", offset_of(folder / "part-3.tfrecord", 7) + 14)
+    dataset = numbers(folder, num_epochs=2, on_bad_record="skip")
+    assert dataset.source().block_sizes == (3,)
+    found = [read(dataset, workers=workers, worker=worker) for worker in range(workers)]
+    by_place = sorted((position + worker, number) for worker, share in enumerate(found) for position, number in share)
+    order = [number for _, number in by_place]
+    assert sorted(order) == sorted([number for number in range(505) if number != 312] * 2)
+    window = order[:160]  # three windows of 57 blocks
+    assert 25 < len({number // 10 for number in window}) < 51
+    if workers == 1:
+        whole = batches(lambda _: [dataset.get(["x"])[0], tf.constant(1)], batch_size=16)
+        assert [number for batch in whole for number in batch[0].tolist()] == order
+        assert read(dataset, start=found[0][299][0]) == found[0][300:]
+
+
 def test_random_files_of_bytes_are_never_taken_for_records(tmp_path, numbers):
     (tmp_path / "noise").write_bytes(np.random.default_rng(3).bytes(500))
     (tmp_path / "text").write_text("label,image\n1,2\n", encoding="utf-8")
