@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -46,16 +47,15 @@ class DenseColumn:
         values: the rows.
     """
 
-    values: tf.Tensor
+    values: tf.Variable
 
     def __len__(self) -> int:
-        return len(self.values)
+        return self.shape[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """That of the array."""
-        sizes: Any = self.values.shape  # all of them are known
-        return tuple(sizes)
+        return _shape(self.values)
 
     def rows(self, indices: tf.Tensor) -> tf.Tensor:
         """Return the rows with some indices (int64 [number])."""
@@ -73,18 +73,19 @@ class SparseColumn:
         width: how many columns there are.
     """
 
-    starts: tf.Tensor
-    places: tf.Tensor
-    values: tf.Tensor
+    starts: tf.Variable
+    places: tf.Variable
+    values: tf.Variable
     width: int
 
     def __len__(self) -> int:
-        return len(self.starts) - 1
+        return self.shape[0]
 
     @property
     def shape(self) -> tuple[int, ...]:
         """That of the matrix."""
-        return len(self), self.width
+        (starts,) = _shape(self.starts)
+        return starts - 1, self.width
 
     def rows(self, indices: tf.Tensor) -> tf.Tensor:
         """Return the rows with some indices (int64 [number]), [number, width]."""
@@ -169,7 +170,7 @@ def _column(value: Any, place: str) -> Column:
     if not values.ndim:
         raise UsageError(f"{place} of ArrayDataset is {values[()]!r}, one value; it must be {_KINDS}.")
     _warn_of_nan(values, place)
-    return DenseColumn(captured_constant(values, _dtype(values)))
+    return DenseColumn(_held(values, _dtype(values)))
 
 
 def _sparse_column(matrix: Any, place: str) -> SparseColumn:
@@ -182,11 +183,32 @@ def _sparse_column(matrix: Any, place: str) -> SparseColumn:
     values = _plain(rows.data, place)
     _warn_of_nan(values, place)
     return SparseColumn(
-        captured_constant(rows.indptr, tf.int64),
-        captured_constant(rows.indices, tf.as_dtype(rows.indices.dtype)),
-        captured_constant(values, _dtype(values)),
+        _held(rows.indptr, tf.int64),
+        _held(rows.indices, tf.as_dtype(rows.indices.dtype)),
+        _held(values, _dtype(values)),
         rows.shape[1],
     )
+
+
+def _held(values: npt.NDArray[Any], dtype: tf.DType) -> tf.Variable:
+    """Return a copy of an array, which is never written to.
+
+    As a variable, because each dataset that reads a constant has a copy of its own. It is made in a thread of its own,
+    which is in no scope: those of `input_fn` would take it for a variable of the input.
+    """
+    constant = captured_constant(values, dtype)
+
+    def make() -> tf.Variable:
+        with tf.device("CPU:0"):
+            return tf.Variable(constant, trainable=False)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(make).result()
+
+
+def _shape(variable: tf.Variable) -> tuple[int, ...]:
+    sizes: Any = variable.shape  # all of them are known
+    return tuple(sizes)
 
 
 def _array(value: Any, place: str) -> npt.NDArray[Any]:
