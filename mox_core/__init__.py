@@ -1,8 +1,9 @@
 """mox: MoXing-style training on today's TensorFlow. `import mox_core as mox`, then `mox.run(...)`.
 
 Every public name is imported on first use, so that `import mox_core` stays fast: the names of the core in
-`public_names`, then the names that installed plugins offer by the hook `mox_api`. Two modules are imported at once:
-absl must know mox's flags before a script parses its own, and TensorFlow's first words are those of its import.
+`public_names`, then the names that installed plugins offer by the hook `mox_api`. Three modules are imported at once:
+absl must know mox's flags before a script parses its own, TensorFlow's first words are those of its import, and errors
+are shown from the first one on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import importlib.util
 from typing import TYPE_CHECKING, Any
 
 import mox_core.flags  # noqa: F401  (at once: see above)
-from mox_core import chatter
+from mox_core import chatter, error_display
 from mox_core.public_names import HOMES
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ __all__ = [  # literal, for type checkers; a test compares it with HOMES
 ]
 
 chatter.leave_out()
+error_display.install()
 
 
 def __getattr__(name: str) -> Any:

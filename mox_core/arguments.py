@@ -306,8 +306,8 @@ def _output_fn(function: object, every: object, mode: str) -> Callable[..., Any]
         return None
     if not is_whole_number(every, least=1):
         raise UsageError(
-            f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: "
-            "how many steps are handed over at a time."
+            f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: how many steps are handed over "
+            "at a time. output_every_n_steps=1 hands over each step by itself."
         )
     return _check_function(function, "output_fn", "outputs")
 

@@ -11,6 +11,7 @@ from mox_core.engine.export import ExportedModel
 from mox_core.engine.hooks.hook_variable import hook_variable
 from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.engine.input.epochs import Blocks
+from mox_core.engine.input.image_decoding import ENCODED, decode_image
 from mox_core.engine.input.image_functions import (
     apply_augmentation,
     apply_preprocessing,
@@ -52,6 +53,7 @@ from mox_core.engine.tf_patches.tf1_layers import slim_layers
 from mox_core.metric_text import metric_text
 
 __all__ = [
+    "ENCODED",
     "LEARNING_RATE_FACTORS",
     "PYTHON_OPS",
     "READABLE",
@@ -69,6 +71,7 @@ __all__ = [
     "apply_if",
     "apply_preprocessing",
     "captured_constant",
+    "decode_image",
     "features_of",
     "fold",
     "hook_variable",

@@ -13,7 +13,7 @@ from mox_core.plugins.known_names import FIRST_PARTY
 from mox_core.user_code import is_users
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     AnyError = TypeVar("AnyError", bound=BaseException)
 
@@ -25,6 +25,8 @@ _FOLDED: Final = frozenset(
 )
 _FRAME: Final = re.compile(r'^  File "(?P<file>[^"\n]*)", line \d+, in .*\n(?:    .*\n)*', re.MULTILINE)
 """How TensorFlow writes a line of those where an operation was defined."""
+_AUTOGRAPH: Final = "__autograph_generated_file"
+"""Part of the path of what TensorFlow makes of a function; the error names the lines of the function itself."""
 _STDLIB: Final = sysconfig.get_path("stdlib") + os.sep
 _PACKAGES: Final = (sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("platlib") + os.sep)
 
@@ -32,6 +34,20 @@ _PACKAGES: Final = (sysconfig.get_path("purelib") + os.sep, sysconfig.get_path("
 def is_wanted_whole() -> bool:
     """Return whether the user wants to see all lines."""
     return os.environ.get("MOX_FULL_TRACEBACK", "") not in ("", "0")
+
+
+def for_display(error: AnyError) -> AnyError:
+    """Return an error as it is shown: those of mox folded, others without the frames of mox that ask to be hidden."""
+    if is_wanted_whole():
+        return error
+    if isinstance(error, MoxError):
+        return folded(error)
+    for each in _chain(error):
+        entries = list(_entries(each.__traceback__))
+        shown = [entry for entry in entries if not (_is_folded(entry) and _asks_to_be_hidden(entry))]
+        if len(shown) != len(entries):
+            each.__traceback__ = _joined(shown)
+    return error
 
 
 def folded(error: AnyError) -> AnyError:
@@ -76,8 +92,12 @@ def _folded(error: BaseException) -> TracebackType | None:
     kept = [entry for entry in entries if not _is_folded(entry)]
     if not kept and not isinstance(error, MoxError):
         return error.__traceback__
+    return _joined(kept)
+
+
+def _joined(entries: Sequence[TracebackType]) -> TracebackType | None:
     following = None
-    for entry in reversed(kept):
+    for entry in reversed(entries):
         following = TracebackType(following, entry.tb_frame, entry.tb_lasti, entry.tb_lineno)
     return following
 
@@ -96,5 +116,11 @@ def _is_folded(entry: TracebackType) -> bool:
     name, code = entry.tb_frame.f_globals.get("__name__", ""), entry.tb_frame.f_code
     if str(name).partition(".")[0] in _FOLDED:
         return True
-    in_stdlib = code.co_filename.startswith((_STDLIB, "<frozen")) and not code.co_filename.startswith(_PACKAGES)
-    return in_stdlib or code.co_filename in ("<string>", "<attrs>") or code.co_filename.startswith("<attrs ")
+    file = code.co_filename
+    in_stdlib = file.startswith((_STDLIB, "<frozen")) and not file.startswith(_PACKAGES)
+    is_made = file.startswith("<attrs") or (file == "<string>" and code.co_name.startswith("__"))  # `python -c` is not
+    return in_stdlib or is_made or _AUTOGRAPH in file
+
+
+def _asks_to_be_hidden(entry: TracebackType) -> bool:
+    return bool(entry.tb_frame.f_locals.get("__tracebackhide__"))

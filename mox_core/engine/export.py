@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mox_core.engine.export_description import Described
+    from mox_core.engine.input.image_cut import ToldClasses
     from mox_core.engine.input.pipeline import InputPipeline
     from mox_core.engine.input.structure import InputStructure
     from mox_core.engine.model.model_graph import ModelGraph
@@ -89,6 +90,7 @@ class Export:
         log_dir: the folder of the version folders, or of the formats' folders that have them.
         input_names: how `model_fn` gets at each tensor that it is fed, for errors.
         pipeline: the input of EVAL if the run evaluates, else of its mode: what new images are treated as.
+        told: what the data sets of its mode tell of the classes, which the model has learned.
     """
 
     graph: ModelGraph
@@ -96,6 +98,7 @@ class Export:
     log_dir: Path
     input_names: Sequence[str]
     pipeline: InputPipeline
+    told: ToldClasses
 
     def __attrs_post_init__(self) -> None:
         """Refuse what could not be exported.
@@ -154,7 +157,7 @@ class Export:
         inputs, outputs = _tensors_of(self.graph)
         further = _further_inputs(self.graph, self.input_names, inputs, outputs)
         inputs |= {name: tensor for name, (tensor, _) in further.items()}
-        return describe(self.graph, inputs, outputs, self.pipeline, _spec_of(self.graph).class_names)
+        return describe(self.graph, inputs, outputs, self.pipeline, self.told, _spec_of(self.graph).class_names)
 
 
 def exported_model(graph: ModelGraph, input_names: Sequence[str]) -> ExportedModel:

@@ -22,6 +22,7 @@ from mox_core.serving.description import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from mox_core.engine.input.image_cut import ToldClasses
     from mox_core.engine.input.pipeline import InputPipeline
     from mox_core.engine.model.model_graph import ModelGraph
 
@@ -47,6 +48,7 @@ def describe(
     inputs: Mapping[str, tf.Tensor],
     outputs: Mapping[str, tf.Tensor],
     pipeline: InputPipeline,
+    told: ToldClasses,
     class_names: Sequence[str] | None,
 ) -> Described:
     """Return what is known of a model.
@@ -56,19 +58,19 @@ def describe(
         inputs: the inputs of the exported model.
         outputs: its outputs.
         pipeline: the input of EVAL, if the run has one.
+        told: what the data sets tell of the classes that the model has learned.
         class_names: those of the ExportSpec.
 
     Raises:
         UsageError: if no output has a value for each of the class_names.
     """
     image, preprocess = _image_of(graph, inputs, pipeline)
-    return Described(Description(image=image, classes=_classes_of(outputs, pipeline, class_names)), preprocess)
+    return Described(Description(image=image, classes=_classes_of(outputs, told, class_names)), preprocess)
 
 
 def _classes_of(
-    outputs: Mapping[str, tf.Tensor], pipeline: InputPipeline, class_names: Sequence[str] | None
+    outputs: Mapping[str, tf.Tensor], told: ToldClasses, class_names: Sequence[str] | None
 ) -> Classes | None:
-    told = pipeline.classes
     names = tuple(class_names if class_names is not None else told.names)
     rows = {name: each for name, each in outputs.items() if each.shape.rank == 2 and each.dtype.is_floating}  # noqa: PLR2004
     fitting = {name: each for name, each in rows.items() if names and each.shape[-1] == len(names)}

@@ -23,6 +23,7 @@ from mox_core.engine.ending import finish, not_begun, report
 from mox_core.engine.export import Export, NoExport, export_inputs
 from mox_core.engine.hooks.hook_runner import HookRunner, check_fed
 from mox_core.engine.hooks.session import Evaluation, NoEvaluation
+from mox_core.engine.input import class_lists
 from mox_core.engine.input.batching import Batching
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.pipeline import InputPipeline, build_pipeline
@@ -35,7 +36,7 @@ from mox_core.engine.loop.reports import (
     report_nothing_to_train,
 )
 from mox_core.engine.loop.schedule import EverySteps
-from mox_core.engine.loop.signals import catch_signals
+from mox_core.engine.loop.signals import RUN_ENDS, RUN_ENDS_UNSAVED, RUN_ENDS_WITHOUT_TRAINING, catch_signals
 from mox_core.engine.loop.stop import StopRule
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
@@ -53,7 +54,7 @@ from mox_core.engine.threads import set_threads
 from mox_core.engine.tracking import tracked
 from mox_core.engine.variables.run_state import RunState
 from mox_core.errors import UsageError
-from mox_core.log_dir import Held
+from mox_core.log_dir import NOTHING_REMOTE, Held
 from mox_core.modes import ModeKeys
 from mox_core.run_history import FILE as HISTORY
 from mox_core.run_history import Recorder
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from mox_core.arguments import RunConfig
+    from mox_core.engine.input.image_cut import ClassList, ToldClasses
     from mox_core.engine.input.pipeline import OpenInput
     from mox_core.engine.loop.signals import ReceivedSignal
     from mox_core.engine.model.model_graph import ModelGraph
@@ -89,7 +91,7 @@ def run(config: RunConfig, held: Held) -> RunResult:
         run_scope(),
         plain_lines(config.plain),
         writing_into(config.log_dir),
-        catch_signals() as signal,
+        catch_signals(_ends_by_signal(config)) as signal,
         progress(config.run_mode, total=config.max_number_of_steps or None, unit="steps", only_live=True) as line,
         held.uploading(),
     ):
@@ -97,6 +99,12 @@ def run(config: RunConfig, held: Held) -> RunResult:
             return _run(config, held, signal, line)
         except RunInterrupted:
             return not_begun(config, str(signal.name))
+
+
+def _ends_by_signal(config: RunConfig) -> str:
+    if not config.training:
+        return RUN_ENDS_WITHOUT_TRAINING
+    return RUN_ENDS_UNSAVED if config.log_dir is None else RUN_ENDS
 
 
 def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) -> RunResult:
@@ -111,14 +119,22 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             blocks = start.input_blocks if config.training else None
             pipeline = _pipeline(config, config.run_mode, order, replicator, blocks=blocks)
             stack.callback(pipeline.report.close)
-            state = RunState(start.seed, pipeline.num_positions, replicator, pipeline.block_sizes)
+            classes = _classes(config, pipeline, start, replicator)
+            state = RunState(
+                start.seed,
+                pipeline.num_positions,
+                replicator,
+                input_blocks=pipeline.block_sizes,
+                classes=class_lists.to_text(classes),
+            )
             writer = stack.enter_context(open_writer(log_dir, training=config.training))
             training_dir = log_dir if config.training else None
             recorder = Recorder(config.run_mode, training_dir and training_dir / HISTORY)
             notes = stack.enter_context(RunNotes(training_dir and training_dir / NOTES, held.lock.is_in_place).noting())
             graph = _trace(config, pipeline, state, writer)
             evaluation = stack.enter_context(_evaluation(config, pipeline, graph, state, log_dir, signal, recorder))
-            export = _export(config, pipeline, evaluation.pipeline or pipeline, state)
+            told = class_lists.exported(pipeline, classes, training=config.training)
+            export = _export(config, pipeline, evaluation.pipeline or pipeline, told, state)
             _check_input(config, pipeline, graph)
 
             start.restore(config, state, graph.networks)
@@ -147,6 +163,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             stop_rule=stop_rule,
             first_global_step=first_step,
         ).run()
+        signal.steps_are_over("" if held.remote is NOTHING_REMOTE else "what was saved is being uploaded")
         if config.training and not (start.resumed and first_step):
             check_trained(result, pipeline, first_positions, order.workers)
         report(config, result, state, writer)
@@ -182,6 +199,14 @@ def _pipeline(
     batching = Batching(batch_size=config.batch_size, auto=config.auto_batch)
     replicas = len(replicator.devices)
     return build_pipeline(config.input_fn, mode, batching, order=order, replicas=replicas, beside=beside, blocks=blocks)
+
+
+def _classes(config: RunConfig, pipeline: InputPipeline, start: Start, replicator: Replicator) -> Sequence[ClassList]:
+    """Return which classes the labels of the run stand for, and refuse others than its weights have learned."""
+    class_lists.check_workers(pipeline, replicator.collective)
+    if start.prefix is None or (config.training and not start.resumed):
+        return pipeline.class_lists
+    return class_lists.going_on(class_lists.from_text(start.classes), pipeline, start.prefix)
 
 
 def _trace(
@@ -231,6 +256,7 @@ def _evaluation(
     collective = state.replicator.collective
     order = Order(seed=state.seed, workers=collective.world_size, worker=collective.rank)
     pipeline = _pipeline(config, config.inter_mode, order, state.replicator, beside=trained)
+    class_lists.check_evaluated(trained, pipeline)
     twin = trace_model(
         config.model_fn,
         config.inter_mode,
@@ -244,7 +270,9 @@ def _evaluation(
         yield inter_mode
 
 
-def _export(config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline, state: RunState) -> Export | NoExport:
+def _export(
+    config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline, told: ToldClasses, state: RunState
+) -> Export | NoExport:
     """Build what is exported, before training: what cannot be exported is known before it."""
     if not config.exports_as or config.log_dir is None:
         return NoExport()
@@ -258,6 +286,7 @@ def _export(config: RunConfig, pipeline: InputPipeline, evaluated: InputPipeline
         log_dir=config.log_dir,
         input_names=structure.names(),
         pipeline=evaluated,
+        told=told,
     )
 
 

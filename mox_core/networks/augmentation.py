@@ -20,6 +20,7 @@ AugmentationFn = Callable[[tf.Tensor], tf.Tensor]
 _VGG_SIZE, _VGG_SIDE_MIN, _VGG_SIDE_MAX = 224, 256, 512
 _CIFAR_SIZE, _CIFAR_PADDING = 32, 4
 _FLIPPED_PART = 0.5
+_AROUND = 2.0  # pixels of the original: bilinear interpolation needs 1, and rounding may take one
 _RGB = 3
 
 
@@ -180,12 +181,19 @@ def _cropped(image: tf.Tensor, begin: tf.Tensor, output: tuple[int, int]) -> tf.
 def _window(
     image: tf.Tensor, size: tf.Tensor, resized: tf.Tensor, begin: tf.Tensor, output: tuple[int, int]
 ) -> tf.Tensor:
-    """Return the output that begins at `begin` in the image resized bilinearly to `resized`; only that is computed."""
+    """Return the output that begins at `begin` in the image resized bilinearly to `resized`; only that is computed.
+
+    What it is interpolated from is cut out first: of a JPEG, mox decodes no more than that.
+    """
+    scale = resized / size
+    first = tf.maximum(tf.floor(begin / scale - _AROUND), 0.0)
+    last = tf.minimum(tf.math.ceil((begin + output) / scale + _AROUND), size)
+    shape = tf.concat([tf.cast(last - first, tf.int32), [3]], 0)
     window: tf.Tensor = tf.raw_ops.ScaleAndTranslate(
-        images=image[tf.newaxis],
+        images=tf.slice(image, tf.pad(tf.cast(first, tf.int32), [[0, 1]]), shape)[tf.newaxis],
         size=output,
-        scale=resized / size,
-        translation=-begin,
+        scale=scale,
+        translation=first * scale - begin,
         kernel_type="triangle",
         antialias=False,
     )

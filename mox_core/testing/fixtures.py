@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 import importlib_metadata
 import pytest
 
+from mox_core import tracebacks
+from mox_core.errors import MoxError
 from mox_core.plugins import loader
 
 if TYPE_CHECKING:
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker of slow checks, which `pytest -m "not slow"` leaves out."""
     config.addinivalue_line("markers", "slow: takes longer than ten seconds, or a process of its own")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_makereport(call: pytest.CallInfo[object]) -> None:
+    """Show errors of mox with the lines of the test and of what it calls."""
+    if call.excinfo is not None and isinstance(call.excinfo.value, MoxError):
+        call.excinfo = pytest.ExceptionInfo.from_exception(tracebacks.for_display(call.excinfo.value))
 
 
 class InstallFake(Protocol):

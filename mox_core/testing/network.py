@@ -230,7 +230,7 @@ class NetworkContract:
             trace.record(mode, end_points)
             wide = tf.cast(logits, tf.float32)
             loss = _entropy(wide, inputs[1])
-            if "AuxLogits" in end_points:
+            if isinstance(end_points, dict) and "AuxLogits" in end_points:
                 loss += _AUXILIARY * _entropy(tf.cast(end_points["AuxLogits"], tf.float32), inputs[1])
             return mox.ModelSpec(
                 loss=loss,

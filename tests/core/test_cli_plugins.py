@@ -85,11 +85,21 @@ def test_programs_get_all_that_is_known(install_fake, monkeypatch, capsys):
         "warnings": [],
         "imports": [],
         "offers": {
-            "mox_networks": [{"name": "net", "target": "good.nets:net", "summary": "a network", "meta": meta}],
-            "mox_datasets": [
-                {"name": "digits", "target": "good.digits:Digits", "summary": "handwritten", "meta": digits}
+            "mox_networks": [
+                {"name": "net", "target": "good.nets:net", "summary": "a network", "yields": False, "meta": meta}
             ],
-            "mox_exporters": [{"name": "TFLITE", "target": "good.export:export", "summary": "a .tflite file"}],
+            "mox_datasets": [
+                {
+                    "name": "digits",
+                    "target": "good.digits:Digits",
+                    "summary": "handwritten",
+                    "yields": False,
+                    "meta": digits,
+                }
+            ],
+            "mox_exporters": [
+                {"name": "TFLITE", "target": "good.export:export", "summary": "a .tflite file", "yields": False}
+            ],
         },
     }
 

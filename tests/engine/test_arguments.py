@@ -151,8 +151,8 @@ WRONG = [
         (
             {"output_fn": print, "output_every_n_steps": every},
             (
-                f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: "
-                "how many steps are handed over at a time."
+                f"output_every_n_steps is {every!r}; with output_fn it must be 1 or more: how many steps are handed "
+                "over at a time. output_every_n_steps=1 hands over each step by itself."
             ),
         )
         for every in (0, -1, 1.0, "5", None)

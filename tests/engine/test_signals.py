@@ -5,12 +5,15 @@ import re
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
+import attrs
 import pytest
 
 import forked
 import mox_core as mox
+from mox_core.engine.loop import signals
 from mox_core.engine.loop.signals import catch_signals
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -183,3 +186,60 @@ def test_a_run_in_a_thread_leaves_the_signals_alone_and_works(regression, tmp_pa
     thread.join()
     assert seen == [before]
     assert (results[0].stopped_by, results[0].global_step) == ("max_number_of_steps", 3)
+
+
+class _Interrupting(mox.Hook):
+    """Asks the run to end, once, and goes on when it has heard it."""
+
+    def after_run(self, _run_context, _run_values):
+        if not any(each.received.name for each in signals._replaced):
+            signal.raise_signal(signal.SIGINT)
+        while not any(each.received.name for each in signals._replaced):
+            threading.Event().wait(0.001)
+
+
+@pytest.mark.parametrize(
+    ("mode", "saves", "said"),
+    [
+        ("TRAIN", True, "the run ends after this step and saves. A second one ends it at once."),
+        (
+            "TRAIN",
+            False,
+            "the run ends after this step; nothing is saved, as there is no log_dir. A second one ends it ",
+        ),
+        ("EVAL", True, "the run ends after this step. A second one ends it at once."),
+    ],
+)
+def test_a_signal_promises_what_is_true(mode, saves, said, regression, tmp_path, caplog):
+    def run(mode, hooks, steps, log_dir):
+        def model_fn(inputs, mode):
+            return attrs.evolve(regression.model_fn(inputs, mode), hooks=hooks)
+
+        return mox.run(
+            input_fn=regression.input_fn,
+            model_fn=model_fn,
+            optimizer_fn=regression.sgd,
+            run_mode=mode,
+            batch_size=4,
+            log_dir=log_dir,
+            max_number_of_steps=steps,
+        )
+
+    if mode == "EVAL":
+        run("TRAIN", [], 1, tmp_path)
+    ended = run(mode, [_Interrupting()], 9, tmp_path if saves else None)
+    assert (ended.stopped_by, ended.steps) == ("SIGINT", 1)
+    assert [text for text in caplog.messages if text.startswith(f"SIGINT: {said}")]
+
+
+def test_what_a_run_waits_for_at_its_end_is_no_step(caplog, monkeypatch):
+    monkeypatch.setattr(signals, "_SECONDS_TO_ABANDON", 0.01)
+    uploads = "what was saved is being uploaded"
+    text = f"SIGTERM: the run has not ended yet: {uploads}. Nothing is lost as long as it is let end."
+    with catch_signals() as watch:
+        watch.steps_are_over(uploads)
+        signal.raise_signal(signal.SIGTERM)
+        end = time.monotonic() + 60
+        while text not in caplog.messages and time.monotonic() < end:
+            threading.Event().wait(0.01)
+    assert caplog.messages == ["SIGTERM: the run is at its end. A second one ends it at once.", text]

@@ -211,7 +211,7 @@ def _train(source, **options):
 
 
 def test_a_run_with_a_bad_sample_ends_with_its_name_where_that_is_asked_for():
-    with pytest.raises(DataError, match=r"^'sample-4\.jpg' cannot be read: it is cut off, empty, or of no known "):
+    with pytest.raises(DataError, match=r"^'sample-4\.jpg' cannot be read: it is damaged, empty, or of no known "):
         _train(_source(6, (4,), num_epochs=1, on_bad_sample="raise"))
 
 

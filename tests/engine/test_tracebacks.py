@@ -50,6 +50,15 @@ def test_an_error_in_model_fn_shows_the_lines_of_the_user():
     assert lines_of(caught) == ["runner.py", "model_fn", "layer"]
 
 
+def test_an_error_in_a_function_of_a_dataset_shows_no_file_that_tensorflow_has_made_of_it():
+    def parse(number):
+        return number * missing  # noqa: F821
+
+    with pytest.raises(NameError, match="in parse  \\*\n        return number \\* missing") as caught:
+        run(input_fn=lambda _mode: tf.data.Dataset.range(3).map(parse))
+    assert lines_of(caught) == ["runner.py", "<lambda>"]
+
+
 def test_an_error_in_words_shows_no_lines_of_those_that_found_it():
     def input_fn(mode):
         del mode

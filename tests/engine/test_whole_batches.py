@@ -175,7 +175,7 @@ def test_what_cannot_be_read_or_made_is_left_out_and_named_once(shuffle, apply):
 
 
 def test_a_bad_sample_ends_the_run_where_it_should():
-    with pytest.raises(DataError, match=r"^'999' cannot be read: it is cut off, empty"):
+    with pytest.raises(DataError, match=r"^'999' cannot be read: it is damaged, empty"):
         _batches(_source(bad=(999,), num_epochs=1, on_bad_sample="raise"), mode="EVAL")
 
 

@@ -10,7 +10,7 @@ from attrs import field, frozen
 
 from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.engine.tf_internals import keras_owners
-from mox_core.engine.variables.names import GLOBAL_STEP, SEED, TRAINED, TRAINING_STATE
+from mox_core.engine.variables.names import CLASSES, GLOBAL_STEP, SEED, TRAINED, TRAINING_STATE
 from mox_core.engine.weights.matching import Wanted, fit
 from mox_core.engine.weights.published import IMAGENET, read_published
 from mox_core.engine.weights.tensorflow_files import of_names
@@ -90,6 +90,12 @@ class Checkpoint:
         """The seed of the run that wrote it; None where mox did not write it."""
         seed = self.values.get(SEED)
         return None if seed is None else int(seed)
+
+    @property
+    def classes(self) -> str:
+        """What it remembers of the classes that its labels stand for, see `class_lists`; '' for nothing."""
+        found: Any = self.values.get(CLASSES, b"")
+        return bytes(found).decode()
 
     def fitted(self, model: FittedModel) -> Checkpoint:
         """Return it: its values have the names of variables."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import tensorflow as tf
 
 from mox_core.engine.variables.names import (
+    CLASSES,
     GLOBAL_STEP,
     LABELS,
     NUM_CLASSES,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
 _LISTED: Final = 10
-_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, NUM_CLASSES, LABELS, "save_counter")
+_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, CLASSES, NUM_CLASSES, LABELS, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
 
 

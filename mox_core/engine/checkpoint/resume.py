@@ -62,6 +62,7 @@ class Start:
         reads_on: whether its input begins where that of the checkpoint was.
         input_blocks: the sizes of blocks in the order of its input, as the run that it goes on with had them; none
             where every epoch was one permutation. None where it does not read on.
+        classes: what the checkpoint remembers of the classes that labels stand for, see `class_lists`.
     """
 
     prefix: str | None
@@ -69,6 +70,7 @@ class Start:
     seed: int
     reads_on: bool
     input_blocks: list[int] | None
+    classes: str
     _origin: Origin | None  # on the chief
 
     def restore(self, config: RunConfig, state: RunState, networks: Sequence[tuple[str, str]]) -> None:
@@ -113,9 +115,18 @@ def find_start(config: RunConfig, collective: Collective, remote: Remote) -> Sta
     if written and not reads_on:
         seed = randomness.fold(seed, "new input", written.step) & _SEEDS
     blocks = written.values.get(INPUT_BLOCKS, np.zeros(0)).tolist() if written and reads_on else None
-    begin = [found and found.prefix, resumed, seed, reads_on, blocks]
-    prefix, resumed, seed, reads_on, blocks = collective.broadcast_object(begin)
-    return Start(prefix=prefix, resumed=resumed, seed=int(seed), reads_on=reads_on, input_blocks=blocks, origin=found)
+    classes = found.classes if isinstance(found, Checkpoint) else ""
+    begin = [found and found.prefix, resumed, seed, reads_on, blocks, classes]
+    prefix, resumed, seed, reads_on, blocks, classes = collective.broadcast_object(begin)
+    return Start(
+        prefix=prefix,
+        resumed=resumed,
+        seed=int(seed),
+        reads_on=reads_on,
+        input_blocks=blocks,
+        classes=classes,
+        origin=found,
+    )
 
 
 def _find(config: RunConfig, remote: Remote) -> tuple[Origin | None, bool]:

@@ -27,7 +27,7 @@ from mox_core.engine.checkpoint.files import (
     write_state_file,
 )
 from mox_core.engine.run_folder import writing_into
-from mox_core.engine.variables.names import GLOBAL_STEP, SEED
+from mox_core.engine.variables.names import CLASSES, GLOBAL_STEP, SEED
 from mox_core.errors import LogDirError
 from mox_core.log_dir import Held
 from mox_core.quoting import shown
@@ -126,6 +126,8 @@ class Saver:
         tensors |= values
         tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
+        if self.state.classes:
+            tensors[CLASSES] = tf.constant(self.state.classes)
         folder = self.log_dir / f"{UNFINISHED}{os.getpid()}"
         folder.mkdir(exist_ok=True)
         try:

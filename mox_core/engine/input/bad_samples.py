@@ -130,6 +130,8 @@ class BadSampleReport:
         names: the names of the bad samples, in the order in which they were met.
         said: those that the run has said, in all modes.
         error: the error that ends the run; None while it may go on.
+        why_failed: function of an order and a position that returns the error by which `input_fn` ends the run at a
+            sample that can be read; None if it does not. None where `input_fn` does nothing as samples are read.
     """
 
     def __init__(self, mode: str = "", said: set[str] | None = None) -> None:
@@ -139,6 +141,7 @@ class BadSampleReport:
         self.names: dict[str, None] = {}
         self._warned: set[str] = set()
         self.error: MoxError | None = None
+        self.why_failed: Callable[[Order, int], MoxError | None] | None = None
 
     def call_op(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
         """Return an operation of the input that calls a method of this report, and fails where that ends the run.
@@ -193,8 +196,9 @@ class BadSampleReport:
         """Report the unreadable samples at the end of the positions [first, stop), of which the last is one."""
         self.raise_error()  # tf.data reads on behind an error, and may find nothing but errors
         positions = range(int(first), int(stop), order.workers)
+        self._check_input_fn(source, order, positions[-1])
         last_read = next(_readable(source, order, positions[::-1]), int(first) - 1)
-        missing = [position for position in positions if position > last_read]
+        missing = [position for position in positions if position > last_read] or [positions[-1]]
         if len(missing) * order.workers >= source.num_samples:
             self.nothing_read(source, order, missing[0])
         for each in missing:
@@ -236,7 +240,17 @@ class BadSampleReport:
             of = "1 bad sample was" if number == 1 else f"{number} bad samples were"
             tf.get_logger().warning("%s left out of this run%s.", of, where)
 
+    def _check_input_fn(self, source: ReadSource, order: Order, position: int) -> None:
+        """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it."""
+        if self.why_failed is None or position not in _readable(source, order, range(position, position + 1)):
+            return
+        with tf.init_scope():
+            error = self.why_failed(order, position)
+        if error is not None:
+            self.fail(error)
+
     def _add(self, source: ReadSource, order: Order, position: int) -> None:
+        self._check_input_fn(source, order, position)
         name = source.name_at(position, order)
         if source.on_bad_sample == "raise":
             error = self._system_error(source, position, order)

@@ -23,6 +23,11 @@ _KEEPS_LABEL: Final = frozenset(
 )
 """Types of the operations after which a label still stands for the same class."""
 
+_KEEPS_PLACES: Final = frozenset(
+    {"Add", "AddV2", "ClipByValue", "Div", "Maximum", "Minimum", "Mul", "RealDiv", "SelectV2", "Sub"}
+)
+"""Types of the operations after which a place in a vector of all classes still stands for its class: smoothing, say."""
+
 _OF_THIS_PROCESS: Final = (
     *("Random", "SampleDistorted", "Multinomial", "Sampler"),  # chance
     *("HashTable", "LookupTable", "ReadFile", "VarHandle", "ReadVariable"),
@@ -45,6 +50,25 @@ class ToldClasses:
     changed_by: str = ""
 
 
+@frozen
+class ClassList:
+    """The classes that the labels of a data set stand for, as `input_fn` gives them on.
+
+    Attributes:
+        names: the names of the classes by label.
+        exclusive: whether a sample is of one class.
+        numbers: whether a label is a number, not a vector with a place for each class.
+    """
+
+    names: tuple[str, ...]
+    exclusive: bool = True
+    numbers: bool = False
+
+    def agrees_with(self, other: ClassList) -> bool:
+        """Return whether each label stands for the same class in both, where both have it."""
+        return all(own == others for own, others in zip(self.names, other.names, strict=False))
+
+
 def told_classes(traced: TracedInput) -> ToldClasses:
     """Return what the data sets that `input_fn` reads tell of the classes."""
     told = {
@@ -55,8 +79,25 @@ def told_classes(traced: TracedInput) -> ToldClasses:
     if traced.is_dataset or len(told) != 1:
         return ToldClasses()
     ((names, exclusive),) = told
-    changes = (_changes_of(features, traced) for _, features in traced.sources)
+    changes = (
+        _follow_label(source, features, traced).changed_by
+        for source, features in traced.sources
+        if getattr(source, "class_names", ())
+    )
     return ToldClasses(names, exclusive, next(filter(None, changes), ""))
+
+
+def class_lists(traced: TracedInput) -> tuple[ClassList, ...]:
+    """Return the classes of each data set whose labels `input_fn` gives on, in the order in which it reads them."""
+    return tuple(
+        ClassList(
+            names=tuple(source.class_names),
+            exclusive=source.exclusive_classes,
+            numbers=features[_LABEL].shape.rank == (0 if source.batch_size is None else 1),
+        )
+        for source, features in (() if traced.is_dataset else traced.sources)
+        if getattr(source, "class_names", ()) and _follow_label(source, features, traced).given_on
+    )
 
 
 def image_function(traced: TracedInput, leaf: int) -> Callable[[tf.Tensor], tf.Tensor] | None:
@@ -95,23 +136,51 @@ def image_function(traced: TracedInput, leaf: int) -> Callable[[tf.Tensor], tf.T
     return None if any(map(_is_of_this_process, _op_types(concrete.graph))) else concrete
 
 
-def _changes_of(features: Features, traced: TracedInput) -> str:
-    """Return the type of an operation by which `input_fn` makes another number of a label; '' where there is none."""
+@frozen
+class _Followed:
+    """What `input_fn` does with a label.
+
+    Attributes:
+        given_on: whether it returns what still stands for the same class.
+        changed_by: the type of an operation by which it makes other numbers of it; '' where there is none.
+    """
+
+    given_on: bool = False
+    changed_by: str = ""
+
+
+def _follow_label(source: Any, features: Features, traced: TracedInput) -> _Followed:
     label = features.get(_LABEL)
     if label is None:
-        return ""
-    used = {op.name for op in ancestors(func_graph.outputs(traced.function.graph))}
-    waiting, seen = [label.op], {label.op.name}
+        return _Followed()
+    of_vectors = [*([None] if source.batch_size is not None else []), len(source.class_names)]
+    outputs = func_graph.outputs(traced.function.graph)
+    returned, used = {output.op.name for output in outputs}, {op.name for op in ancestors(outputs)}
+    waiting, kept, changed_by = [label.op], {label.op.name}, ""
     while waiting:
-        for output in waiting.pop().outputs:
-            for op in output.consumers():
-                if op.name in seen or op.name not in used:
-                    continue
-                if op.type not in _KEEPS_LABEL:
-                    return str(op.type)
-                seen.add(op.name)
+        for op in (op for output in waiting.pop().outputs for op in output.consumers()):
+            if op.name in kept or op.name not in used:
+                continue
+            if _keeps_classes(op, of_vectors):
+                kept.add(op.name)
                 waiting.append(op)
-    return ""
+            else:
+                changed_by = changed_by or str(op.type)
+    return _Followed(given_on=not returned.isdisjoint(kept), changed_by=changed_by)
+
+
+def _keeps_classes(op: tf.Operation, of_vectors: list[int | None]) -> bool:
+    """Return whether what an operation makes of a label stands for the same class.
+
+    Args:
+        op: the operation.
+        of_vectors: the shape of labels that are vectors with a place for each class.
+    """
+    if op.type in _KEEPS_LABEL:
+        return True
+    shapes = [each.shape for each in op.outputs]
+    are_vectors = all(each.rank == len(of_vectors) and each[-1] == of_vectors[-1] for each in shapes)
+    return op.type in _KEEPS_PLACES and are_vectors
 
 
 def _needs_more(traced: TracedInput, output: tf.Tensor, image: tf.Tensor) -> bool:

@@ -19,14 +19,14 @@ from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, 
 from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.gathered_batches import GatheredBatches
-from mox_core.engine.input.image_cut import ToldClasses, image_function, told_classes
+from mox_core.engine.input.image_cut import ClassList, ToldClasses, class_lists, image_function, told_classes
 from mox_core.engine.input.order import Order
-from mox_core.engine.input.read_errors import failing_sample, read_error
+from mox_core.engine.input.read_errors import crop_error, failing_sample, read_error
 from mox_core.engine.input.read_iterators import reading
 from mox_core.engine.input.replica_batches import batches_for_replicas, parts_for_replicas
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
-from mox_core.engine.input.traced_input import TracedInput, open_dataset, open_samples, trace_input_fn
+from mox_core.engine.input.traced_input import TracedInput, crop_of, open_dataset, open_samples, trace_input_fn
 from mox_core.engine.input.whole_batches import WholeBatches, whole_batches
 from mox_core.engine.tensors import features_of
 from mox_core.engine.tf_internals.error_messages import is_of_iterator
@@ -180,6 +180,11 @@ class InputPipeline:
         """What its data sets tell of the classes."""
         return told_classes(self._traced)
 
+    @functools.cached_property
+    def class_lists(self) -> tuple[ClassList, ...]:
+        """The classes of each data set whose labels it gives on, in the order in which it reads them."""
+        return class_lists(self._traced)
+
     def image_function(self, leaf: int) -> Any:
         """Return how `input_fn` makes the input with a number of a decoded image; None where that is not known."""
         return image_function(self._traced, leaf)
@@ -261,6 +266,8 @@ class InputPipeline:
             batches = open_dataset(self._traced, order, start)
             return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
+        if crop_of(self._traced) is not None:
+            report.why_failed = functools.partial(crop_error, self._traced, self.mode)
         if size is not None and (many := self._many) is not None:
             if isinstance(many, GatheredBatches):
                 return many.batches(size, order=order, start=start[0], whole=whole)

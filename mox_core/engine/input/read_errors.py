@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import tensorflow as tf
 
+from mox_core.engine.input.bad_samples import BadSampleReport
 from mox_core.engine.input.traced_input import open_samples
 from mox_core.engine.tf_internals.error_messages import cause_of, has_different_shapes, python_line_of
 from mox_core.errors import DataError
@@ -17,7 +18,6 @@ from mox_core.quoting import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mox_core.engine.input.bad_samples import BadSampleReport
     from mox_core.engine.input.order import Order
     from mox_core.engine.input.traced_input import TracedInput
 
@@ -70,6 +70,17 @@ def failing_sample(traced: TracedInput, order: Order, report: BadSampleReport, s
         traceback.clear_frames(error.__traceback__)  # they hold the iterator
         return _described(traced, order, positions)
     return ""
+
+
+def crop_error(traced: TracedInput, mode: str, order: Order, position: int) -> DataError | None:
+    """Return the error by which `input_fn` ends the run at a sample that can be read; None if it does not."""
+    try:
+        for _ in open_samples(traced, order, BadSampleReport(mode), (position,), fused=False).take(1):
+            return None
+    except tf.errors.OpError as error:
+        traceback.clear_frames(error.__traceback__)  # they hold the iterator
+        return read_error(error, mode, _described(traced, order, [position]))
+    return None
 
 
 def _described(traced: TracedInput, order: Order, positions: Sequence[int]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import attrs
 import tensorflow as tf
@@ -14,6 +14,7 @@ from attrs import field, frozen, validators
 from mox_core.engine import randomness
 from mox_core.engine.input.bad_samples import BadSampleReport, readable_only, report_gaps
 from mox_core.engine.input.epochs import ONE_BY_ONE, Blocks, EpochOrder
+from mox_core.engine.input.image_decoding import decoded
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.packs import read_packs
 from mox_core.engine.input.script_reads import read_source
@@ -30,6 +31,8 @@ Further arguments go to the `fetch` of the source; `index` is the index at the p
 
 _SMALLEST_BLOCK: Final = 1024
 """A source that never ends is read in blocks, so that a set without one readable sample is noticed."""
+_TRIED: Final = 64
+"""How many samples there are in the first block of such a source, where `input_fn` runs as they are read."""
 _TOLD_AHEAD: Final = 256
 _TOLD_AT_A_TIME: Final = 16
 """How many samples ahead `read_ahead` is told, and how many at once."""
@@ -46,6 +49,7 @@ class SampleSource:
     """Samples that are read by their index, in an order that the core decides.
 
     Attributes:
+        can_crop: whether of a JPEG only what `input_fn` crops may be decoded: `good_samples` is that of this class.
         num_samples: how many there are; indices run from 0 to num_samples - 1.
         fetch: function of an index (int64 scalar) that returns the features of the sample by name, in TensorFlow
             operations. They run in parallel. An operation that fails marks the sample as bad, and TensorFlow may
@@ -72,8 +76,11 @@ class SampleSource:
             with another one.
         make_image: function of a decoded image (uint8, [height, width, 3]) that returns the feature 'image' of one
             sample, by which an exported model makes its input of new images; None where that is not so made.
+        encoded: whether `fetch` returns a feature ENCODED, the bytes of an image file, in place of 'image'. mox decodes
+            it (`decode_image`), and of a JPEG only what `input_fn` crops.
     """
 
+    can_crop: ClassVar[bool] = True
     num_samples: int = field(validator=validators.ge(1))
     fetch: Callable[..., Features]
     describe: Callable[[int], str]
@@ -90,6 +97,7 @@ class SampleSource:
     class_names: Sequence[str] = ()
     exclusive_classes: bool = True
     make_image: Callable[[tf.Tensor], tf.Tensor] | None = None
+    encoded: bool = False
     blocks: Blocks | None = None
     block_size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
 
@@ -140,7 +148,12 @@ class SampleSource:
 
     def sample_at(self, position: tf.Tensor, order: Order) -> Features:
         """Return the features of the sample that this worker reads at a position (int64 scalar)."""
-        return self.fetch(self.index_at(position, order))
+        return self.sample_of(self.index_at(position, order))
+
+    def sample_of(self, index: tf.Tensor, *content: tf.Tensor) -> Features:
+        """Return the features of the sample with an index (int64 scalar); further arguments are those of `fetch`."""
+        features = self.fetch(index, *content)
+        return decoded(features) if self.encoded else features
 
     def name_at(self, position: int, order: Order) -> str:
         """Return the name of the sample that this worker reads at a position, for messages."""
@@ -164,12 +177,21 @@ class SampleSource:
         elements = self.elements(order=order, start=start, needed=needed, report=report).map(_alone)
         return report_gaps(elements, (self,), order=order, start=(start,), report=report).map(_not_alone)
 
-    def elements(self, *, order: Order, start: int, needed: frozenset[str] | None, report: BadSampleReport) -> Dataset:
+    def elements(
+        self,
+        *,
+        order: Order,
+        start: int,
+        needed: frozenset[str] | None,
+        report: BadSampleReport,
+        decode: Callable[[Features, tf.Tensor], Features] | None = None,
+    ) -> Dataset:
         """Return what `dataset` returns, without looking for gaps in the positions: for sources that are zipped.
 
         With a batch_size, there is a next position for each sample of the batch.
+        `decode` is that of `fetcher`.
         """
-        fetch = self.fetcher(order, None if self.transform is not None else needed)
+        fetch = self.fetcher(order, None if self.transform is not None else needed, decode)
         samples = self.good_samples(fetch, start, order, report)
         return self._batched(samples, order, needed)
 
@@ -181,12 +203,18 @@ class SampleSource:
             return samples
         return samples.batch(self.batch_size, drop_remainder=self.drop_remainder or self.end is None)
 
-    def fetcher(self, order: Order, needed: frozenset[str] | None) -> Fetch:
+    def fetcher(
+        self,
+        order: Order,
+        needed: frozenset[str] | None,
+        decode: Callable[[Features, tf.Tensor], Features] | None = None,
+    ) -> Fetch:
         """Return the function of a position, and of a content where blocks are read, that returns the sample there.
 
         Args:
             order: the share of this worker.
             needed: the names of the features that it returns; None for all.
+            decode: function of (features with ENCODED, seed of their position), in place of `decoded`.
         """
 
         @no_autograph
@@ -196,8 +224,11 @@ class SampleSource:
             key, graph = f"{order.seed}/fetch", tf.compat.v1.get_default_graph()
             with randomness.seeded(key, position + order.worker, graph=graph):
                 features = self.fetch(self.index_at(position, order) if index is None else index, *content)
+            after = position + order.workers
+            if self.encoded:
+                features = decode(features, order.seed_at(after)) if decode else decoded(features)
             kept = {name: value for name, value in features.items() if needed is None or name in {*needed, READABLE}}
-            return position + order.workers, kept
+            return after, kept
 
         return fetch
 
@@ -229,9 +260,11 @@ class SampleSource:
 
         A sample that fails leaves a gap in the positions, by which it is found later. Gaps at the end of the input
         would not be found so, and a set of which nothing can be read would go round for ever: so the positions come in
-        blocks, and the last one of each block is checked. The first one is an epoch, however short.
+        blocks, and the last one of each block is checked. The first one is an epoch, however short; and short where
+        `input_fn` itself may fail, which is to be seen soon.
         """
-        sizes = (self.num_samples, max(self.num_samples, _SMALLEST_BLOCK))
+        first_block = self.num_samples if report.why_failed is None else min(self.num_samples, _TRIED)
+        sizes = (first_block, max(self.num_samples, _SMALLEST_BLOCK))
         epoch, length = (-(-size // order.workers) * order.workers for size in sizes)
         stop_at = tf.int64.max if self.end is None else self.end - order.worker
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine import randomness
+from mox_core.engine.input.crop_fusion import MADE, FusedCrop, find_crop
 from mox_core.engine.input.dataset_source import DatasetSource, worker_share
 from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.input_state import Effects, effects_of, run_once
@@ -144,7 +145,9 @@ def _check_no_iterator(graph: tf.Graph) -> None:
         )
 
 
-def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...]) -> Dataset:
+def open_samples(
+    traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...], *, fused: bool = True
+) -> Dataset:
     """Map the operations of `input_fn` over its sources: returns (positions, leaves of the inputs).
 
     Args:
@@ -152,7 +155,11 @@ def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, sta
         order: the share of the worker.
         report: the report of bad samples.
         start: the first position of each source.
+        fused: whether an image is only decoded as far as `input_fn` crops it.
     """
+    crop = crop_of(traced) if fused else None
+    if crop is not None:
+        return _open_cropped(traced, crop, order, report, start)
     fed = [traced.position]
     datasets = []
     outputs = func_graph.outputs(traced.function.graph)
@@ -170,12 +177,49 @@ def open_samples(traced: TracedInput, order: Order, report: BadSampleReport, sta
         positions = tuple(after for after, _ in elements)
         values = [features[name] for _, features in elements for name in sorted(features)]
         tensors = list(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))[: len(outputs)]
-        for tensor, original in zip(tensors, outputs, strict=True):
-            tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
-        inputs = tf.nest.pack_sequence_as(traced.inputs, tensors, expand_composites=True)
-        return positions, tuple(tf.nest.flatten(inputs))
+        return positions, _inputs(traced, tensors)
 
     return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def crop_of(traced: TracedInput) -> FusedCrop | None:
+    """Return the crop of `input_fn` with which images are decoded; None where it needs whole ones."""
+    if traced.is_dataset or len(traced.sources) != 1:
+        return None
+    source, features = traced.sources[0]
+    if not getattr(source, "encoded", False) or not source.can_crop:
+        return None
+    if source.transform is not None or source.batch_size is not None:
+        return None
+    used: list[tf.Tensor | tf.Operation] = [*func_graph.outputs(traced.function.graph), *traced.effects.each]
+    return find_crop(traced.function, traced.position, features, used)
+
+
+def _open_cropped(
+    traced: TracedInput, crop: FusedCrop, order: Order, report: BadSampleReport, start: tuple[int, ...]
+) -> Dataset:
+    """Do what `open_samples` does with images of which only the crop is decoded."""
+    ((source, features),) = traced.sources
+    outputs = func_graph.outputs(traced.function.graph)
+    needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
+    rest = crop.outputs(outputs, traced.effects.each, needed)
+    samples = source.elements(
+        order=order, start=start[0], needed=frozenset(needed) | MADE, report=report, decode=crop.decoded
+    )
+
+    @no_autograph
+    def apply(after: tf.Tensor, features: Features) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:
+        return (after,), _inputs(traced, rest(order.seed_at(after), features))
+
+    return samples.map(apply, num_parallel_calls=tf.data.AUTOTUNE)
+
+
+def _inputs(traced: TracedInput, tensors: list[tf.Tensor]) -> tuple[Any, ...]:
+    """Return what `input_fn` returned as leaves of the inputs."""
+    for tensor, original in zip(tensors, func_graph.outputs(traced.function.graph), strict=True):
+        tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
+    inputs = tf.nest.pack_sequence_as(traced.inputs, tensors, expand_composites=True)
+    return tuple(tf.nest.flatten(inputs))
 
 
 def open_dataset(traced: TracedInput, order: Order, start: tuple[int, ...]) -> Dataset:

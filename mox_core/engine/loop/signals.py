@@ -27,10 +27,13 @@ if TYPE_CHECKING:
 _SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 RUN_ENDS: Final = "the run ends after this step and saves. A second one ends it at once."
 PROCESS_ENDS: Final = "the second signal, the process ends without saving."
-_STILL_WAITS: Final = (
-    "%s: the run has not ended yet: a step computes, or waits for input_fn, or what was saved is being uploaded. "
-    "Nothing is lost as long as it is let end."
+RUN_ENDS_UNSAVED: Final = (
+    "the run ends after this step; nothing is saved, as there is no log_dir. A second one ends it at once."
 )
+RUN_ENDS_WITHOUT_TRAINING: Final = "the run ends after this step. A second one ends it at once."
+_IS_ENDING: Final = "the run is at its end. A second one ends it at once."
+_STILL_WAITS: Final = "%s: the run has not ended yet: %s. Nothing is lost as long as it is let end."
+_A_STEP: Final = "a step computes, or waits for input_fn"
 _SECONDS_TO_ABANDON: Final = 5.0
 """A start that is not abandoned within this time waits for TensorFlow: for a process that has gone, for instance."""
 
@@ -44,12 +47,22 @@ class ReceivedSignal:
         says: what is logged behind the name of the first signal.
         abandons: whether a signal abandons what the main thread is doing.
         patient: whether it waits, then, until Python comes to do so.
+        waits_for: what may keep the run from ending, to be said where it lasts; '' for nothing.
     """
 
     says: str
     name: str | None = None
     abandons: bool = field(default=False, init=False)
     patient: bool = field(default=True, init=False)
+    waits_for: str = field(default=_A_STEP, init=False)
+
+    def steps_are_over(self, waits_for: str) -> None:
+        """Say no more of steps.
+
+        Args:
+            waits_for: what may keep the run from ending now; '' for nothing.
+        """
+        self.says, self.waits_for = _IS_ENDING, waits_for
 
     @contextlib.contextmanager
     def abandoning(self, says: str, *, patient: bool) -> Iterator[None]:
@@ -145,9 +158,9 @@ def _listen(reader: int, received: ReceivedSignal, second: str) -> None:
         if not select.select([reader], [], [], seconds)[0]:
             if waits_for_it and received.abandons:
                 _end_process(first, "the process ends, as TensorFlow does not come back.")
-            elif not received.abandons:
+            elif not received.abandons and received.waits_for:
                 said_to_wait = True
-                tf.get_logger().warning(_STILL_WAITS, signal.Signals(first).name)
+                tf.get_logger().warning(_STILL_WAITS, signal.Signals(first).name, received.waits_for)
             continue
         number = os.read(reader, 1)
         if not number:

@@ -43,6 +43,7 @@ class RunState:
         worker_positions: the same of each worker, int64 [workers, sources], after `track_workers`; else None. Workers
             that leave out bad samples are at other positions than the others.
         input_blocks: how many samples a block has in the order of each source that is read in blocks, for checkpoints.
+        classes: what a checkpoint remembers of the classes that labels stand for, see `class_lists`; '' for nothing.
     """
 
     def __init__(
@@ -50,12 +51,15 @@ class RunState:
         seed: int,
         num_positions: int,
         replicator: Replicator | None = None,
+        *,
         input_blocks: Sequence[int] = (),
+        classes: str = "",
     ) -> None:
         self.seed = seed
         self.input_blocks = input_blocks
         self.replicator = replicator or OneDevice()
         self.worker_positions: tf.Variable | None = None
+        self.classes = classes
         self.store = VariableStore(seed, self.replicator)
         self.final_weights = FinalWeights()
         self._finite = FiniteWeights()

@@ -19,7 +19,7 @@ from mox_datasets_raw.splitting import split_image_classification_dataset
 
 @pytest.fixture
 def spoiled(flowers):
-    """The nine images, four of which are cut off, empty, text, and a link to nowhere."""
+    """The nine images, four of which are damaged, empty, text, and a link to nowhere."""
     jpeg = flowers / "daisy" / "daisy_1.jpg"
     jpeg.write_bytes(jpeg.read_bytes()[:-40])
     (flowers / "roses" / "roses_0.png").write_bytes(b"")

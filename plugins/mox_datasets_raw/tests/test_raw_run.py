@@ -63,7 +63,7 @@ def test_bad_files_end_neither_training_nor_evaluation_and_count_nowhere(flowers
 
 def test_on_bad_image_raise_ends_the_run_with_the_name_of_the_file(flowers, tmp_path):
     (flowers / "tulips" / "tulips_1.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match=r"tulips_1\.jpg' cannot be read: it is cut off, empty, or"):
+    with pytest.raises(DataError, match=r"tulips_1\.jpg' cannot be read: it is damaged, empty, or"):
         train(flowers, tmp_path / "log", on_bad_image="raise")
 
 

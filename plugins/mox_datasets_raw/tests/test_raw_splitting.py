@@ -4,10 +4,13 @@ import shutil
 import signal
 import sys
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import forked
+from mox_core.datasets.labels import labels_text
 from mox_core.datasets.whole_sets import whole_set
 from mox_core.errors import DataError, UsageError
 from mox_datasets_raw.classification import ImageClassificationRawMetadata
@@ -227,16 +230,31 @@ def test_the_parts_may_stand_beside_the_source(source):
     assert sorted(path.name for path in source.parent.iterdir()) == ["eval", "flowers", "train"]
 
 
-def test_a_split_that_fails_leaves_nothing(source, tmp_path):
-    (source / "daisy" / "0.jpg").unlink()
-    (source / "daisy" / "0.jpg").symlink_to(source / "nowhere")
+def test_links_to_nowhere_are_left_out_of_a_split_in_one_warning(source, tmp_path, caplog):
+    for name in ("0.jpg", "1.jpg"):
+        (source / "daisy" / name).unlink()
+        (source / "daisy" / name).symlink_to(source / "nowhere")
+    split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=tmp_path / "out")
+    links = "'daisy/0.jpg' (a link to nowhere), 'daisy/1.jpg' (a link to nowhere)"
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings == [f"2 entries are left out of the parts of {str(source)!r}: {links}"]
+    copied = {path.name for path in (tmp_path / "out").glob("*/daisy/*")}
+    assert copied == {path.name for path in (source / "daisy").iterdir()} - {"0.jpg", "1.jpg"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="a file that is there and cannot be read by root")
+def test_images_that_cannot_be_read_are_named_together_before_anything_is_copied(source, tmp_path):
+    for name in ("0.jpg", "1.jpg"):
+        (source / "daisy" / name).unlink()
+        (source / "daisy" / name).symlink_to("/proc/self/mem")
     target = tmp_path / "out"
     with pytest.raises(DataError) as caught:
         split_image_classification_dataset({"train": 0.9, "eval": 0.1}, src_dir=source, dst_dir=target, overwrite=True)
     assert str(caught.value) == (
-        f"{str(source / 'daisy' / '0.jpg')!r} cannot be copied: No such file or directory. Mend or remove it."
+        f"2 images in {str(source)!r} cannot be copied: 'daisy/0.jpg' (Input/output error), 'daisy/1.jpg' "
+        "(Input/output error). Mend or remove them."
     )
-    assert not list(target.iterdir())
+    assert not target.exists()
 
 
 def test_a_class_with_fewer_images_than_parts_is_refused(source, tmp_path):
@@ -298,3 +316,31 @@ def test_a_source_that_is_no_data_set_is_refused(tmp_path):
         split_image_classification_dataset(
             {"train": 0.5, "eval": 0.5}, src_dir=tmp_path / "no", dst_dir=tmp_path / "out"
         )
+
+
+def size_of(path):
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_max_side_shrinks_longer_images_and_copies_the_others(tmp_path, caplog):
+    source = tmp_path / "src"
+    for name in ("one", "two"):
+        (source / name).mkdir(parents=True)
+        Image.new("RGB", (90, 60), "red").save(source / name / "large.jpg")
+        Image.new("RGB", (30, 60), "red").save(source / name / "large.png")
+        Image.new("RGB", (20, 30), "red").save(source / name / "small.jpg")
+        (source / name / "text.jpg").write_text("404 not found")
+    split_image_classification_dataset({"all": 1.0}, source, dst_dir=tmp_path / "dst", max_side=30)
+    part = tmp_path / "dst" / "all"
+    assert (part / "labels.txt").read_bytes() == labels_text(["one", "two"]).encode()
+    for name in ("one", "two"):
+        assert size_of(part / name / "large.jpg") == (30, 20)
+        assert size_of(part / name / "large.png") == (15, 30)
+        for same in ("small.jpg", "text.jpg"):
+            assert (part / name / same).read_bytes() == (source / name / same).read_bytes()
+    assert sum("text.jpg' is copied as it is, not shrunk" in message for message in caplog.messages) == 2
+    split_image_classification_dataset({"all": 1.0}, source, dst_dir=tmp_path / "dst", max_side=20, overwrite=True)
+    assert size_of(part / "one" / "small.jpg") == (13, 20)
+    with pytest.raises(UsageError, match="max_side is 0; it must be a whole number of pixels from 1, or None"):
+        split_image_classification_dataset({"all": 1.0}, source, dst_dir=tmp_path / "dst", max_side=0)

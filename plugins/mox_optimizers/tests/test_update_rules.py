@@ -1,5 +1,7 @@
 """Ten steps of every optimizer, against its update rule written out in NumPy from the paper or TensorFlow's text."""
 
+import inspect
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -161,3 +163,10 @@ def test_an_unknown_option_is_refused_by_name():
 def test_a_missing_option_is_named():
     with pytest.raises(UsageError, match=r"optimizer 'momentum': missing a required argument: 'momentum'\. It takes: "):
         optimizers.momentum(0.1)
+
+
+def test_the_signature_has_the_options_and_a_learning_rate_without_default():
+    signature = inspect.signature(optimizers.adam)
+    assert list(signature.parameters)[:4] == ["learning_rate", "beta1", "beta2", "epsilon"]
+    assert signature.parameters["learning_rate"].default is inspect.Parameter.empty
+    assert signature.parameters["beta2"].default == 0.999

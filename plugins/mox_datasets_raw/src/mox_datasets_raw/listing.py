@@ -24,7 +24,6 @@ from mox_core.datasets.said import is_new
 from mox_core.errors import DataError
 from mox_core.sdk import captured_constant, info_logging
 from mox_core.stores.folder import is_remote
-from mox_datasets_raw.decoding import FORMATS
 from mox_datasets_raw.labels import read_labels
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from mox_core.stores.folder import RemoteFile
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
-READ = ", ".join(FORMATS)
+READ = "JPEG, PNG, GIF, BMP, WebP"
 
 _told: dict[tuple[str, tuple[str, ...]], str] = {}
 """Where a list of classes was logged first, by the folder around it: its parts, train and eval, have the same."""

@@ -17,18 +17,19 @@ from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import UsageError
 from mox_core.sdk import (
+    ENCODED,
     READABLE,
     Features,
     SampleSource,
     apply_augmentation,
     apply_preprocessing,
+    decode_image,
     info_logging,
     make_image,
     read_once,
     resize_image,
 )
 from mox_core.stores.folder import is_remote
-from mox_datasets_raw.decoding import decode_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -170,6 +171,7 @@ class RawImageDataset(abc.ABC):
             ),
             batch_size=self.batch_size,
             drop_remainder=self.drop_remainder,
+            encoded=self._is_decoded_by_mox,
             class_names=tuple(self.metadata.labels_list),
             exclusive_classes=self.exclusive_classes,
             make_image=(
@@ -178,6 +180,10 @@ class RawImageDataset(abc.ABC):
                 else functools.partial(make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn)
             ),
         )
+
+    @property
+    def _is_decoded_by_mox(self) -> bool:
+        return self.preprocess_fn is None and self.image_size is None
 
     def _system_error(self, index: int) -> str:
         path = self._files.path(index)
@@ -200,13 +206,10 @@ class RawImageDataset(abc.ABC):
         path = self._files.path_tensor(index)
         content = self._cache.read_tensor(path) if self._cache else tf.io.read_file(path)
         label, label_desc = self._labels(index)
-        image, is_readable = decode_image(content)
-        features = {
-            "label": label,
-            "label_desc": label_desc,
-            "image_name": self._files.name_tensor(index),
-            READABLE: is_readable,
-        }
+        features = {"label": label, "label_desc": label_desc, "image_name": self._files.name_tensor(index)}
+        if self._is_decoded_by_mox:
+            return features | {ENCODED: content}
+        image, features[READABLE] = decode_image(content)
         if self.preprocess_fn:
             # Decoded as a check only: a bad file is found here, where it can be left out.
             with tf.control_dependencies([image]):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +15,21 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from mox_core.datasets.checks import check_is_here
-from mox_core.datasets.folders import reason_of, some, unreadable
+from mox_core.datasets.folders import listed, reason_of, some, unreadable
 from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.datasets.names import is_class_name
+from mox_core.datasets.shrunk_images import check_max_side, shrunk
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
+from mox_core.terminal.progress import progress
 from mox_datasets_raw.listing import list_classes
 from mox_datasets_raw.split_record import foreign, write_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from mox_core.datasets.folders import Folder
+    from mox_core.terminal.parts import Progress
 
 _TOLERANCE = Fraction(1, 1_000_000)
 _NAME = "split"
@@ -34,6 +41,7 @@ def split_image_classification_dataset(
     *,
     dst_dir: str | os.PathLike[str],
     overwrite: bool = False,
+    max_side: int | None = None,
 ) -> None:
     """Copy a folder of class folders into several folders, each with a part of the images of every class.
 
@@ -50,6 +58,9 @@ def split_image_classification_dataset(
             in dst_dir stays.
         overwrite: whether parts that exist are replaced instead of an error. Only what a split has written is: a part
             that holds anything else stays, and is an error.
+        max_side: images with a longer side are shrunk until it has as many pixels, once and for all: JPEGs become JPEGs
+            of quality 95, all others PNGs, under their names. A training reads and decodes a part of the bytes. Files
+            that are no image are told, and copied as they are. None: all are copied as they are.
 
     Raises:
         UsageError: if the fractions or the folders are wrong.
@@ -57,19 +68,28 @@ def split_image_classification_dataset(
             copied, or another process is splitting into dst_dir.
     """
     fractions = _checked(split_spec)
+    check_max_side(max_side)
     check_is_here("src_dir", src_dir)
     check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_folders(source, target, list(fractions))
-    classes = {name: each.readable_or_broken for name, each in list_classes(str(source), FILENAME).items()}
+    found = list_classes(str(source), FILENAME)
+    _warn_of_broken(source, found)
+    classes = {name: each.files for name, each in found.items()}
+    _check_readable(source, classes)
     parts = {name: _split_class(name, files, fractions, source) for name, files in classes.items()}
     try:
         for left in undo_unfinished(target, _NAME):
             tf.get_logger().warning("Removed %r in %r, which an unfinished split had left", left, str(target))
         existing = _replaceable(target, list(fractions), overwrite=overwrite)
-        with whole_set(target, _NAME) as made:
+        total = sum(map(len, classes.values()))
+        with (
+            whole_set(target, _NAME) as made,
+            progress("Shrinking", total=total, unit="images", only_live=max_side is None) as line,
+        ):
             for split in fractions:
-                _copy(source, made.folder / split, {name: part[split] for name, part in parts.items()})
+                files = {name: part[split] for name, part in parts.items()}
+                _copy(source, made.folder / split, files, max_side, line)
             made.publish(existing)
     except OSError as error:
         raise DataError(f"the parts cannot be written into {str(target)!r}: {reason_of(error)}.") from error
@@ -135,6 +155,30 @@ def _replaceable(target: Path, splits: list[str], *, overwrite: bool) -> list[st
     return existing
 
 
+def _warn_of_broken(source: Path, classes: Mapping[str, Folder]) -> None:
+    """Log what is left out, as data sets leave it out: links to nowhere, and links that lead round in a circle."""
+    broken = {f"{name}/{file}": why for name, each in classes.items() for file, why in each.broken.items()}
+    if broken:
+        number = "1 entry is" if len(broken) == 1 else f"{len(broken)} entries are"
+        tf.get_logger().warning("%s left out of the parts of %r: %s", number, str(source), listed(broken))
+
+
+def _check_readable(source: Path, classes: Mapping[str, list[str]]) -> None:
+    """Refuse images that the system does not let one read, before anything is copied.
+
+    Raises:
+        DataError: with their number, and the first ones.
+    """
+    paths = {f"{name}/{file}": source / name / file for name, files in classes.items() for file in files}
+    reasons = {name: reason for name, path in paths.items() if (reason := unreadable(path))}
+    if reasons:
+        number = "1 image" if len(reasons) == 1 else f"{len(reasons)} images"
+        raise DataError(
+            f"{number} in {str(source)!r} cannot be copied: {listed(reasons, most=10)}. Mend or remove "
+            f"{'it' if len(reasons) == 1 else 'them'}."
+        )
+
+
 def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction], source: Path) -> dict[str, list[str]]:
     if len(files) < len(fractions):
         raise DataError(
@@ -145,13 +189,30 @@ def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction],
     return {split: [next(shuffled) for _ in range(size)] for split, size in part_sizes(len(files), fractions).items()}
 
 
-def _copy(source: Path, target: Path, classes: Mapping[str, list[str]]) -> None:
-    for name, files in classes.items():
-        folder = target / name
-        folder.mkdir(parents=True)
-        for file in files:
-            if reason := unreadable(source / name / file):
-                raise DataError(f"{str(source / name / file)!r} cannot be copied: {reason}. Mend or remove it.")
-            shutil.copy2(source / name / file, folder / file)
+def _copy(source: Path, target: Path, classes: Mapping[str, list[str]], max_side: int | None, line: Progress) -> None:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow works outside of Python's lock
+        try:
+            for name, files in classes.items():
+                folder = target / name
+                folder.mkdir(parents=True)
+                copy = functools.partial(_copy_file, source / name, folder, max_side)
+                for _ in pool.map(copy, files):
+                    line.advance(1)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     Path(target, FILENAME).write_text(labels_text(list(classes)), "utf-8")
     write_record(target)
+
+
+def _copy_file(source: Path, target: Path, max_side: int | None, file: str) -> None:
+    small = None
+    if max_side is not None:
+        try:
+            small = shrunk((source / file).read_bytes(), max_side)
+        except Exception as error:  # noqa: BLE001  (Pillow's readers raise many kinds of errors for damaged files)
+            tf.get_logger().warning("%r is copied as it is, not shrunk: %s", str(source / file), error)
+    if small is None:
+        shutil.copy2(source / file, target / file)
+    else:
+        (target / file).write_bytes(small)

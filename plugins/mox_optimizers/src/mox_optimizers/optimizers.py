@@ -39,8 +39,16 @@ def _by_name(name: str, optimizer: Any) -> Callable[..., Any]:
         return optimizer(resolve(learning_rate), *args, **options)
 
     make.__name__ = make.__qualname__ = name
+    make.__signature__ = _with_learning_rate(inspect.signature(optimizer))  # type: ignore[attr-defined]  # for mox show
     make.__doc__ = f"Make a `tf.compat.v1.train.{optimizer.__name__}`; see there for the options."
     return make
+
+
+def _with_learning_rate(signature: inspect.Signature) -> inspect.Signature:
+    """Return the signature of an optimizer whose learning rate is always given."""
+    given = signature.parameters["learning_rate"].replace(default=inspect.Parameter.empty)
+    others = [each for each in signature.parameters.values() if each.name != "learning_rate"]
+    return signature.replace(parameters=[given, *others])
 
 
 adadelta = _by_name("adadelta", tf.compat.v1.train.AdadeltaOptimizer)

@@ -15,7 +15,16 @@ from mox_core.datasets.folders import join
 from mox_core.datasets.image_options import check_image_options
 from mox_core.datasets.labels import FILENAME, has_labels, read_labels
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import apply_augmentation, apply_preprocessing, captured_constant, make_image, resize_image
+from mox_core.sdk import (
+    ENCODED,
+    READABLE,
+    apply_augmentation,
+    apply_preprocessing,
+    captured_constant,
+    decode_image,
+    make_image,
+    resize_image,
+)
 from mox_tfrecord.caching import copy_files
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
 from mox_tfrecord.handled import apply_handlers, check_handlers
@@ -218,13 +227,17 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
                 label = tf.one_hot(label, number)
         for name, tensor in zip(("label", "label_desc", "image_name"), (label, label_desc, image_name), strict=True):
             self._add_feature(name, tensor)
-        image = _decode(file)
-        if self.preprocess_fn:
-            # Decoded as a check only: a bad image is found here, where it can be left out.
-            with tf.control_dependencies([image]):
-                self._add_feature("image_buf", tf.identity(file))
+        if self._is_decoded_by_mox:
+            self._add_feature(ENCODED, file)
         else:
-            self._add_feature("image", resize_image(image, self.image_size))
+            image, is_readable = decode_image(file)
+            self._add_feature(READABLE, is_readable)
+            if self.preprocess_fn:
+                # Decoded as a check only: a bad image is found here, where it can be left out.
+                with tf.control_dependencies([image]):
+                    self._add_feature("image_buf", tf.identity(file))
+            else:
+                self._add_feature("image", resize_image(image, self.image_size))
         for name, tensor in zip(self.feature_keys[len(_SPEC) :], custom, strict=True):
             self._add_feature(name, tensor)
 
@@ -234,6 +247,7 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
             options["transform"] = functools.partial(
                 apply_augmentation, augmentation_fn=self.augmentation_fn, batch_size=self.batch_size
             )
+        options["encoded"] = self._is_decoded_by_mox
         if self.items_to_handlers is None:  # else nothing is known of what the handlers make
             options["class_names"] = tuple(self.metadata.labels_to_names.values())
         if self.items_to_handlers is None and not self.preprocess_fn:
@@ -241,6 +255,10 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
                 make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn
             )
         return options
+
+    @property
+    def _is_decoded_by_mox(self) -> bool:
+        return self.items_to_handlers is None and self.preprocess_fn is None and self.image_size is None
 
     def _finished(self, features: Features) -> Features:
         return apply_preprocessing(features, self.preprocess_fn) if self.preprocess_fn else features
@@ -254,15 +272,3 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
     def _paths(self) -> list[str]:
         is_as_it_is = self.cache_dir is None or self.metadata.stored is not None
         return super()._paths() if is_as_it_is else self._copies
-
-
-def _decode(file: tf.Tensor) -> tf.Tensor:
-    """Return the pixels of an image file, uint8 of shape [height, width, 3]; of an animation the first frame."""
-    image: tf.Tensor = tf.cond(
-        tf.io.is_jpeg(file),
-        # TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster.
-        lambda: tf.io.decode_jpeg(file, channels=3, dct_method="INTEGER_ACCURATE"),
-        lambda: tf.io.decode_image(file, channels=3, expand_animations=False),
-    )
-    image.set_shape([None, None, 3])
-    return image

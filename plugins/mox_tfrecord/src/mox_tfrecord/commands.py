@@ -38,6 +38,9 @@ def _add_write(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", default="train", help="beginning of the files' names (default: train)")
     parser.add_argument("--overwrite", action="store_true", help="replace records of that name")
     parser.add_argument("--skip-bad", action="store_true", help="leave out files that are no images or cut off")
+    parser.add_argument(
+        "--max_side", type=int, metavar="N", help="shrink images with a longer side to N pixels (default: none)"
+    )
     parser.set_defaults(run=_write)
 
 
@@ -63,6 +66,7 @@ def _write(options: argparse.Namespace) -> int:
             num_shards=options.shards,
             overwrite=options.overwrite,
             on_bad_image="skip" if options.skip_bad else "raise",
+            max_side=options.max_side,
         )
     except OSError as error:  # no permission, no space
         raise DataError(f"cannot turn {options.src!r} into records: {error}.") from error

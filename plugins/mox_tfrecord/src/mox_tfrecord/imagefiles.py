@@ -6,10 +6,11 @@ import io
 import os
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 from PIL import Image, UnidentifiedImageError
 
 from mox_core.datasets.folders import kind_of, reason_of
+from mox_core.datasets.shrunk_images import shrunk
 from mox_core.errors import DataError
 
 _JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
@@ -33,6 +34,7 @@ class EncodedImage:
         height: in pixels.
         width: in pixels.
         converted_from: the format of the file, if it was neither.
+        is_shrunk: whether it has fewer pixels than the file.
     """
 
     encoded: bytes
@@ -40,13 +42,15 @@ class EncodedImage:
     height: int
     width: int
     converted_from: str = ""
+    is_shrunk: bool = False
 
 
-def read_image(path: str) -> EncodedImage:
+def read_image(path: str, max_side: int | None = None) -> EncodedImage:
     """Return an image file's own bytes if it is a JPEG or PNG, else those of a PNG with the same pixels.
 
     The format is recognized by the first bytes, not by the name. JPEGs and PNGs are not decoded: their size is in the
-    header, and a cut-off file is recognized by its end (a PNG also by its checksums).
+    header, and a cut-off file is recognized by its end (a PNG also by its checksums). Those with a side longer than
+    max_side are, and are shrunk.
 
     Raises:
         BadImageError: if it is no image, or cut off.
@@ -61,9 +65,11 @@ def read_image(path: str) -> EncodedImage:
     if not content:
         raise BadImageError(f"{path!r} is empty.")
     try:
-        stream = io.BytesIO(content)
+        small = None if max_side is None else shrunk(content, max_side)
+        stream = io.BytesIO(content if small is None else small)
         with Image.open(stream) as image:
-            return _encode(image, content, end_of_header=stream.tell())
+            encoded = _encode(image, stream.getvalue(), end_of_header=stream.tell())
+        return encoded if small is None else evolve(encoded, is_shrunk=True)
     except UnidentifiedImageError as error:
         raise BadImageError(f"{path!r} is no image of a format that Pillow knows.") from error
     except BadImageError as error:

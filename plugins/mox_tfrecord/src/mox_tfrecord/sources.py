@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import tensorflow as tf
@@ -186,6 +186,7 @@ class StreamSource(SampleSource):
         buffer_size: size of the shuffle buffer, in records.
     """
 
+    can_crop: ClassVar[bool] = False
     records: Records
     buffer_size: int
 
@@ -194,7 +195,7 @@ class StreamSource(SampleSource):
         place = position + order.worker
         epoch, offset = tf.math.floordiv(place, self.num_samples), tf.math.floormod(place, self.num_samples)
         number, content = self._contents(epoch, order).skip(offset).take(1).get_single_element()
-        return self.fetch(number, content)
+        return self.sample_of(number, content)
 
     def name_at(self, position: int, order: Order) -> str:
         """Return the name of the record at a position, by reading up to it."""

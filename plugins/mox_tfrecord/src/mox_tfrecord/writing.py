@@ -23,6 +23,7 @@ from attrs import field, frozen
 from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import kind_of, reason_of, some
 from mox_core.datasets.labels import FILENAME, has_labels, labels_text, read_labels
+from mox_core.datasets.shrunk_images import check_max_side
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
@@ -54,6 +55,7 @@ class WrittenTFRecords:
         num_bytes: size of all files together.
         converted: format to number of images that became PNG.
         skipped: for each file that was left out the reason, which begins with its path.
+        num_shrunk: number of images that were shrunk.
     """
 
     files: tuple[Path, ...]
@@ -62,6 +64,7 @@ class WrittenTFRecords:
     num_bytes: int
     converted: dict[str, int] = field(factory=dict)
     skipped: tuple[str, ...] = ()
+    num_shrunk: int = 0
 
     def __str__(self) -> str:
         shards = "1 shard" if len(self.files) == 1 else f"{len(self.files)} shards"
@@ -70,6 +73,8 @@ class WrittenTFRecords:
             f"{shown(str(self.files[0]))}" + (" ..." if len(self.files) > 1 else "")
         ]
         lines.extend(f"{number} converted to PNG from {name}" for name, number in sorted(self.converted.items()))
+        if self.num_shrunk:
+            lines.append(f"{self.num_shrunk} shrunk")
         if self.skipped:
             lines.append(f"{len(self.skipped)} skipped:")
             lines.extend(f"  {reason}" for reason in self.skipped)
@@ -85,6 +90,7 @@ def write_image_classification_tfrecords(
     seed: int = 0,
     overwrite: bool = False,
     on_bad_image: str = "raise",
+    max_side: int | None = None,
 ) -> WrittenTFRecords:
     """Write a folder of class folders as TFRecords for ImageClassificationTFRecordDataset.
 
@@ -103,6 +109,8 @@ def write_image_classification_tfrecords(
         seed: the seed of the order of the images. The same images and seed result in the same bytes.
         overwrite: whether records of that name are replaced instead of an error.
         on_bad_image: whether files that are no images or cut off "raise" an error, or are left out ("skip").
+        max_side: images with a longer side are shrunk until it has as many pixels, once and for all: JPEGs become JPEGs
+            of quality 95, all others PNGs. A training reads and decodes a part of the bytes. None: as they are.
 
     Returns:
         The files, and what was converted and skipped.
@@ -116,6 +124,7 @@ def write_image_classification_tfrecords(
     check_is_here("dst_dir", dst_dir, written=True)
     source, target = Path(src_dir).absolute(), Path(dst_dir).absolute()
     _check_arguments(source, target, name, on_bad_image)
+    check_max_side(max_side)
     with info_logging():
         classes, images = list_images(source)
         shards = _make_shards(images, num_shards, seed)
@@ -124,7 +133,7 @@ def write_image_classification_tfrecords(
                 tf.get_logger().warning("Removed %r in %r, which an unfinished write had left", left, str(target))
             replaced = _check_target(target, name, classes, overwrite=overwrite)
             with whole_set(target, name) as made:
-                tally = _write(made.folder, name, shards, classes, skip=on_bad_image == "skip")
+                tally = _write(made.folder, name, shards, classes, max_side=max_side, skip=on_bad_image == "skip")
                 _check_classes(classes, tally)
                 files = [target / file for file in sorted(os.listdir(made.folder))]  # noqa: PTH208 (names)
                 (made.folder / FILENAME).write_text(labels_text(classes), "utf-8")
@@ -139,6 +148,7 @@ def write_image_classification_tfrecords(
         num_bytes=sum(file.stat().st_size for file in files),
         converted=dict(tally.converted),
         skipped=tuple(tally.skipped),
+        num_shrunk=tally.shrunk.total(),
     )
 
 
@@ -202,19 +212,28 @@ def _size(path: str) -> int:
 
 @frozen
 class _Tally:
-    """Counts so far: images by label, images converted by format, and the reasons of skipped files."""
+    """Counts so far: images by label, and those shrunk; converted ones by format, and the reasons of skipped files."""
 
     num_images: Counter[int] = field(factory=Counter)
+    shrunk: Counter[int] = field(factory=Counter)
     converted: Counter[str] = field(factory=Counter)
     skipped: list[str] = field(factory=list)
 
 
-def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list[str], *, skip: bool) -> _Tally:
+def _write(
+    hidden: Path,
+    name: str,
+    shards: list[list[ImageFile]],
+    classes: list[str],
+    *,
+    max_side: int | None,
+    skip: bool,
+) -> _Tally:
     tally = _Tally()
     images = [image for shard in shards for image in shard]
     with (
         progress(f"Writing {name}", total=len(images), unit="images") as line,
-        contextlib.closing(_read_ahead(images)) as reads,
+        contextlib.closing(_read_ahead(images, max_side)) as reads,
     ):
         for number, shard in enumerate(shards):
             path = hidden / f"{name}-{number:05d}-of-{len(shards):05d}.tfrecord"
@@ -223,18 +242,19 @@ def _write(hidden: Path, name: str, shards: list[list[ImageFile]], classes: list
                     if image := _take(content, tally, skip=skip):
                         writer.write(_example(image, file, classes[file.label]).SerializeToString(deterministic=True))
                         tally.num_images[file.label] += 1
+                        tally.shrunk[file.label] += image.is_shrunk
                     line.advance(1)
             sync_to_disk(path)
     return tally
 
 
-def _read_ahead(images: list[ImageFile]) -> Generator[tuple[ImageFile, Future[EncodedImage]]]:
+def _read_ahead(images: list[ImageFile], max_side: int | None) -> Generator[tuple[ImageFile, Future[EncodedImage]]]:
     """Yield each image in order while threads read the next ones."""
     waiting: collections.deque[tuple[ImageFile, Future[EncodedImage]]] = collections.deque()
     pool = ThreadPoolExecutor(_READERS)
     try:
         for image in images:
-            waiting.append((image, pool.submit(read_image, image.path)))
+            waiting.append((image, pool.submit(read_image, image.path, max_side)))
             if len(waiting) > _READ_AHEAD:
                 yield waiting.popleft()
         yield from waiting

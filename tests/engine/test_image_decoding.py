@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from mox_datasets_raw.decoding import decode_image
+from mox_core.sdk import decode_image
 
 ROWS, COLUMNS = np.mgrid[0:40, 0:56]
 RGB = Image.fromarray(np.stack([COLUMNS * 4, ROWS * 6, (ROWS * COLUMNS) % 256], -1).astype(np.uint8))

@@ -1,0 +1,253 @@
+"""A crop that is decoded alone: where a graph uses a JPEG only by its shape and one crop, no more of it is decoded.
+
+The graph is that of `input_fn`. What the place of the crop is computed by is cut out of it,
+and run where the file is decoded; what comes behind the crop runs where it always does. Its numbers, those of chance
+too, are the same: they depend on the position of the sample. So are the pixels, to the last bit.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import tensorflow as tf
+from attrs import frozen
+
+from mox_core.engine.input.image_decoding import (
+    ENCODED,
+    IMAGE,
+    decode_jpeg,
+    decode_jpeg_part,
+    decode_other,
+    is_whole_jpeg,
+    without_file,
+)
+from mox_core.engine.tensors import PYTHON_OPS, READABLE, ancestors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from mox_core.engine.tensors import Features
+
+_SHAPE: Final = "mox/shape"
+_BOX: Final = "mox/box"
+MADE: Final = frozenset({IMAGE, _SHAPE, _BOX})
+"""The names of the features that `FusedCrop.decoded` makes: pixels, shape of the image, place of the crop in them."""
+
+_SAME: Final = frozenset({"Cast", "Identity"})
+_WITH_CONSTANT: Final = frozenset({"AddV2", "Maximum", "Minimum", "Mul", "RealDiv", "Sub"})
+_SLICE: Final = "Slice"
+_CROPS: Final = frozenset({_SLICE, "StridedSlice"})
+_CHANNELS: Final = 3
+_IMAGE_RANK: Final = 3
+
+
+@frozen(eq=False)
+class FusedCrop:
+    """The crop of a graph, and how the rest of the graph is run without the rest of the image.
+
+    Attributes:
+        function: the graph, as a function that can be pruned.
+        position: the placeholder of the position from which random operations take their seeds.
+        features: the placeholders of the features of a sample.
+        shapes: the results in the graph that are the shape of the image, or of a batch of it alone.
+        crop: the operation that crops, `Slice` or `StridedSlice`.
+    """
+
+    function: Any
+    position: tf.Tensor
+    features: Mapping[str, tf.Tensor]
+    shapes: Sequence[tf.Tensor]
+    crop: tf.Operation
+
+    def decoded(self, features: Features, seed: tf.Tensor) -> Features:
+        """Return the features of a sample with `MADE` and READABLE in place of the image file.
+
+        What is no JPEG, and a JPEG that the crop does not fit in, is decoded whole: the crop is done, and fails, later.
+
+        Args:
+            features: the features of the sample.
+            seed: its position.
+        """
+        content = features[ENCODED]
+        is_jpeg = is_whole_jpeg(content)
+
+        def other() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            pixels, is_readable = decode_other(content)
+            return pixels, tf.shape(pixels), is_readable
+
+        nothing, no_box = tf.zeros([1, 1, _CHANNELS], tf.uint8), tf.zeros([2, self._axis + _IMAGE_RANK], tf.int32)
+        image, shape, is_readable = tf.cond(is_jpeg, lambda: (nothing, tf.io.extract_jpeg_shape(content), True), other)
+        shape = tf.concat([tf.ensure_shape(shape, [_IMAGE_RANK])[:2], [_CHANNELS]], 0)
+        is_readable.set_shape([])
+        box = tf.cond(is_readable, lambda: self._box(shape, features, seed), lambda: no_box)
+        box.set_shape(no_box.shape)
+        begin, size = tf.unstack(box[:, self._axis : self._axis + 2])
+        fits = tf.reduce_all((begin >= 0) & (size > 0) & (begin + size <= shape[:2]))
+
+        def part() -> tuple[tf.Tensor, tf.Tensor]:
+            pixels, inner = decode_jpeg_part(content, begin, size, shape[:2])
+            return pixels, box + tf.pad([inner - begin, [0, 0]], [[0, 0], [self._axis, 1]])
+
+        def whole() -> tuple[tf.Tensor, tf.Tensor]:
+            return tf.cond(is_jpeg, lambda: decode_jpeg(content), lambda: image), box
+
+        pixels, box = tf.cond(is_jpeg & fits, part, whole)
+        pixels.set_shape([None, None, _CHANNELS])
+        return without_file(features) | {IMAGE: pixels, _SHAPE: shape, _BOX: box, READABLE: is_readable}
+
+    def outputs(self, outputs: Sequence[tf.Tensor], effects: Iterable[tf.Operation], names: Iterable[str]) -> Any:
+        """Return a function of (seed, features) that computes outputs of the graph of what `decoded` returns.
+
+        Args:
+            outputs: the tensors.
+            effects: operations that run too.
+            names: names of the features that they need.
+        """
+        names = sorted({*names} - MADE)
+        whole = self.crop.inputs[0]
+        # In both parts there may be assertions of the shape.
+        given = [self.position, *self.shapes, *(self.features[name] for name in names)]
+        before = self.function.prune([self.features[IMAGE], *given], [whole])
+        rest = self.function.prune([self.crop.outputs[0], *given], [*outputs, *effects])
+
+        def call(seed: tf.Tensor, features: Features) -> list[tf.Tensor]:
+            shapes = [self._as_shape(each, features[_SHAPE]) for each in self.shapes]
+            values = [seed, *shapes, *(features[name] for name in names)]
+            (pixels,) = before(features[IMAGE], *values)
+            begin, size = tf.unstack(features[_BOX])
+            part = tf.slice(pixels, begin, size)
+            return list(rest(part, *values))[: len(outputs)]
+
+        return call
+
+    @property
+    def _axis(self) -> int:
+        """The axis of the rows where the graph crops."""
+        return int(self.crop.inputs[0].shape.rank) - _IMAGE_RANK
+
+    def _box(self, shape: tf.Tensor, features: Features, seed: tf.Tensor) -> tf.Tensor:
+        """Return begin and size of the crop, as `tf.slice` takes them, but for sizes that reach to the end."""
+        names = sorted({*features} & {*self.features} - MADE)
+        given = [self.position, *self.shapes, *(self.features[name] for name in names)]
+        shapes = [self._as_shape(each, shape) for each in self.shapes]
+        place = self.function.prune(given, list(self.crop.inputs[1:3]))(
+            seed, *shapes, *(features[name] for name in names)
+        )
+        first, second = (tf.cast(each, tf.int32) for each in place)
+        lengths = tf.concat([[1] * self._axis, shape], 0)
+        if self.crop.type == _SLICE:
+            return tf.stack([first, tf.where(second < 0, lengths - first, second)])
+        return _box_of_strided(self.crop, first, second, lengths)
+
+    def _as_shape(self, of: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
+        """Return the shape of the image as the result of an operation in the graph."""
+        leading = int(of.op.inputs[0].shape.rank) - _IMAGE_RANK
+        return tf.cast(tf.concat([[1] * leading, shape], 0), of.dtype)
+
+
+def find_crop(
+    function: Any, position: tf.Tensor, features: Features, used: Iterable[tf.Tensor | tf.Operation]
+) -> FusedCrop | None:
+    """Return the crop of a graph that can be decoded alone.
+
+    Args:
+        function: the graph, as a function that can be pruned.
+        position: the placeholder of the position from which random operations take their seeds.
+        features: the placeholders of the features of a sample.
+        used: the results of the graph, and its operations that are there for what they do.
+
+    Returns:
+        None where the image is used for anything but its shape and one crop, or where the place of the crop depends on
+        what is not known when the file is decoded.
+    """
+    image, used = features.get(IMAGE), list(used)
+    if image is None or any(each is image for each in used):
+        return None
+    needed = {op.name for op in ancestors(used)}
+    crops, shapes = [], []
+    waiting = [image]
+    while waiting:
+        tensor = waiting.pop()
+        for op in (op for op in tensor.consumers() if op.name in needed):
+            if op.type == "Shape":
+                shapes.append(op.outputs[0])
+            elif op.type in _CROPS and op.inputs[0] is tensor:
+                crops.append(op)
+            elif _goes_with_crop(op, tensor) and not any(each is op.outputs[0] for each in used):
+                waiting.append(op.outputs[0])
+            else:
+                return None
+    if len(crops) != 1 or not _is_plain(crops[0]):
+        return None
+    (crop,) = crops
+    known = {position.op.name, *(tensor.op.name for name, tensor in features.items() if name != IMAGE)}
+    if not _is_known(crop.inputs[1:], shapes, known):
+        return None
+    return FusedCrop(function, position, features, shapes, crop)
+
+
+def _goes_with_crop(op: tf.Operation, tensor: tf.Tensor) -> bool:
+    """Whether an operation of an image, or of a batch of it alone, gives the same before and behind a crop."""
+    if op.type in _SAME:
+        return True
+    if op.type == "EnsureShape":
+        shape = tf.TensorShape(op.get_attr("shape"))
+        return (
+            shape.rank == tensor.shape.rank
+            and shape[-3:].is_compatible_with([None, None, _CHANNELS])
+            and (shape[-3:-1].as_list() == [None, None])
+        )
+    if op.type == "ExpandDims":
+        return tensor.shape.rank == _IMAGE_RANK and tf.get_static_value(op.inputs[1]) in (0, -_IMAGE_RANK - 1)
+    if op.type not in _WITH_CONSTANT:
+        return False
+    (other,) = [each for each in op.inputs if each is not tensor] or [tensor]
+    return other.op.type == "Const" and other.shape.rank is not None and other.shape.rank <= 1
+
+
+def _is_plain(crop: tf.Operation) -> bool:
+    """Whether an operation crops rows and columns, and nothing else."""
+    if crop.inputs[0].shape.rank not in {_IMAGE_RANK, _IMAGE_RANK + 1}:
+        return False
+    if crop.type == _SLICE:
+        return True
+    rank = crop.inputs[1].shape[0]
+    steps = tf.get_static_value(crop.inputs[3])
+    behind = range(int(crop.inputs[0].shape.rank) - 1, rank or 0)
+    ignored = crop.get_attr("begin_mask") & crop.get_attr("end_mask")
+    return (
+        rank is not None
+        and steps is not None
+        and all(step == 1 for step in steps)
+        and not any(crop.get_attr(name) for name in ("new_axis_mask", "shrink_axis_mask"))
+        and crop.get_attr("ellipsis_mask") in {0, 1 << rank - 1}
+        and (bool(crop.get_attr("ellipsis_mask")) or all(ignored >> axis & 1 for axis in behind))
+    )
+
+
+def _is_known(place: Iterable[tf.Tensor], shapes: Sequence[tf.Tensor], known: set[str]) -> bool:
+    """Whether the place of a crop is a function of the shape of the image, the position and other features."""
+    makers = ancestors(place, given=shapes, ordered=False)
+    return not any(
+        op.type in PYTHON_OPS or op.op_def.is_stateful or (op.type == "Placeholder" and op.name not in known)
+        for op in makers
+    )
+
+
+def _box_of_strided(crop: tf.Operation, begin: tf.Tensor, end: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+    """Return begin and size of what `image[a:b, c:d]` gives, as Python counts: from the end, too, and at most to it."""
+    ellipsis, begins, ends = (crop.get_attr(name) for name in ("ellipsis_mask", "begin_mask", "end_mask"))
+    (given,) = crop.inputs[1].shape.as_list()
+    firsts, numbers = [], []
+    for axis in range(int(crop.inputs[0].shape.rank)):
+        is_given = axis < (given or 0) and not ellipsis >> axis & 1
+        length = lengths[axis]
+        first = _within(begin[axis], length) if is_given and not begins >> axis & 1 else tf.constant(0)
+        last = _within(end[axis], length) if is_given and not ends >> axis & 1 else length
+        firsts.append(first)
+        numbers.append(tf.maximum(last - first, 0))
+    return tf.stack([tf.stack(firsts), tf.stack(numbers)])
+
+
+def _within(place: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
+    return tf.clip_by_value(tf.where(place < 0, place + length, place), 0, length)

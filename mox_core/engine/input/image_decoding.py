@@ -1,0 +1,164 @@
+"""The decoder of image files: RGB pixels equal to those of Pillow, of the whole image or of a part of a JPEG.
+
+An operation of TensorFlow that fails writes to stderr, past Python's logging, and so does the library below it. So a
+file that cannot be decoded is told by its bytes where that can be, and Python's errors stay in Python.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import tensorflow as tf
+
+from mox_core.engine.tensors import READABLE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+
+    from mox_core.engine.tensors import Features
+
+ENCODED: Final = "mox/encoded"
+"""The name of the feature that holds the bytes of an image file, of which mox makes the feature 'image'."""
+IMAGE: Final = "image"
+
+# TensorFlow's decoder of BMP takes palette indices for shades of grey and lacks 1, 4 and 16 bit; that of GIF decodes
+# every frame of an animation, cut-off ones too; that of WebP, new in TensorFlow 2.20, returns wrong pixels for
+# animations. Pillow reads all three, whole or not at all.
+_PILLOW_FORMATS = ("BMP", "GIF", "WEBP")
+
+_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
+_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xae\x42\x60\x82"
+_BMP_START, _GIF_START, _RIFF, _WEBP = b"BM", b"GIF8", b"RIFF", b"WEBP"
+_HEADER = 16  # bytes
+_TAIL = 1024  # bytes in which the end of most files lies; behind it some programs write a few bytes of their own
+
+_JPEG: Final[dict[str, Any]] = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
+"""TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster."""
+_MARGIN: Final = 2
+"""Pixels around a part of a JPEG that are decoded with it. At its border, libjpeg interpolates colours from what it has
+decoded: with 2 pixels more, the part is that of the whole image to the last bit, for all kinds of subsampling."""
+
+
+def decode_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the pixels of an image file, uint8 of shape [height, width, 3], and whether it can be decoded.
+
+    The format is recognized by the first bytes, not by the name of the file. Of an animation the first frame is
+    decoded; transparency is dropped; of 16 bits the upper 8 are kept; Exif rotations are not applied.
+
+    A file of an unknown format and one that is cut off have one black pixel, and False. The op fails for a JPEG or PNG
+    that has its end and is damaged before it.
+
+    Args:
+        content: the bytes of the file, a scalar string.
+    """
+    image: tf.Tensor
+    image, is_readable = tf.cond(
+        is_whole_jpeg(content), lambda: (decode_jpeg(content), True), lambda: decode_other(content)
+    )
+    image.set_shape([None, None, 3])
+    is_readable.set_shape([])
+    return image, is_readable
+
+
+def decoded(features: Features) -> Features:
+    """Return the features of a sample, with 'image' in place of its image file."""
+    image, is_readable = decode_image(features[ENCODED])
+    return without_file(features) | {IMAGE: image, READABLE: is_readable}
+
+
+def without_file(features: Features) -> Features:
+    """Return the features of a sample but for its image file."""
+    return {name: value for name, value in features.items() if name != ENCODED}
+
+
+def is_whole_jpeg(content: tf.Tensor) -> tf.Tensor:
+    """Return whether a file is a JPEG that has its end.
+
+    Where a recording or a preview follows, its end is anywhere. A preview in the header has a beginning and an end of
+    its own, and nothing else in a JPEG has either.
+    """
+
+    def has_end_within() -> tf.Tensor:
+        return _has_end(
+            content,
+            _JPEG_END,
+            anywhere=lambda: _count(content, _JPEG_END) >= tf.maximum(_count(content, _JPEG_START), 1),
+        )
+
+    def has_end() -> tf.Tensor:
+        return tf.cond(_ends(content, _JPEG_END), lambda: True, has_end_within)
+
+    whole: tf.Tensor = tf.cond(_begins(content, _JPEG_START), has_end, lambda: False)
+    return whole
+
+
+def decode_jpeg(content: tf.Tensor) -> tf.Tensor:
+    """Return the pixels of a JPEG, uint8 of shape [height, width, 3]."""
+    return tf.io.decode_jpeg(content, **_JPEG)
+
+
+def decode_jpeg_part(
+    content: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, whole: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return the pixels of a part of a JPEG and some around it, and where the part begins in those.
+
+    Args:
+        content: the bytes of the file.
+        begin: the row and the column at which the part begins, int32.
+        size: its height and width.
+        whole: height and width of the JPEG.
+    """
+    first = tf.maximum(begin - _MARGIN, 0)
+    last = tf.minimum(begin + size + _MARGIN, whole)
+    return tf.io.decode_and_crop_jpeg(content, tf.concat([first, last - first], 0), **_JPEG), begin - first
+
+
+def decode_other(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return what `decode_image` does, for a file that is no whole JPEG."""
+    header = tf.strings.substr(tf.strings.join([content, bytes(_HEADER)]), 0, _HEADER)
+    is_png = _begins(header, _PNG_START)
+    is_webp = _begins(header, _RIFF) & (tf.strings.substr(header, 8, 4) == _WEBP)
+    is_of_pillow = _begins(header, _BMP_START) | _begins(header, _GIF_START) | is_webp
+    is_whole_png = tf.cond(is_png, lambda: _has_end(content, _PNG_END), lambda: False)
+    decoded: tuple[tf.Tensor, tf.Tensor] = tf.cond(
+        is_whole_png,
+        lambda: (tf.io.decode_png(content, channels=3), True),
+        lambda: tf.cond(
+            is_of_pillow,
+            lambda: tuple(tf.numpy_function(_decode_with_pillow, [content], [tf.uint8, tf.bool], stateful=False)),
+            lambda: (tf.zeros([1, 1, 3], tf.uint8), False),
+        ),
+    )
+    return decoded
+
+
+def _ends(content: tf.Tensor, end: bytes) -> tf.Tensor:
+    return tf.strings.substr(content, tf.maximum(tf.strings.length(content) - len(end), 0), len(end)) == end
+
+
+def _begins(header: tf.Tensor, start: bytes) -> tf.Tensor:
+    return tf.strings.substr(header, 0, len(start)) == start
+
+
+def _has_end(content: tf.Tensor, end: bytes, anywhere: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:
+    tail = tf.strings.substr(content, tf.maximum(tf.strings.length(content) - _TAIL, 0), _TAIL)
+    whole: tf.Tensor = tf.cond(_count(tail, end) > 0, lambda: True, anywhere or (lambda: _count(content, end) > 0))
+    return whole
+
+
+def _count(content: tf.Tensor, part: bytes) -> tf.Tensor:
+    return tf.size(tf.strings.split(content, part)) - 1
+
+
+def _decode_with_pillow(content: bytes) -> tuple[npt.NDArray[np.uint8], np.bool_]:
+    from PIL import Image  # noqa: PLC0415  (only for these formats: the data sets of images bring it)
+
+    try:
+        with Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS) as image:
+            return np.asarray(image.convert("RGB")), np.True_
+    except Exception:  # noqa: BLE001  (Pillow's readers raise many kinds of errors for damaged files)
+        return np.zeros([1, 1, 3], np.uint8), np.False_
