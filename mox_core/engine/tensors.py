@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar, cast
 
+import numpy as np
 import tensorflow as tf
 
 from mox_core.engine.tf_internals.eager_context import outside_of_graphs
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 Dataset: TypeAlias = "tf.data.Dataset[Any]"
 """A dataset of any elements."""
@@ -40,6 +44,11 @@ RANDOM_OPS: Final = CANDIDATE_SAMPLERS | {
 """Types of the operations that draw random numbers from a state in their kernel."""
 
 
+_LARGE: Final = 2**20
+"""From how many bytes on a constant is worth more than `tf.constant`, which holds two copies of an array."""
+_ALIGNMENT: Final = 64
+
+
 def no_autograph(function: Function) -> Function:
     """Keep AutoGraph away from a function of tf.data: graph code needs none, and it warns where it cannot parse."""
     return cast("Function", tf.autograph.experimental.do_not_convert(function))
@@ -49,11 +58,27 @@ def captured_constant(values: Any, dtype: tf.DType) -> tf.Tensor:
     """Return a constant that functions of tf.data capture by reference, however often they are traced.
 
     Args:
-        values: an array or a list.
+        values: an array or a list. An array is copied, once.
         dtype: the dtype of the constant.
     """
     with outside_of_graphs(), tf.device("CPU:0"):
+        if isinstance(values, np.ndarray) and values.nbytes >= _LARGE and _is_plain(values, dtype):
+            return tf.experimental.dlpack.from_dlpack(_aligned(values).__dlpack__())
         return tf.constant(values, dtype)
+
+
+def _is_plain(values: npt.NDArray[Any], dtype: tf.DType) -> bool:
+    """Whether an array holds numbers of a dtype in the way of this machine."""
+    return values.dtype.kind in "iufc" and values.dtype.isnative and tf.as_dtype(values.dtype) == dtype
+
+
+def _aligned(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a copy of an array that lies where TensorFlow's own tensors may lie."""
+    memory = np.empty(values.nbytes + _ALIGNMENT, np.uint8)
+    begin = -memory.ctypes.data % _ALIGNMENT
+    copy = memory[begin : begin + values.nbytes].view(values.dtype).reshape(values.shape)
+    np.copyto(copy, values)
+    return copy
 
 
 def features_of(dataset: Dataset) -> Any:

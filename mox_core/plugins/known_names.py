@@ -116,6 +116,7 @@ FIRST_PARTY: Final[Mapping[str, Mapping[str, tuple[str, ...]]]] = {
     "mox-auto": {"mox_api": ("auto",)},
     "mox-datasets-raw": {
         "mox_api": (
+            "ArrayDataset",
             "AsyncRawGenerator",
             "ImageClassificationRawDataset",
             "ImageClassificationRawMetadata",

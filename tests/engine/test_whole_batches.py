@@ -15,6 +15,7 @@ from mox_core.errors import DataError
 from mox_core.sdk import Blocks, SampleSource
 
 SIZE = 1000
+IN_MEMORY = "in memory"
 
 
 def _places(epochs, first=0):
@@ -70,7 +71,7 @@ def test_an_epoch_of_blocks_is_mixed_well():
 
 
 def _source(size=SIZE, *, bad=(), unread=(), block=4, **options):
-    """Squares, read in blocks: some are not read, and of others nothing can be made."""
+    """Squares, read in blocks or gathered in memory: some are not read, and of others nothing can be made."""
     squares = tf.constant(np.arange(size, dtype=np.int64) ** 2)
     is_bad, is_unread = (tf.constant(np.isin(np.arange(size), numbers).astype(np.int64)) for numbers in (bad, unread))
     zeros = tf.zeros([1], tf.int64)
@@ -84,6 +85,8 @@ def _source(size=SIZE, *, bad=(), unread=(), block=4, **options):
             content = tf.gather(squares, index) + tf.gather(zeros, tf.gather(is_unread, index))
         return {"index": index, "square": content + tf.gather(zeros, tf.gather(is_bad, index))}  # no zero at place 1
 
+    if block == IN_MEMORY:
+        return SampleSource(num_samples=size, fetch=fetch, fetch_many=fetch, describe=str, **options)
     blocks = Blocks(size=block, contents=[tf.TensorSpec([], tf.int64)], read=read) if block else None
     return SampleSource(num_samples=size, fetch=fetch, describe=str, blocks=blocks, **options)
 
@@ -103,7 +106,7 @@ def _batches(source, apply=_rows, *, size=32, start=0, limit=None, report=None, 
     """The batches of a pipeline: its position, the indices, and the rest."""
     order = Order(seed=1, **share)
     pipeline = build_pipeline(lambda _: apply(source.read()), mode, Batching(batch_size=size, auto=True), order=order)
-    assert (pipeline._many is not None and pipeline._many.fetch is not None) == whole
+    assert (pipeline._many is not None and getattr(pipeline._many, "fetch", True) is not None) == whole
     found = []
     with pipeline.open([start]) as opened:
         while len(found) != limit and (element := opened.next()) is not None:
@@ -127,7 +130,7 @@ def _order(source, epochs=1):
     return source.epochs(order.seed).index_at(places).numpy().tolist()
 
 
-@pytest.mark.parametrize("block", [None, 4, 40])
+@pytest.mark.parametrize("block", [None, 4, 40, IN_MEMORY])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_batches_of_whole_packs_are_those_of_single_samples_and_go_on_anywhere(block, shuffle):
     source = _source(block=block, shuffle=shuffle)
@@ -145,7 +148,7 @@ def test_samples_go_alone_where_an_operation_may_round_otherwise_among_others():
     assert _indices(_batches(source, _alone, limit=40, whole=False)) == _order(source, 2)[: 40 * 32]
 
 
-@pytest.mark.parametrize(("block", "shuffle"), [(None, True), (4, False), (4, True)])
+@pytest.mark.parametrize(("block", "shuffle"), [(None, True), (4, False), (4, True), (IN_MEMORY, True)])
 def test_workers_share_the_order_of_blocks(shuffle, block):
     source = _source(block=block, shuffle=shuffle, num_epochs=2)
     expected = _order(source, 2)

@@ -18,6 +18,7 @@ from mox_core.engine.input.bad_samples import BadSampleReport, report_gaps
 from mox_core.engine.input.batching import Batching, flat_batches, inputs_spec, last_positions, make_batches
 from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.epochs import ONE_BY_ONE
+from mox_core.engine.input.gathered_batches import GatheredBatches
 from mox_core.engine.input.image_cut import ClassList, ToldClasses, class_lists, image_function, told_classes
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import crop_error, failing_sample, read_error
@@ -267,8 +268,10 @@ class InputPipeline:
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
         if crop_of(self._traced) is not None:
             report.why_failed = functools.partial(crop_error, self._traced, self.mode)
-        if size is not None and self._many is not None:
-            return self._many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
+        if size is not None and (many := self._many) is not None:
+            if isinstance(many, GatheredBatches):
+                return many.batches(size, order=order, start=start[0], whole=whole)
+            return many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
         elements = open_samples(self._traced, order, report, start)
         if size is None:
             return watch(elements)
@@ -283,7 +286,7 @@ class InputPipeline:
         return self._batches((0,) * self.num_positions, self.order, self.report)
 
     @functools.cached_property
-    def _many(self) -> WholeBatches | None:
+    def _many(self) -> WholeBatches | GatheredBatches | None:
         return whole_batches(self._traced)
 
     def _open(self, start: tuple[int, ...]) -> Dataset:

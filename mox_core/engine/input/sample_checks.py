@@ -81,8 +81,9 @@ def _check_not_whole(traced: TracedInput, batch_size: int, mode: str) -> None:
     text = (
         f"input_fn returns the same arrays for each sample in mode {mode} ({listed}): what it returns is one sample, "
         f"and batch_size={batch_size} would stack these whole arrays. For their rows as samples, return "
-        "tf.data.Dataset.from_tensor_slices((x, y)), with .repeat() in TRAIN; for batches of your own, leave "
-        "batch_size out of mox.run. If it is one sample, return tf.data.Dataset.from_tensors((x, y)).repeat()."
+        "mox.ArrayDataset(x, y).get(), or tf.data.Dataset.from_tensor_slices((x, y)), with .repeat() in TRAIN; for "
+        "batches of your own, leave batch_size out of mox.run. If it is one sample, return "
+        "tf.data.Dataset.from_tensors((x, y)).repeat()."
     )
     if alike[0] == len(leaves) > 1:
         raise UsageError(text)

@@ -54,6 +54,8 @@ class SampleSource:
         fetch: function of an index (int64 scalar) that returns the features of the sample by name, in TensorFlow
             operations. They run in parallel. An operation that fails marks the sample as bad, and TensorFlow may
             write of it to stderr; so does a feature READABLE (bool scalar) that is False, without a word.
+        fetch_many: function of indices (int64, [number]) that returns what `fetch` does of all of them, with a row for
+            each; None where a sample may be bad, which has to be found among others. By it whole batches are made.
         describe: function of an index that returns the name of the sample (a file name, say), for messages.
         on_bad_sample: 'skip' leaves a bad sample out, with a warning that names it; 'raise' ends the run with its name.
         why_bad: what may be wrong with the content of a sample that cannot be read, for messages.
@@ -82,6 +84,7 @@ class SampleSource:
     num_samples: int = field(validator=validators.ge(1))
     fetch: Callable[..., Features]
     describe: Callable[[int], str]
+    fetch_many: Callable[[tf.Tensor], Features] | None = None
     on_bad_sample: str = field(default="skip", validator=validators.in_(("skip", "raise")))
     why_bad: str = "damaged, empty, or of no known format"
     system_error: Callable[[int], str] = _no_error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.engine.input.gathered_batches import GatheredBatches
 from mox_core.engine.input.packs import pack_size, read_packs
 from mox_core.engine.input.row_functions import all_by_rows, on_rows, rows_of
 from mox_core.engine.input.sample_source import SampleSource
@@ -162,7 +163,7 @@ class WholeBatches:
         return scanned.map(no_autograph(lambda afters, inputs: ((afters,), inputs)))
 
 
-def whole_batches(traced: TracedInput) -> WholeBatches | None:
+def whole_batches(traced: TracedInput) -> WholeBatches | GatheredBatches | None:
     """Return how an input goes to its batches many samples at a time; None where they go alone."""
     if traced.is_dataset or len(traced.sources) != 1 or traced.effects.each:
         return None
@@ -177,6 +178,9 @@ def whole_batches(traced: TracedInput) -> WholeBatches | None:
     apply = _apply(traced, given, outputs)
     if apply is None:
         return None
+    if source.fetch_many is not None and source.transform is None:
+        specs = {name: tf.TensorSpec(features[name].shape, features[name].dtype) for name in names}
+        return GatheredBatches(source=source, specs=specs, apply=apply)
     fetch = _fetch_of_rows(source, names) if _reads_many(source) else None
     return WholeBatches(source=source, names=names, fetch=fetch, apply=apply)
 

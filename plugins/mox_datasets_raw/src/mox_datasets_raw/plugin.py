@@ -12,7 +12,12 @@ if TYPE_CHECKING:
 
 @hookimpl
 def mox_api() -> Iterator[ApiOffer]:
-    """Offer the data sets of image folders."""
+    """Offer the data sets of image folders and of arrays."""
+    yield ApiOffer(
+        name="ArrayDataset",
+        target="mox_datasets_raw.arrays:ArrayDataset",
+        summary="reads arrays in memory: of NumPy, pandas or SciPy, a row for each sample",
+    )
     yield ApiOffer(
         name="ImageClassificationRawMetadata",
         target="mox_datasets_raw.classification:ImageClassificationRawMetadata",
