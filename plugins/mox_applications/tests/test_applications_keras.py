@@ -9,7 +9,7 @@ import tensorflow as tf
 
 import mox_core as mox
 from mox_applications.families import APPLICATIONS
-from mox_core.commands.parameters import count
+from mox_core.commands.network_size import count
 
 CLASSES = 7
 
