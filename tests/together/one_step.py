@@ -1,11 +1,11 @@
 """Trains networks for one step of `mox.run`: `python one_step.py NAME...`, with nothing but mox and networks installed.
 
-It prints a line of JSON for each: the loss, the numbers of weights, of those that the step has moved, of those of the
-logits (by `default_logits_pattern`) and the moved among them, and the variables that are no longer finite.
+The loss is to be a number, and all variables after the step; most weights have moved, and those of the logits (by
+`default_logits_pattern`) all; the parameters are as many as the network's metadata says.
 """
 
 import fnmatch
-import json
+import math
 import sys
 import tempfile
 
@@ -24,10 +24,11 @@ SMALLEST = {
     "inception_resnet_v2": 107,
     "nasnet_cifar": 32,
     "*nasnet_*": 67,
-    "lenet": 28,
+    # Their first dense layers have weights for each pixel, or one window of the size that there are.
+    "lenet": None,
     "alexnet_v2": None,
     "overfeat": None,
-    "vgg_*": None,
+    "*vgg_*": None,
     "*": 32,
 }
 """Height and width of the smallest images, by the first pattern of a name; None: those that the network is made for."""
@@ -68,17 +69,31 @@ def entropy(logits, labels):
     return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits))
 
 
-def seen_of(name):
-    """Train a network in a folder of its own; return what the step has done, by the checkpoints before and after."""
-    with tempfile.TemporaryDirectory() as log_dir:
-        loss, weights = train(name, log_dir)
-        before, after = (tf.train.load_checkpoint(f"{log_dir}/model.ckpt-{step}") for step in (0, 1))
-        moved = [each for each in weights if not np.array_equal(before.get_tensor(each), after.get_tensor(each))]
-        broken = [each for each in after.get_variable_to_shape_map() if not is_finite(after.get_tensor(each))]
-    pattern = mox.get_model_meta(name).default_logits_pattern
-    of_logits = [[each for each in names if pattern in each] for names in (weights, moved)]
-    counts = {"weights": len(weights), "moved": len(moved), "of_logits": [len(each) for each in of_logits]}
-    return {"name": name, "loss": float(loss), **counts, "not_finite": broken}
+def check_step(name, log_dir):
+    """Train a network for a step; compare the checkpoints before and after it. Return a line on what there was."""
+    meta = mox.get_model_meta(name)
+    loss, weights = train(name, log_dir)
+    before, after = (tf.train.load_checkpoint(f"{log_dir}/model.ckpt-{step}") for step in (0, 1))
+    shapes = after.get_variable_to_shape_map()
+    broken = [each for each in shapes if not is_finite(after.get_tensor(each))]
+    moved = [each for each in weights if not np.array_equal(before.get_tensor(each), after.get_tensor(each))]
+    of_logits = [each for each in weights if meta.default_logits_pattern in each]
+    count = sum(parameters(each, shape, each in of_logits) for each, shape in shapes.items())
+
+    assert 0 < loss < 1e4, f"{name}: the loss is {loss}"
+    assert not broken, f"{name}: {broken} are not finite"
+    assert len(moved) > len(weights) / 2, f"{name}: of {len(weights)} weights only {len(moved)} have moved"
+    assert of_logits, f"{name}: no weight has {meta.default_logits_pattern!r} in its name"
+    assert set(of_logits) <= set(moved), f"{name}: of {of_logits} only {moved} have moved"
+    assert count == meta.parameters, f"{name}: {count:,} parameters, not {meta.parameters:,}"
+    return f"{name}: loss {loss:.3g}, {len(moved)} of {len(weights)} weights moved"
+
+
+def parameters(name, shape, of_logits):
+    """The number of values of a variable that a network of 1000 classes has in its place."""
+    if name.startswith(("mox/", "global_step")) or "seed_generator" in name or "aux" in name.lower():
+        return 0
+    return math.prod(shape) * (1000 // CLASSES if of_logits else 1)
 
 
 def is_finite(value):
@@ -87,4 +102,5 @@ def is_finite(value):
 
 if __name__ == "__main__":
     for each in sys.argv[1:]:
-        print(json.dumps(seen_of(each)), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            print(check_step(each, folder), flush=True)
