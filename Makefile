@@ -54,7 +54,7 @@ wheels: $(STAMP) ## Build all wheels to dist/ and try them in a clean environmen
 	$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir dist . $(PLUGINS:%=./%)
 	@$(RUN) -m pytest -m wheels tests/together $(ARGS)
 
-networks: $(STAMP) ## Build and train every network, beyond the sample of the tests (about half an hour)
+networks: $(STAMP) ## Build and train every network, of which the tests take a sample
 	@$(RUN) -m pytest -m networks plugins tests $(ARGS)
 
 browser: $(STAMP) ## Look at the pages of mox report in Chromium, which is installed where it is missing

@@ -47,7 +47,7 @@ from mox_core.engine.tensors import (
     zeros_of_spec,
 )
 from mox_core.engine.tf_internals.eager_context import outside_of_graphs
-from mox_core.engine.tf_internals.keras_names import own_layer_names
+from mox_core.engine.tf_internals.keras_names import fresh_layer_names
 from mox_core.engine.tf_internals.optimizers import learning_rate_of
 from mox_core.engine.tf_patches.tf1_layers import slim_layers
 from mox_core.metric_text import metric_text
@@ -74,6 +74,7 @@ __all__ = [
     "decode_image",
     "features_of",
     "fold",
+    "fresh_layer_names",
     "hook_variable",
     "independent_workers",
     "info_logging",
@@ -85,7 +86,6 @@ __all__ = [
     "no_autograph",
     "number_of_workers",
     "outside_of_graphs",
-    "own_layer_names",
     "parallel_reads",
     "read_once",
     "read_source",

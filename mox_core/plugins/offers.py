@@ -103,8 +103,8 @@ class NetworkMeta:
             class.
         default_logits_pattern: part of the names of the variables that depend on the number of classes, which are left
             out when a checkpoint with another number of classes is restored.
-        parameters: number of parameters with 1000 classes and images of the default size, for lists of networks; None
-            where it is not known without building one.
+        parameters: number of parameters with 1000 classes and images of the default size, for lists of networks: moving
+            averages are among them, auxiliary logits are not. None where it is not known without building one.
     """
 
     default_image_size: int = field(validator=_check_count, metadata={"least": 1})

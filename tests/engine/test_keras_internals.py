@@ -104,10 +104,10 @@ def test_layers_are_counted_in_the_global_state():
     )
 
 
-def test_a_block_of_own_names_begins_at_one_and_no_name_of_it_comes_again():
+def test_no_name_of_a_reserving_block_comes_again():
     with keras_names.fresh_layer_names():
         assert [LAYERS.Dense(1).name, LAYERS.Conv2D(1, 1).name] == ["dense", "conv2d"]
-        with keras_names.own_layer_names():
+        with keras_names.fresh_layer_names(reserve=True):
             assert [LAYERS.Dense(1).name for _ in range(3)] == ["dense", "dense_1", "dense_2"]
             assert LAYERS.ReLU().name == "re_lu"
         later = [LAYERS.Dense(1).name, LAYERS.Conv2D(1, 1).name, LAYERS.ReLU().name]

@@ -30,10 +30,11 @@ def wheel_of():
 
 @pytest.fixture(scope="session")
 def run_clean(wheel_of):
-    """Run a program of an environment outside the tree that holds the wheels of mox-core and mox-resnet only."""
+    """Run a program of an environment outside the tree that holds the wheels of mox-core and the networks only."""
     environ = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "MOX_", "VIRTUAL_ENV"))}
     environ["PIP_NO_COMPILE"] = "1"  # TensorFlow's modules are compiled when they are first imported
-    wheels = [wheel_of(ROOT / "pyproject.toml"), wheel_of(ROOT / "plugins/mox_resnet/pyproject.toml")]
+    folders = [ROOT, *(ROOT / "plugins" / name for name in ("mox_applications", "mox_resnet", "mox_slim_nets"))]
+    wheels = [wheel_of(folder / "pyproject.toml") for folder in folders]
     # Gigabytes: pytest's own tmp_path would keep those of the last three runs.
     with tempfile.TemporaryDirectory(prefix="mox-wheels-") as folder:
         subprocess.run([sys.executable, "-m", "venv", f"{folder}/venv"], check=True, env=environ)

@@ -23,38 +23,25 @@ def _global_state() -> Any | None:
 
 
 @contextlib.contextmanager
-def fresh_layer_names() -> Iterator[None]:
-    """Count layers from one in the block, and go on with the counts of before after it."""
+def fresh_layer_names(*, reserve: bool = False) -> Iterator[None]:
+    """Count Keras's layers without names from one in the block, as a new process does.
+
+    Args:
+        reserve: whether no name of the block comes again after it, as what is made in it stands beside what is made
+            later; otherwise the counts of before go on, as the block is a scope or a graph of its own.
+    """
     state = _global_state()
-    before = state.get_global_attribute(_COUNTERS) if state else None
+    before = dict(state.get_global_attribute(_COUNTERS) or {}) if state else {}
     if state:
         state.set_global_attribute(_COUNTERS, collections.defaultdict(int))
     try:
         yield
     finally:
-        state = _global_state()
-        if state:
-            state.set_global_attribute(_COUNTERS, before if before is not None else collections.defaultdict(int))
-
-
-@contextlib.contextmanager
-def own_layer_names() -> Iterator[None]:
-    """Count layers from one in the block, as a new process does; after it, go on with the larger counts.
-
-    What is made in the block has the names that it has by itself, whatever was made before; what is made after it
-    takes none of them again.
-    """
-    state = _global_state()
-    before = dict(state.get_global_attribute(_COUNTERS) or {}) if state else {}
-    with fresh_layer_names():
-        try:
-            yield
-        finally:
-            state = _global_state()
-            within = dict(state.get_global_attribute(_COUNTERS) or {}) if state else {}
-    if state:
-        counts = {name: max(before.get(name, 0), within.get(name, 0)) for name in before | within}
-        state.set_global_attribute(_COUNTERS, collections.defaultdict(int, counts))
+        if state := _global_state():
+            counts = collections.Counter(before)
+            if reserve:
+                counts |= collections.Counter(state.get_global_attribute(_COUNTERS) or {})
+            state.set_global_attribute(_COUNTERS, collections.defaultdict(int, counts))
 
 
 def scopes() -> Sequence[Any]:

@@ -9,7 +9,8 @@ import tensorflow as tf
 
 import mox_core as mox
 from mox_applications.families import APPLICATIONS
-from mox_core.commands.parameters import count
+from mox_core.commands.network_size import count
+from mox_core.errors import UsageError
 
 CLASSES = 7
 
@@ -61,6 +62,10 @@ def logits_of(name, images, checkpoint, *, found=None, num_classes=CLASSES, **op
             found.update(end_points)
         return mox.ModelSpec(output_info={"logits": tf.cast(logits, tf.float32)})
 
+    return predicted(model_fn, images, checkpoint)["logits"]
+
+
+def predicted(model_fn, images, checkpoint):
     windows = []
     mox.run(
         input_fn=lambda mode: tf.data.Dataset.from_tensors((images,)),  # noqa: ARG005
@@ -71,7 +76,20 @@ def logits_of(name, images, checkpoint, *, found=None, num_classes=CLASSES, **op
         output_fn=windows.extend,
         output_every_n_steps=1,
     )
-    return np.concatenate([each["logits"] for each in windows])
+    return windows[0]
+
+
+def in_one_model(networks, **scopes):
+    """A model_fn of a teacher and a student, each with a scope where `scopes` has one."""
+
+    def model_fn(inputs, mode):
+        logits = {}
+        for role, (name, options) in networks.items():
+            build = mox.get_model_fn(name, mode, CLASSES, name_scope=scopes.get(role), **options)
+            logits[role], _ = build(inputs[0])
+        return mox.ModelSpec(output_info=logits)
+
+    return model_fn
 
 
 def parameters_of(model):
@@ -99,7 +117,7 @@ def test_weights_of_keras_restore_by_name_and_give_its_predictions(name, tmp_pat
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 
 
-SOME = ("mobilenet_v2", "vgg_19")
+SOME = ("vgg_19",)
 OTHERS = sorted(set(APPLICATIONS) - set(SOME))
 
 
@@ -109,3 +127,36 @@ def test_the_numbers_of_parameters_are_those_of_keras(name):
     expected = parameters_of(model_of(name, size, classes=1000))
     keras.utils.clear_session()
     assert count(f"applications/{name}", num_classes=1000, image_size=size) == expected
+
+
+TWINS = {
+    "one network": [("mobilenet", {"alpha": 0.25}), ("mobilenet", {"alpha": 0.25})],
+    "two widths": [("mobilenet", {"alpha": 0.5}), ("mobilenet", {"alpha": 0.25})],
+    "two of a family": [("mobilenet_v3_large", {"minimalistic": True}), ("mobilenet_v3_small", {"minimalistic": True})],
+    # Keras only numbers the layers of these.
+    "layers without names": [("applications/inception_v3", {}), ("applications/inception_v3", {})],
+}
+SAMPLE_OF_TWINS = ("two widths",)
+CASES = [pytest.param(each, marks=[] if each in SAMPLE_OF_TWINS else pytest.mark.networks) for each in TWINS]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_networks_in_one_model_are_restored_each_from_its_own_file(case, tmp_path):
+    networks = dict(zip(("teacher", "student"), TWINS[case], strict=True))
+    size = 75 if case == "layers without names" else 32
+    images = np.random.default_rng(0).integers(0, 256, (3, size, size, 3)).astype(np.float32)
+    files, expected = {}, {}
+    for seed, (role, (name, options)) in enumerate(networks.items()):
+        plain = name.removeprefix("applications/")
+        model = model_of(plain, size, **options)
+        randomize(model, seed)
+        files[f"{role}/"] = str(tmp_path / f"{role}.weights.h5")
+        model.save_weights(files[f"{role}/"])
+        expected[role] = model(prepared(plain, images), training=False).numpy()
+    scopes = {"teacher": "teacher", "student": "student"}
+    found = predicted(in_one_model(networks, **scopes), images, files)
+    assert np.abs(found["teacher"] - found["student"]).max() > 0.01
+    for role, logits in expected.items():
+        np.testing.assert_allclose(found[role], logits, rtol=1e-3, atol=1e-4 * np.abs(logits).max())
+    with pytest.raises(UsageError, match=r"name_scope='teacher'"):
+        predicted(in_one_model(networks), images, files)

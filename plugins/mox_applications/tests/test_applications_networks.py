@@ -62,7 +62,7 @@ def test_weight_decay_is_the_loss_of_each_kernel_but_those_of_one_channel(traine
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [tf.float16, tf.bfloat16])
+@pytest.mark.parametrize("dtype", [tf.float16, pytest.param(tf.bfloat16, marks=pytest.mark.networks)])
 def test_half_precision_images_are_computed_so_and_weights_stay_in_float32(trained, dtype):
     policy = keras.config.dtype_policy()
     _, seen, variables = trained("mobilenet", tf.cast(IMAGES, dtype), weight_decay=1e-4, **SMALL)

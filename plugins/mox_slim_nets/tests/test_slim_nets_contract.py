@@ -47,6 +47,7 @@ class TestVggWithBatchNormalization(NetworkContract):
     batch_size = 2
 
 
+@pytest.mark.networks
 class TestInceptionV1(NetworkContract):
     network = "inception_v1"
     num_classes = 1000

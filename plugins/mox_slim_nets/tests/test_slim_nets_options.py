@@ -125,8 +125,12 @@ def test_an_exported_network_takes_images_of_any_size(name):
 
 @pytest.mark.parametrize(
     "made",
-    [mobilenet.mobilenet_v2_035, THIN_NASNET, THIN_PNASNET, xception.xception_41],
-    ids=["mobilenet", "nasnet", "pnasnet", "xception"],
+    [
+        pytest.param(mobilenet.mobilenet_v2_035, id="mobilenet"),
+        pytest.param(THIN_NASNET, id="nasnet"),
+        pytest.param(THIN_PNASNET, id="pnasnet", marks=pytest.mark.networks),
+        pytest.param(xception.xception_41, id="xception", marks=pytest.mark.networks),
+    ],
 )
 def test_layers_can_be_laid_out_in_nchw(made):
     context = context_of("EVAL", data_format="NCHW")
@@ -168,6 +172,7 @@ def test_end_points_of_mobilenets_have_slims_names():
     assert first["Predictions"].shape.as_list() == second["Logits"].shape.as_list() == [2, 7]
 
 
+@pytest.mark.networks
 def test_auxiliary_logits_are_there_for_the_loss_and_can_be_left_out():
     def variables(run_mode, **options):
         with tf.Graph().as_default():
@@ -267,6 +272,7 @@ def run_thin_nasnet(run_mode, log_dir, checkpoint=None):
     )
 
 
+@pytest.mark.networks
 def test_a_nasnet_trains_with_dropped_branches_and_evaluates_with_all(tmp_path):
     trained = run_thin_nasnet("TRAIN", tmp_path / "log")
     evaluated = [run_thin_nasnet("EVAL", None, trained.checkpoint).metrics for _ in range(2)]

@@ -19,7 +19,7 @@ from mox_applications.keras_settings import settings_for
 from mox_applications.options import CHECKS, apply_rates, keras_options
 from mox_core.errors import UsageError
 from mox_core.networks.image_network import ImageNetwork
-from mox_core.sdk import own_layer_names
+from mox_core.sdk import fresh_layer_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ def application(name: str) -> ImageNetwork:
 
 def _layers(network: Application, net: tf.Tensor, context: Context, **options: Any) -> tf.Tensor:
     _check_size(network, net.shape)
-    with tf.name_scope(network.name), own_layer_names(), settings_for(net.dtype):
+    with tf.name_scope(network.name), fresh_layer_names(reserve=True), settings_for(net.dtype):
         model = _model(network, net.shape, context.num_classes, options)
         apply_rates(model, options, training=context.training)
         begin = model.input
