@@ -152,8 +152,7 @@ def list_networks(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     plugins = loader.installed_plugins()
     every = plugins.names(NetworkOffer)
-    wanted = options.pattern if set(options.pattern) & set("*?[") else f"*{options.pattern}*"
-    names = [name for name in every if fnmatch.fnmatchcase(name.lower(), wanted.lower())]
+    names = _matching(every, options.pattern.lower())
     if not names:
         near = did_you_mean(nearest(options.pattern.replace("*", ""), every))
         known = f"Known: {', '.join(every) or 'none'}."
@@ -174,6 +173,14 @@ def list_networks(arguments: Sequence[str]) -> int:
     else:
         printing.write(_list(rows))
     return 0
+
+
+def _matching(names: Sequence[str], pattern: str) -> list[str]:
+    """Return the names that match a pattern; of one without wildcards, those of which a part begins so, or has it."""
+    if set(pattern) & set("*?["):
+        return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern)]
+    beginning = [name for name in names if f"_{pattern}" in f"_{name.lower()}"]
+    return beginning or [name for name in names if pattern in name.lower()]
 
 
 @frozen
