@@ -158,12 +158,22 @@ def test_a_column_without_a_value_that_ends_the_run_is_named(tmp_path):
         values_of(dataset, "x", "y")
 
 
+def test_images_of_no_bytes_are_left_out_and_named(tmp_path, caplog):
+    good, struct = png(IMAGES[0]), pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    image = pa.array([{"bytes": b""}, {"bytes": good}, None, {"bytes": good}], struct)
+    dataset = save(tmp_path / "a.parquet", x=[0, 1, 2, 3], img=[good, good, good, b""], image=image)
+    assert [int(x) for x, *_ in values_of(dataset, "x", "img", "image")] == [1]
+    for row, wrong in ((0, "'image' has no image"), (2, "'image' has no value"), (3, "'img' has no image")):
+        assert f"row {row}' cannot be read (column {wrong}): it is left out." in caplog.text
+
+
 def test_a_floating_point_number_that_is_not_there_is_nan(tmp_path, caplog):
     lists = pa.array([[1.0, None], [2.0, 3.0]], pa.list_(pa.float32()))
     found = values_of(save(tmp_path / "a.parquet", x=[1.5, None], v=lists), "x", "v")
     np.testing.assert_array_equal([x for x, _ in found], [1.5, np.nan])
     assert "column 'x' of" in caplog.text
-    assert "a.parquet has no value in 1 of 2 rows: model_fn gets NaN there." in caplog.text
+    assert "a.parquet has no value for 1 of 2 numbers: model_fn gets NaN there." in caplog.text
+    assert "a.parquet has no value for 1 of 4 numbers: model_fn gets NaN there." in caplog.text
     np.testing.assert_array_equal([v for _, v in found], [[1.0, np.nan], [2.0, 3.0]])
 
 

@@ -194,18 +194,18 @@ class ColumnDataset:
     def _check_numbers(self, key: str) -> None:
         """Refuse whole numbers that do not fit int64, and tell of numbers that become NaN."""
         column = self._table[key]
-        if column.null_count and pa.types.is_floating(column.type):
-            tf.get_logger().warning(
-                "column %r of %s has no value in %d of %d rows: model_fn gets NaN there.",
-                key,
-                self.folder,
-                column.null_count,
-                self.num_samples,
-            )
         while pa.types.is_nested(column.type):
             if pa.types.is_struct(column.type):
                 return
             column = pc.list_flatten(column)
+        if column.null_count and pa.types.is_floating(column.type):
+            tf.get_logger().warning(
+                "column %r of %s has no value for %d of %d numbers: model_fn gets NaN there.",
+                key,
+                self.folder,
+                column.null_count,
+                len(column),
+            )
         if pa.types.is_uint64(column.type) and (largest := pc.max(column).as_py() or 0) > _LARGEST_INT64:
             raise DataError(
                 f"column {key!r} of {self.folder!r} holds {largest}, which does not fit int64: save it as smaller "
@@ -281,7 +281,7 @@ def _column(of: Any, feature: Mapping[str, Any]) -> _Column | None:
     if pa.types.is_struct(kind) and "bytes" in {each.name for each in kind}:
         return _Column(tf.string, [], _image_bytes, _decoded)
     if is_binary and (feature.get("_type") == "Image" or of.name in {"image", "img"}):
-        return _Column(tf.string, [], bytes, _decoded)
+        return _Column(tf.string, [], _encoded, _decoded)
     if is_binary or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _Column(tf.string, [], lambda value: value if isinstance(value, bytes) else value.encode())
     shape: list[int | None] = []
@@ -297,14 +297,20 @@ def _column(of: Any, feature: Mapping[str, Any]) -> _Column | None:
 def _numbers(value: Any, dtype: Any) -> Any:
     try:
         return np.asarray(value, dtype)  # None among floating-point numbers is NaN
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"holds {reprlib.repr(value)}, which is no array of numbers") from None
 
 
 def _image_bytes(value: Mapping[str, Any]) -> bytes:
-    if not value.get("bytes"):
-        raise ValueError(f"has no image: it is in a file of its own, {value.get('path')!r}, and not in the table")
-    return bytes(value["bytes"])
+    if not value.get("bytes") and value.get("path"):
+        raise ValueError(f"has no image: it is in a file of its own, {value['path']!r}, and not in the table")
+    return _encoded(value.get("bytes"))
+
+
+def _encoded(value: bytes | None) -> bytes:
+    if not value:
+        raise ValueError("has no image")
+    return value
 
 
 def _decoded(encoded: tf.Tensor) -> tf.Tensor:
