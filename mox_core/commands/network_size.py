@@ -254,7 +254,9 @@ def _blocks(graph: Any, variables: Sequence[tf.Variable], counts: dict[str, int]
     layers = {name: read[0].name.partition(":")[0] for name, read in readers.items()}
     names = dict.fromkeys([*parameters, *counts])
     length = _common_scopes(list(names))
-    parts = {op.name: _part(op.name, length) for op in graph.get_operations()}
+    scopes = {op.name: _part(op.name, length) for op in graph.get_operations()}
+    called = {scopes[name]: _called(scopes[name], layer) for name, layer in layers.items()}
+    parts = {name: called.get(scope, scope) for name, scope in scopes.items()}
     wanted = {parts[name] for name in names}
     if len(wanted) > _MANY:
         parts = {name: _beginning(part) for name, part in parts.items()}
@@ -269,16 +271,13 @@ def _blocks(graph: Any, variables: Sequence[tf.Variable], counts: dict[str, int]
         block.multiply_adds += counts.get(op.name, 0)
         if op.type != "ReadVariableOp" and op.outputs and _is_of_images(op.outputs[0]):
             block.output_shape = op.outputs[0].shape.as_list()
-    _call_by_layers(list(blocks.values()), {parts[name]: each for name, each in layers.items()})
     return list(blocks.values())
 
 
-def _call_by_layers(blocks: Iterable[Block], names: dict[str, str]) -> None:
-    """Call blocks as the variables in them are called: TensorFlow numbers the scopes of Keras's layers once more."""
-    for block in blocks:
-        plain = re.sub(r"_\d+$", "", block.name)
-        if block.name not in (parts := names.get(block.name, "").split("/")) and plain in parts:
-            block.name = plain
+def _called(scope: str, layer: str) -> str:
+    """Return the scope as the variables in it have it: TensorFlow numbers the scopes of Keras's layers once more."""
+    plain, names = re.sub(r"_\d+$", "", scope), layer.split("/")
+    return plain if scope not in names and plain in names else scope
 
 
 def _is_of_images(tensor: tf.Tensor) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fnmatch
 import json
 import os
@@ -19,11 +20,14 @@ from mox_core.plugins import loader
 from mox_core.plugins.offers import NetworkOffer
 from mox_core.terminal import pages, printing
 from mox_core.terminal.pages import Table, line
+from mox_core.terminal.parts import Progress
+from mox_core.terminal.progress import progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from mox_core.commands.network_size import Memory, NetworkSize
+    from mox_core.plugins.registry import Plugin
     from mox_core.terminal.pages import Block
 
 NETWORKS: Final = "networks"
@@ -139,22 +143,26 @@ def list_networks(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="mox show networks", description="List the networks, those of a family together, by their parameters."
     )
-    parser.add_argument("pattern", nargs="?", default="*", help="of names, as 'resnet*' (default: all)")
+    parser.add_argument(
+        "pattern", nargs="?", default="*", help="of names, as 'resnet_v?_50*', or a part of them (default: all)"
+    )
     parser.add_argument("--max_params", type=_number, metavar="N", help="leave out those with more parameters, as 10M")
     parser.add_argument("--count", action="store_true", help="build those whose size is not known, seconds for each")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     plugins = loader.installed_plugins()
     every = plugins.names(NetworkOffer)
-    names = [name for name in every if fnmatch.fnmatchcase(name.lower(), options.pattern.lower())]
+    names = _matching(every, options.pattern.lower())
     if not names:
         near = did_you_mean(nearest(options.pattern.replace("*", ""), every))
         known = f"Known: {', '.join(every) or 'none'}."
         raise UnknownNameError(f"no network matches {options.pattern!r}. {near or known}")
+    offered = [each for name in names for each in plugins.owners(NetworkOffer, name)]
     rows: list[_Row] = []
-    for name in names:
-        for owner, offer in plugins.owners(NetworkOffer, name):
-            qualified = plugins.qualified(owner, offer)
+    with _counting(offered, options) as counting:
+        for done, (owner, offer) in enumerate(offered):
+            name, qualified = offer.name, plugins.qualified(owner, offer)
+            counting.show(done, qualified)
             shown = name if len(plugins.owners(NetworkOffer, name)) == 1 else qualified
             rows.append(_Row(shown, _family(name), _parameters(offer, qualified, options), offer))
     rows.sort(key=lambda row: (row.family, row.parameters is None, row.parameters or 0, row.name))
@@ -165,6 +173,14 @@ def list_networks(arguments: Sequence[str]) -> int:
     else:
         printing.write(_list(rows))
     return 0
+
+
+def _matching(names: Sequence[str], pattern: str) -> list[str]:
+    """Return the names that match a pattern; of one without wildcards, those of which a part begins so, or has it."""
+    if set(pattern) & set("*?["):
+        return [name for name in names if fnmatch.fnmatchcase(name.lower(), pattern)]
+    beginning = [name for name in names if f"_{pattern}" in f"_{name.lower()}"]
+    return beginning or [name for name in names if pattern in name.lower()]
 
 
 @frozen
@@ -200,9 +216,23 @@ def _list(rows: Sequence[_Row]) -> Iterator[Block]:
         yield line("?: not known without building it; --count does, in some seconds for each.")
 
 
+def _counting(
+    offered: Sequence[tuple[Plugin, NetworkOffer]], options: argparse.Namespace
+) -> contextlib.AbstractContextManager[Progress]:
+    """Show how far the counting is, which may take minutes; nothing where no network is built."""
+    if not any(_is_built(offer, options) for _, offer in offered):
+        return contextlib.nullcontext(Progress())
+    return progress("Counting parameters", total=len(offered), unit="networks")
+
+
+def _is_built(offer: NetworkOffer, options: argparse.Namespace) -> bool:
+    """Return whether a network is built, to count its parameters: only where that is asked for."""
+    return offer.meta.parameters is None and (options.count or options.max_params is not None)
+
+
 def _parameters(offer: NetworkOffer, qualified: str, options: argparse.Namespace) -> int | None:
-    """Return the number of parameters, which is counted only where it is asked for."""
-    if offer.meta.parameters is not None or not (options.count or options.max_params is not None):
+    """Return the number of parameters; None where nobody knows it."""
+    if not _is_built(offer, options):
         return offer.meta.parameters
     without_gpu()
     from mox_core.commands import network_size  # noqa: PLC0415  (it needs TensorFlow)

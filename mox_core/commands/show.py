@@ -108,6 +108,7 @@ def _describe(owner: Plugin, offer: Offer, sizes: Sizes | None, others: list[str
         "target": offer.target,
         **_meta(offer),
         "signature": _signature(target, offer),
+        **(_own_options(target) if isinstance(offer, NetworkOffer) else {}),
     }
     if sizes is not None:
         facts |= sizes.facts()
@@ -116,10 +117,28 @@ def _describe(owner: Plugin, offer: Offer, sizes: Sizes | None, others: list[str
     if sizes is not None:
         yield from sizes.table()
     yield line()
-    documented = target.func if isinstance(target, functools.partial) else target
-    for each in (inspect.getdoc(documented) or "(it has no docstring)").splitlines():
+    for each in (inspect.getdoc(_documented(target, offer)) or "(it has no docstring)").splitlines():
         text = each.lstrip()
         yield line(text, indent=len(each) - len(text) + 2) if text else line()
+
+
+def _documented(target: Any, offer: Offer) -> Any:
+    """Return that of a target which has the docstring for those who call it."""
+    if isinstance(target, functools.partial):
+        return target.func
+    if isinstance(offer, NetworkOffer) and not inspect.isroutine(target) and inspect.getdoc(target.__call__):
+        return target.__call__  # the docstring of its class is for those who make networks
+    return target
+
+
+def _own_options(target: Any) -> dict[str, str]:
+    """Return the options of a network alone, which its signature calls `**options`."""
+    from mox_core.networks.image_network import ImageNetwork  # noqa: PLC0415  (it needs TensorFlow)
+
+    if not isinstance(target, ImageNetwork):
+        return {}
+    options = [f"{name}={_bare_function(value)!r}" for name, value in target.options.items()]
+    return {"its options": ", ".join(["preprocess_fn", *options])}
 
 
 def _meta(offer: Offer) -> dict[str, Any]:

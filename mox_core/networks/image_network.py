@@ -25,10 +25,6 @@ PreprocessFn = Callable[[tf.Tensor, str], tf.Tensor]
 class ImageNetwork:
     """A network of images, the target of a `NetworkOffer`.
 
-    What it returns for its options takes images as [batch, height, width, channels] whatever the `data_format`, of any
-    integer or float type, in 0..255. float16 and bfloat16 are computed in their own type, all others in float32. It
-    returns the logits, [batch, num_classes], and the end points that `build` has put into its context.
-
     Attributes:
         name: of the network, in errors.
         scope: of its variables; its name if none is given, and '' for none at all.
@@ -76,6 +72,10 @@ class ImageNetwork:
         **options: Any,
     ) -> NetworkFn:
         """Return the function that builds the network on a batch of images.
+
+        It takes images as [batch, height, width, channels] whatever the `data_format`, of any integer or float type, in
+        0..255. float16 and bfloat16 are computed in their own type, all others in float32. It returns the logits,
+        [batch, num_classes], and a dict of end points, those that `build` has put into its context.
 
         Args:
             run_mode: TRAIN normalizes by the batch and updates the moving averages; other modes normalize by these.

@@ -153,9 +153,12 @@ class PluginSet:
         """
         known = self._qualified_names(kind) if "/" in asked else _sorted([*self.names(kind), *more_names])
         elsewhere = {name: homes for name, homes in self._not_installed(kind).items() if name not in known}
-        exact = [name for name in elsewhere if name.casefold() == asked.casefold()]
+        short = asked.rpartition("/")[2].casefold()
+        of_others = [each for each in known if "/" in asked and each.rpartition("/")[2].casefold() == short]
+        exact = [] if of_others else [name for name in elsewhere if name.casefold() == short]
         of_moxing = MOXING_ALONE.get(asked.casefold(), "") if kind is NetworkOffer and not exact else ""
-        near = exact or ([of_moxing] if of_moxing else nearest(asked, [*known, *elsewhere]))
+        near = exact or ([of_moxing] if of_moxing else nearest(asked, of_others, at_least=0.0))
+        near = near or nearest(asked, [*known, *elsewhere])
         lines = [heading, f"MoXing has it, and mox does not. Nearest is {of_moxing!r}." if of_moxing else ""]
         lines.append("" if exact or of_moxing else did_you_mean(near))
         for number, distribution in enumerate(sorted({home for name in near for home in elsewhere.get(name, ())})):

@@ -135,7 +135,7 @@ def _contracts_of(plugin: Plugin) -> tuple[list[_Contract], list[str]]:
 def _unwritten(offer: Offer, target: Any) -> str:
     """Return what the author has to write before the offer can be checked; empty if nothing."""
     if isinstance(offer, DatasetOffer) or (isinstance(target, type) and hasattr(target, "get")):
-        return "it reads files, which DatasetContract.dataset makes."
+        return "it reads data, which DatasetContract.dataset makes."
     if isinstance(offer, TrackerOffer):
         return "it keeps runs where TrackerContract's author says, and TrackerContract.read reads them."
     if isinstance(target, type) and issubclass(target, AggregativeSessionRunHook):

@@ -260,6 +260,11 @@ def test_networks_are_listed_by_family_and_size_and_none_is_built(capsys):
     [
         (["net*"], ["net_v1_18", "net_v1_50", "net_v2_50"]),
         (["NET_*_50"], ["net_v1_50", "net_v2_50"]),
+        (["v1"], ["net_v1_18", "net_v1_50"]),
+        (["ML"], ["mlp"]),
+        (["et_v2"], ["net_v2_50"]),
+        (["p"], ["deep", "mlp"]),
+        (["5"], ["net_v1_50", "net_v2_50"]),
         (["net*", "--max_params", "25.55M"], ["net_v1_18", "net_v2_50"]),
         (["net*", "--max_params=11700k"], ["net_v1_18"]),
         (["net*", "--max_params", "5"], []),

@@ -172,6 +172,14 @@ def test_an_unknown_plugin_before_the_slash_is_told_with_what_could_be_meant():
     )
 
 
+def test_a_name_before_which_the_plugin_is_wrong_is_told_with_the_plugin_that_has_it():
+    assert complaint_about((OTHER, RESNETS), NetworkOffer, "other/resnet_v2_50") == (
+        "unknown network 'other/resnet_v2_50'.\n"
+        "Did you mean 'resnet/resnet_v2_50'?\n"
+        "Known: other/other, other/resnet_v1_50, resnet/resnet_v1_18, resnet/resnet_v1_50, resnet/resnet_v2_50"
+    )
+
+
 def test_names_are_listed_once_and_by_their_numbers():
     many = Plugin("many", "many", "1.0", offers=networks("b", "net_101", "net_18", "a_2", "resnet_v1_50"))
     assert PluginSet((many, OTHER)).names(NetworkOffer) == ["a_2", "b", "net_18", "net_101", "other", "resnet_v1_50"]

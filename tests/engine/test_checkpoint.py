@@ -256,7 +256,7 @@ def test_other_modes_refuse_to_go_without_a_checkpoint_and_name_where_they_looke
         f"{mode} needs a checkpoint and found none: looked in log_dir '{tmp_path}/log', and checkpoint_path is not "
         "given. Train first, or pass log_dir or checkpoint_path."
     )
-    with pytest.raises(CheckpointError, match=r"found none: looked in no folder at all, and checkpoint_path is not"):
+    with pytest.raises(CheckpointError, match="needs a checkpoint, and log_dir and checkpoint_path are not given"):
         run(mode, **options)
 
 

@@ -194,10 +194,7 @@ def test_without_a_checkpoint_both_refuse_and_name_the_places(run_mode, trained,
         return str(error.value)
 
     advice = "Train first, or pass log_dir or checkpoint_path."
-    assert refusal() == (
-        f"{run_mode} needs a checkpoint and found none: looked in no folder at all, "
-        f"and checkpoint_path is not given. {advice}"
-    )
+    assert refusal() == f"{run_mode} needs a checkpoint, and log_dir and checkpoint_path are not given. {advice}"
     assert refusal(log_dir=empty) == (
         f"{run_mode} needs a checkpoint and found none: looked in log_dir '{empty}', "
         f"and checkpoint_path is not given. {advice}"

@@ -61,6 +61,27 @@ def test_a_network_of_keras_has_the_figures_of_its_paper_in_blocks():
     assert sum(block.parameters for block in size.blocks) == 3_538_984
 
 
+def two(*, run_mode, num_classes, **options):
+    """Three convolutions whose scopes TensorFlow numbers, and layers enough for blocks."""
+    del options, run_mode, num_classes
+
+    def network(images):
+        with tf.name_scope("conv"):
+            net = tf.identity(images)
+        for name, filters in (("conv", 4), *((f"block{number}_{part}", 4) for number in range(21) for part in "ab"),
+                              ("conv_1", 5)):  # fmt: skip
+            net = keras.layers.Conv2D(filters, 1, use_bias=False, name=name)(net)
+        return net[:, 0, 0], {}
+
+    return network
+
+
+def test_blocks_are_in_order_and_a_layer_is_not_counted_into_that_whose_name_is_numbered():
+    size = network_size.measure(two, **SIZE)
+    expected = [("conv", 3 * 4), *((f"block{number}", 2 * 4 * 4) for number in range(21)), ("conv_1", 4 * 5)]
+    assert [(block.name, block.parameters) for block in size.blocks] == expected
+
+
 def layers(*, run_mode, num_classes, **options):
     del options, run_mode
 

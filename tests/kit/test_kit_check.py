@@ -131,7 +131,7 @@ def test_all_that_a_plugin_offers_is_checked_and_the_rest_told(capsys):
     ) in said
     assert sorted(said.splitlines()[-4:-1]) == [
         "needs a test of its own: augmentation 'needing': give `options` of its contract; it needs strength.",
-        "needs a test of its own: data set 'birds': it reads files, which DatasetContract.dataset makes.",
+        "needs a test of its own: data set 'birds': it reads data, which DatasetContract.dataset makes.",
         "needs a test of its own: public name 'NeedyHook': HookContract.hook makes it; it needs value.",
     ]
     assert said.splitlines()[-1].endswith(" checks hold, 0 fail, 3 were not run.")

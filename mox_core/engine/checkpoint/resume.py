@@ -145,10 +145,10 @@ def _find(config: RunConfig, remote: Remote) -> tuple[Origin | None, bool]:
                 raise
             raise CheckpointError(f"{error} There is none in log_dir {str(config.log_dir)!r} either.") from error
     if not config.training:
-        looked_in = f"log_dir {str(config.log_dir)!r}" if config.log_dir else "no folder at all"
+        found_none = f" and found none: looked in log_dir {str(config.log_dir)!r}, and checkpoint_path is not given"
+        why = found_none if config.log_dir else ", and log_dir and checkpoint_path are not given"
         raise CheckpointError(
-            f"{config.run_mode} needs a checkpoint and found none: looked in {looked_in}, "
-            "and checkpoint_path is not given. Train first, or pass log_dir or checkpoint_path."
+            f"{config.run_mode} needs a checkpoint{why}. Train first, or pass log_dir or checkpoint_path."
         )
     return None, False
 

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import mox_core as mox
@@ -108,7 +109,7 @@ def test_what_is_not_there_is_refused_with_what_fetches_it(tmp_path):
 def test_columns_that_are_no_tensors_are_not_read(tmp_path):
     save_arrow(tmp_path)
     dataset = mox.get_dataset("parquet", "train", str(tmp_path))
-    with pytest.raises(mox.UsageError, match="'objects'"):
+    with pytest.raises(mox.UsageError, match=r"column 'objects' of .* is of type list<.*>, which is no tensor"):
         dataset.get(["objects"])
 
 
@@ -122,4 +123,91 @@ def test_rows_whose_image_is_not_there_are_left_out_and_named(tmp_path, caplog):
     dataset = mox.get_dataset("parquet", "train", str(tmp_path), shuffle=False, num_epochs=1)
     found = read(lambda mode: dataset.get(["label", "name", "image"]), "EVAL")  # noqa: ARG005
     assert [each.values[1] for each in found] == [b"row 0", b"row 1", b"row 3"]
-    assert f"{tmp_path}: row 2" in caplog.text
+    assert f"'{tmp_path}: row 2' cannot be read (column 'image' has no image: it is in a file of its own" in caplog.text
+    found = read(lambda mode: dataset.get(["label"]), "EVAL")  # noqa: ARG005
+    assert [int(each.values[0]) for each in found] == [0, 1, 0, 1, 0]
+
+
+def save(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return mox.get_dataset("parquet", "train", str(path), shuffle=False, num_epochs=1)
+
+
+def values_of(dataset, *keys):
+    return [each.values for each in read(lambda mode: dataset.get(list(keys)), "EVAL")]  # noqa: ARG005
+
+
+def test_rows_without_a_value_in_a_column_that_is_asked_for_are_left_out_and_named(tmp_path, caplog):
+    dataset = save(tmp_path / "a.parquet", x=[0, 1, 2, 3], caption=["a", None, "c", None], v=[[1], [2], [None], [4]])
+    assert [int(x) for (x,) in values_of(dataset, "x")] == [0, 1, 2, 3]
+    assert caplog.text == ""
+    assert [int(x) for x, _ in values_of(dataset, "x", "caption")] == [0, 2]
+    assert "a.parquet: row 1' cannot be read (column 'caption' has no value): it is left out." in caplog.text
+    assert "a.parquet: row 3' cannot be read (column 'caption' has no value): it is left out." in caplog.text
+    assert [int(x) for x, _ in values_of(dataset, "x", "v")] == [0, 1, 3]
+    assert "row 2' cannot be read (column 'v' holds [None], which is no array of numbers)" in caplog.text
+
+
+def test_a_column_without_a_value_that_ends_the_run_is_named(tmp_path):
+    dataset = save(tmp_path / "a.parquet", x=[0, 1], y=pa.array([None, None], pa.int64()))
+    with pytest.raises(mox.DataError, match=r"none of the 2 samples could be read.*column 'y' has no value"):
+        values_of(dataset, "x", "y")
+    dataset = save(tmp_path / "a.parquet", x=[0, 1], y=pa.array([None, 1], pa.int64()))
+    dataset.on_bad_sample = "raise"
+    with pytest.raises(mox.DataError, match="row 0' cannot be read: column 'y' has no value"):
+        values_of(dataset, "x", "y")
+
+
+def test_images_of_no_bytes_are_left_out_and_named(tmp_path, caplog):
+    good, struct = png(IMAGES[0]), pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    image = pa.array([{"bytes": b""}, {"bytes": good}, None, {"bytes": good}], struct)
+    dataset = save(tmp_path / "a.parquet", x=[0, 1, 2, 3], img=[good, good, good, b""], image=image)
+    assert [int(x) for x, *_ in values_of(dataset, "x", "img", "image")] == [1]
+    for row, wrong in ((0, "'image' has no image"), (2, "'image' has no value"), (3, "'img' has no image")):
+        assert f"row {row}' cannot be read (column {wrong}): it is left out." in caplog.text
+
+
+def test_a_floating_point_number_that_is_not_there_is_nan(tmp_path, caplog):
+    lists = pa.array([[1.0, None], [2.0, 3.0]], pa.list_(pa.float32()))
+    found = values_of(save(tmp_path / "a.parquet", x=[1.5, None], v=lists), "x", "v")
+    np.testing.assert_array_equal([x for x, _ in found], [1.5, np.nan])
+    assert "column 'x' of" in caplog.text
+    assert "a.parquet has no value for 1 of 2 numbers: model_fn gets NaN there." in caplog.text
+    assert "a.parquet has no value for 1 of 4 numbers: model_fn gets NaN there." in caplog.text
+    np.testing.assert_array_equal([v for _, v in found], [[1.0, np.nan], [2.0, 3.0]])
+
+
+def test_whole_numbers_that_do_not_fit_are_refused_where_they_are_asked_for(tmp_path):
+    large = pa.array([1, 2**63], pa.uint64())
+    dataset = save(tmp_path / "a.parquet", x=[0, 1], u=large, v=pa.array([[1], [2**63]], pa.list_(pa.uint64())))
+    assert len(values_of(dataset, "x")) == 2
+    for name in "uv":
+        with pytest.raises(mox.DataError, match=f"column '{name}' .* holds 9223372036854775808, which does not fit"):
+            values_of(dataset, name)
+
+
+def test_categories_are_their_values(tmp_path):
+    dataset = save(tmp_path / "a.parquet", cat=pa.array(["a", "b", "a"]).dictionary_encode())
+    assert [text for (text,) in values_of(dataset, "cat")] == [b"a", b"b", b"a"]
+
+
+def test_outside_of_a_run_only_columns_that_are_asked_for_are_read(tmp_path):
+    dataset = save(tmp_path / "a.parquet", x=[0, 1, 2], caption=["a", None, "c"])
+    assert [int(dataset.get(["x"])[0]) for _ in range(3)] == [0, 1, 2]
+    again = save(tmp_path / "a.parquet", x=[0, 1, 2], caption=["a", None, "c"])
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        both = (*again.get(["x"]), *again.get(["caption"]))  # of the same row
+        assert [session.run(both) for _ in range(2)] == [(0, b"a"), (2, b"c")]
+    with pytest.raises(mox.UsageError, match="'caption' was not asked for when reading began, with x"):
+        dataset.get(["x", "caption"])
+
+
+def test_what_is_no_such_file_is_refused_in_words(tmp_path):
+    (tmp_path / "c.csv").write_text("label\n1\n")
+    with pytest.raises(mox.DataError, match=r"c.csv' is neither a Parquet nor an Arrow file, which are read here\."):
+        mox.get_dataset("parquet", "train", str(tmp_path / "c.csv"))
+    with pytest.raises(mox.DataError, match=r"there is no folder .*nopq"):
+        mox.get_dataset("parquet", "train", str(tmp_path / "nopq"))
+    for split in ("train[:50%]", "train+test"):
+        with pytest.raises(mox.UsageError, match="parts and sums of splits are for data sets of TensorFlow Datasets"):
+            mox.get_dataset("parquet", split, str(tmp_path))

@@ -151,3 +151,9 @@ def test_a_file_that_is_cut_off_is_refused(data_dir, tmp_path):
     victim.write_bytes(victim.read_bytes()[:-20])
     with pytest.raises(mox.DataError, match="is cut off or damaged"):
         mox.get_dataset("fashion_mnist", "train", str(tmp_path))
+    victim.unlink()
+    with pytest.raises(mox.DataError, match=r"00000-of-00003' is not in .* 3 files hold the split: the folder is dam"):
+        mox.get_dataset("fashion_mnist", "train", str(tmp_path))
+    (copy / "features.json").unlink()
+    with pytest.raises(mox.DataError, match="is damaged, or was copied in part"):
+        mox.get_dataset("fashion_mnist", "train", str(tmp_path))

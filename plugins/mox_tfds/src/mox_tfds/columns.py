@@ -6,14 +6,17 @@ it lies. Parquet files are packed in groups of rows, so they are unpacked into m
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
+import reprlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import tensorflow as tf
 from attrs import define, field
@@ -21,11 +24,11 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
-from mox_core.sdk import Features, SampleSource, read_once
+from mox_core.sdk import READABLE, Features, SampleSource, read_once
 from mox_core.stores.folder import is_remote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
 _SUFFIXES: Final = (".arrow", ".parquet")
 _PATTERNS: Final = (
@@ -39,6 +42,7 @@ _PATTERNS: Final = (
 )
 """Where the files of a split lie: saved by `datasets`, in repositories of the Hub, and as the Hub converts them."""
 _LARGE: Final = 2**31
+_LARGEST_INT64: Final = 2**63 - 1
 _PARTS: Final = re.compile(r"-(\d+)-of-(\d+)\.")
 
 
@@ -54,8 +58,9 @@ def parquet(
     """Return one split of a data set in Parquet or Arrow files.
 
     `get` returns columns by name. Images, which are columns of encoded bytes, are decoded (uint8, [height, width, 3],
-    or 1 channel for grey ones); whole numbers are int64. The names of classes are those of the file's schema, as
-    `datasets` writes them.
+    or 1 channel for grey ones); whole numbers are int64, and categories of pandas are their values. The names of
+    classes are those of the file's schema, as `datasets` writes them. Only columns that are asked for are read. Where
+    one of them has no value, the row is bad; of floating-point numbers, it is NaN, which pandas saves so.
 
     Args:
         split_name: the split, 'train' say. The files of a folder without splits are 'train'.
@@ -63,7 +68,8 @@ def parquet(
             (`data/train-00000-of-00002.parquet`), or one file.
         shuffle: whether each epoch has an order of its own.
         num_epochs: number of epochs; None for no end.
-        on_bad_sample: 'skip' leaves out images that cannot be decoded, with a warning; 'raise' ends the run.
+        on_bad_sample: 'skip' leaves out rows without a value, and images that cannot be decoded, with a warning;
+            'raise' ends the run.
         capacity: no effect; tf.data decides.
 
     Raises:
@@ -106,6 +112,10 @@ class ColumnDataset:
     on_bad_sample: str = field(default="skip", validator=checks.one_of("skip", "raise"), kw_only=True)
     class_names: tuple[str, ...] = field(init=False)
     _columns: dict[str, _Column] = field(init=False)
+    _not_read: dict[str, str] = field(init=False)
+    _known: set[str] = field(init=False, factory=set)
+    _asked: set[str] = field(init=False, factory=set)
+    _asked_eagerly: set[str] = field(init=False, factory=set)
 
     def __attrs_post_init__(self) -> None:
         if not self._table.num_rows:
@@ -113,10 +123,10 @@ class ColumnDataset:
         features = _features_of(self._table.schema)
         columns = {each.name: _column(each, features.get(each.name, {})) for each in self._table.schema}
         self._columns = {name: column for name, column in columns.items() if column is not None}
-        left_out = [name for name, column in columns.items() if column is None]
-        if left_out:
+        self._not_read = {each.name: str(each.type) for each in self._table.schema if columns[each.name] is None}
+        if self._not_read:
             tf.get_logger().info(
-                "%s: columns of a structure that is no tensor are not read: %s", self.folder, ", ".join(left_out)
+                "%s: columns of types that are no tensors are not read: %s", self.folder, ", ".join(self._not_read)
             )
         self.class_names = tuple(features.get("label", {}).get("names", ()))
 
@@ -135,24 +145,98 @@ class ColumnDataset:
             UsageError: if a name is unknown, or where no data set is read.
         """
         check_names(keys, owner=type(self).__name__)
+        for key in keys:
+            if key in self._not_read:
+                raise UsageError(
+                    f"column {key!r} of {self.folder!r} is of type {self._not_read[key]}, which is no tensor: save it "
+                    "as numbers, lists of numbers, or text."
+                )
         check_known(keys, self._columns, owner=type(self).__name__)
-        features = read_once(self, lambda: self.source().read())
+        for key in set(keys) - self._known:
+            self._check_numbers(key)
+            self._known.add(key)
+        features = read_once(self, lambda: self._read(keys))
+        self._asked.update(keys)
         return [features[key] for key in keys]
 
     def source(self) -> SampleSource:
-        """Return the source of features by index."""
+        """Return the source of features by index, of all columns."""
+        return self._source(self._columns)
+
+    def _source(self, asked: Collection[str]) -> SampleSource:
+        """Return the source of features by index; columns that are not asked for are empty."""
         return SampleSource(
             num_samples=self.num_samples,
-            fetch=self._fetch,
+            fetch=functools.partial(self._fetch, asked),
             describe=lambda index: f"{self.folder}: row {index}",
+            system_error=lambda index: self._row(asked, index)[1],
             on_bad_sample=self.on_bad_sample,
             shuffle=self.shuffle,
             num_epochs=self.num_epochs,
             class_names=self.class_names,
         )
 
-    def _fetch(self, index: tf.Tensor) -> Features:
-        return {name: column.fetch(self._table[name], index) for name, column in self._columns.items()}
+    def _read(self, keys: Sequence[str]) -> Features:
+        """Begin to read, or eagerly, read on; further calls of `get` in one `input_fn` add to what is asked for."""
+        if not tf.executing_eagerly():
+            self._asked = set(keys)
+            return self._source(self._asked).read()
+        self._asked_eagerly = self._asked_eagerly or set(keys)
+        late = [key for key in keys if key not in self._asked_eagerly]
+        if late:
+            first = ", ".join(sorted(self._asked_eagerly))
+            raise UsageError(
+                f"column {late[0]!r} was not asked for when reading began, with {first}. Outside of mox.run each `get` "
+                "gives the next row: ask for all columns in each."
+            )
+        return self._source(self._asked_eagerly).read()
+
+    def _check_numbers(self, key: str) -> None:
+        """Refuse whole numbers that do not fit int64, and tell of numbers that become NaN."""
+        column = self._table[key]
+        while pa.types.is_nested(column.type):
+            if pa.types.is_struct(column.type):
+                return
+            column = pc.list_flatten(column)
+        if column.null_count and pa.types.is_floating(column.type):
+            tf.get_logger().warning(
+                "column %r of %s has no value for %d of %d numbers: model_fn gets NaN there.",
+                key,
+                self.folder,
+                column.null_count,
+                len(column),
+            )
+        if pa.types.is_uint64(column.type) and (largest := pc.max(column).as_py() or 0) > _LARGEST_INT64:
+            raise DataError(
+                f"column {key!r} of {self.folder!r} holds {largest}, which does not fit int64: save it as smaller "
+                "numbers or as text."
+            )
+
+    def _row(self, asked: Collection[str], row: int) -> tuple[list[Any], str]:
+        """Return the values of a row, and what is wrong with it; '' for nothing."""
+        values, wrong = [], ""
+        for name, column in self._columns.items():
+            value = column.empty()
+            if name in asked and not wrong:
+                try:
+                    value = column.value_of(self._table[name][row].as_py())
+                except ValueError as error:
+                    wrong = f"column {name!r} {error}"
+            values.append(value)
+        return values, wrong
+
+    def _fetch(self, asked: Collection[str], index: tf.Tensor) -> Features:
+        def read(row: Any) -> list[Any]:
+            values, wrong = self._row(asked, int(row))
+            return [np.bool_(not wrong), *values]
+
+        columns = self._columns.values()
+        is_readable, *tensors = tf.numpy_function(read, [index], [tf.bool, *(each.dtype for each in columns)])
+        features = {
+            name: column.finish(tf.ensure_shape(tensor, column.shape))
+            for (name, column), tensor in zip(self._columns.items(), tensors, strict=True)
+        }
+        return {**features, READABLE: tf.ensure_shape(is_readable, [])}
 
 
 @define
@@ -162,7 +246,7 @@ class _Column:
     Attributes:
         dtype: its dtype.
         shape: its shape; None for a size that differs.
-        value: makes what TensorFlow takes of what pyarrow gives.
+        value: makes what TensorFlow takes of what pyarrow gives; a ValueError says what a value of none lacks.
         finish: what TensorFlow makes of that.
     """
 
@@ -171,27 +255,33 @@ class _Column:
     value: Callable[[Any], Any]
     finish: Callable[[tf.Tensor], tf.Tensor] = lambda tensor: tensor
 
-    def fetch(self, chunks: Any, index: tf.Tensor) -> tf.Tensor:
-        """Return the value of a row."""
+    def value_of(self, given: Any) -> Any:
+        """Return the value of a row.
 
-        def read(row: Any) -> Any:
-            value = chunks[int(row)].as_py()
-            if value is None:
-                raise ValueError("there is no value")
-            return self.value(value)
+        Raises:
+            ValueError: if there is none.
+        """
+        if given is not None:
+            return self.value(given)
+        if self.dtype.is_floating and not self.shape:
+            return np.asarray(np.nan, self.dtype.as_numpy_dtype)
+        raise ValueError("has no value")
 
-        tensor = tf.numpy_function(read, [index], self.dtype)
-        return self.finish(tf.ensure_shape(tensor, self.shape))
+    def empty(self) -> Any:
+        """Return a value that stands for one that is not read."""
+        return (
+            b"" if self.dtype == tf.string else np.zeros([size or 0 for size in self.shape], self.dtype.as_numpy_dtype)
+        )
 
 
 def _column(of: Any, feature: Mapping[str, Any]) -> _Column | None:
     """Return how a column is read; None for one that is no tensor."""
-    kind = of.type
+    kind = of.type.value_type if pa.types.is_dictionary(of.type) else of.type
     is_binary = pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
     if pa.types.is_struct(kind) and "bytes" in {each.name for each in kind}:
         return _Column(tf.string, [], _image_bytes, _decoded)
     if is_binary and (feature.get("_type") == "Image" or of.name in {"image", "img"}):
-        return _Column(tf.string, [], bytes, _decoded)
+        return _Column(tf.string, [], _encoded, _decoded)
     if is_binary or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return _Column(tf.string, [], lambda value: value if isinstance(value, bytes) else value.encode())
     shape: list[int | None] = []
@@ -201,18 +291,35 @@ def _column(of: Any, feature: Mapping[str, Any]) -> _Column | None:
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
         return None
     dtype = tf.int64 if pa.types.is_integer(kind) else tf.as_dtype(kind.to_pandas_dtype())
-    numpy_dtype = dtype.as_numpy_dtype
-    return _Column(dtype, shape, lambda value: np.asarray(value, numpy_dtype))
+    return _Column(dtype, shape, functools.partial(_numbers, dtype=dtype.as_numpy_dtype))
+
+
+def _numbers(value: Any, dtype: Any) -> Any:
+    try:
+        return np.asarray(value, dtype)  # None among floating-point numbers is NaN
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"holds {reprlib.repr(value)}, which is no array of numbers") from None
 
 
 def _image_bytes(value: Mapping[str, Any]) -> bytes:
-    if not value.get("bytes"):
-        raise ValueError(f"the image is in a file of its own, {value.get('path')!r}, and not in the table")
-    return bytes(value["bytes"])
+    if not value.get("bytes") and value.get("path"):
+        raise ValueError(f"has no image: it is in a file of its own, {value['path']!r}, and not in the table")
+    return _encoded(value.get("bytes"))
+
+
+def _encoded(value: bytes | None) -> bytes:
+    if not value:
+        raise ValueError("has no image")
+    return value
 
 
 def _decoded(encoded: tf.Tensor) -> tf.Tensor:
-    image = tf.io.decode_image(encoded, expand_animations=False)
+    """Return an image; of a column that is not read, an empty one."""
+    image = tf.cond(
+        tf.strings.length(encoded) > 0,
+        lambda: tf.io.decode_image(encoded, expand_animations=False),
+        lambda: tf.zeros([0, 0, 0], tf.uint8),
+    )
     return tf.ensure_shape(image, [None, None, None])
 
 
@@ -230,6 +337,13 @@ def _files(folder: Path, split_name: str) -> list[Path]:
     """Return the files of a split, in order."""
     if folder.is_file():
         return [folder]
+    if not folder.exists():
+        raise DataError(f"there is no folder {str(folder)!r}, where split {split_name!r} is to be. Nothing is fetched.")
+    if re.search(r"\[.*\]|\+", split_name):
+        raise UsageError(
+            f"split_name is {split_name!r}: parts and sums of splits are for data sets of TensorFlow Datasets "
+            "('tfds'). Name a split here, and save a part of one as a split of its own."
+        )
     for pattern in (*_PATTERNS, *(["*"] if split_name == "train" else [])):
         found = sorted(each for each in folder.glob(pattern.format(split=split_name)) if each.suffix in _SUFFIXES)
         if found:
@@ -279,4 +393,6 @@ def _table(path: Path) -> Any:
             except pa.ArrowInvalid:
                 return pa.ipc.open_file(mapped).read_all()
     except (pa.ArrowException, OSError) as error:
+        if path.suffix not in _SUFFIXES:
+            raise DataError(f"{str(path)!r} is neither a Parquet nor an Arrow file, which are read here.") from error
         raise DataError(f"{str(path)!r} is no {path.suffix[1:]} file that can be read: {error}") from error

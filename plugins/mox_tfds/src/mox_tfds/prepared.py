@@ -97,6 +97,12 @@ class PreparedDataset:
         instructions = self._split.file_instructions
         shard = _SHARDS[self._builder.info.file_format.value]
         self._names = [Path(each.filename).name for each in instructions]
+        missing = [each for each in self._names if not (Path(self.folder) / each).is_file()]
+        if missing:
+            raise DataError(
+                f"{missing[0]!r} is not in {self.folder!r}, and {_INFO} says that {len(self._names)} files hold the "
+                "split: the folder is damaged, or was copied in part."
+            )
         shards = [shard(Path(self.folder) / each) for each in self._names]
         for each, file, instruction in zip(self._names, shards, instructions, strict=True):
             if len(file) != instruction.examples_in_shard:
@@ -170,7 +176,10 @@ def _builder(name: str, folder: str) -> Any:
             'here. Where there is a network: python -c "import tensorflow_datasets as tfds; '
             f'tfds.builder({plain or "<name>"!r}, data_dir={folder!r}).download_and_prepare()"'
         )
-    builder = tfds_.builder_from_directory(str(place))
+    try:
+        builder = tfds_.builder_from_directory(str(place))
+    except (OSError, ValueError) as error:  # a file that tells of the data set is missing, or is no JSON
+        raise DataError(f"the data set in {str(place)!r} is damaged, or was copied in part: {error}") from error
     if name and builder.name != re.split("[/:]", name)[0]:
         raise DataError(f"{str(place)!r} holds {builder.name!r}, and not {name!r}.")
     kind = builder.info.file_format.value if builder.info.file_format else "tfrecord"

@@ -44,7 +44,7 @@ def _constant(array: npt.NDArray[Any]) -> tf.Tensor:
 
 
 @define(eq=False, slots=False)
-class ArrayDataset:
+class SmallImageDataset:
     """Images of one size with labels, held in memory and read inside `input_fn`.
 
     `get` returns 'image' (uint8, [height, width, channels]) and 'label' (int64).

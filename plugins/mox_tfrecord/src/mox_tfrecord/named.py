@@ -12,7 +12,7 @@ from mox_core.datasets.folders import list_folder
 from mox_core.errors import DataError, UsageError
 from mox_core.stores.folder import is_remote
 from mox_core.whole_numbers import is_whole_number
-from mox_tfrecord.arrays import ArrayDataset, read_cifar, read_idx
+from mox_tfrecord.arrays import SmallImageDataset, read_cifar, read_idx
 from mox_tfrecord.classification import ImageClassificationTFRecordDataset, ImageClassificationTFRecordMetadata
 from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
 from mox_tfrecord.handled import HandledTFRecordDataset
@@ -31,7 +31,7 @@ _BATCHES_OF_SPLIT: Final = {"train": [f"data_batch_{number}" for number in range
 
 def mnist(
     *, split_name: str, dataset_dir: Folder, shuffle: bool = True, num_epochs: int | None = None, capacity: int = 256
-) -> ArrayDataset | BaseTFRecordDataset | Any:
+) -> SmallImageDataset | BaseTFRecordDataset | Any:
     """Return the digits of MNIST: 'image' (uint8, [28, 28, 1]) and 'label' (int64, 0 to 9).
 
     Args:
@@ -57,7 +57,7 @@ def mnist(
 
 def cifar10(
     *, split_name: str, dataset_dir: Folder, shuffle: bool = True, num_epochs: int | None = None, capacity: int = 256
-) -> ArrayDataset | BaseTFRecordDataset | Any:
+) -> SmallImageDataset | BaseTFRecordDataset | Any:
     """Return the images of CIFAR-10: 'image' (uint8, [32, 32, 3], RGB) and 'label' (int64, 0 to 9).
 
     Args:
@@ -168,7 +168,7 @@ def _pattern(folder: str, patterns: Sequence[str], other: str) -> str:
 
 def _of_arrays_or_records(
     name: str, split_name: str, folder: str, arrays: Any, shape: list[int], other: str, options: dict[str, Any]
-) -> ArrayDataset | BaseTFRecordDataset:
+) -> SmallImageDataset | BaseTFRecordDataset:
     """Return small images from arrays that were found in a folder; from the records in it where there are none."""
     if arrays is not None:
         return _of_arrays(name, split_name, folder, arrays, options)
@@ -176,7 +176,7 @@ def _of_arrays_or_records(
     return _of_small_images(name, split_name, folder, pattern, shape, options)
 
 
-def _of_arrays(name: str, split_name: str, folder: str, arrays: Any, options: dict[str, Any]) -> ArrayDataset:
+def _of_arrays(name: str, split_name: str, folder: str, arrays: Any, options: dict[str, Any]) -> SmallImageDataset:
     images, labels = arrays
     published = SIZES[name][split_name]
     if len(labels) != published:
@@ -188,7 +188,7 @@ def _of_arrays(name: str, split_name: str, folder: str, arrays: Any, options: di
             folder,
             len(labels),
         )
-    return ArrayDataset(images, labels, folder, **options)
+    return SmallImageDataset(images, labels, folder, **options)
 
 
 def _of_small_images(
