@@ -118,7 +118,7 @@ class OtherWeights:
         """Return the arrays that fit under the names of variables, the others under their own."""
         found = fit(self.weights, wanted_of(model.weights))
         tf.get_logger().info(
-            "%r (%s): %d of its %d arrays are values of the model's %d variables, by the names of layers%s%s.",
+            "%r (%s): %d of its %d arrays belong to the model's %d variables, by the names of layers%s%s.",
             *(self.prefix, self.weights.kind, len(found.values), len(found.values) + len(found.unused)),
             *(len(model.weights), f" under {found.scope!r}" if found.scope else ""),
             "; the numbers at the ends of names are others, and paired in their order" if found.renumbered else "",

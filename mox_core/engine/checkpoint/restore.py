@@ -19,7 +19,8 @@ from mox_core.engine.variables.names import (
     TRAINING_STATE,
     WORKER_POSITIONS,
 )
-from mox_core.errors import CheckpointError
+from mox_core.errors import CheckpointError, UsageError
+from mox_core.name_patterns import check_matches
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
@@ -56,7 +57,10 @@ def restore_variables(
 
     Raises:
         CheckpointError: with the names that are missing or of another shape.
+        UsageError: if a pattern of the flags matches nothing, or they leave nothing to restore.
     """
+    if chosen is not None:
+        check_patterns(chosen, {GLOBAL_STEP, *variables, *checkpoint.values})
     variables = _drop_new_training_state(checkpoint, variables, partial=partial)
     goes_on = GLOBAL_STEP in checkpoint.values and (chosen is None or chosen(GLOBAL_STEP))
     if partial and not goes_on:
@@ -65,16 +69,43 @@ def restore_variables(
     _check_shapes(checkpoint, wanted, leave_out=chosen is not None)
     # Checkpoints of other programs need no global step.
     missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
+    left_out = [name for name in variables if name not in wanted]
+    if chosen is not None:
+        _check_any_left(checkpoint, wanted, left_out, chosen)
     _check_missing(checkpoint, wanted, missing, partial=partial)
     tf.get_logger().info("Restoring parameters from %s", shown(checkpoint.prefix))
-    left_out = [name for name in variables if name not in wanted]
-    unused = [name for name in checkpoint.values if name not in wanted and not _is_of_run(name)]
+    unused = [name for name in checkpoint.values if name not in variables and not _is_of_run(name)]
     _report(missing, left_out, unused, partial=partial)
     if partial:
         _report_optimizer(checkpoint, wanted, of_optimizers, goes_on=goes_on)
     for name, variable in wanted.items():
         if name in checkpoint.values:
             variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
+
+
+def check_patterns(chosen: NameFilter, names: Iterable[str]) -> None:
+    """Refuse a pattern of the flags for checkpoint_path that matches none of some names.
+
+    Raises:
+        UsageError: with names that are near.
+    """
+    names = list(names)
+    for flag, patterns in (("include", chosen.include), ("exclude", chosen.exclude)):
+        for pattern in patterns:
+            check_matches(pattern, names, f"--checkpoint_{flag}_patterns")
+
+
+def _check_any_left(
+    checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], left_out: Sequence[str], chosen: NameFilter
+) -> None:
+    there = [name for name in left_out if name in checkpoint.values]
+    if there not in ([], [GLOBAL_STEP]) and not wanted.keys() & checkpoint.values.keys():
+        raise UsageError(
+            f"--checkpoint_include_patterns={','.join(chosen.include)} and "
+            f"--checkpoint_exclude_patterns={','.join(chosen.exclude)} leave nothing of {checkpoint.prefix!r} to "
+            f"restore, which has {_listed(there)}. To begin with none of its values, leave "
+            "checkpoint_path out."
+        )
 
 
 def _drop_new_training_state(
@@ -167,21 +198,17 @@ def _report_optimizer(
     checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], of_optimizers: AbstractSet[str], *, goes_on: bool
 ) -> None:
     """Log what of the optimizers goes on where another training left off, and what begins anew."""
-    logger, along = tf.get_logger(), sorted(of_optimizers & wanted.keys() & checkpoint.values.keys())
-    if not goes_on:
-        logger.info(
-            "The global step begins at 0, and with it learning rates and what optimizers keep: %s",
-            _listed(sorted(of_optimizers)) or "nothing",
-        )
-        return
-    logger.info(
-        "The global step goes on at %d, and with it learning rates that follow it and what optimizers keep: %s. "
-        "What begins anew: %s. To begin with the weights alone: --checkpoint_exclude_patterns=%s",
-        checkpoint.step,
-        _listed(along) or "nothing",
-        _listed(sorted(of_optimizers - set(along))) or "nothing",
-        GLOBAL_STEP,
+    along = sorted(of_optimizers & wanted.keys() & checkpoint.values.keys())
+    anew = sorted(of_optimizers - set(along))
+    said = (
+        f"The global step goes on at {checkpoint.step}, and so do learning rates that follow it"
+        if goes_on
+        else "The global step begins at 0, and so do learning rates that follow it"
     )
+    said += f". What optimizers keep goes on: {_listed(along)}" if along else ""
+    said += f". What optimizers keep begins anew: {_listed(anew)}" if anew else ""
+    said += f". To begin with the weights alone: --checkpoint_exclude_patterns={GLOBAL_STEP}" if goes_on else ""
+    tf.get_logger().info("%s.", said)
 
 
 def _is_of_run(name: str) -> bool:
