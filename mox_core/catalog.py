@@ -117,6 +117,17 @@ def get_model_meta(name: str) -> NetworkMeta:
     return _find(NetworkOffer, name).meta
 
 
+def networks_of_same_name(name: str) -> list[str]:
+    """Return the names, `plugin/name`, of what other plugins offer under the name of a network.
+
+    Raises:
+        UnknownNameError: if no plugin offers the network, or more than one does.
+    """
+    plugins = loader.installed_plugins()
+    owner, offer = plugins.find_with_owner(NetworkOffer, name)
+    return [plugins.qualified(*each) for each in plugins.owners(NetworkOffer, offer.name) if each[0] is not owner]
+
+
 def get_data_augmentation_fn(
     name: Name, run_mode: str, output_height: int | None = None, output_width: int | None = None, **kwargs: Any
 ) -> Callable[[Any], Any]:
