@@ -325,7 +325,8 @@ class Keys:
                 f"{self._label}.{attribute} may be {listed(names, 'or')}; write the name itself."
             )
         heading = f"{self._label} has no {attribute!r}."
-        raise UnknownAttributeError(loader.installed_plugins().help(self._kind, attribute, heading=heading))
+        plugins = loader.installed_plugins()
+        raise UnknownAttributeError(plugins.help(self._kind, attribute, heading=heading, written=_as_attribute))
 
     def __iter__(self) -> Iterator[str]:
         return iter(loader.installed_plugins().names(self._kind))
@@ -339,8 +340,12 @@ class Keys:
     def _attributes(self) -> dict[str, list[str]]:
         attributes: dict[str, list[str]] = {}
         for name in self:
-            attributes.setdefault("".join(c if c.isalnum() else "_" for c in name).upper(), []).append(name)
+            attributes.setdefault(_as_attribute(name), []).append(name)
         return attributes
+
+
+def _as_attribute(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name).upper()
 
 
 NetworkKeys: Final = Keys("NetworkKeys", NetworkOffer)

@@ -59,10 +59,11 @@ def test_without_the_global_step_schedules_and_slots_begin_anew(make, state, exc
     after = train(make, tmp_path / "tuned", 1, checkpoint_path=tmp_path / "first")
     assert after["w"] == before["w"] - 1  # one step with the first rate, and no momentum
     assert after["global_step"] == after.get("sgd/iteration", 1) == 1
-    assert said.starting("The global step") == [
-        "INFO:tensorflow:The global step begins at 0, and so do learning rates that follow it. "
-        f"What optimizers keep begins anew: {state}."
-    ]
+    (line,) = said.starting("The global step")
+    assert line == (
+        "INFO:tensorflow:The global step begins at 0, and so do learning rates that follow it. What optimizers keep "
+        f"begins anew: {state}."
+    )
 
 
 @pytest.mark.parametrize("make", [of_tf1, of_keras], ids=["TF1", "Keras"])
