@@ -174,9 +174,8 @@ def _nothing_there(path: Path, prefix: str, called: str) -> str:
     beside = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
     files = [name for name in beside if name.endswith(KERAS_SUFFIXES)]
     longer = [name for name in files if name.startswith(f"{path.name}.")]
-    near = longer or nearest(
-        path.name, [*files, *(name.removesuffix(".index") for name in beside if name.endswith(".index"))]
-    )
+    by_stem = {_stem(name): name for name in beside if name.endswith((".index", *KERAS_SUFFIXES))}
+    near = longer or [by_stem[each].removesuffix(".index") for each in nearest(_stem(path.name), by_stem)]
     question = did_you_mean([str(path.with_name(name)) for name in near])
     said = (
         f"{called}: there is no file {str(path)!r}."
@@ -185,6 +184,11 @@ def _nothing_there(path: Path, prefix: str, called: str) -> str:
         f"there is no {prefix + '.index'!r}."
     )
     return " ".join(filter(None, [said, question]))
+
+
+def _stem(name: str) -> str:
+    """Return the name of a file of weights without what all such names end in."""
+    return re.sub(r"(\.weights)?(\.(h5|keras|hdf5)|\.index)?$", "", name)
 
 
 def _fetch_and_read(prefix: str, remote: Remote) -> Checkpoint:

@@ -174,7 +174,8 @@ def _refuse_missing(
     way_out = (
         "To train on from its values with a changed model, use a new log_dir and pass the old one as checkpoint_path."
         if model is None
-        else f"It is of another model, or of a part of this one, of which TRAIN alone begins. {model.said_of_others()}"
+        else "It is of another model, or of a part of this one: TRAIN begins with a part, EVAL and PREDICT need all of "
+        f"it. {model.said_of_others()}"
     )
     raise CheckpointError(
         f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {_listed(missing)}. "
