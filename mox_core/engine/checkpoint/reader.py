@@ -5,6 +5,7 @@ A damaged one is found by the checksums that TensorFlow keeps for each tensor.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -171,7 +172,9 @@ def _load_prefix(path: Path, remote: Remote, called: str) -> Checkpoint:
 
 def _nothing_there(path: Path, prefix: str, called: str) -> str:
     """Return what to say of a path at which nothing is, with the names beside it that are near."""
-    beside = sorted(each.name for each in path.parent.iterdir()) if path.parent.is_dir() else []
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = sorted(each.name for each in path.parent.iterdir())
     files = [name for name in beside if name.endswith(KERAS_SUFFIXES)]
     longer = [name for name in files if name.startswith(f"{path.name}.")]
     by_stem = {_stem(name): name for name in beside if name.endswith((".index", *KERAS_SUFFIXES))}
