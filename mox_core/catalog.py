@@ -117,6 +117,17 @@ def get_model_meta(name: str) -> NetworkMeta:
     return _find(NetworkOffer, name).meta
 
 
+def networks_of_same_name(name: str) -> list[str]:
+    """Return the names, `plugin/name`, of what other plugins offer under the name of a network.
+
+    Raises:
+        UnknownNameError: if no plugin offers the network, or more than one does.
+    """
+    plugins = loader.installed_plugins()
+    owner, offer = plugins.find_with_owner(NetworkOffer, name)
+    return [plugins.qualified(*each) for each in plugins.owners(NetworkOffer, offer.name) if each[0] is not owner]
+
+
 def get_data_augmentation_fn(
     name: Name, run_mode: str, output_height: int | None = None, output_width: int | None = None, **kwargs: Any
 ) -> Callable[[Any], Any]:
@@ -314,7 +325,8 @@ class Keys:
                 f"{self._label}.{attribute} may be {listed(names, 'or')}; write the name itself."
             )
         heading = f"{self._label} has no {attribute!r}."
-        raise UnknownAttributeError(loader.installed_plugins().help(self._kind, attribute, heading=heading))
+        plugins = loader.installed_plugins()
+        raise UnknownAttributeError(plugins.help(self._kind, attribute, heading=heading, written=_as_attribute))
 
     def __iter__(self) -> Iterator[str]:
         return iter(loader.installed_plugins().names(self._kind))
@@ -328,8 +340,12 @@ class Keys:
     def _attributes(self) -> dict[str, list[str]]:
         attributes: dict[str, list[str]] = {}
         for name in self:
-            attributes.setdefault("".join(c if c.isalnum() else "_" for c in name).upper(), []).append(name)
+            attributes.setdefault(_as_attribute(name), []).append(name)
         return attributes
+
+
+def _as_attribute(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name).upper()
 
 
 NetworkKeys: Final = Keys("NetworkKeys", NetworkOffer)

@@ -8,7 +8,7 @@ import numpy as np  # noqa: TID253  (imported only where weights are read)
 import tensorflow as tf  # noqa: TID253
 from attrs import evolve, frozen
 
-from mox_core.catalog import get_model_fn, get_model_meta
+from mox_core.catalog import get_model_fn, get_model_meta, networks_of_same_name
 from mox_core.engine.checkpoint.origins import Checkpoint, OtherWeights, PublishedWeights, wanted_of
 from mox_core.engine.checkpoint.reader import load
 from mox_core.engine.model.tracing import trace_model
@@ -24,11 +24,15 @@ from mox_core.specs import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import Path
 
+    from mox_core.engine.weights.matching import Fit
     from mox_core.engine.weights.stored import StoredWeights
 
 _DEFAULT_CLASSES = 1000
+_FEW = 10
+"""One variable in this many is next to nothing."""
 
 
 @frozen
@@ -74,7 +78,7 @@ def read(source: Path, network: str | None = None) -> StoredWeights:
     Raises:
         CheckpointError: if there are none.
     """
-    origin = load(source)
+    origin = load(source, called="FILE")
     if isinstance(origin, PublishedWeights):
         if network is None:
             raise UsageError(
@@ -104,7 +108,7 @@ def import_weights(source: Path, network: str, prefix: Path, *, num_classes: int
         num_classes: the number of classes; that of the file, if not given.
 
     Raises:
-        CheckpointError: if nothing fits, or values have other shapes.
+        CheckpointError: if nothing fits, or next to nothing, or values have other shapes.
     """
     weights = read(source, network)
     classes = num_classes or _DEFAULT_CLASSES
@@ -118,6 +122,7 @@ def import_weights(source: Path, network: str, prefix: Path, *, num_classes: int
     _check(weights, network, found.values, variables, others, classes)
     missing = [name for name in variables if name not in found.values]
     heads = _depending_on_classes(network, variables, classes) if missing else set()
+    _check_enough(weights, network, found, variables.keys() - heads, len(variables))
     without_logits = [name for name in missing if name in heads]
     known_classes = None if without_logits else classes
     labels = weights.labels if len(weights.labels) == known_classes else ()
@@ -179,6 +184,7 @@ def _check(
         raise CheckpointError(
             f"{weights.path!r} ({weights.kind}) has none of the variables of network {network!r}. It has: "
             f"{_some([each.label for each in weights.arrays()])}; the network has: {_some(list(variables))}."
+            f"{_said_of_others(weights, network)}"
         )
     if others:
         listed = [f"{name} (network {ours}, file {theirs})" for name, (ours, theirs) in others.items()]
@@ -188,6 +194,35 @@ def _check(
             "training takes what fits of it: mox.run(checkpoint_path=...), with --checkpoint_exclude_patterns for the "
             "others."
         )
+
+
+def _check_enough(weights: StoredWeights, network: str, found: Fit, body: AbstractSet[str], number: int) -> None:
+    """Refuse a file of which next to nothing fits: the logits alone, say, and less than a tenth of what is below.
+
+    Args:
+        weights: the file.
+        network: the name of the network.
+        found: what fits.
+        body: the variables of the network without its logits.
+        number: the number of all of them.
+    """
+    fitting = len(body & found.values.keys())
+    few = _FEW * fitting < min(len(body), len(found.unused) + fitting)
+    if few:
+        raise CheckpointError(
+            f"{weights.path!r} ({weights.kind}) has next to nothing of network {network!r}: {len(found.values)} of its "
+            f"{number} variables, {_some(list(found.values))}. It is of another network, and has "
+            f"{_some(sorted(found.unused))}.{_said_of_others(weights, network)}"
+        )
+
+
+def _said_of_others(weights: StoredWeights, network: str) -> str:
+    """Return the sentence that names the network of the same name, of another plugin, that the weights fit; or ''."""
+    for other in networks_of_same_name(network):
+        variables = build(other, _DEFAULT_CLASSES)
+        if 2 * len(fit(weights, wanted_of(variables)).values) > len(variables):
+            return f" It fits {other!r}: --network {other}, and mox.get_model_fn({other!r}, ...) in a run."
+    return ""
 
 
 def _depending_on_classes(network: str, variables: Mapping[str, tf.Variable], classes: int) -> set[str]:

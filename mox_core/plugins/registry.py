@@ -17,7 +17,7 @@ from mox_core.plugins.known_names import FIRST_PARTY, MOXING_ALONE
 from mox_core.plugins.offers import NetworkOffer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from mox_core.plugins.offers import Offer
 
@@ -142,7 +142,15 @@ class PluginSet:
             )
         return claimants[0]
 
-    def help(self, kind: type[Offer], asked: str, *, heading: str, more_names: Iterable[str] = ()) -> str:
+    def help(
+        self,
+        kind: type[Offer],
+        asked: str,
+        *,
+        heading: str,
+        more_names: Iterable[str] = (),
+        written: Callable[[str], str] = str,
+    ) -> str:
         """Return the help for an unknown name: similar and known names, broken plugins, and what to install.
 
         Args:
@@ -150,6 +158,7 @@ class PluginSet:
             asked: the name that was looked up.
             heading: the first line.
             more_names: known names beside those that plugins offer.
+            written: returns how a known name is written where it was looked up.
         """
         known = self._qualified_names(kind) if "/" in asked else _sorted([*self.names(kind), *more_names])
         elsewhere = {name: homes for name, homes in self._not_installed(kind).items() if name not in known}
@@ -159,15 +168,16 @@ class PluginSet:
         of_moxing = MOXING_ALONE.get(asked.casefold(), "") if kind is NetworkOffer and not exact else ""
         near = exact or ([of_moxing] if of_moxing else nearest(asked, of_others, at_least=0.0))
         near = near or nearest(asked, [*known, *elsewhere])
-        lines = [heading, f"MoXing has it, and mox does not. Nearest is {of_moxing!r}." if of_moxing else ""]
-        lines.append("" if exact or of_moxing else did_you_mean(near))
+        lines = [heading, f"MoXing has it, and mox does not. Nearest is {written(of_moxing)!r}." if of_moxing else ""]
+        lines.append("" if exact or of_moxing else did_you_mean(list(map(written, near))))
         for number, distribution in enumerate(sorted({home for name in near for home in elsewhere.get(name, ())})):
             names = [name for name in near if distribution in elsewhere.get(name, ())]
             what = "it" if names == [asked] else listed(names, "and")
             install = "Or install" if number and len(near) == 1 else "Install"
             lines.append(f"{install} {distribution}, which offers {what}: pip install {place_of(distribution)}")
-        lines.append("" if exact and kind is not NetworkOffer else in_keras(kind, asked))
-        lines.append("Known: " + (", ".join(known) or "none"))
+        there = asked in known or (exact and kind is not NetworkOffer)
+        lines.append("" if there else in_keras(kind, asked))
+        lines.append("Known: " + (", ".join(map(written, known)) or "none"))
         lines.extend(plugin.complaint for plugin in self.plugins if plugin.state != READY)
         return "\n".join(filter(None, lines))
 

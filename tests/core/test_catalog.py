@@ -228,14 +228,15 @@ def test_a_missing_key_says_what_to_install():
     assert as_released(str(caught.value)) == (
         "NetworkKeys has no 'RESNET_V1_50'.\n"
         "Install mox-resnet, which offers 'resnet_v1_50': pip install mox-resnet\n"
-        "Known: net_v1_50"
+        "Known: NET_V1_50"
     )
 
 
-def test_a_misspelt_key_proposes_the_nearest_name():
+@pytest.mark.parametrize("asked", ["NETV1_50", "net_v1_50"])
+def test_a_misspelt_key_proposes_the_nearest_attribute(asked):
     with pytest.raises(mox.UnknownNameError) as caught:
-        mox.NetworkKeys.NETV1_50  # noqa: B018
-    assert str(caught.value) == ("NetworkKeys has no 'NETV1_50'.\nDid you mean 'net_v1_50'?\nKnown: net_v1_50")
+        getattr(mox.NetworkKeys, asked)
+    assert str(caught.value) == f"NetworkKeys has no {asked!r}.\nDid you mean 'NET_V1_50'?\nKnown: NET_V1_50"
 
 
 def test_a_key_of_two_names_asks_for_the_name(install_fake):

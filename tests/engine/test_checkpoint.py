@@ -601,6 +601,33 @@ def test_an_evaluation_warns_of_variables_that_flags_leave_out(run, said, tmp_pa
     assert "WARNING:tensorflow:1 variables are left out by the flags and keep their initial values: bias" in said.lines
 
 
+@pytest.mark.parametrize("flag", ["checkpoint_exclude_patterns", "checkpoint_include_patterns"])
+def test_a_pattern_that_matches_neither_model_nor_checkpoint_is_refused(flag, run, said, tmp_path):
+    prefix = _write_v1(tmp_path / "net.ckpt", {"weights": WEIGHTS, "bias": BIAS, "old/logits": BIAS})
+    for mode in (TRAIN, EVAL):
+        mox.set_flag(flag, "bias,wieghts")
+        with pytest.raises(mox.UsageError) as raised:
+            run(mode, checkpoint_path=prefix, max_number_of_steps=1, log_dir=tmp_path / "log")
+        assert str(raised.value) == (f"--{flag} holds 'wieghts', which matches no variable. Did you mean 'weights'?")
+    mox.set_flag(flag, "bias,^old/,global_step")  # what the checkpoint alone has, and what no other program writes
+    run(TRAIN, checkpoint_path=prefix, max_number_of_steps=1, log_dir=tmp_path / "log")
+    assert not [line for line in said.lines if "are not used: " in line and "bias" in line]
+    mox.set_flag(flag, "no_such")  # which says nothing of a log_dir's own checkpoint
+    run(TRAIN, checkpoint_path=prefix, max_number_of_steps=2, log_dir=tmp_path / "log")
+
+
+def test_patterns_that_leave_nothing_to_restore_are_refused(run, said, tmp_path):
+    prefix = _write_v1(tmp_path / "net.ckpt", {"weights": WEIGHTS, "bias": BIAS})
+    mox.set_flag("checkpoint_exclude_patterns", "weights,bias")
+    with pytest.raises(mox.UsageError) as raised:
+        run(TRAIN, checkpoint_path=prefix, max_number_of_steps=1)
+    assert str(raised.value) == (
+        "--checkpoint_include_patterns= and --checkpoint_exclude_patterns=weights,bias leave nothing of "
+        f"'{prefix}' to restore, which has weights, bias. To begin with none of its values, leave checkpoint_path out."
+    )
+    assert said.starting("Restoring") == []
+
+
 def test_a_pattern_that_is_no_regular_expression_is_refused(run, tmp_path):
     mox.set_flag("checkpoint_exclude_patterns", "logits,(")
     with pytest.raises(mox.UsageError, match=r"^flag 'checkpoint_exclude_patterns' holds '\(', which is no regular"):

@@ -120,13 +120,18 @@ def test_gradients_of_an_embedding_are_clipped_as_dense_ones_on_two_devices(run_
 
 
 def test_patterns_that_leave_nothing_are_refused_with_the_names_there_are(flags):
-    flags(trainable_include_patterns="logits")
+    flags(trainable_include_patterns="second", trainable_exclude_patterns="/b$")
     with pytest.raises(mox.UsageError) as raised:
         train(two_weights, None)
     assert str(raised.value) == (
-        "loss: --trainable_include_patterns=logits and --trainable_exclude_patterns= leave no variable to train. "
+        "loss: --trainable_include_patterns=second and --trainable_exclude_patterns=/b$ leave no variable to train. "
         "Variables are called first/a, second/b."
     )
+    flags(trainable_include_patterns="secnod", trainable_exclude_patterns="")
+    with pytest.raises(
+        mox.UsageError, match=r"^--trainable_include_patterns holds 'secnod', .* Did you mean 'second'\?$"
+    ):
+        train(two_weights, None)
 
 
 @pytest.mark.parametrize("scale", [1024, "dynamic"])

@@ -158,7 +158,8 @@ def test_other_shapes_and_other_networks_are_refused_and_nothing_is_written(smal
             "notes.txt",
             "small",
         ): "is a file of no format that mox knows, or damaged. Known are weights and models of Keras",
-        ("none.h5", "small"): "is neither a folder nor the prefix of a checkpoint",
+        ("none.h5", "small"): f"^mox: error: FILE: there is no file '{tmp_path}/none.h5'\\.$",
+        ("small", "small"): f"^mox: error: FILE '{tmp_path}/small' is neither .* mean '{tmp_path}/small.weights.h5'",
         ("small.weights.h5", "smal"): "unknown network 'smal'.\nDid you mean 'small'",
     }
     for (name, network), words in refused.items():
@@ -171,6 +172,90 @@ def test_other_shapes_and_other_networks_are_refused_and_nothing_is_written(smal
     )
     assert "with 7 classes: predictions/kernel (network (4, 7), file (4, 5))" in err
     assert not list(tmp_path.glob("net*"))
+
+
+CHAINS = """
+import keras
+import tensorflow as tf
+from mox_core.plugins import NetworkMeta, NetworkOffer, hookimpl
+
+@hookimpl
+def mox_networks():
+    meta = NetworkMeta(default_image_size=8, default_labels_offset=0, default_logits_pattern="predictions")
+    yield NetworkOffer("chain", "mox_PLUGIN.plugin:chain", summary="eleven layers", meta=meta)
+
+def layers(images, num_classes):
+    net = tf.reduce_mean(images, [1, 2])
+    for number in range(11):
+        net = keras.layers.Dense(3, name=f"PLUGIN_{number}")(net)
+    return keras.layers.Dense(num_classes, name="predictions")(net)
+
+def chain(*, run_mode, num_classes, **options):
+    return lambda images: (layers(images, num_classes), {})
+"""
+
+
+@pytest.fixture
+def chains(fresh_plugins, install_fake, tmp_path):
+    """Two networks of one name, whose logits alone have the same names; returns a file of the second."""
+    install_fake("mox-first", "first", CHAINS.replace("PLUGIN", "first"))
+    install_fake(
+        "mox-second", "second", CHAINS.replace("PLUGIN", "second").replace("meta=meta", "meta=meta, yields=True")
+    )
+    fresh_plugins()
+    inputs = keras.Input([3])
+    net = inputs
+    for number in range(11):
+        net = keras.layers.Dense(3, name=f"second_{number}")(net)
+    path = tmp_path / "second.weights.h5"
+    keras.Model(inputs, keras.layers.Dense(1000, name="predictions")(net)).save_weights(path)
+    return path
+
+
+def begin(path, mode=mox.ModeKeys.TRAIN):
+    def model_fn(inputs, mode):
+        logits, _ = mox.get_model_fn("chain", run_mode=mode, num_classes=1000)(inputs[0])
+        return mox.ModelSpec(loss=tf.reduce_mean(logits), log_info={"mean": tf.reduce_mean(logits)})
+
+    return mox.run(
+        input_fn=lambda mode: tf.data.Dataset.from_tensors(tf.ones([8, 8, 3])).repeat(2),  # noqa: ARG005
+        model_fn=model_fn,
+        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.0),
+        run_mode=mode,
+        batch_size=2,
+        max_number_of_steps=1,
+        checkpoint_path=path,
+    )
+
+
+def test_a_file_of_which_the_head_alone_fits_is_refused_and_the_network_that_it_fits_is_named(
+    chains, mox_weights, tmp_path
+):
+    status, _, err = mox_weights("import", chains, "--network", "chain", "--to", tmp_path / "net")
+    assert status == 2
+    assert (
+        f"'{chains}' (weights of Keras) has next to nothing of network 'chain': 2 of its 24 variables, "
+        "predictions/kernel, predictions/bias. It is of another network, and has second_0/0, " in err
+    )
+    assert err.endswith(
+        "It fits 'second/chain': --network second/chain, and mox.get_model_fn('second/chain', ...) in a run.\n"
+    )
+    assert not list(tmp_path.glob("net*"))
+    other = "Another network is called 'chain' too, and it may be of that one: mox.get_model_fn('second/chain', ...)."
+    with pytest.raises(mox.CheckpointError) as raised:
+        begin(chains)
+    assert "next to nothing of the model: 2 of its 24 variables, predictions/" in str(raised.value)
+    assert f"{other} If that is meant, say so: --checkpoint_include_patterns=predictions/" in str(raised.value)
+    with pytest.raises(mox.CheckpointError) as raised:
+        begin(chains, mox.ModeKeys.EVAL)
+    assert str(raised.value).startswith(f"22 variables of the model are not in checkpoint '{chains}': first_0/kernel")
+    assert str(raised.value).endswith(other)
+    assert "log_dir" not in str(raised.value)
+    mox.set_flag("checkpoint_include_patterns", "predictions")
+    try:
+        assert begin(chains).steps == 1
+    finally:
+        mox.set_flag("checkpoint_include_patterns", "")
 
 
 def test_an_exported_model_keeps_the_names_of_its_classes(small, mox_weights, tmp_path):
@@ -261,9 +346,7 @@ def test_imagenet_takes_the_file_that_keras_has_in_its_cache(keras_home, mox_wei
         checkpoint_path="imagenet",
         log_dir=tmp_path / "log",
     )
-    assert said.starting(
-        "'imagenet' (the weights of keras.applications.MobileNetV2): 3 of its 262 arrays are values of"
-    )
+    assert said.starting("'imagenet' (the weights of keras.applications.MobileNetV2): 3 of its 262 arrays belong to")
     np.testing.assert_array_equal(variables(result.checkpoint)["Conv1/kernel"], kernel)
 
 
@@ -274,7 +357,7 @@ def test_imagenet_that_is_not_there_names_the_file_and_its_place(keras_home, mox
     assert "the weights of 'mobilenet_v2' are not on this machine, and Keras could not fetch them: fetch http" in err
     assert err.endswith(f"{PUBLISHED} elsewhere and put the file in '{keras_home / PUBLISHED}'.\n")
     status, _, err = mox_weights("import", "imagenet", "--network", "small", "--to", tmp_path / "net")
-    assert "keras.applications publishes no weights of a network 'small'. " in err
+    assert "keras.applications publishes no weights of a network 'small'. Pass the path" in err
     assert mox_weights("show", "imagenet")[2].startswith(
         "mox: error: 'imagenet' names the weights of a network: mox weights"
     )

@@ -104,7 +104,7 @@ def test_twins_have_names_of_their_own_and_each_its_own_checkpoint(trained, said
     np.testing.assert_allclose(found["teacher"], of_first, atol=1e-6)
     np.testing.assert_allclose(found["student"], of_second, atol=1e-6)
     result = train(both(network), rate=0.0, checkpoint_path=paths, log_dir=tmp_path / "log")
-    assert said.starting("The global step begins at 0, and with it learning rates and what optimizers keep: ")
+    assert said.starting("The global step begins at 0, and so do learning rates that follow it.")
     kept = variables(result.checkpoint)
     names = {name for name in variables(first / "model.ckpt-1") if not name.startswith(("mox/", "global_step"))}
     assert names

@@ -59,9 +59,11 @@ def test_without_the_global_step_schedules_and_slots_begin_anew(make, state, exc
     after = train(make, tmp_path / "tuned", 1, checkpoint_path=tmp_path / "first")
     assert after["w"] == before["w"] - 1  # one step with the first rate, and no momentum
     assert after["global_step"] == after.get("sgd/iteration", 1) == 1
-    assert said.starting("The global step") == [
-        "INFO:tensorflow:The global step begins at 0, and with it learning rates and what optimizers keep: " + state
-    ]
+    (line,) = said.starting("The global step")
+    assert line == (
+        "INFO:tensorflow:The global step begins at 0, and so do learning rates that follow it. What optimizers keep "
+        f"begins anew: {state}."
+    )
 
 
 @pytest.mark.parametrize("make", [of_tf1, of_keras], ids=["TF1", "Keras"])
@@ -72,10 +74,12 @@ def test_with_the_global_step_training_goes_on_as_if_it_had_not_been_interrupted
     tuned = train(make, tmp_path / "tuned", 5, checkpoint_path=tmp_path / "first")
     assert [name for name in whole if not name.startswith("mox/") and whole[name] != tuned[name]] == []
     (line,) = said.starting("The global step")
-    assert line.startswith("INFO:tensorflow:The global step goes on at 3, and with it learning rates that follow it")
-    assert line.endswith(
-        ". What begins anew: nothing. To begin with the weights alone: --checkpoint_exclude_patterns=global_step"
+    assert line.startswith(
+        "INFO:tensorflow:The global step goes on at 3, and so do learning rates that follow it. "
+        "What optimizers keep goes on: "
     )
+    assert "anew" not in line
+    assert line.endswith(". To begin with the weights alone: --checkpoint_exclude_patterns=global_step.")
 
 
 def test_what_another_optimizer_has_not_kept_begins_anew_and_is_named(said, tmp_path):
@@ -84,9 +88,9 @@ def test_what_another_optimizer_has_not_kept_begins_anew_and_is_named(said, tmp_
     train(of_keras, tmp_path / "tuned", 4, checkpoint_path=tmp_path / "first")
     (line,) = said.starting("The global step goes on")
     assert line == (
-        "INFO:tensorflow:The global step goes on at 3, and with it learning rates that follow it and what optimizers "
-        "keep: nothing. What begins anew: sgd/iteration, sgd/w_0_momentum. To begin with the weights alone: "
-        "--checkpoint_exclude_patterns=global_step"
+        "INFO:tensorflow:The global step goes on at 3, and so do learning rates that follow it. "
+        "What optimizers keep begins anew: sgd/iteration, sgd/w_0_momentum. To begin with the weights alone: "
+        "--checkpoint_exclude_patterns=global_step."
     )
 
 

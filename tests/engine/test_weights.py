@@ -142,7 +142,7 @@ def plain(tmp_path_factory):
 def test_files_of_keras_give_its_predictions(nested, name, kind, said):
     folder, expected = nested
     np.testing.assert_allclose(predict(model_fn_of(layers), folder / name), expected, atol=1e-6)
-    (line,) = said.starting(f"'{folder / name}' ({kind}): 31 of its 31 arrays are values of the model's 31 variables")
+    (line,) = said.starting(f"'{folder / name}' ({kind}): 31 of its 31 arrays belong to the model's 31 variables")
     assert line.endswith("the numbers at the ends of names are others, and paired in their order.")
 
 

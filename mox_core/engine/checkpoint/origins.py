@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Protocol
 
 import tensorflow as tf
 from attrs import field, frozen
 
+from mox_core.catalog import get_model_meta, networks_of_same_name
 from mox_core.did_you_mean import did_you_mean, listed, nearest
 from mox_core.engine.tf_internals import keras_owners
 from mox_core.engine.variables.names import CLASSES, GLOBAL_STEP, SEED, TRAINED, TRAINING_STATE
@@ -46,6 +48,23 @@ class FittedModel:
         }
         networks = [(around.removeprefix(scope), name) for around, name in self.networks if around.startswith(scope)]
         return FittedModel(weights, networks)
+
+    def is_logits(self, name: str) -> bool:
+        """Whether a variable is of the logits of one of the networks."""
+        return any(
+            name.startswith(scope) and re.search(get_model_meta(network).default_logits_pattern, name[len(scope) :])
+            for scope, network in self.networks
+        )
+
+    def said_of_others(self) -> str:
+        """Return the sentence that names networks of the same names as those of the model; '' if there are none."""
+        others = {name: networks_of_same_name(name) for _, name in sorted(set(self.networks))}
+        return " ".join(
+            f"Another network is called {name.rpartition('/')[2]!r} too, and it may be of that one: "
+            f"mox.get_model_fn({listed(each, 'or')}, ...)."
+            for name, each in others.items()
+            if each
+        )
 
 
 class Origin(Protocol):
@@ -118,7 +137,7 @@ class OtherWeights:
         """Return the arrays that fit under the names of variables, the others under their own."""
         found = fit(self.weights, wanted_of(model.weights))
         tf.get_logger().info(
-            "%r (%s): %d of its %d arrays are values of the model's %d variables, by the names of layers%s%s.",
+            "%r (%s): %d of its %d arrays belong to the model's %d variables, by the names of layers%s%s.",
             *(self.prefix, self.weights.kind, len(found.values), len(found.values) + len(found.unused)),
             *(len(model.weights), f" under {found.scope!r}" if found.scope else ""),
             "; the numbers at the ends of names are others, and paired in their order" if found.renumbered else "",

@@ -5,6 +5,7 @@ A damaged one is found by the checksums that TensorFlow keeps for each tensor.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
+from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.engine.checkpoint.files import (
     STATE_FILE,
     checkpoint_exists,
@@ -21,7 +23,7 @@ from mox_core.engine.checkpoint.files import (
 )
 from mox_core.engine.checkpoint.origins import Checkpoint, OtherWeights, PublishedWeights, ScopedOrigins
 from mox_core.engine.tf_internals import object_graphs
-from mox_core.engine.weights.formats import KNOWN, read_weights
+from mox_core.engine.weights.formats import KERAS_SUFFIXES, KNOWN, read_weights
 from mox_core.engine.weights.published import IMAGENET
 from mox_core.engine.weights.tensorflow_files import of_objects, read_values
 from mox_core.errors import CheckpointError
@@ -123,45 +125,73 @@ def _report_elsewhere(folder: Path, newest: str) -> None:
         )
 
 
-def load(path: str | os.PathLike[str] | Mapping[str, Path], remote: Remote = NOTHING_REMOTE) -> Origin:
+def load(
+    path: str | os.PathLike[str] | Mapping[str, Path],
+    remote: Remote = NOTHING_REMOTE,
+    *,
+    called: str = "checkpoint_path",
+) -> Origin:
     """Return what is at a path: a folder, a prefix such as `resnet_v1_50.ckpt`, or a file that another program wrote.
 
     Args:
         path: the path, or paths by the scopes of variables.
         remote: where its data may be instead.
+        called: what the user calls the path, for errors.
 
     Raises:
         CheckpointError: if there is none.
     """
     if isinstance(path, Mapping):
-        return ScopedOrigins({scope: load(each, remote) for scope, each in path.items()})
+        parts = {scope: load(each, remote, called=f"{called}[{scope!r}]") for scope, each in path.items()}
+        return ScopedOrigins(parts)
     path = Path(path)
     if str(path) == IMAGENET and not path.exists() and not checkpoint_exists(str(path)):
         return PublishedWeights()
     weights = read_weights(path)
     if weights is not None:
         return OtherWeights(weights)
-    found = load_latest(path, remote) if path.is_dir() else _load_prefix(path, remote)
+    found = load_latest(path, remote) if path.is_dir() else _load_prefix(path, remote, called)
     if found is None:
-        raise CheckpointError(f"checkpoint_path {str(path)!r} is a folder without a checkpoint.")
+        raise CheckpointError(f"{called} {str(path)!r} is a folder without a checkpoint.")
     return OtherWeights(of_objects(found.prefix, found.values)) if object_graphs.has_one(found.values) else found
 
 
-def _load_prefix(path: Path, remote: Remote) -> Checkpoint:
+def _load_prefix(path: Path, remote: Remote, called: str) -> Checkpoint:
     prefix = re.sub(r"\.(index|data-\d+-of-\d+|meta)$", "", str(path))
     if not checkpoint_exists(prefix):
-        raise CheckpointError(
-            f"checkpoint_path {str(path)!r} is neither a folder nor the prefix of a checkpoint: "
-            f"there is no {prefix + '.index'!r}."
-        )
+        raise CheckpointError(_nothing_there(path, prefix, called))
     try:
         return _fetch_and_read(prefix, remote)
     except CheckpointError as error:
         if Path(prefix + ".index").is_file():
             raise
         raise CheckpointError(
-            f"checkpoint_path {prefix!r} is a file of no format that mox knows, or damaged. Known are {KNOWN}."
+            f"{called} {prefix!r} is a file of no format that mox knows, or damaged. Known are {KNOWN}."
         ) from error
+
+
+def _nothing_there(path: Path, prefix: str, called: str) -> str:
+    """Return what to say of a path at which nothing is, with the names beside it that are near."""
+    beside: list[str] = []
+    with contextlib.suppress(OSError):
+        beside = sorted(each.name for each in path.parent.iterdir())
+    files = [name for name in beside if name.endswith(KERAS_SUFFIXES)]
+    longer = [name for name in files if name.startswith(f"{path.name}.")]
+    by_stem = {_stem(name): name for name in beside if name.endswith((".index", *KERAS_SUFFIXES))}
+    near = longer or [by_stem[each].removesuffix(".index") for each in nearest(_stem(path.name), by_stem)]
+    question = did_you_mean([str(path.with_name(name)) for name in near])
+    said = (
+        f"{called}: there is no file {str(path)!r}."
+        if path.name.endswith(KERAS_SUFFIXES)
+        else f"{called} {str(path)!r} is neither a folder nor the prefix of a checkpoint: "
+        f"there is no {prefix + '.index'!r}."
+    )
+    return " ".join(filter(None, [said, question]))
+
+
+def _stem(name: str) -> str:
+    """Return the name of a file of weights without what all such names end in."""
+    return re.sub(r"(\.weights)?(\.(h5|keras|hdf5)|\.index)?$", "", name)
 
 
 def _fetch_and_read(prefix: str, remote: Remote) -> Checkpoint:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import tensorflow as tf
+from attrs import frozen
 
 from mox_core.engine.variables.names import (
     CLASSES,
@@ -19,21 +20,37 @@ from mox_core.engine.variables.names import (
     TRAINING_STATE,
     WORKER_POSITIONS,
 )
-from mox_core.errors import CheckpointError
+from mox_core.errors import CheckpointError, UsageError
+from mox_core.name_patterns import check_matches
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
-    from mox_core.engine.checkpoint.origins import Checkpoint
+    from mox_core.engine.checkpoint.origins import Checkpoint, FittedModel
     from mox_core.name_filter import NameFilter
 
 _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
 _LISTED: Final = 10
+_FEW: Final = 10
+"""One variable in this many is next to nothing."""
 _NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, CLASSES, NUM_CLASSES, LABELS, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
+
+
+@frozen
+class Chosen:
+    """What is restored of a checkpoint_path.
+
+    Attributes:
+        names: which names the flags choose.
+        model: the model.
+    """
+
+    names: NameFilter
+    model: FittedModel
 
 
 def restore_variables(
@@ -41,7 +58,7 @@ def restore_variables(
     variables: dict[str, tf.Variable],
     *,
     partial: bool,
-    chosen: NameFilter | None = None,
+    chosen: Chosen | None = None,
     of_optimizers: AbstractSet[str] = frozenset(),
 ) -> None:
     """Assign the values of a checkpoint to the variables of the same names.
@@ -50,31 +67,65 @@ def restore_variables(
         checkpoint: where the values come from.
         variables: the variables by name.
         partial: whether variables that it lacks keep their initial values (fine-tuning), instead of being an error.
-        chosen: which names are restored at all; None for all.
+        chosen: what is restored of a checkpoint_path; None for all of a checkpoint of the run itself.
         of_optimizers: the names of the variables of optimizers, which with `partial` come along where the global step
             does, and only there.
 
     Raises:
         CheckpointError: with the names that are missing or of another shape.
+        UsageError: if a pattern of the flags matches nothing, or they leave nothing to restore.
     """
+    if chosen is not None:
+        _check_patterns(chosen.names, {GLOBAL_STEP, *variables, *checkpoint.values})
     variables = _drop_new_training_state(checkpoint, variables, partial=partial)
-    goes_on = GLOBAL_STEP in checkpoint.values and (chosen is None or chosen(GLOBAL_STEP))
+    goes_on = GLOBAL_STEP in checkpoint.values and (chosen is None or chosen.names(GLOBAL_STEP))
     if partial and not goes_on:
         variables = {name: variable for name, variable in variables.items() if name not in of_optimizers}
-    wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen(name)}
+    wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen.names(name)}
     _check_shapes(checkpoint, wanted, leave_out=chosen is not None)
     # Checkpoints of other programs need no global step.
     missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
-    _check_missing(checkpoint, wanted, missing, partial=partial)
-    tf.get_logger().info("Restoring parameters from %s", shown(checkpoint.prefix))
     left_out = [name for name in variables if name not in wanted]
-    unused = [name for name in checkpoint.values if name not in wanted and not _is_of_run(name)]
+    if chosen is not None:
+        _check_any_left(checkpoint, wanted, left_out, chosen.names)
+        if not partial and missing:
+            _refuse_missing(checkpoint, wanted, missing, chosen.model)
+        _check_enough(checkpoint, wanted, chosen)
+    elif missing:
+        _refuse_missing(checkpoint, wanted, missing, None)
+    tf.get_logger().info("Restoring parameters from %s", shown(checkpoint.prefix))
+    unused = [name for name in checkpoint.values if name not in variables and not _is_of_run(name)]
     _report(missing, left_out, unused, partial=partial)
     if partial:
         _report_optimizer(checkpoint, wanted, of_optimizers, goes_on=goes_on)
     for name, variable in wanted.items():
         if name in checkpoint.values:
             variable.assign(tf.cast(checkpoint.values[name], variable.dtype))
+
+
+def _check_patterns(chosen: NameFilter, names: Iterable[str]) -> None:
+    """Refuse a pattern of the flags for checkpoint_path that matches none of some names.
+
+    Raises:
+        UsageError: with names that are near.
+    """
+    names = list(names)
+    for flag, patterns in (("include", chosen.include), ("exclude", chosen.exclude)):
+        for pattern in patterns:
+            check_matches(pattern, names, f"--checkpoint_{flag}_patterns")
+
+
+def _check_any_left(
+    checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], left_out: Sequence[str], chosen: NameFilter
+) -> None:
+    there = [name for name in left_out if name in checkpoint.values]
+    if there not in ([], [GLOBAL_STEP]) and not wanted.keys() & checkpoint.values.keys():
+        raise UsageError(
+            f"--checkpoint_include_patterns={','.join(chosen.include)} and "
+            f"--checkpoint_exclude_patterns={','.join(chosen.exclude)} leave nothing of {checkpoint.prefix!r} to "
+            f"restore, which has {_listed(there)}. To begin with none of its values, leave "
+            "checkpoint_path out."
+        )
 
 
 def _drop_new_training_state(
@@ -108,10 +159,11 @@ def _check_shapes(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], *, 
     )
 
 
-def _check_missing(
-    checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], missing: list[str], *, partial: bool
-) -> None:
-    if missing and not partial and (other := _named_by_counters(checkpoint, wanted, missing)):
+def _refuse_missing(
+    checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], missing: list[str], model: FittedModel | None
+) -> NoReturn:
+    """Refuse a checkpoint that lacks variables; `model` is that of a checkpoint_path, None in a log_dir."""
+    if other := _named_by_counters(checkpoint, wanted, missing):
         raise CheckpointError(
             f"{len(missing)} variables of the model are in checkpoint {checkpoint.prefix!r} under names with other "
             f"numbers: {missing[0]} as {other}. Keras counts the layers of a process: a model that is made anew, by a "
@@ -119,15 +171,41 @@ def _check_missing(
             "from the beginning; or name it and its layers: Sequential([...], name='net'), Dense(10, name='x'); or "
             "start Python anew."
         )
-    if missing and not partial:
-        raise CheckpointError(
-            f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {_listed(missing)}. "
-            "To train on from its values with a changed model, "
-            "use a new log_dir and pass the old one as checkpoint_path."
-        )
-    if missing and not any(name in checkpoint.values for name in wanted if name != GLOBAL_STEP):
+    way_out = (
+        "To train on from its values with a changed model, use a new log_dir and pass the old one as checkpoint_path."
+        if model is None
+        else "It is of another model, or of a part of this one: TRAIN begins with a part, EVAL and PREDICT need all of "
+        f"it. {model.said_of_others()}"
+    )
+    raise CheckpointError(
+        f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {_listed(missing)}. "
+        f"{way_out.rstrip()}"
+    )
+
+
+def _check_enough(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], chosen: Chosen) -> None:
+    """Refuse what nothing of the model is in, or next to nothing: the head of a network of another kind, say.
+
+    It is so if less than a tenth of the model has values, by less than a tenth of what the checkpoint has, or if the
+    logits alone have, by one that has more. Patterns that name what is to be restored ask for that.
+    """
+    model = chosen.model
+    known = {name for name in checkpoint.values if name != GLOBAL_STEP and not _is_of_run(name)}
+    if not known & wanted.keys() and any(name != GLOBAL_STEP for name in wanted):
         raise CheckpointError(
             f"checkpoint {checkpoint.prefix!r} has none of the model's variables. It has: {_listed(checkpoint.values)}."
+            f" {model.said_of_others()}".rstrip()
+        )
+    fitting = [name for name in model.weights if name in known]
+    fewest = _FEW * len(fitting)
+    few = fewest < len(model.weights) and fewest < len(known)
+    logits_alone = len(fitting) < min(len(model.weights), len(known)) and all(map(model.is_logits, fitting))
+    if (few or logits_alone) and fitting and not chosen.names.include:
+        raise CheckpointError(
+            f"checkpoint {checkpoint.prefix!r} has next to nothing of the model: {len(fitting)} of its "
+            f"{len(model.weights)} variables, {_listed(fitting)}. It is of another model, and has "
+            f"{_listed(sorted(known - set(fitting)))}. {model.said_of_others()}{' ' * bool(model.said_of_others())}"
+            f"If that is meant, say so: --checkpoint_include_patterns={fitting[0]},..."
         )
 
 
@@ -167,21 +245,17 @@ def _report_optimizer(
     checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], of_optimizers: AbstractSet[str], *, goes_on: bool
 ) -> None:
     """Log what of the optimizers goes on where another training left off, and what begins anew."""
-    logger, along = tf.get_logger(), sorted(of_optimizers & wanted.keys() & checkpoint.values.keys())
-    if not goes_on:
-        logger.info(
-            "The global step begins at 0, and with it learning rates and what optimizers keep: %s",
-            _listed(sorted(of_optimizers)) or "nothing",
-        )
-        return
-    logger.info(
-        "The global step goes on at %d, and with it learning rates that follow it and what optimizers keep: %s. "
-        "What begins anew: %s. To begin with the weights alone: --checkpoint_exclude_patterns=%s",
-        checkpoint.step,
-        _listed(along) or "nothing",
-        _listed(sorted(of_optimizers - set(along))) or "nothing",
-        GLOBAL_STEP,
+    along = sorted(of_optimizers & wanted.keys() & checkpoint.values.keys())
+    anew = sorted(of_optimizers - set(along))
+    said = (
+        f"The global step goes on at {checkpoint.step}, and so do learning rates that follow it"
+        if goes_on
+        else "The global step begins at 0, and so do learning rates that follow it"
     )
+    said += f". What optimizers keep goes on: {_listed(along)}" if along else ""
+    said += f". What optimizers keep begins anew: {_listed(anew)}" if anew else ""
+    said += f". To begin with the weights alone: --checkpoint_exclude_patterns={GLOBAL_STEP}" if goes_on else ""
+    tf.get_logger().info("%s.", said)
 
 
 def _is_of_run(name: str) -> bool:

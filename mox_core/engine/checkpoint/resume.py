@@ -16,7 +16,7 @@ from attrs import frozen
 from mox_core.engine import randomness
 from mox_core.engine.checkpoint.origins import Checkpoint, FittedModel
 from mox_core.engine.checkpoint.reader import load, load_latest
-from mox_core.engine.checkpoint.restore import restore_variables
+from mox_core.engine.checkpoint.restore import Chosen, restore_variables
 from mox_core.engine.variables.names import INPUT_BLOCKS, POSITIONS, WORKER_POSITIONS
 from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
@@ -81,15 +81,15 @@ class Start:
             state: its variables.
             networks: the networks of its model by name, each with the scope of its variables.
         """
-        found = None if self._origin is None else self._origin.fitted(FittedModel(state.weights(), networks))
+        model = FittedModel(state.weights(), networks)
+        found = None if self._origin is None else self._origin.fitted(model)
         if found is not None:
-            chosen = None if self.resumed else config.restored
             partial = config.training and not self.resumed
             restore_variables(
                 found.for_training() if config.training and self.resumed else found,
                 state.model_variables(),
                 partial=partial,
-                chosen=chosen,
+                chosen=None if self.resumed else Chosen(config.restored, model),
                 of_optimizers=state.store.of_optimizers,
             )
             if config.training and self.reads_on:

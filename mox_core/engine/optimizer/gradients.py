@@ -75,6 +75,10 @@ def variables_of(
             f"{loss.name}: there is no trainable variable in {where}. Scopes with variables: "
             f"{', '.join(first_parts) or 'none'}."
         )
+    names_of_all = [v.name.partition(":")[0] for v in known]
+    for flag, patterns in (("include", trainable.include), ("exclude", trainable.exclude)):
+        for pattern in patterns:
+            check_matches(pattern, names_of_all, f"--trainable_{flag}_patterns")
     chosen = [v for v in inside if trainable(v.name.partition(":")[0]) or unfreezing.start_of(v) is not None]
     if not chosen:
         names = ", ".join(v.name.partition(":")[0] for v in inside[:5])
@@ -83,10 +87,6 @@ def variables_of(
             f"--trainable_exclude_patterns={','.join(trainable.exclude)} leave no variable to train. "
             f"Variables are called {names}{', ...' * (len(inside) > 5)}."  # noqa: PLR2004  (enough to see the form)
         )
-    names_of_all = [v.name.partition(":")[0] for v in known]
-    for flag, patterns in (("include", trainable.include), ("exclude", trainable.exclude)):
-        for pattern in patterns:
-            check_matches(pattern, names_of_all, f"--trainable_{flag}_patterns")
     return chosen
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from mox_core.engine.weights.stored import StoredWeights
 
+KERAS_SUFFIXES: Final = (".h5", ".keras", ".hdf5")
 KNOWN: Final = (
     "weights and models of Keras (.weights.h5, .keras, .h5), folders of presets of keras_hub, SavedModels, and "
     "checkpoints of TensorFlow, by their prefix"

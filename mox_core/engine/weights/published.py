@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.engine.weights.stored import StoredArray, StoredLayer, StoredWeights
 from mox_core.errors import CheckpointError
 
@@ -53,11 +52,9 @@ def _find(network: str) -> Callable[..., Any]:
     wanted = _plain(network.rpartition("/")[2])
     wanted = wanted if wanted in known else wanted.removesuffix("v1")  # 'mobilenet_v1' is MobileNet there
     if wanted not in known:
-        near = [known[name] for name in nearest(wanted, known)]
-        question = " ".join(filter(None, [did_you_mean(near), "Pass the path of a file of weights instead."]))
         raise CheckpointError(
-            f"checkpoint_path is {IMAGENET!r}, and keras.applications publishes no weights of a network {network!r}. "
-            f"{question}"
+            f"{IMAGENET!r} stands for what keras.applications publishes, and keras.applications publishes no weights "
+            f"of a network {network!r}. Pass the path of a file of weights instead."
         )
     found: Callable[..., Any] = getattr(applications, known[wanted])
     return found
