@@ -103,7 +103,7 @@ def test_a_bad_sample_is_left_out_or_ends_what_a_session_reads(caplog):
                 if on_bad_sample == "skip":
                     assert _all_of(session, [number]) == [(10,), (30,), (40,), (50,)]
                 else:
-                    with pytest.raises(tf.errors.OpError, match=r"number 1.* cannot be read: it is cut off"):
+                    with pytest.raises(tf.errors.OpError, match=r"number 1.* cannot be read: it is damaged"):
                         _all_of(session, [number])
     finally:
         tf.get_logger().removeHandler(caplog.handler)
