@@ -212,7 +212,7 @@ def test_a_file_that_has_gone_or_is_another_one_is_left_out_and_named_by_its_url
     size = (flowers / "roses" / "1.png").stat().st_size
     assert f"(14 bytes came, and the store had listed {size})" in other
     dataset = dataset_of(base, num_epochs=1, on_bad_image="raise")
-    with pytest.raises(mox.DataError, match=f"'{base}/(tulips/0|roses/1).png' cannot be read: it is cut off"):
+    with pytest.raises(mox.DataError, match=f"'{base}/(tulips/0|roses/1).png' cannot be read: it is damaged"):
         read_as_a_run(dataset)
 
 
