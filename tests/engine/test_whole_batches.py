@@ -12,7 +12,7 @@ from mox_core.engine.input.pipeline import build_pipeline
 from mox_core.engine.input.row_functions import on_rows
 from mox_core.engine.randomness import fold
 from mox_core.errors import DataError
-from mox_core.sdk import Blocks, SampleSource
+from mox_core.sdk import READABLE, Blocks, SampleSource
 
 SIZE = 1000
 IN_MEMORY = "in memory"
@@ -172,6 +172,17 @@ def test_what_cannot_be_read_or_made_is_left_out_and_named_once(shuffle, apply):
     assert sorted(named[4:]) == ["0", "3", "500", "999"]
     position, _, _ = found[20]
     assert _indices(_batches(source, apply, start=position, mode="EVAL", whole=apply is _rows)) == expected[21 * 32 :]
+
+
+def test_samples_that_a_source_marks_as_bad_are_left_out():
+    def fetch(index):
+        return {"index": index, "square": index * index, READABLE: tf.not_equal(index % 10, 3)}
+
+    source = SampleSource(num_samples=100, fetch=fetch, describe=str, num_epochs=1)
+    named = []
+    found = _batches(source, mode="EVAL", whole=False, report=named)
+    assert _indices(found) == [index for index in range(100) if index % 10 != 3]
+    assert sorted(map(int, named)) == list(range(3, 100, 10))
 
 
 def test_a_bad_sample_ends_the_run_where_it_should():

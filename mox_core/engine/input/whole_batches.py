@@ -194,7 +194,7 @@ def _by_rows(traced: TracedInput, given: list[tf.Tensor], outputs: list[tf.Tenso
 
 def _reads_many(source: SampleSource) -> bool:
     """Whether nothing has to be done to, or fetched for, samples one by one. A subclass may read in its own way."""
-    return type(source) is SampleSource and not (source.transform or source.read_ahead)
+    return type(source) is SampleSource and not (source.transform or source.read_ahead or source.encoded)
 
 
 def _all_dense(traced: TracedInput) -> bool:
@@ -202,19 +202,24 @@ def _all_dense(traced: TracedInput) -> bool:
 
 
 def _fetch_of_rows(source: SampleSource, names: tuple[str, ...]) -> Callable[..., Features] | None:
-    """Return the function of indices and contents that returns features of many samples, where there is one."""
+    """Return the function of indices and contents that returns features of many samples, where there is one.
+
+    There is none where the source marks bad samples by READABLE: they are left out one by one.
+    """
+    marks_bad_samples = False
 
     def fetch(index: tf.Tensor, *content: tf.Tensor) -> Features:
+        nonlocal marks_bad_samples
         features = source.fetch(index, *content)
+        marks_bad_samples = READABLE in features
         return {name: features[name] for name in names}
 
     specs = [tf.TensorSpec([], tf.int64)]
     with tf.init_scope():
         if source.blocks is not None:
             specs += source.blocks.contents
-        if READABLE in source.specs():
-            return None
-        return on_rows(fetch, specs)
+        by_rows = on_rows(fetch, specs)
+        return None if marks_bad_samples else by_rows
 
 
 def _apply(
