@@ -78,10 +78,10 @@ def kill_in_publishing(path, target):
         os.kill(os.getpid(), signal.SIGKILL)
     renames += 1
     return rename(path, target)
-def kill_in_reading(path):
+def kill_in_reading(path, max_side):
     if where == "reading" and path.endswith("7.png"):
         os.kill(os.getpid(), signal.SIGKILL)
-    return read_image(path)
+    return read_image(path, max_side)
 Path.rename, writing.read_image = kill_in_publishing, kill_in_reading
 mox.write_image_classification_tfrecords(sys.argv[1], sys.argv[2], num_shards=3, seed=5, overwrite=True)
 """
@@ -138,11 +138,11 @@ def test_ctrl_c_leaves_nothing(many, dst, monkeypatch):
         received.set()
         raise KeyboardInterrupt
 
-    def interrupt(path):
+    def interrupt(path, max_side):
         if path == str(many / "b" / "7.png"):
             os.kill(os.getpid(), signal.SIGINT)
             received.wait()  # this image is not read before the writer has been interrupted
-        return read_image(path)
+        return read_image(path, max_side)
 
     monkeypatch.setattr(writing, "read_image", interrupt)
     before = signal.signal(signal.SIGINT, receive)
