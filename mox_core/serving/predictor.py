@@ -38,8 +38,6 @@ BATCH_SIZE: Final = 32
 _READERS: Final = 8
 _SIGNATURE: Final = "serving_default"
 _JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
-_TAIL: Final = 1024
-"""Bytes in which the end of an image lies; behind it some programs write a few of their own."""
 _NOT_READ: Final = (
     (4, b"ftyphei", "HEIC"),
     (4, b"ftypmif1", "HEIC"),
@@ -335,7 +333,7 @@ def _why_unreadable(content: bytes) -> str:
         return "empty"
     for start, end, name in ((_JPEG, b"\xff\xd9", "JPEG"), (_PNG, b"IEND", "PNG")):
         if content.startswith(start):
-            return "" if end in content[-_TAIL:] else f"a {name} that is cut off"
+            return "" if end in content else f"a {name} that is cut off"  # a recording may follow its end
     found = next((name for place, mark, name in _NOT_READ if content[place : place + len(mark)] == mark), "")
     return f"{found}, which is not read; formats are JPEG, PNG, GIF, BMP, WebP" if found else ""
 

@@ -141,6 +141,7 @@ def mess(images, tmp_path_factory):
     """A folder of good files with odd names, bad ones, and what is no image."""
     folder = tmp_path_factory.mktemp("mess")
     good = images / "daisy" / "1x.png"
+    (folder / "recorded.png").write_bytes(good.read_bytes() + bytes(5000))
     for name in ("a b.png", "[1].png", "-top.PNG", "line\nbreak.png", os.fsdecode(b"\xff.png"), "sub/deep/x.jpeg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(good.read_bytes())
@@ -171,7 +172,15 @@ def test_bad_files_are_named_and_the_others_predicted(images, trained, mess, cap
     assert first == f"{model}: probabilities, the softmax of logits; images as input_fn makes them in EVAL"
     assert head.split() == ["image", "1"]
     share = f"{expected[str(images / 'daisy' / '1x.png')][best]:.1%}"
-    names = ["-top.PNG", "[1].png", "a b.png", "line\nbreak.png", "sub/deep/x.jpeg", os.fsdecode(b"\xff.png")]
+    names = [
+        "-top.PNG",
+        "[1].png",
+        "a b.png",
+        "line\nbreak.png",
+        "recorded.png",
+        "sub/deep/x.jpeg",
+        os.fsdecode(b"\xff.png"),
+    ]
     shown = [f"{mess}/{name}" if name.isprintable() else repr(f"{mess}/{name}") for name in names]
     width = max(map(len, shown))
     assert rows == [f"{name:{width}}  {CLASSES[best]} {share}" for name in shown]

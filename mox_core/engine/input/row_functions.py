@@ -80,7 +80,7 @@ def rows_of(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Cal
     of_many = [tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs]
     try:
         return cast("Callable[..., Any]", tf.function(rows, autograph=False).get_concrete_function(*of_many))
-    except (NotImplementedError, TypeError, ValueError):
+    except (NotImplementedError, TypeError, ValueError):  # what vectorized_map raises for operations that it lacks
         return None
 
 
