@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from attrs import field, frozen
 
+from mox_core.datasets.image_bytes import FORMATS, JPEG_OPTIONS, format_of, has_end, pixels_by_pillow
 from mox_core.errors import UsageError
 from mox_core.serving.description import (
     AS_THEY_ARE,
@@ -37,19 +37,6 @@ if TYPE_CHECKING:
 BATCH_SIZE: Final = 32
 _READERS: Final = 8
 _SIGNATURE: Final = "serving_default"
-_JPEG, _PNG = b"\xff\xd8\xff", b"\x89PNG"
-_NOT_READ: Final = (
-    (4, b"ftyphei", "HEIC"),
-    (4, b"ftypmif1", "HEIC"),
-    (4, b"ftypavif", "AVIF"),
-    (0, b"II*\0", "TIFF"),
-    (0, b"MM\0*", "TIFF"),
-    (0, b"%PDF", "PDF"),
-    (0, b"<!DOCTYPE", "HTML"),
-    (0, b"<html", "HTML"),
-    (0, b"<svg", "SVG"),
-)
-"""Formats by bytes at a place."""
 _CHANNELS: Final = (1, 3)
 _RANK: Final = 4
 
@@ -331,23 +318,20 @@ def _why_unreadable(content: bytes) -> str:
     """
     if not content:
         return "empty"
-    for start, end, name in ((_JPEG, b"\xff\xd9", "JPEG"), (_PNG, b"IEND", "PNG")):
-        if content.startswith(start):
-            return "" if end in content else f"a {name} that is cut off"  # a recording may follow its end
-    found = next((name for place, mark, name in _NOT_READ if content[place : place + len(mark)] == mark), "")
-    return f"{found}, which is not read; formats are JPEG, PNG, GIF, BMP, WebP" if found else ""
+    found = format_of(content)
+    if found in {"JPEG", "PNG"}:
+        return "" if has_end(content) else f"a {found} that is cut off"
+    return "" if not found or found in FORMATS else f"{found}, which is not read; formats are {', '.join(FORMATS)}"
 
 
 def _decode(content: bytes) -> Any:
     """Return the pixels of an image, as the data sets of mox decode them."""
-    if content.startswith(_JPEG):
-        return tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE").numpy()
-    if content.startswith(_PNG):
+    found = format_of(content)
+    if found == "JPEG":
+        return tf.io.decode_jpeg(content, **JPEG_OPTIONS).numpy()
+    if found == "PNG":
         return tf.io.decode_png(content, channels=3).numpy()
-    from PIL import Image  # noqa: PLC0415  (only for these formats)
-
-    with Image.open(io.BytesIO(content), formats=("BMP", "GIF", "WEBP")) as image:
-        return np.asarray(image.convert("RGB"))
+    return pixels_by_pillow(content)
 
 
 def _in_groups(files: Iterable[Any], size: int) -> Iterator[list[Any]]:

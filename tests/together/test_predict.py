@@ -1,5 +1,6 @@
 """`mox predict` and `mox_core.serving`: new images are treated as those of EVAL, and what a model cannot do is said."""
 
+import io
 import json
 import logging
 import os
@@ -136,6 +137,16 @@ print(json.dumps([names, tf.nn.softmax(logits)[0].numpy().tolist()]))
     np.testing.assert_allclose(probabilities, expected[file], atol=1e-6)
 
 
+def _with_preview(path):
+    """Return the bytes of a JPEG with a whole JPEG in its header, far from its end."""
+    buffer, content = io.BytesIO(), path.read_bytes()
+    Image.new("RGB", (8, 8)).save(buffer, "JPEG")
+    preview = buffer.getvalue()
+    whole = content[:2] + b"\xff\xe1" + (len(preview) + 2).to_bytes(2, "big") + preview + content[2:]
+    assert b"\xff\xd9" not in whole[-1024:-2]
+    return whole
+
+
 @pytest.fixture(scope="module")
 def mess(images, tmp_path_factory):
     """A folder of good files with odd names, bad ones, and what is no image."""
@@ -146,6 +157,7 @@ def mess(images, tmp_path_factory):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(good.read_bytes())
     (folder / "cut.png").write_bytes(good.read_bytes()[:100])
+    (folder / "cut.jpg").write_bytes(_with_preview(images / "daisy" / "4x.JPG")[:-2])
     (folder / "empty.jpg").touch()
     (folder / "named.jpg").write_bytes(b"\0\0\0\x18ftypheic" + bytes(100))
     for name in ("notes.txt", "photo.heic", "Makefile", ".hidden.png", "__MACOSX/a.png"):
@@ -161,6 +173,7 @@ def test_bad_files_are_named_and_the_others_predicted(images, trained, mess, cap
     status, out, err = _says(capsys, model, mess, mess / "not there.png", "--top", "1")
     assert status == 1
     assert sorted(err.splitlines()) == [
+        f"mox predict: {mess}/cut.jpg: a JPEG that is cut off",
         f"mox predict: {mess}/cut.png: a PNG that is cut off",
         f"mox predict: {mess}/empty.jpg: empty",
         f"mox predict: {mess}/gone.png: No such file or directory",

@@ -6,12 +6,25 @@ file that cannot be decoded is told by its bytes where that can be, and Python's
 
 from __future__ import annotations
 
-import io
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import tensorflow as tf
 
+from mox_core.datasets.image_bytes import (
+    BMP_START,
+    GIF_START,
+    JPEG_END,
+    JPEG_OPTIONS,
+    JPEG_START,
+    PNG_END,
+    PNG_START,
+    RIFF,
+    TAIL,
+    WEBP,
+    WEBP_PLACE,
+    pixels_by_pillow,
+)
 from mox_core.engine.tensors import READABLE
 
 if TYPE_CHECKING:
@@ -25,19 +38,7 @@ ENCODED: Final = "mox/encoded"
 """The name of the feature that holds the bytes of an image file, of which mox makes the feature 'image'."""
 IMAGE: Final = "image"
 
-# TensorFlow's decoder of BMP takes palette indices for shades of grey and lacks 1, 4 and 16 bit; that of GIF decodes
-# every frame of an animation, cut-off ones too; that of WebP, new in TensorFlow 2.20, returns wrong pixels for
-# animations. Pillow reads all three, whole or not at all.
-_PILLOW_FORMATS = ("BMP", "GIF", "WEBP")
-
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_PNG_START, _PNG_END = b"\x89PNG\r\n\x1a\n", b"\0\0\0\0IEND\xae\x42\x60\x82"
-_BMP_START, _GIF_START, _RIFF, _WEBP = b"BM", b"GIF8", b"RIFF", b"WEBP"
-_HEADER = 16  # bytes
-_TAIL = 1024  # bytes in which the end of most files lies; behind it some programs write a few bytes of their own
-
-_JPEG: Final[dict[str, Any]] = {"channels": 3, "dct_method": "INTEGER_ACCURATE"}
-"""TensorFlow's default, INTEGER_FAST, is off by up to 5 and no faster."""
+_HEADER: Final = 16  # bytes
 _MARGIN: Final = 2
 """Pixels around a part of a JPEG that are decoded with it. At its border, libjpeg interpolates colours from what it has
 decoded: with 2 pixels more, the part is that of the whole image to the last bit, for all kinds of subsampling."""
@@ -85,20 +86,20 @@ def is_whole_jpeg(content: tf.Tensor) -> tf.Tensor:
     def has_end_within() -> tf.Tensor:
         return _has_end(
             content,
-            _JPEG_END,
-            anywhere=lambda: _count(content, _JPEG_END) >= tf.maximum(_count(content, _JPEG_START), 1),
+            JPEG_END,
+            anywhere=lambda: _count(content, JPEG_END) >= tf.maximum(_count(content, JPEG_START), 1),
         )
 
     def has_end() -> tf.Tensor:
-        return tf.cond(_ends(content, _JPEG_END), lambda: True, has_end_within)
+        return tf.cond(_ends(content, JPEG_END), lambda: True, has_end_within)
 
-    whole: tf.Tensor = tf.cond(_begins(content, _JPEG_START), has_end, lambda: False)
+    whole: tf.Tensor = tf.cond(_begins(content, JPEG_START), has_end, lambda: False)
     return whole
 
 
 def decode_jpeg(content: tf.Tensor) -> tf.Tensor:
     """Return the pixels of a JPEG, uint8 of shape [height, width, 3]."""
-    return tf.io.decode_jpeg(content, **_JPEG)
+    return tf.io.decode_jpeg(content, **JPEG_OPTIONS)
 
 
 def decode_jpeg_part(
@@ -114,16 +115,16 @@ def decode_jpeg_part(
     """
     first = tf.maximum(begin - _MARGIN, 0)
     last = tf.minimum(begin + size + _MARGIN, whole)
-    return tf.io.decode_and_crop_jpeg(content, tf.concat([first, last - first], 0), **_JPEG), begin - first
+    return tf.io.decode_and_crop_jpeg(content, tf.concat([first, last - first], 0), **JPEG_OPTIONS), begin - first
 
 
 def decode_other(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return what `decode_image` does, for a file that is no whole JPEG."""
     header = tf.strings.substr(tf.strings.join([content, bytes(_HEADER)]), 0, _HEADER)
-    is_png = _begins(header, _PNG_START)
-    is_webp = _begins(header, _RIFF) & (tf.strings.substr(header, 8, 4) == _WEBP)
-    is_of_pillow = _begins(header, _BMP_START) | _begins(header, _GIF_START) | is_webp
-    is_whole_png = tf.cond(is_png, lambda: _has_end(content, _PNG_END), lambda: False)
+    is_png = _begins(header, PNG_START)
+    is_webp = _begins(header, RIFF) & (tf.strings.substr(header, WEBP_PLACE, len(WEBP)) == WEBP)
+    is_of_pillow = _begins(header, BMP_START) | _begins(header, GIF_START) | is_webp
+    is_whole_png = tf.cond(is_png, lambda: _has_end(content, PNG_END), lambda: False)
     decoded: tuple[tf.Tensor, tf.Tensor] = tf.cond(
         is_whole_png,
         lambda: (tf.io.decode_png(content, channels=3), True),
@@ -145,7 +146,7 @@ def _begins(header: tf.Tensor, start: bytes) -> tf.Tensor:
 
 
 def _has_end(content: tf.Tensor, end: bytes, anywhere: Callable[[], tf.Tensor] | None = None) -> tf.Tensor:
-    tail = tf.strings.substr(content, tf.maximum(tf.strings.length(content) - _TAIL, 0), _TAIL)
+    tail = tf.strings.substr(content, tf.maximum(tf.strings.length(content) - TAIL, 0), TAIL)
     whole: tf.Tensor = tf.cond(_count(tail, end) > 0, lambda: True, anywhere or (lambda: _count(content, end) > 0))
     return whole
 
@@ -155,10 +156,7 @@ def _count(content: tf.Tensor, part: bytes) -> tf.Tensor:
 
 
 def _decode_with_pillow(content: bytes) -> tuple[npt.NDArray[np.uint8], np.bool_]:
-    from PIL import Image  # noqa: PLC0415  (only for these formats: the data sets of images bring it)
-
     try:
-        with Image.open(io.BytesIO(content), formats=_PILLOW_FORMATS) as image:
-            return np.asarray(image.convert("RGB")), np.True_
+        return pixels_by_pillow(content), np.True_
     except Exception:  # noqa: BLE001  (Pillow's readers raise many kinds of errors for damaged files)
         return np.zeros([1, 1, 3], np.uint8), np.False_

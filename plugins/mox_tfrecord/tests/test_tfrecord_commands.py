@@ -168,10 +168,10 @@ def test_of_many_records_some_that_lie_evenly_are_compared(run, tmp_path):
 
 
 def test_records_of_something_else_are_shown_as_they_are(run, tmp_path):
-    file = write(tmp_path / "a", [b"hello world", b"\xff\xfe"])
+    file = write(tmp_path / "a", [b"BMW of 1972", b"\xff\xfe"])
     assert run("inspect", file)[1][2:] == [
         "  2 of 2 records are no tf.train.Example",
-        "  record 0: 'hello world'",
+        "  record 0: 'BMW of 1972'",
     ]
     assert run("inspect", file, "--record", 1)[1][2:] == [
         r"  record 1 is no tf.train.Example: b'\xff\xfe', 2 bytes",

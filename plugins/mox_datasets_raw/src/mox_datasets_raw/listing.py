@@ -18,6 +18,7 @@ from mox_core.datasets.folders import (
     some,
     warn_of_unread,
 )
+from mox_core.datasets.image_bytes import FORMATS
 from mox_core.datasets.image_folders import ImageFolders, image_folders
 from mox_core.datasets.names import check_class_names
 from mox_core.datasets.said import is_new
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from mox_core.stores.folder import RemoteFile
 
 CLASS_FOLDERS = "Expected is a folder for each class with the images of that class in it: base_dir/<class>/<image>."
-READ = "JPEG, PNG, GIF, BMP, WebP"
+READ = ", ".join(FORMATS)
 
 _told: dict[tuple[str, tuple[str, ...]], str] = {}
 """Where a list of classes was logged first, by the folder around it: its parts, train and eval, have the same."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import field, frozen
 
 from mox_core import run_history, run_notes
+from mox_core.datasets.image_bytes import PNG_START
 from mox_core.errors import LogDirError, UsageError
 from mox_core.stores.folder import is_remote, local_path, open_folder
 
@@ -250,7 +251,7 @@ def _number(value: Any) -> float | None:
 
 def _is_png(text: Any) -> bool:
     try:
-        return base64.b64decode(text, validate=True).startswith(b"\x89PNG")
+        return base64.b64decode(text, validate=True).startswith(PNG_START)
     except (TypeError, ValueError, binascii.Error):
         return False
 

@@ -10,11 +10,9 @@ from attrs import evolve, frozen
 from PIL import Image, UnidentifiedImageError
 
 from mox_core.datasets.folders import kind_of, reason_of
+from mox_core.datasets.image_bytes import JPEG_END, JPEG_START, PNG_END, PNG_START
 from mox_core.datasets.shrunk_images import shrunk
 from mox_core.errors import DataError
-
-_JPEG_START, _JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
-_PNG_START, _PNG_END = b"\x89PNG", b"IEND\xae\x42\x60\x82"
 
 _PNG_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16")  # of Pillow
 _DEEP_MODES = ("I", "F", "I;16B", "I;16L")  # would lose depth without a word
@@ -80,13 +78,13 @@ def read_image(path: str, max_side: int | None = None) -> EncodedImage:
 
 def _encode(image: Image.Image, content: bytes, *, end_of_header: int) -> EncodedImage:
     width, height = image.size
-    if content.startswith(_JPEG_START):
-        if content.find(_JPEG_END, end_of_header) < 0:  # a preview in the header has an end of its own
+    if content.startswith(JPEG_START):
+        if content.find(JPEG_END, end_of_header) < 0:  # a preview in the header has an end of its own
             raise BadImageError("is a cut-off JPEG.")
         return EncodedImage(content, b"jpeg", height, width)
-    if content.startswith(_PNG_START):
+    if content.startswith(PNG_START):
         image.verify()
-        if _PNG_END not in content:
+        if PNG_END not in content:
             raise BadImageError("is a cut-off PNG.")
         return EncodedImage(content, b"png", height, width)
     return EncodedImage(_to_png(image), b"png", height, width, converted_from=_describe(image))

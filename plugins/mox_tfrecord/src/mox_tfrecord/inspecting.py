@@ -15,6 +15,7 @@ from attrs import frozen
 
 from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import no_file
+from mox_core.datasets.image_bytes import format_of
 from mox_core.errors import DataError, UsageError
 from mox_core.quoting import shown
 from mox_tfrecord.lightexamples import parse_example
@@ -31,7 +32,6 @@ _WIDTH = 60  # characters of a value
 _VALUES = 8  # of a list
 _BYTES = 12  # of what is neither text nor an image
 _PIECE = 2**20
-_IMAGES = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP"}
 
 
 @frozen
@@ -174,15 +174,14 @@ def _shorten_one(value: bytes | float) -> str:
 
 def _shorten_bytes(value: bytes) -> str:
     """Return text as it is, and a description by the first bytes for everything else."""
-    for start, name in _IMAGES.items():
-        if value.startswith(start):
-            return f"{name}, {_size(len(value))}"
     try:
         text = value.decode()
     except UnicodeDecodeError:
         text = ""
     if text.isprintable() and (text or not value):
         return _cut(repr(text))
+    if found := format_of(value):
+        return f"{found}, {_size(len(value))}"
     return f"{value[:_BYTES]!r}{'...' if len(value) > _BYTES else ''}, {_size(len(value))}"
 
 
