@@ -10,9 +10,10 @@ import logging
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Final
 
-from mox_core.did_you_mean import did_you_mean, listed, nearest
+from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UnknownAttributeError, UsageError
 from mox_core.modes import RUN_MODES, ModeKeys
+from mox_core.name_lists import listed
 from mox_core.network_building import build_network, check_name_scope, with_known_size
 from mox_core.plugins import loader
 from mox_core.plugins.offers import (

@@ -5,6 +5,8 @@ from __future__ import annotations
 from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
+from mox_core.name_lists import listed
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -34,9 +36,3 @@ def nearest(asked: str, known: Iterable[str], *, at_least: float = _CUTOFF) -> l
 def did_you_mean(names: list[str]) -> str:
     """Return the question that suggests `names`; empty if there are none."""
     return f"Did you mean {listed(names, 'or')}?" if names else ""
-
-
-def listed(names: list[str], conjunction: str) -> str:
-    """Return the names quoted and joined, like `'a', 'b' or 'c'`."""
-    quoted = [repr(name) for name in names]
-    return f" {conjunction} ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))

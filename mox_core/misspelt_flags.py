@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final
 
 from absl import flags as absl_flags
 
-from mox_core.did_you_mean import listed, nearest
+from mox_core.did_you_mean import nearest
 from mox_core.flags import names, names_without_effect, warn_of_no_effect
+from mox_core.name_lists import listed
 from mox_core.user_code import is_users
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from attrs import frozen
 
 from mox_core.cluster import addresses
-from mox_core.did_you_mean import listed
 from mox_core.errors import UsageError
+from mox_core.name_lists import listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from packaging.utils import canonicalize_name
 
-from mox_core.did_you_mean import did_you_mean, listed, nearest
+from mox_core.did_you_mean import did_you_mean, nearest
+from mox_core.name_lists import listed
 from mox_core.plugins import loader
 from mox_core.plugins.hookspecs import OFFERS
 

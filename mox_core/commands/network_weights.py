@@ -20,6 +20,7 @@ from mox_core.engine.weights.published import IMAGENET, read_published
 from mox_core.engine.weights.tensorflow_files import of_names
 from mox_core.errors import CheckpointError, UsageError
 from mox_core.modes import ModeKeys
+from mox_core.name_lists import counted
 from mox_core.specs import ModelSpec
 
 if TYPE_CHECKING:
@@ -183,14 +184,14 @@ def _check(
     if not values:
         raise CheckpointError(
             f"{weights.path!r} ({weights.kind}) has none of the variables of network {network!r}. It has: "
-            f"{_some([each.label for each in weights.arrays()])}; the network has: {_some(list(variables))}."
+            f"{counted([each.label for each in weights.arrays()])}; the network has: {counted(list(variables))}."
             f"{_said_of_others(weights, network)}"
         )
     if others:
         listed = [f"{name} (network {ours}, file {theirs})" for name, (ours, theirs) in others.items()]
         raise CheckpointError(
             f"{len(others)} values of {weights.path!r} have another shape than the variables of network {network!r} "
-            f"with {classes} classes: {_some(listed)}. It is of another network, or of another number of classes. A "
+            f"with {classes} classes: {counted(listed)}. It is of another network, or of another number of classes. A "
             "training takes what fits of it: mox.run(checkpoint_path=...), with --checkpoint_exclude_patterns for the "
             "others."
         )
@@ -211,8 +212,8 @@ def _check_enough(weights: StoredWeights, network: str, found: Fit, body: Abstra
     if few:
         raise CheckpointError(
             f"{weights.path!r} ({weights.kind}) has next to nothing of network {network!r}: {len(found.values)} of its "
-            f"{number} variables, {_some(list(found.values))}. It is of another network, and has "
-            f"{_some(sorted(found.unused))}.{_said_of_others(weights, network)}"
+            f"{number} variables, {counted(list(found.values))}. It is of another network, and has "
+            f"{counted(sorted(found.unused))}.{_said_of_others(weights, network)}"
         )
 
 
@@ -254,7 +255,3 @@ def _write(
         )
     except (OSError, tf.errors.OpError) as error:
         raise UsageError(f"--to {str(prefix)!r} cannot be written: {str(error).splitlines()[0]}.") from error
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f", and {len(names) - 10} more" if len(names) > 10 else "")  # noqa: PLR2004

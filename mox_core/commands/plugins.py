@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from mox_core.commands.findings import slowness
-from mox_core.datasets.folders import some
+from mox_core.name_lists import some
 from mox_core.plugins import loader
 from mox_core.plugins.hookspecs import OFFERS
 from mox_core.plugins.known_names import FIRST_PARTY

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from mox_core.commands.networks import NETWORKS, Sizes, at_least_one, list_networks, sizes_of, without_gpu
-from mox_core.did_you_mean import listed
+from mox_core.name_lists import listed
 from mox_core.plugins import loader
 from mox_core.plugins.offers import (
     ApiOffer,

@@ -14,6 +14,7 @@ from attrs import evolve
 
 from mox_core.checkpoint_paths import checked_path
 from mox_core.errors import UsageError
+from mox_core.name_lists import counted
 from mox_core.plugins import loader
 from mox_core.plugins.offers import NetworkOffer
 from mox_core.quoting import shown
@@ -22,13 +23,12 @@ from mox_core.terminal import printing
 from mox_core.terminal.pages import Styled, Table, aligned, line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from mox_core.commands.network_weights import Imported
     from mox_core.engine.weights.stored import StoredWeights
     from mox_core.terminal.pages import Block
 
-_LISTED: Final = 10
 _SOURCE: Final = (
     "a file or folder: .weights.h5, .keras or .h5 of Keras, a preset of keras_hub, a SavedModel, or the prefix of a "
     "checkpoint"
@@ -114,7 +114,7 @@ def _contents(weights: StoredWeights) -> Iterator[Block]:
     heading = ("name", "shape", "type", "parameters")
     yield Table(rows, heading=heading, plain=lambda table: aligned(evolve(table, rows=[table.heading, *table.rows])))
     if weights.labels:
-        yield line(f"{len(weights.labels)} classes: {_some([shown(each) for each in weights.labels])}")
+        yield line(f"{len(weights.labels)} classes: {counted([shown(each) for each in weights.labels])}")
 
 
 def _dtype(value: Any) -> str:
@@ -129,20 +129,15 @@ def _report(imported: Imported) -> Iterator[Block]:
     )
     rows: list[tuple[str, str]] = []
     if imported.num_classes is not None:
-        labels = f": {_some([shown(each) for each in imported.labels])}" if imported.labels else ""
+        labels = f": {counted([shown(each) for each in imported.labels])}" if imported.labels else ""
         rows.append(("classes", f"{imported.num_classes}{labels}"))
     if imported.without_logits:
-        rows.append(("logits", f"the file has none: {_some(imported.without_logits)}"))
+        rows.append(("logits", f"the file has none: {counted(imported.without_logits)}"))
     if imported.missing:
-        rows.append(("missing", f"{len(imported.missing)}, which the file does not have: {_some(imported.missing)}"))
+        rows.append(("missing", f"{len(imported.missing)}, which the file does not have: {counted(imported.missing)}"))
     if imported.unused:
-        rows.append(("unused", f"{len(imported.unused)} of the file: {_some(imported.unused)}"))
+        rows.append(("unused", f"{len(imported.unused)} of the file: {counted(imported.unused)}"))
     if imported.renumbered:
         rows.append(("numbers", "the numbers at the ends of names are others, and paired in their order"))
     if rows:
         yield Table(rows, ("dim",))
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

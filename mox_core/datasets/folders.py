@@ -12,11 +12,12 @@ from attrs import evolve, field, frozen
 
 from mox_core.datasets.said import warn_once
 from mox_core.errors import DataError
+from mox_core.name_lists import some, some_explained
 from mox_core.stores.folder import flattened_url, is_remote, open_folder
 from mox_core.stores.transfers import persistently
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from mox_core.stores.folder import RemoteFile
 
@@ -139,8 +140,8 @@ def list_class_folders(path: str, expected: str) -> Folder:
         found = evolve(found, folders=[name for name in found.folders if name not in _OF_SYSTEMS])
     if found.broken:
         raise DataError(
-            f"{path!r} holds {listed(found.broken)}, without which the classes may get other labels: mend or remove "
-            f"it. {expected}"
+            f"{path!r} holds {some_explained(found.broken)}, without which the classes may get other labels: mend or "
+            f"remove it. {expected}"
         )
     return found
 
@@ -180,18 +181,7 @@ def warn_of_unread(path: str, found: Folder) -> None:
     """Log what is in a folder of images and is not read."""
     unread = dict.fromkeys(found.folders, "a folder") | found.special
     if unread:
-        warn_once(f"In {path!r} are not read, as they are no regular files: {listed(unread)}")
-
-
-def some(names: Sequence[str], most: int = 3) -> str:
-    """Return up to `most` of some names, quoted and joined, for the text of an error."""
-    return ", ".join(repr(name) for name in names[:most]) + (", ..." if len(names) > most else "")
-
-
-def listed(kinds: Mapping[str, str], most: int = 3) -> str:
-    """Return up to `most` of some names, quoted, each with what is said of it."""
-    named = [f"{name!r} ({kind})" for name, kind in list(kinds.items())[:most]]
-    return ", ".join(named) + (", ..." if len(kinds) > most else "")
+        warn_once(f"In {path!r} are not read, as they are no regular files: {some_explained(unread)}")
 
 
 def _list_remote(url: str, expected: str) -> Folder:

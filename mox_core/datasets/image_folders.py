@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 
 from attrs import evolve, field, frozen
 
-from mox_core.datasets.folders import Folder, join, list_folder, some
+from mox_core.datasets.folders import Folder, join, list_folder
 from mox_core.datasets.said import warn_once
 from mox_core.errors import DataError
+from mox_core.name_lists import some
 from mox_core.stores.folder import is_remote
 
 if TYPE_CHECKING:

@@ -29,8 +29,9 @@ from attrs import evolve, frozen
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from mox_core.did_you_mean import did_you_mean, listed, nearest
+from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import MoxError, PluginError
+from mox_core.name_lists import listed
 from mox_core.plugins import hookspecs
 from mox_core.plugins.hookspecs import OFFERS, PROJECT
 from mox_core.plugins.offers import ApiOffer

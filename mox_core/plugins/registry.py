@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from attrs import frozen
 
-from mox_core.did_you_mean import did_you_mean, listed, nearest
+from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UnknownNameError
+from mox_core.name_lists import listed
 from mox_core.plugins.hookspecs import OFFERS
 from mox_core.plugins.keras_names import in_keras
 from mox_core.plugins.known_names import FIRST_PARTY, MOXING_ALONE

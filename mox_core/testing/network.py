@@ -12,6 +12,7 @@ from attrs import define, field
 
 import mox_core as mox
 from mox_core.engine.optimizer.wrappers import OptimizerWrapper
+from mox_core.name_lists import counted
 from mox_core.testing.helpers import attempt, once, seed
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class NetworkContract:
         trained = self._trained(tmp_path_factory)
         without = sorted(trained.trainable.keys() - trained.with_gradient)
         assert not without, (
-            f"the loss of {self._who} does not depend on the trainable {_listed(without)}: use them for the logits, "
+            f"the loss of {self._who} does not depend on the trainable {counted(without, 5)}: use them for the logits, "
             "make them with trainable=False, or leave them out."
         )
 
@@ -108,7 +109,7 @@ class NetworkContract:
         averages = [name for name in trained.moved if name not in trained.trainable and _AVERAGE.search(name)]
         still = sorted(set(averages) - set(trained.changed(averages)))
         assert not still, (
-            f"a step of TRAIN leaves {_listed(still)} of {self._who} as they are, and EVAL would use them: build "
+            f"a step of TRAIN leaves {counted(still, 5)} of {self._who} as they are, and EVAL would use them: build "
             "normalization with training=(run_mode == mox.ModeKeys.TRAIN)."
         )
 
@@ -331,11 +332,6 @@ def _close(left: np.ndarray[Any, Any], right: np.ndarray[Any, Any]) -> bool:
     return left.shape == right.shape and np.allclose(left, right, atol=1e-3 * scale, rtol=0)
 
 
-def _listed(names: list[str]) -> str:
-    shown = 5
-    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
-
-
 def _largest(shapes: dict[str, tuple[int, ...]]) -> str:
     ordered = sorted(shapes.items(), key=lambda item: -np.prod(item[1]))
-    return _listed([f"{name} {shape}" for name, shape in ordered])
+    return counted([f"{name} {shape}" for name, shape in ordered], 5)

@@ -1,6 +1,6 @@
 import pytest
 
-from mox_core.did_you_mean import did_you_mean, listed, nearest
+from mox_core.did_you_mean import did_you_mean, nearest
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,3 @@ def test_the_nearest_names_come_first_and_at_most_three(asked, known, expected):
 )
 def test_the_names_are_proposed_in_one_sentence(names, expected):
     assert did_you_mean(names) == expected
-
-
-def test_names_are_listed_with_the_conjunction_before_the_last():
-    assert listed(["a", "b", "c"], "and") == "'a', 'b' and 'c'"

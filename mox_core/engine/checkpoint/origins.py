@@ -10,13 +10,14 @@ import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core.catalog import get_model_meta, networks_of_same_name
-from mox_core.did_you_mean import did_you_mean, listed, nearest
+from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.engine.tf_internals import keras_owners
 from mox_core.engine.variables.names import CLASSES, GLOBAL_STEP, SEED, TRAINED, TRAINING_STATE
 from mox_core.engine.weights.matching import Wanted, fit
 from mox_core.engine.weights.published import IMAGENET, read_published
 from mox_core.engine.weights.tensorflow_files import of_names
 from mox_core.errors import CheckpointError
+from mox_core.name_lists import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -194,7 +195,7 @@ class ScopedOrigins:
             if not found.values.keys() & inside.weights.keys():
                 raise CheckpointError(
                     f"{part.prefix!r} has none of the model's variables under {scope!r}. It has: "
-                    f"{_some(found.values)}; the model has: {_some(inside.weights)}."
+                    f"{counted(sorted(found.values), 5)}; the model has: {counted(sorted(inside.weights), 5)}."
                 )
             values |= {f"{scope}{name}": value for name, value in found.values.items()}
         return Checkpoint(self.prefix, values)
@@ -229,8 +230,3 @@ def _alone(checkpoint: Checkpoint, scope: str, model: FittedModel) -> Checkpoint
         found = fit(of_names(checkpoint.prefix, values), wanted_of(model.weights))
         values = found.unused | found.values
     return Checkpoint(checkpoint.prefix, values)
-
-
-def _some(names: Iterable[str]) -> str:
-    names = sorted(names)
-    return ", ".join(names[:5]) + (f", and {len(names) - 5} more" if len(names) > 5 else "")  # noqa: PLR2004

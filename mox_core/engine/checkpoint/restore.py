@@ -21,6 +21,7 @@ from mox_core.engine.variables.names import (
     WORKER_POSITIONS,
 )
 from mox_core.errors import CheckpointError, UsageError
+from mox_core.name_lists import counted
 from mox_core.name_patterns import check_matches
 from mox_core.quoting import shown
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
-_LISTED: Final = 10
 _FEW: Final = 10
 """One variable in this many is next to nothing."""
 _NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, CLASSES, NUM_CLASSES, LABELS, "save_counter")
@@ -123,7 +123,7 @@ def _check_any_left(
         raise UsageError(
             f"--checkpoint_include_patterns={','.join(chosen.include)} and "
             f"--checkpoint_exclude_patterns={','.join(chosen.exclude)} leave nothing of {checkpoint.prefix!r} to "
-            f"restore, which has {_listed(there)}. To begin with none of its values, leave "
+            f"restore, which has {counted(there)}. To begin with none of its values, leave "
             "checkpoint_path out."
         )
 
@@ -135,7 +135,7 @@ def _drop_new_training_state(
     new = [name for name in variables if name.startswith(TRAINING_STATE) and (partial or name not in checkpoint.values)]
     if new:
         tf.get_logger().info(
-            "%d variables of hooks and flags begin with their initial values: %s", len(new), _listed(new)
+            "%d variables of hooks and flags begin with their initial values: %s", len(new), counted(new)
         )
     return {name: variable for name, variable in variables.items() if name not in new}
 
@@ -155,7 +155,7 @@ def _check_shapes(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], *, 
     )
     raise CheckpointError(
         f"{len(other_shape)} variables have another shape in checkpoint {checkpoint.prefix!r}: "
-        f"{_listed(other_shape)}. {way_out}"
+        f"{counted(other_shape)}. {way_out}"
     )
 
 
@@ -178,7 +178,7 @@ def _refuse_missing(
         f"it. {model.said_of_others()}"
     )
     raise CheckpointError(
-        f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {_listed(missing)}. "
+        f"{len(missing)} variables of the model are not in checkpoint {checkpoint.prefix!r}: {counted(missing)}. "
         f"{way_out.rstrip()}"
     )
 
@@ -193,7 +193,7 @@ def _check_enough(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], cho
     known = {name for name in checkpoint.values if name != GLOBAL_STEP and not _is_of_run(name)}
     if not known & wanted.keys() and any(name != GLOBAL_STEP for name in wanted):
         raise CheckpointError(
-            f"checkpoint {checkpoint.prefix!r} has none of the model's variables. It has: {_listed(checkpoint.values)}."
+            f"checkpoint {checkpoint.prefix!r} has none of the model's variables. It has: {counted(checkpoint.values)}."
             f" {model.said_of_others()}".rstrip()
         )
     fitting = [name for name in model.weights if name in known]
@@ -203,8 +203,8 @@ def _check_enough(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], cho
     if (few or logits_alone) and fitting and not chosen.names.include:
         raise CheckpointError(
             f"checkpoint {checkpoint.prefix!r} has next to nothing of the model: {len(fitting)} of its "
-            f"{len(model.weights)} variables, {_listed(fitting)}. It is of another model, and has "
-            f"{_listed(sorted(known - set(fitting)))}. {model.said_of_others()}{' ' * bool(model.said_of_others())}"
+            f"{len(model.weights)} variables, {counted(fitting)}. It is of another model, and has "
+            f"{counted(sorted(known - set(fitting)))}. {model.said_of_others()}{' ' * bool(model.said_of_others())}"
             f"If that is meant, say so: --checkpoint_include_patterns={fitting[0]},..."
         )
 
@@ -227,7 +227,7 @@ def _report(missing: list[str], left_out: list[str], unused: list[str], *, parti
     logger = tf.get_logger()
     if missing:
         logger.warning(
-            "%d variables are not in the checkpoint and keep their initial values: %s", len(missing), _listed(missing)
+            "%d variables are not in the checkpoint and keep their initial values: %s", len(missing), counted(missing)
         )
     if left_out:
         # In TRAIN that is what the flags are for; elsewhere it is more likely a flag too many.
@@ -235,10 +235,10 @@ def _report(missing: list[str], left_out: list[str], unused: list[str], *, parti
             logging.INFO if partial else logging.WARNING,
             "%d variables are left out by the flags and keep their initial values: %s",
             len(left_out),
-            _listed(left_out),
+            counted(left_out),
         )
     if unused and partial:
-        logger.info("%d values of the checkpoint are not used: %s", len(unused), _listed(unused))
+        logger.info("%d values of the checkpoint are not used: %s", len(unused), counted(unused))
 
 
 def _report_optimizer(
@@ -252,8 +252,8 @@ def _report_optimizer(
         if goes_on
         else "The global step begins at 0, and so do learning rates that follow it"
     )
-    said += f". What optimizers keep goes on: {_listed(along)}" if along else ""
-    said += f". What optimizers keep begins anew: {_listed(anew)}" if anew else ""
+    said += f". What optimizers keep goes on: {counted(along)}" if along else ""
+    said += f". What optimizers keep begins anew: {counted(anew)}" if anew else ""
     said += f". To begin with the weights alone: --checkpoint_exclude_patterns={GLOBAL_STEP}" if goes_on else ""
     tf.get_logger().info("%s.", said)
 
@@ -261,9 +261,3 @@ def _report_optimizer(
 def _is_of_run(name: str) -> bool:
     """Whether a checkpoint holds it beside variables."""
     return name in _NO_VARIABLES or name.startswith(TRAINED)
-
-
-def _listed(names: Iterable[str]) -> str:
-    names = list(names)
-    more = f", and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(names[:_LISTED]) + more

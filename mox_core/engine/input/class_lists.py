@@ -13,6 +13,7 @@ from attrs import evolve
 
 from mox_core.engine.input.image_cut import ClassList, ToldClasses
 from mox_core.errors import CheckpointError, DataError
+from mox_core.name_lists import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -137,7 +138,7 @@ def _warn_of_unknown(known: Sequence[ClassList], pipeline: InputPipeline, whose:
                 "The data set of %s has classes that %s does not know: %s. Their samples count as wrong answers.",
                 pipeline.mode,
                 whose,
-                _some([f"{label}: {name!r}" for label, name in enumerate(each.names)][max(widths) :]),
+                counted([f"{label}: {name!r}" for label, name in enumerate(each.names)][max(widths) :], _LISTED),
             )
 
 
@@ -160,8 +161,8 @@ def _differences(known: ClassList, given: ClassList, first: str, second: str, wh
     parts += [f"and {len(others) - _LISTED} more"] if len(others) > _LISTED else []
     lost = [repr(name) for name in known.names if name not in given.names]
     new = [repr(name) for name in given.names if name not in known.names]
-    changes = [f"lacks {_some(lost)}"] if lost else []
-    changes += [f"has {_some(new)} besides"] if new else []
+    changes = [f"lacks {counted(lost, _LISTED)}"] if lost else []
+    changes += [f"has {counted(new, _LISTED)} besides"] if new else []
     return f"{'; '.join(parts)}." + (f" {whose} {' and '.join(changes)}." if changes else "")
 
 
@@ -175,7 +176,3 @@ def _by_hand(known: ClassList, given: ClassList) -> str:
         return ""
     labels = [known.names.index(name) for name in given.names]
     return f" Or number them anew in input_fn: label = tf.gather({labels}, label)."
-
-
-def _some(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:_LISTED]) + (f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else "")

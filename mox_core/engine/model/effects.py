@@ -27,6 +27,7 @@ from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.assignments import made_in_keras_layer, tf1_function
 from mox_core.engine.variables.initial_values import evaluate_initial_value
 from mox_core.engine.variables.store import HELD, READS
+from mox_core.name_lists import counted
 from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
@@ -110,20 +111,20 @@ class Effects:
                 "Initial values assigned in model_fn (%s): they are assigned once, where the training begins; a "
                 "checkpoint has the last word. To assign them in each step: tf.compat.v1.add_to_collection("
                 "tf.compat.v1.GraphKeys.UPDATE_OPS, variable.assign(...)).",
-                _listed(places),
+                _lines(places),
             )
         if self.on_demand:
             logger.info(
                 "Assignments by tf.compat.v1.%s (%s) run when a hook fetches them. To run one in each step, add it to "
                 "tf.compat.v1.GraphKeys.UPDATE_OPS, or write variable.assign(...).",
                 " and ".join(sorted({each.function or "assign" for each in self.on_demand})),
-                _listed(each.place for each in self.on_demand),
+                _lines(each.place for each in self.on_demand),
             )
         if self.resets:
             logger.info(
                 "Metrics are reset in model_fn (%s): that is left out. Their counts begin anew in each evaluation, and "
                 "in TRAIN after each line of the log.",
-                _listed(each.place for each in self.resets),
+                _lines(each.place for each in self.resets),
             )
         if self.against_training:
             logger.warning(
@@ -131,7 +132,7 @@ class Effects:
                 "value depends on what a step has: on an input, a random number or a variable that changes. To assign "
                 "it once, as an initial value, do that inside of `with tf.init_scope():`. If each step is meant: "
                 "tf.compat.v1.add_to_collection(tf.compat.v1.GraphKeys.UPDATE_OPS, variable.assign(...)).",
-                _listed(each.place for each in self.against_training),
+                _lines(each.place for each in self.against_training),
             )
 
     def report_of_training(self) -> None:
@@ -141,7 +142,7 @@ class Effects:
                 "Assignments to variables of the model (%s) are made in TRAIN alone: here these have the values of the "
                 "checkpoint. What is counted over the samples belongs into a metric or tf.compat.v1.GraphKeys."
                 "LOCAL_VARIABLES.",
-                _listed(each.place for each in self.of_training),
+                _lines(each.place for each in self.of_training),
             )
 
 
@@ -305,7 +306,5 @@ def _has_effect(op: tf.Operation) -> bool:
     return definition is None or (definition.is_stateful and op.type not in {"ReadVariableOp", *_READS_OF_FILES})
 
 
-def _listed(places: Iterable[str]) -> str:
-    places = list(dict.fromkeys(places))
-    more = f" and {len(places) - 3} more lines" if len(places) > 3 else ""  # noqa: PLR2004  (enough to find them)
-    return ", ".join(places[:3]) + more
+def _lines(places: Iterable[str]) -> str:
+    return counted(dict.fromkeys(places), 3)  # enough to find them

@@ -16,6 +16,7 @@ from attrs import frozen
 from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.variables import local_parts
 from mox_core.engine.variables.store import HELD, READS
+from mox_core.name_lists import counted
 from mox_core.user_code import user_line
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ _BATCH_NORM: Final = "FusedBatchNormV3"
 _MEAN, _VARIANCE = 1, 2
 """The places of the moments of the batch among the results of the operation."""
 _ASSIGN: Final = ("AssignVariableOp", "AssignSubVariableOp", "AssignAddVariableOp")
-_LISTED: Final = 3
 
 
 def is_frozen(trainable: NameFilter, parameters: Sequence[str], averages: Sequence[str]) -> bool:
@@ -148,12 +148,10 @@ def _warn_of_others(graph: Any, store: VariableStore, trainable: NameFilter) -> 
         moving = [op for handle in handles for op in handle.consumers() if op.type not in READS and op.name not in held]
         found += [f"{name} ({user_line(op.traceback)})" for op in moving[:1]]
     if found:
-        more = f", and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
         tf.get_logger().warning(
-            "The flags leave nothing to train of layers whose averages or counts model_fn changes all the same: %s%s. "
+            "The flags leave nothing to train of layers whose averages or counts model_fn changes all the same: %s. "
             "mox keeps the batch normalization of Keras, of tf.compat.v1.layers, of slim and of "
             "tf.compat.v1.nn.fused_batch_norm as it is; what else is to stay as it is has to be built with "
             "training=False.",
-            ", ".join(found[:_LISTED]),
-            more,
+            counted(found, 3),
         )

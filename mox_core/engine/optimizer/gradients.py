@@ -10,6 +10,7 @@ from attrs import frozen
 
 from mox_core.engine.tensors import map_values
 from mox_core.errors import UsageError
+from mox_core.name_lists import counted
 from mox_core.name_patterns import check_matches
 
 if TYPE_CHECKING:
@@ -81,11 +82,10 @@ def variables_of(
             check_matches(pattern, names_of_all, f"--trainable_{flag}_patterns")
     chosen = [v for v in inside if trainable(v.name.partition(":")[0]) or unfreezing.start_of(v) is not None]
     if not chosen:
-        names = ", ".join(v.name.partition(":")[0] for v in inside[:5])
         raise UsageError(
             f"{loss.name}: --trainable_include_patterns={','.join(trainable.include)} and "
             f"--trainable_exclude_patterns={','.join(trainable.exclude)} leave no variable to train. "
-            f"Variables are called {names}{', ...' * (len(inside) > 5)}."  # noqa: PLR2004  (enough to see the form)
+            f"Variables are called {counted([v.name.partition(':')[0] for v in inside], 5)}."
         )
     return chosen
 
@@ -104,7 +104,7 @@ def compute(target: Target, scale: Callable[[tf.Tensor], tf.Tensor]) -> GradsAnd
     gradients = tf.gradients(scale(loss.tensor), variables)
     pairs = [(gradient, own) for gradient, own in zip(gradients, variables, strict=True) if gradient is not None]
     if not pairs:
-        names = ", ".join(v.name for v in variables[:5])
+        names = counted([v.name for v in variables], 5)
         raise UsageError(
             f"{loss.name} does not depend on any of its variables ({names}): its gradient is nothing everywhere."
         )

@@ -14,6 +14,7 @@ import tensorflow as tf
 from mox_core.engine.tf_internals import func_graph, keras_owners
 from mox_core.engine.tf_internals.variables import handles_of
 from mox_core.errors import UsageError
+from mox_core.name_lists import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -75,9 +76,8 @@ def check_all_known(graph: Any, store: VariableStore, losses: Sequence[tf.Tensor
         gradients = tf.gradients(list(losses), others) if others else []
     names = [each.name for each, gradient in zip(others, gradients, strict=True) if gradient is not None]
     if names:
-        more = f", and {len(names) - 3} more" if len(names) > 3 else ""  # noqa: PLR2004  (enough to find the layer)
         raise UsageError(
             f"model_fn uses variables that were made outside of it and belong to no Keras 3 layer "
-            f"({', '.join(names[:3])}{more}): this run would neither train nor save them. Make them inside model_fn: "
+            f"({counted(names, 3)}): this run would neither train nor save them. Make them inside model_fn: "
             "modes and runs share them by name. What is meant to stay as it is goes through tf.stop_gradient(...)."
         )

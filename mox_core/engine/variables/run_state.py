@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from mox_core.did_you_mean import listed
 from mox_core.engine.distribute.replicator import OneDevice
 from mox_core.engine.variables.final_weights import FinalWeights
 from mox_core.engine.variables.finite_weights import FiniteWeights
@@ -22,6 +21,7 @@ from mox_core.engine.variables.names import (
 )
 from mox_core.engine.variables.store import VariableStore
 from mox_core.errors import UsageError
+from mox_core.name_lists import listed
 
 if TYPE_CHECKING:
     import contextlib

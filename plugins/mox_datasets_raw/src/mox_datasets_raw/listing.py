@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 from attrs import evolve, field, frozen
 
-from mox_core.datasets.folders import (
-    join,
-    list_class_folders,
-    list_folder,
-    list_folders,
-    listed,
-    some,
-    warn_of_unread,
-)
+from mox_core.datasets.folders import join, list_class_folders, list_folder, list_folders, warn_of_unread
 from mox_core.datasets.image_bytes import FORMATS
 from mox_core.datasets.image_folders import ImageFolders, image_folders
 from mox_core.datasets.names import check_class_names
 from mox_core.datasets.said import is_new
 from mox_core.errors import DataError
+from mox_core.name_lists import some, some_explained
 from mox_core.sdk import captured_constant, info_logging
 from mox_core.stores.folder import is_remote
 from mox_datasets_raw.labels import read_labels
@@ -179,7 +172,7 @@ def check_folders(redirect_dir: str, folders: Sequence[str], base_dir: str) -> d
     for folder, entries in zip(folders, entries_of, strict=True):
         if entries.special:
             path = join(redirect_dir, folder)
-            raise DataError(f"{path!r} holds what is no regular file, {listed(entries.special)}: {rule}")
+            raise DataError(f"{path!r} holds what is no regular file, {some_explained(entries.special)}: {rule}")
     return dict(zip(folders, entries_of, strict=True))
 
 

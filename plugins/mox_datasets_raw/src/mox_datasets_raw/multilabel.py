@@ -11,12 +11,13 @@ import tensorflow as tf
 from attrs import define, evolve, field
 
 from mox_core.datasets import checks
-from mox_core.datasets.folders import join, list_folder, read_bytes, reason_of, some, warn_of_unread
+from mox_core.datasets.folders import join, list_folder, read_bytes, reason_of, warn_of_unread
 from mox_core.datasets.image_folders import image_folders
 from mox_core.datasets.labels import FILENAME
 from mox_core.datasets.names import check_class_names
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import some
 from mox_core.quoting import shown
 from mox_core.sdk import captured_constant, info_logging
 from mox_core.stores.folder import is_remote

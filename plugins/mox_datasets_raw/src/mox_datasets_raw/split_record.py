@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mox_core.datasets.folders import reason_of, some
+from mox_core.datasets.folders import reason_of
+from mox_core.name_lists import some
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from mox_core.datasets.checks import check_is_here
-from mox_core.datasets.folders import listed, reason_of, some, unreadable
+from mox_core.datasets.folders import reason_of, unreadable
 from mox_core.datasets.labels import FILENAME, labels_text
 from mox_core.datasets.names import is_class_name
 from mox_core.datasets.shrunk_images import check_max_side, shrunk
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import some, some_explained
 from mox_core.terminal.progress import progress
 from mox_datasets_raw.listing import list_classes
 from mox_datasets_raw.split_record import foreign, write_record
@@ -160,7 +161,7 @@ def _warn_of_broken(source: Path, classes: Mapping[str, Folder]) -> None:
     broken = {f"{name}/{file}": why for name, each in classes.items() for file, why in each.broken.items()}
     if broken:
         number = "1 entry is" if len(broken) == 1 else f"{len(broken)} entries are"
-        tf.get_logger().warning("%s left out of the parts of %r: %s", number, str(source), listed(broken))
+        tf.get_logger().warning("%s left out of the parts of %r: %s", number, str(source), some_explained(broken))
 
 
 def _check_readable(source: Path, classes: Mapping[str, list[str]]) -> None:
@@ -174,7 +175,7 @@ def _check_readable(source: Path, classes: Mapping[str, list[str]]) -> None:
     if reasons:
         number = "1 image" if len(reasons) == 1 else f"{len(reasons)} images"
         raise DataError(
-            f"{number} in {str(source)!r} cannot be copied: {listed(reasons, most=10)}. Mend or remove "
+            f"{number} in {str(source)!r} cannot be copied: {some_explained(reasons, most=10)}. Mend or remove "
             f"{'it' if len(reasons) == 1 else 'them'}."
         )
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mox_core.errors import UsageError
+from mox_core.name_lists import some
 from mox_file import errors
 from mox_file.local import LocalPlace
 from mox_file.places import Place, place_of
@@ -129,9 +130,8 @@ def _listed(source: Place, files: list[str], file_list: Iterable[str]) -> list[s
     wanted = [os.fspath(name).removeprefix("./") for name in file_list]
     missing = sorted(set(wanted) - set(files))
     if missing:
-        shown = ", ".join(map(repr, missing[:5]))
         raise errors.MoxFileNotExistsException(
-            errno.ENOENT, f"{len(missing)} of the files of file_list are not there ({shown})", source.url
+            errno.ENOENT, f"{len(missing)} of the files of file_list are not there ({some(missing)})", source.url
         )
     return list(dict.fromkeys(wanted))
 

@@ -24,6 +24,7 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import some
 from mox_core.sdk import READABLE, Features, SampleSource, read_once
 from mox_core.stores.folder import is_remote
 
@@ -350,7 +351,7 @@ def _files(folder: Path, split_name: str) -> list[Path]:
             _check_parts(found)
             return found
     every = sorted(str(each.relative_to(folder)) for each in folder.rglob("*") if each.suffix in _SUFFIXES)
-    holds = f"It holds {', '.join(map(repr, every[:3]))}{', ...' * (len(every) > 3)}." if every else "It holds none."  # noqa: PLR2004
+    holds = f"It holds {some(every)}." if every else "It holds none."
     raise DataError(
         f"{str(folder)!r} holds no Parquet or Arrow files of split {split_name!r}, as '{split_name}/data-00000-of-"
         f"00001.arrow' or 'data/{split_name}-00000-of-00001.parquet'. {holds} Nothing is fetched here. Where there "

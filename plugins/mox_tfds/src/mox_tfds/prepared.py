@@ -18,6 +18,7 @@ from mox_core.datasets import checks
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import some
 from mox_core.sdk import Features, SampleSource, read_once
 from mox_core.stores.folder import is_remote
 from mox_tfds.records import ArrayRecordShard, Records, TFRecordShard
@@ -170,7 +171,7 @@ def _builder(name: str, folder: str) -> Any:
     place = _find(name, Path(folder))
     if place is None:
         plain, holds = name.partition(":")[0], _prepared_in(Path(folder))
-        near = did_you_mean(nearest(plain, holds)) or (holds and f"It holds {', '.join(holds[:5])}.") or ""
+        near = did_you_mean(nearest(plain, holds)) or (holds and f"It holds {some(holds)}.") or ""
         raise DataError(
             f"{folder!r} holds no prepared data set{name and f' {name!r}'}.{near and ' '}{near} Nothing is fetched "
             'here. Where there is a network: python -c "import tensorflow_datasets as tfds; '

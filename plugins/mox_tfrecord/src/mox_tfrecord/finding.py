@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core.datasets.folders import join, list_folder, listed, no_file, some
+from mox_core.datasets.folders import join, list_folder, no_file
 from mox_core.errors import DataError
+from mox_core.name_lists import some, some_explained
 from mox_core.stores.folder import is_remote
 from mox_tfrecord.shards import check_sets
 
@@ -62,7 +63,7 @@ def list_files(base_dir: str, file_pattern: str | Sequence[str]) -> Files:
         tf.get_logger().warning("no file in %r is named like %s, of file_pattern", base_dir, some(unmatched))
     local = sorted(path for path, remote in found.items() if remote is None)
     if unread := {path: reason for path in local if (reason := no_file(path))}:
-        raise DataError(f"files that file_pattern {file_pattern!r} matches cannot be read: {listed(unread)}.")
+        raise DataError(f"files that file_pattern {file_pattern!r} matches cannot be read: {some_explained(unread)}.")
     return dict(sorted(found.items()))
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 from attrs import frozen
 from PIL import Image
 
-from mox_core.datasets.folders import list_class_folders, list_folder, some
+from mox_core.datasets.folders import list_class_folders, list_folder
 from mox_core.datasets.image_folders import image_folders
 from mox_core.datasets.labels import FILENAME, has_labels, read_labels
 from mox_core.datasets.names import check_class_names
 from mox_core.errors import DataError
+from mox_core.name_lists import some
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from mox_core.datasets.folders import list_folder
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import some
 from mox_core.stores.folder import is_remote
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.arrays import SmallImageDataset, read_cifar, read_idx
@@ -161,7 +162,7 @@ def _pattern(folder: str, patterns: Sequence[str], other: str) -> str:
     for pattern in patterns:
         if fnmatch.filter(names, pattern):
             return pattern
-    holds = f"It holds {', '.join(map(repr, names[:3]))}{' ...' * (len(names) > 3)}." if names else "It is empty."  # noqa: PLR2004
+    holds = f"It holds {some(names)}." if names else "It is empty."
     records = f"no records named {' or '.join(map(repr, patterns))}"
     raise DataError(f"{folder!r} holds {records}{other and f', and no {other}'}. {holds} Nothing is fetched.")
 

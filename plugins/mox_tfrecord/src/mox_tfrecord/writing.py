@@ -21,11 +21,12 @@ import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core.datasets.checks import check_is_here
-from mox_core.datasets.folders import kind_of, reason_of, some
+from mox_core.datasets.folders import kind_of, reason_of
 from mox_core.datasets.labels import FILENAME, has_labels, labels_text, read_labels
 from mox_core.datasets.shrunk_images import check_max_side
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import some
 from mox_core.quoting import shown
 from mox_core.sdk import info_logging, sync_to_disk
 from mox_core.terminal.progress import progress
