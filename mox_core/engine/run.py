@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-from mox_core.engine.checkpoint.best_weights import BestWeights, NoBestWeights
-from mox_core.engine.checkpoint.reader import check_not_gone
+from mox_core.engine.checkpoint.best_weights import keep_best
 from mox_core.engine.checkpoint.resume import Start, find_start
 from mox_core.engine.checkpoint.saver import NoSaver, Saver
 from mox_core.engine.distribute.collectives import together
@@ -31,10 +28,7 @@ from mox_core.engine.interruption import RunInterrupted
 from mox_core.engine.loop.inter_mode import InterMode, monitored_tensors
 from mox_core.engine.loop.loop import Loop
 from mox_core.engine.loop.observers import LogLines, Observer, OutputWindows, SaveEverySeconds, SaveEverySteps
-from mox_core.engine.loop.reports import (
-    check_trained,
-    report_nothing_to_train,
-)
+from mox_core.engine.loop.reports import check_trained, report_nothing_to_train
 from mox_core.engine.loop.schedule import EverySteps
 from mox_core.engine.loop.signals import RUN_ENDS, RUN_ENDS_UNSAVED, RUN_ENDS_WITHOUT_TRAINING, catch_signals
 from mox_core.engine.loop.stop import StopRule
@@ -64,6 +58,7 @@ from mox_core.terminal.progress import plain_lines, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from mox_core.arguments import RunConfig
     from mox_core.engine.input.image_cut import ClassList, ToldClasses
@@ -145,7 +140,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             end = stack.enter_context(tracked(config, recorder, first_step=first_step, resumed=start.resumed))
             saver = _saver(config, log_dir, state, start, held, recorder)
             together(replicator.collective, saver.save)
-            best = stack.enter_context(_best_weights(config, log_dir, saver, state, held))
+            best = stack.enter_context(keep_best(config, log_dir, saver, state, held))
 
         first_positions = state.own_positions()
         opened = stack.enter_context(pipeline.open(first_positions, state.own_positions if config.training else None))
@@ -317,21 +312,6 @@ def _saver(
         return NoSaver(start.prefix)
     last_step = int(state.step) if start.resumed else None
     return Saver(log_dir, state, config.max_to_keep, held, recorder, last_step=last_step)
-
-
-@contextlib.contextmanager
-def _best_weights(
-    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, held: Held
-) -> Iterator[BestWeights | NoBestWeights]:
-    """Keep the best weights of a training in log_dir, or in a temporary folder for the block."""
-    if not config.training:
-        yield NoBestWeights()
-    elif log_dir is not None:
-        check_not_gone(log_dir / "best")  # before training, not when they are restored at its end
-        yield BestWeights(log_dir / "best", saver, state, held)
-    else:
-        with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
-            yield BestWeights(Path(folder), saver, state, Held())
 
 
 def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from attrs import define, field
 
 from mox_core.engine.checkpoint.files import own_prefixes, remove_checkpoint
-from mox_core.engine.checkpoint.reader import load_latest
+from mox_core.engine.checkpoint.reader import check_not_gone, load_latest
 from mox_core.engine.checkpoint.restore import restore_variables
 from mox_core.engine.checkpoint.saver import Saver
 from mox_core.engine.distribute.collectives import together
@@ -16,10 +19,30 @@ from mox_core.errors import CheckpointError, UsageError
 from mox_core.log_dir import Held
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
+    from mox_core.arguments import RunConfig
     from mox_core.engine.checkpoint.saver import NoSaver
     from mox_core.engine.variables.run_state import RunState
+
+
+@contextlib.contextmanager
+def keep_best(
+    config: RunConfig, log_dir: Path | None, saver: Saver | NoSaver, state: RunState, held: Held
+) -> Iterator[BestWeights | NoBestWeights]:
+    """Give what keeps the best weights of a training in log_dir, or in a temporary folder for the block.
+
+    Raises:
+        CheckpointError: if there were some, and all have gone.
+    """
+    if not config.training:
+        yield NoBestWeights()
+    elif log_dir is not None:
+        check_not_gone(log_dir / "best")  # before training, not when they are restored at its end
+        yield BestWeights(log_dir / "best", saver, state, held)
+    else:
+        with tempfile.TemporaryDirectory(prefix="mox-best-", ignore_cleanup_errors=True) as folder:
+            yield BestWeights(Path(folder), saver, state, Held())
 
 
 class NoBestWeights:
