@@ -207,6 +207,20 @@ def _keras_folder(steps: int):
     return measure
 
 
+def _records(name: str, title: str, number: int, make, features, *, buffer: int = 0, batch: int, steps: int) -> Work:
+    """Return a work on records, shuffled where there is a buffer: mox shuffles the whole set."""
+    return Work(
+        name=name,
+        title=title,
+        unit="record",
+        prepare=lambda folder: _write_records(folder, number, make),
+        contenders={
+            "mox": _records_of_mox(features, shuffle=buffer > 0, batch=batch, steps=steps),
+            "TFRecordDataset by hand": _records_by_hand(features, buffer=buffer, batch=batch, steps=steps),
+        },
+    )
+
+
 def _images(name: str, height: int, width: int, *, count: int, steps: int) -> Work:
     return Work(
         name=name,
@@ -260,35 +274,28 @@ def _listed_by_keras(folder: Path) -> float:
 
 
 WORKS = [
-    Work(
-        name="records_in_order",
-        title="Records of 30 kB, in order",
-        unit="record",
-        prepare=lambda folder: _write_records(folder, LARGE_RECORDS, _large_example),
-        contenders={
-            "mox": _records_of_mox(LARGE, shuffle=False, batch=32, steps=500),
-            "TFRecordDataset by hand": _records_by_hand(LARGE, buffer=0, batch=32, steps=500),
-        },
+    _records(
+        "records_in_order", "Records of 30 kB, in order", LARGE_RECORDS, _large_example, LARGE, batch=32, steps=500
     ),
-    Work(
-        name="records_shuffled",
-        title="Records of 30 kB, shuffled (mox: the whole set; by hand: a buffer of 2,000)",
-        unit="record",
-        prepare=lambda folder: _write_records(folder, LARGE_RECORDS, _large_example),
-        contenders={
-            "mox": _records_of_mox(LARGE, shuffle=True, batch=32, steps=500),
-            "TFRecordDataset by hand": _records_by_hand(LARGE, buffer=2000, batch=32, steps=500),
-        },
+    _records(
+        "records_shuffled",
+        "Records of 30 kB, shuffled (mox: the whole set; by hand: a buffer of 2,000)",
+        LARGE_RECORDS,
+        _large_example,
+        LARGE,
+        buffer=2000,
+        batch=32,
+        steps=500,
     ),
-    Work(
-        name="small_records",
-        title="Records of 40 floats, 10 ints and a label, shuffled, batches of 512",
-        unit="record",
-        prepare=lambda folder: _write_records(folder, RECORDS, _small_example),
-        contenders={
-            "mox": _records_of_mox(SMALL, shuffle=True, batch=512, steps=100),
-            "TFRecordDataset by hand": _records_by_hand(SMALL, buffer=2000, batch=512, steps=100),
-        },
+    _records(
+        "small_records",
+        "Records of 40 floats, 10 ints and a label, shuffled, batches of 512",
+        RECORDS,
+        _small_example,
+        SMALL,
+        buffer=2000,
+        batch=512,
+        steps=100,
     ),
     Work(
         name="counting",

@@ -13,6 +13,11 @@ class _Family(NetworkContract):
     batch_size = 2
 
 
+@pytest.mark.networks
+class _Deep(_Family):
+    pass
+
+
 @pytest.mark.slow
 class TestMobileNet(_Family):
     network = "mobilenet"
@@ -20,76 +25,63 @@ class TestMobileNet(_Family):
     parameters = 4_253_864 - 21_888 - 990 * 1025
 
 
-@pytest.mark.networks
-class TestMobileNetV3(_Family):
+class TestMobileNetV3(_Deep):
     network = "mobilenet_v3_small"
     # 2,554,968 parameters with 1000 classes in Keras's summary, 12,112 of them averages, and 1025 for each class.
     parameters = 2_554_968 - 12_112 - 990 * 1025
 
 
-@pytest.mark.networks
-class TestConvNeXt(_Family):
+class TestConvNeXt(_Deep):
     network = "convnext_tiny"
     parameters = 28_589_128 - 990 * 769
 
 
-@pytest.mark.networks
-class TestDenseNet(_Family):
+class TestDenseNet(_Deep):
     network = "densenet_121"
 
 
-@pytest.mark.networks
-class TestEfficientNet(_Family):
+class TestEfficientNet(_Deep):
     network = "efficientnet_b0"
 
 
-@pytest.mark.networks
-class TestEfficientNetV2(_Family):
+class TestEfficientNetV2(_Deep):
     network = "efficientnet_v2_b0"
 
 
-@pytest.mark.networks
-class TestInceptionV3(_Family):
+class TestInceptionV3(_Deep):
     network = "applications/inception_v3"
     image_size = 75
 
 
-@pytest.mark.networks
-class TestInceptionResNetV2(_Family):
+class TestInceptionResNetV2(_Deep):
     network = "applications/inception_resnet_v2"
     image_size = 75
 
 
-@pytest.mark.networks
-class TestMobileNetV2(_Family):
+class TestMobileNetV2(_Deep):
     network = "applications/mobilenet_v2"
 
 
-@pytest.mark.networks
-class TestNasNet(_Family):
+class TestNasNet(_Deep):
     network = "applications/nasnet_mobile"
 
 
-@pytest.mark.networks
-class TestResNet(_Family):
+class TestResNet(_Deep):
     network = "resnet_50"
     parameters = 25_636_712 - 53_120 - 990 * 2049
 
 
-@pytest.mark.networks
-class TestResNetV2(_Family):
+class TestResNetV2(_Deep):
     network = "resnet_50_v2"
 
 
-@pytest.mark.networks
-class TestVgg(_Family):
+class TestVgg(_Deep):
     network = "applications/vgg_16"
     # Without its first dense layer those of any size: 14,714,688 in convolutions.
     parameters = 14_714_688 + (512 + 1) * 4096 + (4096 + 1) * 4096 + (4096 + 1) * 10
 
 
-@pytest.mark.networks
-class TestXception(_Family):
+class TestXception(_Deep):
     network = "xception"
     image_size = 71
 

@@ -22,68 +22,55 @@ class TestCifarnet(NetworkContract):
 
 
 @pytest.mark.networks
-class TestAlexnet(NetworkContract):
+class _Deep(NetworkContract):
+    batch_size = 2
+
+
+class TestAlexnet(_Deep):
     network = "alexnet_v2"
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestOverfeat(NetworkContract):
+class TestOverfeat(_Deep):
     network = "overfeat"
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestVgg(NetworkContract):
+class TestVgg(_Deep):
     network = "vgg_a"
     num_classes = 1000
     parameters = 132_863_336
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestVggWithBatchNormalization(NetworkContract):
+class TestVggWithBatchNormalization(_Deep):
     network = "vgg_a_bn"
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestInceptionV1(NetworkContract):
+class TestInceptionV1(_Deep):
     network = "inception_v1"
     num_classes = 1000
     parameters = 6_617_624
     image_size = 48
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestInceptionV2(NetworkContract):
+class TestInceptionV2(_Deep):
     network = "inception_v2"
     num_classes = 1000
     parameters = 11_178_336
     image_size = 48
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestInceptionV3(NetworkContract):
+class TestInceptionV3(_Deep):
     network = "inception_v3"
     image_size = 107
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestInceptionV4(NetworkContract):
+class TestInceptionV4(_Deep):
     network = "inception_v4"
     image_size = 107
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestInceptionResnetV2(NetworkContract):
+class TestInceptionResnetV2(_Deep):
     network = "inception_resnet_v2"
     image_size = 107
-    batch_size = 2
 
 
 class TestInceptionScheme(AugmentationContract):

@@ -16,51 +16,38 @@ class TestMobilenetV1(NetworkContract):
 
 
 @pytest.mark.networks
-class TestMobilenetV2(NetworkContract):
+class _Deep(NetworkContract):
+    num_classes = 1000
+    image_size = 32
+    batch_size = 2
+
+
+class TestMobilenetV2(_Deep):
     network = "mobilenet_v2_035"
-    num_classes = 1000
     parameters = 1_677_128
-    image_size = 32
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestNasnet(NetworkContract):
+class TestNasnet(_Deep):
     network = "nasnet_cifar"
-    num_classes = 1000
     parameters = 6_500_656  # with those of the auxiliary logits
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestPnasnet(NetworkContract):
+class TestPnasnet(_Deep):
     network = "pnasnet_mobile"
+    num_classes = 10
     image_size = 72
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestResnextOneByOne(NetworkContract):
+class TestResnextOneByOne(_Deep):
     network = "resnext_b_50"
-    num_classes = 1000
     parameters = 25_028_904
-    image_size = 32
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestResnextGrouped(NetworkContract):
+class TestResnextGrouped(_Deep):
     network = "resnext_c_50"
-    num_classes = 1000
     parameters = 25_028_904
-    image_size = 32
-    batch_size = 2
 
 
-@pytest.mark.networks
-class TestXception(NetworkContract):
+class TestXception(_Deep):
     network = "xception_41"
-    num_classes = 1000
     parameters = 26_969_560
-    image_size = 32
-    batch_size = 2
