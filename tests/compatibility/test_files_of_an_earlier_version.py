@@ -16,6 +16,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 HERE = Path(__file__).parent
 FILES = HERE / "files"
@@ -64,16 +65,11 @@ def begun(tmp_path_factory):
     return SimpleNamespace(files=files, result=result, seen=seen)
 
 
-def _values(prefix):
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
 def _check_same(found, expected):
     """Compares checkpoints: names, types, shapes, counts and positions exactly, and weights as near as they can be."""
     assert WRITER.described(found) == WRITER.described(expected) | ADDED
-    values = _values(found)
-    for name, value in _values(expected).items():
+    values = values_of(found)
+    for name, value in values_of(expected).items():
         if value.dtype.kind == "f":
             np.testing.assert_allclose(values[name], value, **NEAR, err_msg=name)
         else:
@@ -96,7 +92,7 @@ def _without_numbers(lines):
 def test_the_files_hold_what_the_earlier_version_said():
     """Also that they can show something: hardly a value is one that a training begins with."""
     assert WRITER.described(FILES / "log_dir") == EXPECTED["variables"]
-    values = _values(FILES / "log_dir")
+    values = values_of(FILES / "log_dir")
     remembered = {name: value.tolist() for name, value in values.items() if name.startswith(("mox/", "hooks/"))}
     stopping = {"evaluations": 2, "stopped": False}
     best, worse = {"best_step": 7, "wait": 0}, {"best": 0.5, "best_step": 3}
@@ -150,8 +146,8 @@ def test_it_ends_with_the_best_weights_which_the_earlier_version_had_kept(went_o
     log_dir = went_on.files / "log_dir"
     restored = f"INFO: Restoring parameters from {log_dir / 'best' / BEST}"
     assert went_on.said.count(restored) == 1
-    best, later = _values(FILES / "log_dir" / "best"), _values(log_dir / f"model.ckpt-{WRITER.LATER}")
-    for name, value in _values(went_on.result.checkpoint).items():
+    best, later = values_of(FILES / "log_dir" / "best"), values_of(log_dir / f"model.ckpt-{WRITER.LATER}")
+    for name, value in values_of(went_on.result.checkpoint).items():
         if name.startswith("network/"):
             np.testing.assert_array_equal(value, best[name], err_msg=name)
     assert best["network/weights"].tolist() != later["network/weights"].tolist()
@@ -170,7 +166,7 @@ def test_another_training_begins_with_its_weights_and_none_of_its_memory(files, 
     result, _ = WRITER.train(files, tmp_path / "other", WRITER.FIRST, checkpoint_path=files / "log_dir")
     assert result.steps == 0
     assert WRITER.described(tmp_path / "other") == EXPECTED["variables"] | ADDED
-    old, new = _values(FILES / "log_dir"), _values(tmp_path / "other")
+    old, new = values_of(FILES / "log_dir"), values_of(tmp_path / "other")
     anew = {name for name in old if name.startswith(("mox/", "hooks/"))}
     for name in old.keys() - anew:
         np.testing.assert_array_equal(new[name], old[name], err_msg=name)

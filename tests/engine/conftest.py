@@ -13,6 +13,7 @@ import tensorflow as tf
 
 import forked
 import mox_core as mox
+from checkpoints import values_of
 
 FEATURES = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)
 TARGETS = (FEATURES @ np.array([1.0, -2.0, 0.5]) + 0.25 + 0.1 * np.sin(np.arange(40))).astype(np.float32)
@@ -168,12 +169,7 @@ def told(run_job):
 @pytest.fixture
 def variables():
     """Reads what a checkpoint holds, as any other program would."""
-
-    def read(prefix):
-        reader = tf.train.load_checkpoint(str(prefix))
-        return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-    return read
+    return values_of
 
 
 class EveryStep(mox.AggregativeSessionRunHook):

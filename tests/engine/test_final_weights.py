@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import forked
 import mox_core as mox
+from checkpoints import values_of
 
 X = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)
 Y = (X @ np.array([[1.0], [2.0], [-1.0]]) + 0.3).astype(np.float32)
@@ -53,11 +54,6 @@ def train(make, folder, *, steps=STEPS, replicas=1, **options):
     return mox.run(optimizer_fn=make, run_mode=mox.ModeKeys.TRAIN, max_number_of_steps=steps, **arguments)
 
 
-def values(prefix):
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
 def fitted(make, steps=STEPS):
     """The layer and the loss over the set, after `fit` with the same batches."""
     layer = dense()
@@ -73,7 +69,7 @@ def test_averages_are_evaluated_predicted_exported_and_saved_and_training_goes_o
     make = OPTIMIZERS[case]
     layer, loss = fitted(make)
     result = train(make, tmp_path / "whole", export_model=mox.ExportKeys.TF_SERVING)
-    whole = values(result.checkpoint)
+    whole = values_of(result.checkpoint)
     np.testing.assert_allclose(whole["d/kernel"], layer.kernel.numpy(), atol=1e-6)
     assert np.abs(whole["mox/trained/d/kernel"] - whole["d/kernel"]).max() > 1e-3
     signature = tf.saved_model.load(result.export_path).signatures["serving_default"]
@@ -85,7 +81,7 @@ def test_averages_are_evaluated_predicted_exported_and_saved_and_training_goes_o
     mox.run(run_mode=mox.ModeKeys.PREDICT, output_fn=outputs.extend, output_every_n_steps=1, **job)
     np.testing.assert_allclose(outputs[0]["y"], exported, atol=1e-6)
     train(make, tmp_path / "parts", steps=4)
-    parts = values(train(make, tmp_path / "parts").checkpoint)
+    parts = values_of(train(make, tmp_path / "parts").checkpoint)
     assert [name for name in whole if name != "mox/seed" and not np.array_equal(parts[name], whole[name])] == []
 
 
@@ -173,26 +169,26 @@ def test_validation_sees_averages_and_the_best_ones_are_brought_back(tmp_path):
     )
     after = [fitted(make, steps) for steps in (1, 2, 3)]
     assert seen == pytest.approx([loss for _, loss in after], abs=1e-6)
-    found = values(result.checkpoint)
+    found = values_of(result.checkpoint)
     np.testing.assert_allclose(found["d/kernel"], after[0][0].kernel.numpy(), atol=1e-6)
     assert found["sgd/iteration"] == 1
 
 
 def test_a_checkpoint_before_the_first_update_holds_initial_values(tmp_path):
     train(OPTIMIZERS["momentum"], tmp_path, steps=1)
-    first = values(tmp_path / "model.ckpt-0")
+    first = values_of(tmp_path / "model.ckpt-0")
     np.testing.assert_array_equal(first["d/kernel"], np.ones([3, 1]))
     assert not [name for name in first if name.startswith("mox/trained")]
 
 
 def test_a_training_of_other_kind_begins_from_the_averages(tmp_path):
-    averages = values(train(OPTIMIZERS["momentum"], tmp_path / "first").checkpoint)
+    averages = values_of(train(OPTIMIZERS["momentum"], tmp_path / "first").checkpoint)
     mox.set_flag("checkpoint_exclude_patterns", "global_step")
     try:
         train(lambda: keras.optimizers.SGD(0.1), tmp_path / "tuned", checkpoint_path=tmp_path / "first", steps=1)
     finally:
         mox.set_flag("checkpoint_exclude_patterns", "")
-    tuned = values(tmp_path / "tuned" / "model.ckpt-0")
+    tuned = values_of(tmp_path / "tuned" / "model.ckpt-0")
     np.testing.assert_array_equal(tuned["d/kernel"], averages["d/kernel"])
 
 

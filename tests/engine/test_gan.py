@@ -7,6 +7,7 @@ import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import mox_core as mox
+from checkpoints import values_of
 
 REAL = np.random.default_rng(1).normal(1.0, 1.0, size=(60, 3)).astype(np.float32)
 NOISE = np.random.default_rng(2).normal(size=(60, 2)).astype(np.float32)
@@ -79,11 +80,6 @@ def _train(model_fn, rates, log_dir, steps):
     )
 
 
-def _values(checkpoint):
-    reader = tf.train.load_checkpoint(str(checkpoint))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
 def _sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
@@ -112,8 +108,8 @@ def _expected(start, rates, steps):
 def test_each_loss_moves_its_own_network_once_a_step_on_the_same_input_and_weights(networks, tmp_path):
     rates = [0.5, 0.2]
     result = _train(_model_fn(networks), rates, tmp_path, steps=8)
-    weights, losses = _expected(_values(tmp_path / "model.ckpt-0"), rates, 8)
-    found = _values(tmp_path / "model.ckpt-8")
+    weights, losses = _expected(values_of(tmp_path / "model.ckpt-0"), rates, 8)
+    found = values_of(tmp_path / "model.ckpt-8")
     assert found["global_step"] == 8
     for name, value in weights.items():
         np.testing.assert_allclose(found[name], value, atol=1e-5, err_msg=name)
@@ -124,7 +120,7 @@ def test_each_loss_moves_its_own_network_once_a_step_on_the_same_input_and_weigh
 @pytest.mark.parametrize(("rates", "still"), [([0.5, 0.0], "generator"), ([0.0, 0.5], "discriminator")])
 def test_a_loss_leaves_the_other_network_alone(networks, rates, still, tmp_path):
     _train(_model_fn(networks), rates, tmp_path, steps=2)
-    before, after = _values(tmp_path / "model.ckpt-0"), _values(tmp_path / "model.ckpt-2")
+    before, after = values_of(tmp_path / "model.ckpt-0"), values_of(tmp_path / "model.ckpt-2")
     unmoved = {name.split("/")[0] for name in before if "dense" in name and np.array_equal(before[name], after[name])}
     assert unmoved == {still}
 
@@ -132,7 +128,7 @@ def test_a_loss_leaves_the_other_network_alone(networks, rates, still, tmp_path)
 @FORMS
 def test_the_averages_of_a_batch_norm_see_real_and_drawn_samples_in_every_step(networks, tmp_path):
     _train(_model_fn(networks, normalize=True), [0.0, 0.0], tmp_path, steps=5)
-    start, found = _values(tmp_path / "model.ckpt-0"), _values(tmp_path / "model.ckpt-5")
+    start, found = values_of(tmp_path / "model.ckpt-0"), values_of(tmp_path / "model.ckpt-5")
     mean, variance = np.zeros(3), np.ones(3)
     for real, noise in _batches(5):
         for samples in (real, noise @ start["generator/dense/kernel"]):  # in the order of the calls
@@ -152,7 +148,7 @@ def test_two_adams_both_count_every_step(tmp_path):
         log_dir=tmp_path,
         max_number_of_steps=6,
     )
-    found = _values(tmp_path / "model.ckpt-6")
+    found = values_of(tmp_path / "model.ckpt-6")
     # The power that the next step uses: beta1 for the first, once more for each step done.
     assert [found[name] for name in ("beta1_power", "beta1_power_1")] == pytest.approx([0.5**7] * 2)
 
@@ -251,7 +247,7 @@ def test_the_variables_of_keras_layers_are_in_a_scope_by_the_name_of_their_model
         return mox.ModelSpec(loss=tf.reduce_mean(network(inputs[0]) * other), var_scopes=["net"])
 
     _train(model_fn, [0.5], tmp_path, steps=1)
-    before, after = _values(tmp_path / "model.ckpt-0"), _values(tmp_path / "model.ckpt-1")
+    before, after = values_of(tmp_path / "model.ckpt-0"), values_of(tmp_path / "model.ckpt-1")
     moved = {name for name in before if not np.array_equal(before[name], after[name])}
     assert {name for name in moved if "/" in name and not name.startswith("mox/")} == {
         "net/dense/kernel",

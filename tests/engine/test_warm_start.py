@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 v1 = tf.compat.v1
 
@@ -44,8 +45,7 @@ def train(optimizer_fn, folder, steps, **options):
         log_dir=folder,
         **options,
     )
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow as tf
+
+from checkpoints import values_of
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "runs.py"
 
@@ -18,11 +19,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def found(folder):
     return runpy.run_path(str(EXAMPLE))["main"](folder)
-
-
-def values(checkpoint):
-    reader = tf.train.load_checkpoint(str(checkpoint))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def test_a_run_does_what_its_checkpoint_lacks_of_the_steps(found):
@@ -40,7 +36,7 @@ def test_an_evaluation_of_data_in_order_gives_the_same_figures_twice(found):
 
 
 def test_the_mean_of_an_evaluation_is_that_of_all_samples_the_short_last_batch_included(found, folder):
-    weights = values(folder / "digits" / "model.ckpt-300")
+    weights = values_of(folder / "digits" / "model.ckpt-300")
     example = runpy.run_path(str(EXAMPLE))
     images, labels = example["PIXELS"][example["HELD_OUT"]] / 255, example["LABELS"][example["HELD_OUT"]]
     hidden = np.maximum(images @ weights["hidden/kernel"] + weights["hidden/bias"], 0)
@@ -50,7 +46,7 @@ def test_the_mean_of_an_evaluation_is_that_of_all_samples_the_short_last_batch_i
 
 
 def test_fine_tuning_moves_only_what_the_pattern_names(found, folder):
-    before, after = values(folder / "digits" / "model.ckpt-300"), values(found["parity"].checkpoint)
+    before, after = values_of(folder / "digits" / "model.ckpt-300"), values_of(found["parity"].checkpoint)
     np.testing.assert_array_equal(before["hidden/kernel"], after["hidden/kernel"])
     assert "logits_2/kernel" not in before
     assert after["logits_2/kernel"].shape == (64, 2)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 v1 = tf.compat.v1
 X = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)
@@ -241,8 +242,7 @@ def train(optimizer_fn, folder, *, model_fn=plain_model, steps=STEPS, replicas=1
     finally:
         for name, value in before.items():
             mox.set_flag(name, value)
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 def on_two_devices(folder):

@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import forked
 import mox_core as mox
+from checkpoints import values_of
 from mox_core.stores import transfers, uploads
 from store_proxy import Proxy
 
@@ -100,11 +101,6 @@ def fetched(s3_client, s3, tmp_path):
     return fetch
 
 
-def weights(prefix):
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
-
-
 def assert_same(first, second):
     assert first.keys() == second.keys()
     for name, value in first.items():
@@ -154,7 +150,7 @@ def test_a_run_on_a_store_is_one_on_a_disk(url, fetched, log):
     assert result.export_path == f"{url}/2"
     here = fetched()
     assert tf.train.latest_checkpoint(str(here)) == str(here / "model.ckpt-7")
-    assert weights(here / "model.ckpt-7")["w"].item() == w_after(7)
+    assert values_of(here / "model.ckpt-7")["w"].item() == w_after(7)
     assert sorted(path.name for path in here.glob("*.index")) == [f"model.ckpt-{n}.index" for n in (2, 3, 4, 6, 7)]
     assert not (here / ".mox.lock").exists()
     served = tf.saved_model.load(str(here / "2")).signatures["serving_default"](x=tf.ones([1, 1]))
@@ -187,14 +183,14 @@ def test_an_evaluation_reads_the_newest_checkpoint_and_writes_beside_it(url, fet
 def test_a_training_begins_with_a_checkpoint_on_a_store(url, tmp_path, path):
     train(url, 2)
     train(tmp_path / "log", 3, checkpoint_path=f"{url}{path}")
-    assert weights(tmp_path / "log/model.ckpt-3")["w"].item() == w_after(3)
+    assert values_of(tmp_path / "log/model.ckpt-3")["w"].item() == w_after(3)
 
 
 def test_checkpoints_of_scopes_and_files_of_weights_may_be_on_a_store(url, tmp_path):
     """From a dict come weights alone: the step is the first one, and the weight goes on."""
     train(url, 2)
     train(tmp_path / "log", 1, checkpoint_path={"": f"{url}/model.ckpt-2"})
-    assert weights(tmp_path / "log/model.ckpt-1")["w"].item() == w_after(3)
+    assert values_of(tmp_path / "log/model.ckpt-1")["w"].item() == w_after(3)
 
     import keras
 
@@ -271,7 +267,7 @@ def test_a_store_that_is_gone_for_a_while_gets_all_in_the_end(url, proxy, fetche
             proxy.cut = False
 
     train(url, 8, then=cut_once, save_model_steps=1)
-    assert weights(fetched() / "model.ckpt-8")["w"].item() == w_after(8)
+    assert values_of(fetched() / "model.ckpt-8")["w"].item() == w_after(8)
 
 
 def test_an_address_without_a_server_is_told_at_once(url, proxy):
@@ -305,14 +301,14 @@ def test_kill_9_at_any_upload_loses_nothing_that_was_there(url, proxy, script, f
         here = fetched(f"after {puts}")
         steps = sorted(int(path.stem.rpartition("-")[2]) for path in here.glob("model.ckpt-*.index"))
         for step in steps:
-            weights(here / f"model.ckpt-{step}")  # whole
+            values_of(here / f"model.ckpt-{step}")  # whole
         assert (steps or [-1])[-1] >= newest
         newest = (steps or [-1])[-1]
     assert newest > 0
     proxy.on_put = lambda _path: None
     process = script(url, 400)
     assert process.wait() == 0, process.stdout.read()
-    assert_same(weights(fetched("end") / "model.ckpt-400"), weights(tmp_path / "unbroken/model.ckpt-400"))
+    assert_same(values_of(fetched("end") / "model.ckpt-400"), values_of(tmp_path / "unbroken/model.ckpt-400"))
 
 
 def test_sigterm_waits_for_the_upload(url, proxy, script, fetched):
@@ -335,4 +331,4 @@ def test_sigterm_waits_for_the_upload(url, proxy, script, fetched):
     assert process.wait() == 0, out
     prefix = out.rpartition("checkpoint ")[2].strip()
     assert prefix.startswith(f"{url}/model.ckpt-")
-    weights(fetched() / Path(prefix).name)
+    values_of(fetched() / Path(prefix).name)

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 SCHEDULE = {"batch_size": 2, "samples_in_train": 4, "samples_in_eval": 4}
 
@@ -16,11 +17,6 @@ STOPPED = "INFO:tensorflow:[EarlyStopping] training was stopped before: "
 
 def _hook(**options):
     return lambda value: mox.EarlyStoppingHook({"accuracy": value}, "accuracy", **SCHEDULE | options)
-
-
-def _variables(prefix):
-    reader = tf.train.load_checkpoint(str(prefix))
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
 
 
 def test_the_example_of_the_manual_stops_at_its_fourth_evaluation(train_on, said):
@@ -49,7 +45,7 @@ def test_a_resumed_run_goes_on_with_the_count(train_on, said, tmp_path, interrup
     train_on(values, _hook(patience=3), steps=interrupted_at, log_dir=tmp_path)
     result = train_on(values, _hook(patience=3), log_dir=tmp_path)
     assert (result.stopped_by, result.global_step) == ("EarlyStoppingHook", 10)
-    saved = _variables(result.checkpoint)
+    saved = values_of(result.checkpoint)
     state = {
         name.rpartition("/")[2]: value for name, value in saved.items() if name.startswith("hooks/EarlyStoppingHook/")
     }
@@ -68,7 +64,7 @@ def test_a_resumed_run_goes_on_with_the_count(train_on, said, tmp_path, interrup
 def test_a_checkpoint_of_the_step_of_an_evaluation_knows_it(train_on, tmp_path):
     train_on([0.5, 0.4, 0.3], _hook(patience=9), steps=4, save_model_steps=2, log_dir=tmp_path)
     for step, expected in ((0, (0, 0)), (2, (1, 0)), (4, (2, 1))):
-        saved = _variables(tmp_path / f"model.ckpt-{step}")
+        saved = values_of(tmp_path / f"model.ckpt-{step}")
         assert (saved["hooks/EarlyStoppingHook/evaluations"], saved["hooks/EarlyStoppingHook/wait"]) == expected
 
 
@@ -106,7 +102,7 @@ def test_the_best_weights_come_back_at_the_end(train_on, said, tmp_path, log, st
     (line,) = said.starting("[EarlyStopping] the weights are those of step 3 again: ")
     if log:
         assert line.endswith(str(tmp_path / "log" / "best" / "model.ckpt-4"))
-        saved = _variables(result.checkpoint)
+        saved = values_of(result.checkpoint)
         assert (saved["weight"], saved["count"], saved["global_step"]) == (-4.0, 4, result.global_step)
         assert sorted(path.name for path in (tmp_path / "log" / "best").iterdir()) == [
             "checkpoint",
@@ -149,10 +145,10 @@ def test_a_resumed_run_still_has_the_best_weights_of_the_one_before(train_on, tm
 
     with pytest.raises(RuntimeError, match="cut short"):
         train_on(values, hook, then=signal_like, save_model_steps=1, log_dir=tmp_path)
-    assert _variables(tmp_path / "model.ckpt-6")["weight"] == -6.0
+    assert values_of(tmp_path / "model.ckpt-6")["weight"] == -6.0
     result = train_on(values, hook, log_dir=tmp_path)
     assert (result.stopped_by, result.global_step) == ("EarlyStoppingHook", 10)
-    assert _variables(result.checkpoint)["weight"] == -4.0
+    assert values_of(result.checkpoint)["weight"] == -4.0
 
 
 class _Failing(_Last):
@@ -173,7 +169,7 @@ def test_best_weights_that_are_gone_leave_the_last_ones_and_a_warning(train_on, 
         f"WARNING:tensorflow:there are no best weights in {str(tmp_path / 'best')!r}: "
         "a hook has to save them before it restores them. The weights stay as they are."
     )
-    assert _variables(result.checkpoint)["weight"] == -4.0
+    assert values_of(result.checkpoint)["weight"] == -4.0
 
 
 def test_two_hooks_have_counts_of_their_own(train_on, tmp_path):
@@ -183,7 +179,7 @@ def test_two_hooks_have_counts_of_their_own(train_on, tmp_path):
 
     result = train_on([0.1, 0.2, 0.3, 0.4], _hook(patience=9), then=second, log_dir=tmp_path)
     assert (result.stopped_by, result.global_step) == ("EarlyStoppingHook", 6)
-    saved = _variables(result.checkpoint)
+    saved = values_of(result.checkpoint)
     assert (saved["hooks/EarlyStoppingHook/wait"], saved["hooks/EarlyStoppingHook/wait_1"]) == (0, 2)
 
 

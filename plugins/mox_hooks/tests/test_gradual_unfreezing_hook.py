@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 STEPS, RATE = 9, 0.1
 STARTS = {"head/a": 0, "block2/b": 3, "block1/c": 6}
@@ -40,8 +41,7 @@ def train(log_dir, optimizer_fn, steps=STEPS, schedule=SCHEDULE):
         max_number_of_steps=steps,
         log_dir=log_dir,
     )
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 def momentum(w, start):

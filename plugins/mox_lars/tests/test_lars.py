@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 FEATURES = np.random.default_rng(4).normal(size=(12, 3)).astype(np.float32)
 TARGETS = (FEATURES @ [1.0, -2.0, 0.5] + 0.3).astype(np.float32)
@@ -64,8 +65,7 @@ def train(log_dir, optimizer_fn, model_fn=line, steps=STEPS, arrays=(FEATURES, T
         max_number_of_steps=steps,
         log_every_n_steps=100,
     )
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 def lars(make, **options):

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 from mox_core.engine.optimizer.train_step import LEARNING_RATE_FACTORS
 from mox_core.engine.optimizer.wrappers import collective_scope
 
@@ -67,8 +68,7 @@ def train(log_dir, steps, optimizer_fn, model_fn=two_layers, *, batch_size=2, in
         max_number_of_steps=steps,
         log_every_n_steps=100,
     )
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 def wrapped(make, **options):

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 STEPS, MAX_LR, MIN_LR, MAX_MOM, MIN_MOM = 20, 0.4, 0.02, 0.95, 0.6
 START = np.array([[1.5, -0.7], [2.0, 0.4]])
@@ -56,8 +57,7 @@ def train(log_dir, optimizer_fn, steps=STEPS, model_fn=model_fn):
         log_every_n_steps=100,
         save_summary_steps=1,
     )
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 def made(kind, **options):

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 from mox_core.engine.optimizer.wrappers import collective_scope
 
 TARGETS = np.random.default_rng(2).normal(size=(16, 3)).astype(np.float32)
@@ -41,8 +42,7 @@ def train(log_dir, steps, optimizer_fn, **options):
         log_every_n_steps=100,
         **options,
     )
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 def easgd(make, **options):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from checkpoints import values_of
 
 STEPS = 6
 RATE = 0.1
@@ -34,8 +35,7 @@ def train(optimizer_fn, log_dir, model_fn=model_fn, steps=STEPS):
         max_number_of_steps=steps,
         log_dir=log_dir,
     )
-    reader = tf.train.load_checkpoint(result.checkpoint)
-    return {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+    return values_of(result.checkpoint)
 
 
 def wrapped(make, multipliers=FACTORS):

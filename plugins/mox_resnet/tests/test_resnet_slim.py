@@ -1,27 +1,19 @@
 """mox-resnet against TF-slim, the implementation whose names and numbers it keeps."""
 
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mox_core import cli
 from mox_resnet import networks
+from original_slim import import_tf_slim
 
 CLASSES, SIZE, WEIGHT_DECAY = 7, 64, 1e-4
 
 
 @pytest.fixture(scope="module")
 def slim():
-    """TF-slim, which looks for the legacy layers of Keras under their name of old."""
-    import tf_keras.src.legacy_tf_layers as layers
-
-    names = {"tf_keras.legacy_tf_layers": layers}
-    for part in ("base", "convolutional", "core", "normalization", "pooling"):
-        names[f"tf_keras.legacy_tf_layers.{part}"] = __import__(f"{layers.__name__}.{part}", fromlist=["x"])
-    sys.modules.update(names)
-    import tf_slim
+    tf_slim = import_tf_slim()
     from tf_slim.nets import resnet_v1, resnet_v2
 
     return {"resnet_v1_50": resnet_v1.resnet_v1_50, "resnet_v2_50": resnet_v2.resnet_v2_50, "tf_slim": tf_slim}

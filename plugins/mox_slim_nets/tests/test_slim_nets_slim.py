@@ -1,12 +1,11 @@
 """The networks that tf_slim has, against it: its checkpoints restore by name and give its results."""
 
-import sys
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from mox_slim_nets import classic, inception_v1, inception_v2, inception_v3
+from original_slim import import_tf_slim
 
 KEYS = tf.compat.v1.GraphKeys
 CLASSES, WEIGHT_DECAY = 7, 1e-4
@@ -27,16 +26,7 @@ SAMPLE = {"alexnet_v2", "inception_v1"}
 
 @pytest.fixture(scope="module")
 def slim():
-    """TF-slim, which looks for the legacy layers of Keras under their name of old."""
-    import tf_keras.src.legacy_tf_layers as layers
-
-    names = {"tf_keras.legacy_tf_layers": layers}
-    for part in ("base", "convolutional", "core", "normalization", "pooling"):
-        names[f"tf_keras.legacy_tf_layers.{part}"] = __import__(f"{layers.__name__}.{part}", fromlist=["x"])
-    sys.modules.update(names)
-    import tf_slim
-
-    return tf_slim
+    return import_tf_slim()
 
 
 def build_slim(slim, name, images):
