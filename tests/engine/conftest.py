@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import sys
 import textwrap
 from pathlib import Path
@@ -107,6 +108,51 @@ def regression():
         train=_train,
         sgd=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
     )
+
+
+@pytest.fixture
+def run_regression(regression):
+    """Runs linear regression on 4 samples a batch."""
+
+    def call(run_mode, **options):
+        if run_mode == mox.ModeKeys.TRAIN:
+            options.setdefault("optimizer_fn", lambda: tf.compat.v1.train.MomentumOptimizer(0.02, 0.8))
+        options = {"input_fn": regression.input_fn, "model_fn": regression.model_fn, "batch_size": 4, **options}
+        return mox.run(run_mode=run_mode, **options)
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A log_dir with checkpoints of the steps 0 to 3, to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+
+    def model_fn(inputs, mode):  # noqa: ARG001
+        weight = tf.compat.v1.get_variable("weight", [3], initializer=tf.compat.v1.ones_initializer())
+        loss = tf.reduce_mean(inputs[0] * weight)
+        return mox.ModelSpec(loss=loss, log_info={"loss": loss})
+
+    def train(log_dir, steps):
+        return mox.run(
+            input_fn=lambda mode: tf.ones([3]),  # noqa: ARG005
+            model_fn=model_fn,
+            optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+            run_mode=mox.ModeKeys.TRAIN,
+            batch_size=2,
+            log_dir=log_dir,
+            max_number_of_steps=steps,
+            save_model_steps=1,
+        )
+
+    train(folder, 3)
+
+    def copy(to):
+        shutil.copytree(folder, to, dirs_exist_ok=True)
+        return to
+
+    copy.train = train
+    return copy
 
 
 @pytest.fixture

@@ -1,51 +1,23 @@
 """What mox relies on inside TensorFlow, one test for each name: a new release of TensorFlow tells here what it changed.
 
-Of Keras's names, `test_keras_internals.py` does so; of what a run replaces, `test_tf_patches.py`.
+Here are the names around graphs and functions, and the fence around all of them; of optimizers, of errors and of Keras
+are the files beside this one; of what a run replaces, `test_tf_patches.py`.
 """
 
-import contextlib
-import contextvars
-import importlib
-import json
-import logging
 import re
-import socket
-import sys
 from pathlib import Path
 
 import keras
-import numpy as np
 import pytest
 import tensorflow as tf
+
+from private_names import current_graph, relying_on, wrap
 
 ROOT = Path(__file__).parents[2]
 PRIVATE = re.compile(
     r"tensorflow\.(?:core|lite)\.|tensorflow[./]python\b|keras\.src\b|__internal__|noqa:.*(?:SLF001|TID251)"
 )
 """What only the modules of `docs/tensorflow-internals.md` hold. Of it, ruff sees imports and private attributes."""
-
-
-@contextlib.contextmanager
-def relying_on(names, module):
-    """Give a module of `tf_internals`, and turn whatever fails in the block into what TensorFlow has changed."""
-    try:
-        yield importlib.import_module(f"mox_core.engine.tf_internals.{module}")
-    except Exception as error:  # noqa: BLE001  (whatever a new release does)
-        where = f"mox_core/engine/tf_internals/{module}.py"
-        pytest.fail(f"TensorFlow renamed or changed {names}: see {where}\n{type(error).__name__}: {error}")
-
-
-def wrap(function, *signature):
-    """Trace a function as mox does with `model_fn`."""
-    return tf.compat.v1.wrap_function(function, list(signature))
-
-
-def current_graph():
-    return tf.compat.v1.get_default_graph()
-
-
-def ops_of(graph, kind):
-    return [op for op in graph.get_operations() if op.type == kind]
 
 
 def test_automatic_control_dependencies_order_a_graph_and_know_what_must_run():
@@ -279,61 +251,10 @@ def test_a_function_is_copied_and_traced_anew_and_a_graph_says_where_it_was_made
         assert seen == ["before", "before", "within", "within"]
 
 
-def test_the_parts_and_handles_of_variables_on_several_devices():
-    with relying_on("DistributedValues.values or the variable's attribute handle", "variables") as variables:
-        strategy, single = tf.distribute.MirroredStrategy(["CPU:0"]), tf.Variable(1.0)
-        with strategy.scope():
-            mirrored = tf.Variable(1.0)
-        (part,) = strategy.experimental_local_results(mirrored)
-        assert [each is part for each in variables.parts_of(mirrored)] == [True]
-        assert variables.parts_of(single) == ()
-        assert variables.handles_of(mirrored) == {id(part.handle)}
-        assert variables.handles_of(single) == {id(outer) for outer, _ in wrap(single.read_value).graph.captures}
-
-
-def test_a_variable_and_its_slots_go_by_the_name_that_it_is_given():
-    with relying_on("the variable's attribute _handle_name", "variables") as variables:
-        variable = tf.Variable(1.0, name="old")
-        variables.rename(variable, "scope/new")
-        optimizer = tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)
-        optimizer.apply_gradients([(tf.constant(1.0), variable)])
-        assert variable.name == "scope/new:0"
-        with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-            mirrored = tf.Variable(1.0, name="old")
-        variables.rename(mirrored, "scope/newer")
-        assert [mirrored.name, mirrored.values[0].name] == ["scope/newer:0"] * 2
-        assert [each.name for each in optimizer.variables()] == ["scope/new/Momentum:0"]
-
-
 def test_keras_names_the_state_of_a_seed_generator():
     with relying_on("(Keras) the name of SeedGenerator.state", "variables") as variables:
         generator = keras.random.SeedGenerator(1, name="drop")
         assert f"/{generator.state.path}".endswith(variables.SEED_GENERATOR_STATE)
-
-
-def test_replicas_in_one_graph_have_variables_and_collections_of_their_own():
-    names = "variable_scope._VARSTORE_KEY, _VariableStore or _LazyEvalTensor, or collections of a Graph"
-    key = tf.compat.v1.GraphKeys.REGULARIZATION_LOSSES
-    with relying_on(names, "replica_collections") as collections, tf.Graph().as_default() as graph:
-        graph.add_to_collection(key, tf.constant(1.0))
-        collections.prepare_graph(graph)
-
-        def replica(number):
-            with collections.replica_scope(graph, number):
-                tf.compat.v1.get_variable("weight", [], regularizer=tf.abs)
-                with pytest.raises(ValueError, match="already exists"):
-                    tf.compat.v1.get_variable("weight", [])
-                return collections.collection_of_replica(graph, key)
-
-        found = [contextvars.copy_context().run(replica, number) for number in range(2)]
-        assert [len(each) for each in found] == [1, 1]
-        assert all(isinstance(each[0], tf.Tensor) for each in found)  # computed where it was made
-        shared, *of_replicas = collections.collection_of_replica(graph, key)
-        assert of_replicas == found[0] + found[1]
-        with collections.seen_by_replica(graph, 1):
-            assert graph.get_collection(key) == [shared, *found[1]]
-            graph.add_to_collection(key, shared + 1)
-        assert len(graph.get_collection(key)) == 4
 
 
 def test_gradients_in_a_branch_count_what_was_made_outside_of_it():
@@ -362,45 +283,6 @@ def test_a_function_of_another_process_is_called_by_its_token():
             assert functions.call_remote_function("mox/test", "/CPU:0") == b"answer"
         with pytest.raises(tf.errors.OpError, match="mox/test"):
             functions.call_remote_function("mox/test", "/CPU:0")
-
-
-OPTIMIZERS = {
-    "Adadelta": tf.compat.v1.train.AdadeltaOptimizer,
-    "Adagrad": tf.compat.v1.train.AdagradOptimizer,
-    "Adam": tf.compat.v1.train.AdamOptimizer,
-    "Ftrl": tf.compat.v1.train.FtrlOptimizer,
-    "GradientDescent": tf.compat.v1.train.GradientDescentOptimizer,
-    "Momentum": lambda rate: tf.compat.v1.train.MomentumOptimizer(rate, 0.9),
-    "ProximalAdagrad": tf.compat.v1.train.ProximalAdagradOptimizer,
-    "ProximalGradientDescent": tf.compat.v1.train.ProximalGradientDescentOptimizer,
-    "RMSProp": tf.compat.v1.train.RMSPropOptimizer,
-    "Keras's SGD": keras.optimizers.SGD,
-    "Keras's Adam": keras.optimizers.Adam,
-}
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_learning_rate_of_an_optimizer_is_found_and_replaced(name):
-    variables = [tf.Variable(1.0), tf.Variable(1.0)]
-    with relying_on(f"the learning rate of {name}, _learning_rate or _lr", "optimizers") as optimizers:
-        expected, replaced = OPTIMIZERS[name](0.5), OPTIMIZERS[name](0.25)
-        assert optimizers.learning_rate_of(replaced) == 0.25
-        assert optimizers.set_learning_rate(replaced, tf.constant(0.5))
-        assert optimizers.learning_rate_of(replaced) == 0.5
-        for optimizer, variable in zip((expected, replaced), variables, strict=True):
-            optimizer.apply_gradients([(tf.constant(1.0), variable)])
-        np.testing.assert_allclose(variables[1], variables[0])
-        assert variables[0] != 1.0
-
-
-def test_the_step_counter_of_a_keras_optimizer_can_be_shared():
-    with relying_on("(Keras) Optimizer._iterations", "optimizers") as optimizers:
-        optimizer, variable = keras.optimizers.SGD(0.1), keras.Variable(1.0)
-        optimizers.share_step_counter(optimizer)
-        optimizer.build([variable])
-        graph = tf.function(lambda: optimizer.apply([tf.constant(1.0)])).get_concrete_function().graph
-        counter = next(inner for outer, inner in graph.captures if outer is optimizer.iterations.value.handle)
-        assert [op.type for op in counter.consumers() if op.type.startswith("Assign")] == ["AssignAddVariableOp"]
 
 
 def test_a_graph_knows_the_functions_that_its_operations_call():
@@ -472,15 +354,6 @@ def test_a_dataset_of_batches_is_told_from_one_of_samples(make, expected):
         assert datasets.batched(make(rows)) == (expected and datasets.Batched(*expected[:2], mapped=expected[2]))
 
 
-@pytest.mark.parametrize("options", [{}, {"num_parallel_calls": 2}])
-def test_the_error_for_samples_of_different_shapes_is_recognized(options):
-    dataset = tf.data.Dataset.range(1, 3).map(lambda n: tf.zeros([n])).batch(2, **options)
-    with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-        list(dataset)
-    with relying_on("the error of Dataset.batch for different shapes", "error_messages") as errors:
-        assert errors.has_different_shapes(caught.value), caught.value.message
-
-
 def test_a_block_outside_of_graphs_is_eager_in_any_graph():
     @tf.function
     def function():
@@ -497,167 +370,8 @@ def test_a_block_outside_of_graphs_is_eager_in_any_graph():
         assert tuple(map(int, function())) == (1, 1)
 
 
-def test_an_error_of_an_iterator_is_recognized_and_its_cause_is_found():
-    def fail(number):
-        raise ValueError(f"row {int(number)} is broken")
-
-    @tf.function
-    def read(iterator):
-        return next(iterator)
-
-    texts = {
-        "ValueError: row 3 is broken": lambda n: tf.numpy_function(fail, [n], tf.int64),
-        "Unknown image file format": lambda n: tf.io.decode_png(tf.strings.as_string(n)),
-    }
-    with relying_on("the errors of iterators", "error_messages") as errors:
-        for text, failing in texts.items():
-            for options in ({}, {"num_parallel_calls": 2}):
-                iterator = iter(tf.data.Dataset.range(3, 4).map(failing, **options))
-                with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-                    read(iterator)
-                assert errors.is_of_iterator(caught.value), caught.value.message
-                assert errors.cause_of(caught.value).startswith(text), caught.value.message
-                assert bool(errors.python_line_of(caught.value)) is text.startswith("ValueError"), caught.value.message
-        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
-            tf.function(lambda: tf.io.decode_png("no image"))()
-        assert not errors.is_of_iterator(caught.value), caught.value.message
-
-
-def test_the_error_for_connecting_too_late_is_recognized():
-    tf.constant(1.0)
-    hosts = tf.train.ClusterSpec({"worker": ["localhost:1", "localhost:2"]})
-    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        hosts, task_type="worker", task_id=0, rpc_layer="grpc"
-    )
-    with pytest.raises(RuntimeError) as caught:
-        tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    with relying_on("the error for collectives after the first operation", "error_messages") as errors:
-        assert errors.connects_too_late(caught.value), caught.value
-
-
-LOST = """
-import json, os, signal, socket, sys, time
-os.environ["GRPC_FAIL_FAST"] = "use_caller"
-import tensorflow as tf
-from mox_core.engine.tf_internals.error_messages import lost_worker
-
-def address():
-    with socket.socket() as listener:
-        listener.bind(("localhost", 0))
-        return f"localhost:{listener.getsockname()[1]}"
-
-def serve(job):
-    pid = os.fork()
-    if pid == 0:
-        server = tf.distribute.Server(spec, job_name=job, task_index=0)
-        time.sleep(100)
-        os._exit(0)
-    return pid
-
-def device(job):
-    return tf.device(f"/job:{job}/replica:0/task:0/device:CPU:0")
-
-def read_from_afar():
-    with device(reader):
-        return read().numpy()
-
-lost, reader = sys.argv[1:]
-spec = tf.train.ClusterSpec({job: [address()] for job in ("chief", "worker", "ps")})
-pids = {job: serve(job) for job in (lost, reader)}
-try:
-    tf.config.experimental_connect_to_cluster(spec, job_name="chief", task_index=0, protocol="grpc")
-    with device(lost):
-        variable = tf.Variable(1.0)
-    read = tf.function(lambda: variable.read_value() + 1)
-    assert read_from_afar() == 2.0
-    os.kill(pids[lost], signal.SIGKILL)
-    os.waitpid(pids.pop(lost), 0)
-    try:
-        read_from_afar()
-    except tf.errors.OpError as error:
-        print(json.dumps([lost_worker(error), str(error)]), flush=True)
-finally:
-    for pid in pids.values():
-        os.kill(pid, signal.SIGKILL)
-    os._exit(0)
-"""
-"""Ends a process whose variable another one reads; prints what TensorFlow raises at the chief."""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("lost", "reader"), [("worker", "ps"), ("ps", "worker")])
-def test_the_error_for_a_lost_worker_is_told_from_that_for_a_lost_parameter_server(lost, reader, run_python):
-    recognized, text = json.loads(run_python(LOST, lost, reader).stdout.splitlines()[-1])
-    with relying_on("the errors for lost processes", "error_messages"):
-        assert recognized == (lost == "worker"), text
-
-
-EXPECTED_WARNINGS = {
-    "ignore_seed_of_graph": (UserWarning, "Dataset.map with a random operation in a graph with a seed"),
-    "ignore_missing_summary_writer": (UserWarning, "tf.compat.v1.summary without a writer"),
-    "ignore_advice_on_tf1_layers": (UserWarning, "tf.layers.dense of tf_keras"),
-}
-
-
-def _warn(about):
-    if about == "ignore_seed_of_graph":
-        tf.compat.v1.set_random_seed(3)
-        tf.data.Dataset.range(3).map(lambda n: tf.random.uniform([]) + tf.cast(n, tf.float32))
-    elif about == "ignore_missing_summary_writer":
-        tf.compat.v1.summary.scalar("x", 1.0)
-    else:
-        layers = importlib.import_module("tf_keras.api._v1.keras.__internal__.legacy.layers")
-        layers.dense(tf.zeros([1, 1]), 1)
-    return tf.constant(0.0)
-
-
-@pytest.mark.parametrize("name", EXPECTED_WARNINGS)
-def test_an_expected_warning_is_known_by_its_text(name):
-    kind, about = EXPECTED_WARNINGS[name]
-    with pytest.warns(kind):  # else nothing is left to be ignored
-        wrap(lambda: _warn(name))
-    with relying_on(f"the warning about {about}", "expected_warnings") as module, getattr(module, name)():
-        wrap(lambda: _warn(name))  # warnings are errors in these tests
-
-
-def test_a_line_of_a_strategy_is_known_by_the_file_that_it_comes_from():
-    logger, records, handler = tf.get_logger(), [], logging.Handler()
-    handler.emit = records.append
-    level = logger.level
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    try:
-        tf.distribute.MirroredStrategy(["CPU:0"])
-        logger.info("of somebody else")
-    finally:
-        logger.removeHandler(handler)
-        logger.setLevel(level)
-    with relying_on("where the lines of tf.distribute come from", "log_records") as module:
-        told = [(module.comes_from_strategy(record), record.getMessage()[:22]) for record in records]
-        assert told == [(True, "Using MirroredStrategy"), (False, "of somebody else")]
-    records[0].levelno = logging.WARNING
-    assert not module.comes_from_strategy(records[0])
-
-
 def _is_fenced(path):
     return path.name == "tf_internals.py" or path.parent.name in {"tf_internals", "tf_patches"}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it listens on all addresses, and a warning says so")
-def test_a_server_of_tensorflow_listens_on_one_address_and_the_next_one_on_all():
-    def answers(server, ip):
-        port = int(server.target.rpartition(":")[2])
-        with socket.socket() as caller:
-            return caller.connect_ex((ip, port)) == 0
-
-    with relying_on("the function `bind` in the table of libtensorflow_cc", "server_address") as server_address:
-        with server_address.server_address("127.0.0.1") as one_address:
-            inside = tf.distribute.Server.create_local_server()
-        with server_address.server_address(None):
-            outside = tf.distribute.Server.create_local_server()
-    assert one_address
-    assert [answers(inside, ip) for ip in ("127.0.0.1", "127.0.0.2")] == [True, False]
-    assert [answers(outside, ip) for ip in ("127.0.0.1", "127.0.0.2")] == [True, True]
 
 
 PRIVATE_IN_PYTHON = ("threading._register_atexit", "parser._actions")
@@ -683,38 +397,3 @@ def test_the_document_names_every_module_behind_the_fence_and_tests_that_exist()
     assert not {name for name in names if f"`{name}`" not in text}
     tests = "".join(path.read_text("utf-8") for path in ROOT.glob("**/tests/**/test_*.py"))
     assert not {name for name in re.findall(r"`(test_\w+)`", text) if f"def {name}(" not in tests}
-
-
-def test_an_optimizer_sees_constraints_and_no_slices():
-    own = lambda value: value  # noqa: E731
-    with relying_on("_constraint and _save_slice_info of a variable", "variables") as variables:
-        plain, constrained = tf.Variable(1.0), tf.Variable(-1.0, constraint=tf.abs)
-        with variables.seen_by_optimizer([plain, constrained], lambda each: own if each is plain else None):
-            assert (plain.constraint, constrained.constraint) == (own, None)
-            tf.compat.v1.train.MomentumOptimizer(0.5, 0.0).apply_gradients([(tf.constant(1.0), constrained)])
-            assert constrained == -1.5
-        assert (plain.constraint, constrained.constraint) == (None, tf.abs)
-
-
-def test_what_scales_losses_tells_its_scale_and_the_optimizer_inside():
-    with relying_on("_optimizer and _loss_scale of MixedPrecisionLossScaleOptimizer", "optimizers") as optimizers:
-        plain = tf.compat.v1.train.GradientDescentOptimizer(0.5)
-        scaling = tf.compat.v1.mixed_precision.MixedPrecisionLossScaleOptimizer(plain, 8.0)
-        assert optimizers.inside(scaling) is plain
-        assert optimizers.loss_scale_of(scaling) == 8
-        assert optimizers.learning_rate_of(scaling) == 0.5
-        of_keras = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.25), initial_scale=4.0)
-        assert optimizers.inside(of_keras) is of_keras.inner_optimizer
-        assert (optimizers.loss_scale_of(of_keras), optimizers.learning_rate_of(of_keras)) == (4, 0.25)
-        assert optimizers.set_learning_rate(of_keras, tf.constant(0.125))
-        assert of_keras.inner_optimizer.learning_rate == 0.125
-
-
-def test_an_optimizer_of_keras_keeps_what_it_was_built_for():
-    with relying_on("(Keras) Optimizer._trainable_variables", "optimizers") as optimizers:
-        own, of_tensorflow = keras.Variable(1.0), tf.Variable(2.0)
-        optimizer = keras.optimizers.SGD(0.1, use_ema=True)
-        optimizer.build([own, of_tensorflow])
-        assert [id(each) for each in optimizers.trained_by(optimizer)] == [id(own.value), id(of_tensorflow)]
-        assert optimizers.finishing(optimizer) == [optimizer]
-        assert optimizers.finishing(keras.optimizers.SGD(0.1)) == []
