@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from predict_cases import images  # noqa: F401  (a fixture)
 from s3_server import s3, s3_client, s3_endpoint, s3_server, uploaded  # noqa: F401  (fixtures)
 
 ROOT = Path(__file__).parents[2]

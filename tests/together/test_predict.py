@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -17,65 +16,7 @@ from PIL import Image
 import forked
 import mox_core as mox
 from mox_core import serving
-from mox_core.cli import main
-
-CLASSES = ("daisy", "tulip ♥", "wild rose")
-SIZE = 24
-
-
-def _save(path, generator, suffix, shape):
-    pixels = generator.integers(0, 256, (*shape, 3), dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path.with_suffix(suffix))
-
-
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    """A folder of JPEG, PNG, WebP and BMP files of several sizes, six of each class."""
-    folder = tmp_path_factory.mktemp("images")
-    generator = np.random.default_rng(3)
-    for label, name in enumerate(CLASSES):
-        for number, suffix in enumerate((".jpg", ".png", ".webp", ".bmp", ".JPG", ".png")):
-            _save(folder / name / f"{number}x", generator, suffix, (30 + 7 * number, 41 - 3 * label))
-    return folder
-
-
-def make_job(images, *, augmentation="resnet_v1_20", label=lambda label: label, outputs=None, spec=None, **options):
-    def input_fn(mode):
-        meta = mox.ImageClassificationRawMetadata(str(images))
-        training = mode == mox.ModeKeys.TRAIN
-        augment = mox.get_data_augmentation_fn(augmentation, mode, SIZE, SIZE) if augmentation else None
-        dataset = mox.ImageClassificationRawDataset(
-            meta, shuffle=training, num_epochs=None if training else 1, augmentation_fn=augment, **options
-        )
-        image, target, name = dataset.get(["image", "label", "image_name"])
-        return tf.cast(image, tf.float32) / 128.0 - 1.0, label(target), name
-
-    def model_fn(inputs, mode):
-        pixels, labels, name = inputs
-        features = keras.layers.Conv2D(4, 5, strides=3, activation="relu")(pixels)
-        logits = keras.layers.Dense(len(CLASSES))(keras.layers.Flatten()(features))
-        loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        given = {"logits": logits} if outputs is None else outputs(logits)
-        return mox.ModelSpec(
-            loss=loss,
-            log_info={"loss": loss},
-            output_info={"logits": logits, "name": name} if mode == mox.ModeKeys.PREDICT else {"logits": logits},
-            export_spec=mox.ExportSpec({"images": pixels}, given, **(spec or {})),
-        )
-
-    return {"input_fn": input_fn, "model_fn": model_fn, "batch_size": 4}
-
-
-def train(job, log_dir, **options):
-    return mox.run(
-        run_mode=mox.ModeKeys.TRAIN,
-        optimizer_fn=mox.get_optimizer_fn("sgd", learning_rate=0.1),
-        max_number_of_steps=4,
-        log_dir=log_dir,
-        export_model=mox.ExportKeys.TF_SERVING,
-        **{**job, **options},
-    )
+from predict_cases import CLASSES, SIZE, make_job, says, train
 
 
 @pytest.fixture(scope="module")
@@ -94,15 +35,9 @@ def trained(images, tmp_path_factory):
     return exported.export_path, dict(zip(map(str, files), powers / powers.sum(1, keepdims=True), strict=True))
 
 
-def _says(capsys, *arguments):
-    status = main(["predict", *map(str, arguments)])
-    said = capsys.readouterr()
-    return status, said.out, said.err
-
-
 def test_what_mox_predict_says_of_files_is_what_predict_said_of_them(images, trained, capsys):
     model, expected = trained
-    status, out, err = _says(capsys, model, images, "--json", "--batch_size", "5", "--top", "3")
+    status, out, err = says(capsys, model, images, "--json", "--batch_size", "5", "--top", "3")
     assert (status, err) == (0, "")
     told = json.loads(out)
     assert told["input"] == "images as input_fn makes them in EVAL"
@@ -170,7 +105,7 @@ def mess(images, tmp_path_factory):
 def test_bad_files_are_named_and_the_others_predicted(images, trained, mess, capsys):
     model, expected = trained
     best = int(np.argmax(expected[str(images / "daisy" / "1x.png")]))
-    status, out, err = _says(capsys, model, mess, mess / "not there.png", "--top", "1")
+    status, out, err = says(capsys, model, mess, mess / "not there.png", "--top", "1")
     assert status == 1
     assert sorted(err.splitlines()) == [
         f"mox predict: {mess}/cut.jpg: a JPEG that is cut off",
@@ -201,7 +136,7 @@ def test_bad_files_are_named_and_the_others_predicted(images, trained, mess, cap
 
 def test_patterns_are_taken_and_a_file_that_is_called_like_one_is_that_file(trained, mess, capsys):
     model, _ = trained
-    status, out, err = _says(capsys, model, mess / "[1].png", mess / "*[ b]*.png", mess / "**/*.jpeg", "--json")
+    status, out, err = says(capsys, model, mess / "[1].png", mess / "*[ b]*.png", mess / "**/*.jpeg", "--json")
     told = [Path(each["image"]).relative_to(mess).as_posix() for each in json.loads(out)["images"]]
     assert (status, told, err) == (0, ["[1].png", "a b.png", "line\nbreak.png", "sub/deep/x.jpeg"], "")
 
@@ -234,7 +169,7 @@ def test_models_and_images_may_be_on_a_store(images, trained, mess, capsys):
     store.pipe("/bucket/new/cut.png", (mess / "cut.png").read_bytes())
     try:
         urls = [f"memory://bucket/new/{name}" for name in ("daisy", "daisy/1x.png", "*.png", "none.png")]
-        status, out, err = _says(capsys, "memory://bucket/log/1", *urls, "--json", "--top", "1")
+        status, out, err = says(capsys, "memory://bucket/log/1", *urls, "--json", "--top", "1")
     finally:
         store.rm("/bucket", recursive=True)
     told = json.loads(out)["images"]
@@ -273,7 +208,7 @@ def test_records_tell_names_and_what_they_make_of_an_image_too(images, tmp_path,
     job = {"input_fn": input_fn, "model_fn": model_fn, "batch_size": 4}
     model = train(job, tmp_path / "log", inter_mode=mox.ModeKeys.EVAL).export_path
     file = images / "wild rose" / "1x.png"
-    status, out, _ = _says(capsys, model, file, "--json")
+    status, out, _ = says(capsys, model, file, "--json")
     told = json.loads(out)
     assert (status, told["input"]) == (0, "images as input_fn makes them in EVAL")
     assert told["scores"] == "score, a probability for each class"
@@ -283,87 +218,6 @@ def test_records_tell_names_and_what_they_make_of_an_image_too(images, tmp_path,
     powers = np.exp(0.01 * (pixels[top, left] - pixels[top + 1, left]))
     scores = {each["class"]: each["score"] for each in told["images"][0]["top"]}
     np.testing.assert_allclose([scores[name] for name in CLASSES], powers / powers.sum(), rtol=1e-5)
-
-
-@pytest.fixture
-def warnings():
-    """The warnings of TensorFlow's logger."""
-    texts, handler = [], logging.Handler(logging.WARNING)
-    handler.emit = lambda record: texts.append(record.getMessage())
-    tf.get_logger().addHandler(handler)
-    yield texts
-    tf.get_logger().removeHandler(handler)
-
-
-def _classes(log_dir):
-    return json.loads((log_dir / "1" / "assets.extra" / "mox.json").read_text("utf-8"))["classes"]
-
-
-def test_a_training_that_never_evaluates_does_not_know_and_says_so(images, tmp_path, capsys):
-    """The augmentation of TRAIN draws random numbers; what is done instead is plain, and checked by hand."""
-    model = train(make_job(images), tmp_path / "log").export_path
-    file = images / "daisy" / "1x.png"
-    status, out, _ = _says(capsys, model, file, "--json")
-    assert status == 0
-    told = json.loads(out)
-    assert told["input"] == (
-        "images resized to 24 x 24, values 0 to 255: what input_fn makes of them is not known to the model"
-    )
-    with Image.open(file) as opened:
-        batch = tf.image.resize(np.float32(opened)[np.newaxis], [SIZE, SIZE])
-    logits = tf.saved_model.load(model).signatures["serving_default"](images=batch)["logits"]
-    scores = {top["class"]: top["score"] for top in told["images"][0]["top"]}
-    np.testing.assert_allclose([scores[name] for name in CLASSES], tf.nn.softmax(logits)[0], atol=1e-6)
-
-
-def test_without_chance_training_makes_images_as_evaluation_does(images, tmp_path):
-    model = train(make_job(images, augmentation=None, image_size=SIZE), tmp_path / "log").export_path
-    assert serving.load(model).says == "images as input_fn makes them in TRAIN"
-
-
-def test_labels_that_input_fn_changes_have_no_names(images, tmp_path, warnings):
-    train(make_job(images, label=lambda label: 2 - label), tmp_path / "log")
-    assert warnings == [
-        (
-            "input_fn makes other numbers of the labels of the data set (Sub): the exported model goes without the "
-            "names of its classes. Give it the right ones: mox.ExportSpec(..., class_names=[...])."
-        )
-    ]
-    assert _classes(tmp_path / "log") is None
-
-
-def test_names_for_another_width_are_left_out_with_a_warning(images, tmp_path, warnings):
-    train(make_job(images, outputs=lambda logits: {"score": logits[:, 1:]}), tmp_path / "log")
-    assert warnings == [
-        (
-            "The data set has 3 classes, and the outputs of ExportSpec are of other widths (score: 2): the exported "
-            "model goes without their names. Give it the right ones: mox.ExportSpec(..., class_names=[...])."
-        )
-    ]
-    assert _classes(tmp_path / "log") is None
-
-
-def test_names_of_the_script_come_first_and_have_to_fit(images, tmp_path):
-    names = ["none", "one", "two"]
-    outputs = {
-        "wide": lambda logits: tf.concat([logits, logits], 1),
-        "logits": lambda logits: logits,
-        "probabilities": tf.nn.softmax,
-    }
-
-    def made(logits):
-        return {name: function(logits) for name, function in outputs.items()}
-
-    train(make_job(images, outputs=made, spec={"class_names": names}), tmp_path / "log")
-    assert _classes(tmp_path / "log") == {"output": "probabilities", "names": names, "scores": "probabilities"}
-    with pytest.raises(mox.UsageError) as refused:
-        train(make_job(images, outputs=made, spec={"class_names": ["a", "b"]}), tmp_path / "other")
-    assert str(refused.value) == (
-        "class_names of ExportSpec has 2 names, and no output of the model has as many values for a sample "
-        "(wide: 6, logits: 3, probabilities: 3)."
-    )
-    with pytest.raises(mox.UsageError, match=r"^class_names of ExportSpec is 'abc'; it must be a list of names by"):
-        mox.ExportSpec({"x": 1}, {"y": 1}, class_names="abc")
 
 
 def test_batches_of_one_size_are_filled_up(images, trained, tmp_path):
@@ -397,7 +251,7 @@ def test_a_model_of_others_is_asked_without_names(images, tmp_path, capsys):
         lambda x: {"y": tf.reduce_mean(tf.cast(x, tf.float32), [1, 2])},
         x=([None, None, None, 3], tf.uint8),
     )
-    status, out, _ = _says(capsys, colours, file, images / "daisy", "--json")
+    status, out, _ = says(capsys, colours, file, images / "daisy", "--json")
     told = json.loads(out)
     assert (status, told["scores"]) == (0, "y of the model")
     assert told["input"].startswith("images of their own size, values 0 to 255: ")
@@ -437,7 +291,7 @@ def test_what_is_no_classifier_of_images_is_refused_in_words(images, trained, tm
         ((model, tmp_path / "lite"), f"there are no images in '{tmp_path}/lite'. Files that are left out, as they are"),
         ((model, picture, "--top", "0"), "--top is 0; it must be a whole number, 1 or more."),
     ):
-        status, out, err = _says(capsys, *arguments)
+        status, out, err = says(capsys, *arguments)
         assert (status, out) == (2, "")
         assert err.startswith(f"mox: error: {text}"), err
 
@@ -463,7 +317,7 @@ def test_several_classes_of_a_sample_have_a_probability_each(images, tmp_path, c
         return mox.ModelSpec(loss=loss, log_info={}, export_spec=mox.ExportSpec({"x": inputs[0]}, {"logits": logits}))
 
     model = train({"input_fn": input_fn, "model_fn": model_fn, "batch_size": 2}, tmp_path / "log").export_path
-    status, out, _ = _says(capsys, model, folder / "images" / "1x.png", "--json")
+    status, out, _ = says(capsys, model, folder / "images" / "1x.png", "--json")
     told = json.loads(out)
     assert (status, told["scores"]) == (0, "a probability for each class alone, the sigmoid of logits")
     with Image.open(images / "daisy" / "1x.png") as opened:
@@ -501,7 +355,7 @@ def test_a_network_for_images_of_any_size_gets_those_that_it_was_made_for(images
         return dataset.get(["image", "label"])
 
     model = train({"input_fn": input_fn, "model_fn": model_fn, "batch_size": 4}, tmp_path / "log").export_path
-    status, out, _ = _says(capsys, model, images / "daisy" / "1x.png")
+    status, out, _ = says(capsys, model, images / "daisy" / "1x.png")
     assert status == 0
     assert "; images resized to 32 x 32, values 0 to 255: what input_fn makes" in out
 
@@ -513,7 +367,7 @@ def test_an_image_that_the_model_cannot_take_is_named_and_the_others_predicted(i
         return {"y": tf.reduce_mean(tf.slice(x, [0, 0, 0, 0], [-1, 40, 40, 3]), [1, 2])}
 
     model = _saved(tmp_path / "corner", corner, x=([None, None, None, 3], tf.float32))
-    status, out, err = _says(capsys, model, images / "daisy", "--json", "--top", "1")
+    status, out, err = says(capsys, model, images / "daisy", "--json", "--top", "1")
     told = {Path(each["image"]).name: each for each in json.loads(out)["images"]}
     assert status == 1
     assert {name for name, each in told.items() if "error" in each} == {"0x.jpg", "1x.png"}

@@ -17,28 +17,14 @@ from PIL import Image
 import mox_core as mox
 from mox_core.errors import DataError, UsageError
 from mox_core.terminal import progress
-from mox_core.testing.reading import read as elements_of
 from mox_tfrecord import writing
+from records import features_of
 
 
 def picture(height=24, width=40, *, shift=0):
     rows, columns = np.mgrid[0:height, 0:width]
     channels = (columns * 255 // (width - 1), rows * 255 // (height - 1), (rows + columns + shift) * 2 % 256)
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
-
-
-def read(*files):
-    """The features of each record as TensorFlow reads them."""
-    records = []
-    for content in tf.data.TFRecordDataset([str(file) for file in files], buffer_size=2**20):
-        features = tf.train.Example.FromString(content.numpy()).features.feature
-        records.append(
-            {
-                name: (feature.bytes_list.value or feature.int64_list.value or feature.float_list.value)[0]
-                for name, feature in features.items()
-            }
-        )
-    return records
 
 
 def names(folder):
@@ -74,7 +60,7 @@ def test_a_record_holds_the_files_own_bytes_and_what_they_are(flowers, dst):
         }
         for path in flowers.glob("*/*")
     }
-    records = read(*written.files)
+    records = features_of(*written.files)
     assert len(records) == 9
     assert {record["image/filename"]: record for record in records} == expected
     size = (dst / "train-00000-of-00001.tfrecord").stat().st_size
@@ -89,7 +75,7 @@ def test_labels_txt_gives_the_order_of_the_classes(flowers, dst):
     written = mox.write_image_classification_tfrecords(flowers, dst)
     assert written.classes == ("tulips", "roses", "daisy")
     assert (dst / "labels.txt").read_text("utf-8") == "0: tulips\n1: roses\n2: daisy\n"
-    assert {(r["image/class/label"], r["image/class/text"]) for r in read(*written.files)} == {
+    assert {(r["image/class/label"], r["image/class/text"]) for r in features_of(*written.files)} == {
         (0, b"tulips"),
         (1, b"roses"),
         (2, b"daisy"),
@@ -99,7 +85,7 @@ def test_labels_txt_gives_the_order_of_the_classes(flowers, dst):
 def test_shards_are_alike_and_hold_each_image_once(many, dst):
     written = mox.write_image_classification_tfrecords(many, dst, name="eval", num_shards=4)
     assert [file.name for file in written.files] == [f"eval-0000{shard}-of-00004.tfrecord" for shard in range(4)]
-    shards = [read(file) for file in written.files]
+    shards = [features_of(file) for file in written.files]
     assert [len(shard) for shard in shards] == [20] * 4
     # Each has 15 of a and 5 of b on average. Fewer than 1 of b has a chance of C(60, 20) / C(80, 20) = 0.1 %.
     assert all(any(r["image/class/text"] == b"b" for r in shard) for shard in shards)
@@ -144,7 +130,7 @@ def test_other_formats_become_png_with_the_same_pixels(many, dst):
     deep = Image.fromarray((np.arange(64).reshape(8, 8) * 1000).astype(np.uint16))
     deep.save(folder / "deep.tiff")
     written = mox.write_image_classification_tfrecords(many, dst)
-    records = {r["image/filename"]: r for r in read(*written.files)}
+    records = {r["image/filename"]: r for r in features_of(*written.files)}
     for name in ("x.webp", "palette.bmp", "animated.gif", "cmyk.tiff"):
         record = records[name.encode()]
         with Image.open(folder / name) as original:
@@ -169,7 +155,7 @@ def test_the_format_is_told_by_the_bytes_and_not_by_the_name(many, dst):
     with Image.open(many / "a" / "cmyk.png") as image:
         expected = np.asarray(image.convert("RGB")).astype(int)
     written = mox.write_image_classification_tfrecords(many, dst)
-    records = {r["image/filename"]: r for r in read(*written.files)}
+    records = {r["image/filename"]: r for r in features_of(*written.files)}
     assert records[b"png.jpg"]["image/format"] == b"png"
     assert records[b"cmyk.png"]["image/format"] == b"jpeg"
     pixels = tf.io.decode_jpeg(records[b"cmyk.png"]["image/encoded"], channels=3).numpy()
@@ -222,14 +208,14 @@ def test_tensorflow_cannot_decode_what_is_called_bad_either(content):
 def test_an_image_with_a_preview_in_its_header_is_good(many, dst):
     (many / "a" / "preview.jpg").write_bytes(jpeg_with_preview())
     written = mox.write_image_classification_tfrecords(many, dst)
-    assert jpeg_with_preview() in [r["image/encoded"] for r in read(*written.files)]
+    assert jpeg_with_preview() in [r["image/encoded"] for r in features_of(*written.files)]
 
 
 def test_bad_images_can_be_skipped_and_are_all_told(many, dst, log):
     (many / "b" / "cut.png").write_bytes(png()[:-3])
     (many / "a" / "notes.jpg").write_text("not an image", "utf-8")
     written = mox.write_image_classification_tfrecords(many, dst, num_shards=3, on_bad_image="skip")
-    assert (written.num_images, len(read(*written.files))) == (80, 80)
+    assert (written.num_images, len(features_of(*written.files))) == (80, 80)
     reasons = [
         f"{str(many / 'a' / 'notes.jpg')!r} is no image of a format that Pillow knows.",
         f"{str(many / 'b' / 'cut.png')!r} is a cut-off PNG.",
@@ -349,7 +335,7 @@ def test_what_is_no_regular_file_is_named_and_never_opened(many, dst):
         f"{str(many / 'a' / 'zero.png')!r} is a device, not a regular file.",
         f"{str(many / 'b' / 'pipe.png')!r} is a FIFO, not a regular file.",
     ]
-    assert (written.num_images, len(read(*written.files))) == (80, 80)
+    assert (written.num_images, len(features_of(*written.files))) == (80, 80)
 
 
 @pytest.mark.parametrize("inner", ["", "records"])
@@ -374,95 +360,3 @@ def test_elsewhere_a_line_is_logged_now_and_then(many, dst, monkeypatch, log, ca
     mox.write_image_classification_tfrecords(many, dst)
     assert log.messages == [f"Writing train: {number} of 80 images" for number in range(1, 81)]
     assert "%" not in capsys.readouterr().err
-
-
-def test_max_side_shrinks_longer_images_and_leaves_the_bytes_of_the_others(tmp_path):
-    random = np.random.default_rng(0)
-    waves = 127 + 100 * np.sin(np.arange(300)[:, None] / 20) * np.cos(np.arange(400) / 25)
-    large = Image.fromarray(np.stack([waves, waves[::-1], 255 - waves], -1).astype(np.uint8))
-    noise = Image.fromarray(random.integers(0, 256, (300, 400, 3), dtype=np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # the camera was turned
-    folder = tmp_path / "src" / "one"
-    folder.mkdir(parents=True)
-    large.save(folder / "large.jpg", exif=exif, quality=95)
-    large.convert("L").save(folder / "grey.jpg", quality=95)
-    large.convert("CMYK").save(folder / "cmyk.jpg", quality=95)
-    large.save(folder / "large.png")
-    large.quantize(64).save(folder / "palette.png")
-    noise.convert("L").convert("I;16").save(folder / "deep.png")
-    large.save(folder / "large.bmp")
-    large.resize((100, 75)).save(folder / "small.jpg")
-    noise.crop((0, 0, 100, 100)).save(folder / "edge.png")
-    written = mox.write_image_classification_tfrecords(tmp_path / "src", tmp_path / "dst", num_shards=1, max_side=100)
-    assert "7 shrunk" in str(written)
-    content = {}
-    for record in read(*written.files):
-        content[record["image/filename"].decode()] = record["image/encoded"]
-        size = Image.open(io.BytesIO(record["image/encoded"])).size
-        assert max(size) == 100
-        assert size == (record["image/width"], record["image/height"])
-    for name in ("small.jpg", "edge.png"):
-        assert content[name] == (folder / name).read_bytes()
-    # The mean of 4 by 4 pixels is another good filter: the picture is smooth.
-    expected = np.asarray(large).reshape(75, 4, 100, 4, 3).mean((1, 3))
-    for name in ("large.jpg", "large.png", "large.bmp", "cmyk.jpg"):
-        pixels = tf.io.decode_image(content[name], channels=3).numpy()
-        assert np.abs(pixels - expected).mean() < 4, name  # colours of a JPEG have half the resolution
-    assert tf.io.decode_image(content["grey.jpg"]).shape == (75, 100, 1)
-    deep = Image.open(io.BytesIO(content["deep.png"]))
-    assert deep.mode.startswith("I")
-    assert np.std(np.asarray(deep)) < np.std(np.asarray(noise.convert("L"))) / 3  # the mean of 16 has a fourth
-    assert Image.open(io.BytesIO(content["large.jpg"])).getexif()[0x0112] == 6
-
-
-@pytest.mark.parametrize("max_side", [0, -1, 2.5, "512", True])
-def test_a_wrong_max_side_is_refused(tmp_path, max_side):
-    with pytest.raises(UsageError, match=f"max_side is {max_side!r}; it must be a whole number of pixels from 1"):
-        mox.write_image_classification_tfrecords(tmp_path, tmp_path.parent / "dst", max_side=max_side)
-
-
-def test_a_damaged_image_is_told_where_images_are_shrunk(tmp_path):
-    folder = tmp_path / "src" / "one"
-    folder.mkdir(parents=True)
-    Image.new("RGB", (90, 60)).save(folder / "good.jpg")
-    (folder / "bad.jpg").write_bytes((folder / "good.jpg").read_bytes()[:400])
-    with pytest.raises(DataError, match=r"bad\.jpg' (is a cut-off JPEG|cannot be read: OSError)"):
-        mox.write_image_classification_tfrecords(tmp_path / "src", tmp_path / "dst", max_side=30)
-    assert not (tmp_path / "dst" / "labels.txt").exists()
-    options = {"max_side": 30, "on_bad_image": "skip"}
-    written = mox.write_image_classification_tfrecords(tmp_path / "src", tmp_path / "dst", **options)
-    assert (written.num_images, written.num_shrunk, len(written.skipped)) == (1, 1, 1)
-
-
-def test_a_crop_of_images_in_records_is_that_of_whole_images(tmp_path):
-    random = np.random.default_rng(0)
-    folder = tmp_path / "src" / "one"
-    folder.mkdir(parents=True)
-    for number in range(4):
-        pixels = random.integers(0, 256, (70 + number, 90, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.{'png' if number == 3 else 'jpg'}")
-    mox.write_image_classification_tfrecords(tmp_path / "src", tmp_path / "dst", num_shards=1)
-    meta = mox.ImageClassificationTFRecordMetadata(tmp_path / "dst", "*.tfrecord")
-
-    def input_fn(_mode):
-        image, name = mox.ImageClassificationTFRecordDataset(meta).get(["image", "image_name"])
-        return tf.image.random_crop(image[5:-6, 7:], [32, 32, 3]), image_slice(image), name
-
-    def image_slice(image):
-        return image[20:50, 31:71]
-
-    def alone(_mode):
-        image, name = mox.ImageClassificationTFRecordDataset(meta).get(["image", "image_name"])
-        return image_slice(image), name
-
-    twice = {each.values[2]: each.values[1] for each in elements_of(input_fn, "TRAIN", limit=8)}
-    for each in elements_of(alone, "TRAIN", limit=8):
-        crop, name = each.values
-        content = (folder / name.decode()).read_bytes()
-        if name.endswith(b"png"):
-            image = tf.io.decode_png(content, 3)
-        else:
-            image = tf.io.decode_jpeg(content, 3, dct_method="INTEGER_ACCURATE")
-        np.testing.assert_array_equal(crop, image_slice(image))
-        np.testing.assert_array_equal(crop, twice[name])
