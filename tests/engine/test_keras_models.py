@@ -1,4 +1,4 @@
-"""Ready-made Keras models in `model_fn`, and models that go through JSON: their variables, and what moves them."""
+"""Ready-made Keras models in `model_fn`: their variables, and what moves them."""
 
 import keras
 import numpy as np
