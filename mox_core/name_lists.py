@@ -1,4 +1,4 @@
-"""Lists of names in the texts of errors and logs, no longer than one reads."""
+"""Lists of names in the texts of errors and logs, no longer than one reads, and numbers of things."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ def listed(names: Sequence[str], conjunction: str) -> str:
     """Return all of some names, quoted and joined, like `'a', 'b' or 'c'`."""
     quoted = [repr(name) for name in names]
     return f" {conjunction} ".join(filter(None, [", ".join(quoted[:-1]), *quoted[-1:]]))
+
+
+def number_of(count: int, noun: str) -> str:
+    """Return a number and what is counted, like `1 image` or `3 images`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def some(names: Sequence[str], most: int = 3) -> str:

@@ -110,6 +110,11 @@ def read(log_dir: str | os.PathLike[str]) -> History:
     return _history(_read(Path(log_dir) / FILE))
 
 
+def unread_lines(log_dir: str | os.PathLike[str]) -> list[int]:
+    """Return the numbers of the lines that are no records, from 1 on: the end of one that a kill has cut off, say."""
+    return _read_file(Path(log_dir) / FILE)[1]
+
+
 def read_spent(log_dir: str | os.PathLike[str]) -> list[Spent]:
     """Return what the runs of a folder have spent on saves and validations; nothing where there is no file."""
     found = [record for record in _read(Path(log_dir) / FILE) if record["mode"] == _SPENT]
@@ -141,9 +146,9 @@ class Recorder:
         """Take over what earlier runs have recorded before a step; what they did after it is done again."""
         if self.path is None:
             return
-        found = _read(self.path)
+        found, unread = _read_file(self.path)
         self._records = [record for record in found if record["step"] < step]
-        if self._records != found or not step:
+        if self._records != found or unread or not step:  # a line without its end would take the next one with it
             self._write("w", self._records)
 
     def add(self, step: int, values: Mapping[str, Any], *, validation: bool = False) -> None:
@@ -212,11 +217,18 @@ def _validation_at(step: int, records: Sequence[dict[str, Any]]) -> dict[str, An
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
+    return _read_file(path)[0]
+
+
+def _read_file(path: Path) -> tuple[list[dict[str, Any]], list[int]]:
+    """Return the records of a file, and the numbers of the lines that are none."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        return []
-    return [record for line in text.splitlines() if (record := _record(line)) is not None]
+        return [], []
+    found = [_record(line) for line in text.splitlines()]
+    unread = [number for number, record in enumerate(found, start=1) if record is None]
+    return [record for record in found if record is not None], unread
 
 
 def _record(line: str) -> dict[str, Any] | None:

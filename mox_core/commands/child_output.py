@@ -14,11 +14,11 @@ import os
 import re
 import select
 import time
+from collections import deque
 from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections import deque
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 
 _CHUNK: Final = 65536  # the capacity of a pipe: one read gets everything that an ended process has written
@@ -26,6 +26,8 @@ _CHUNK: Final = 65536  # the capacity of a pipe: one read gets everything that a
 _LONGEST_HELD: Final = 65536  # bytes of a line without its end: more are passed on at once
 
 _LONGEST_REMEMBERED: Final = 2000  # bytes of a line that are shown once more when its process has failed
+
+_IN_SIGHT: Final = 40  # lines that a terminal shows
 
 _LINE_END: Final = re.compile(rb"\r?\n|\r")
 
@@ -64,6 +66,15 @@ class Screen:
 
     def __init__(self) -> None:
         self.owner: Pipe | None = None
+        self._newest: deque[bytes] = deque(maxlen=_IN_SIGHT)
+
+    def add(self, line: bytes) -> None:
+        """Note a line that has its end."""
+        self._newest.append(line)
+
+    def shows(self, lines: Iterable[bytes]) -> bool:
+        """Return whether lines that were added here are still in sight."""
+        return all(any(line is each for each in self._newest) for line in lines)
 
     def break_off(self) -> bytes:
         """Return what ends the line that is open, if one is, for somebody else to begin one."""
@@ -154,4 +165,5 @@ class Pipe:
         self._line, self._is_back = line[:_LONGEST_REMEMBERED], end == b"\r" or (self._is_back and not text)
         if end.endswith(b"\n"):
             self._last_lines.append(self._line)
+            self._screen.add(self._line)
             self._line, self._is_back = b"", False

@@ -66,10 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         prog="mox launch",
         usage="mox launch [-h] [--workers N] [--ps N] [--replicas N] script.py [argument ...]",
         description=(
-            "Start a cluster of processes on this machine. Each runs script.py with the flags that make it a part: "
-            "job_name, task_index, worker_hosts and ps_hosts. Their output is shown with their names in front. When "
-            "one fails, the others are ended, and the exit status is that of the failed one. Ctrl-C is passed on to "
-            "all, a second one kills them."
+            "Start a cluster of processes on this machine. Each runs script.py with the flags that make it a part, "
+            "--job_name, --task_index, --worker_hosts and --ps_hosts, before the script's own arguments: a script has "
+            "to find those by their names, not by their places. Their output is shown with their names in front. When one fails, the others are ended, and the exit status is "
+            "that of the failed one. Ctrl-C is passed on to all, a second one kills them."
         ),
         allow_abbrev=False,
     )
@@ -77,7 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ps", type=int, default=0, metavar="N", help="number of parameter servers (default: 0)")
     parser.add_argument("--replicas", type=int, default=1, metavar="N", help="num_gpus of each worker (default: 1)")
     parser.add_argument("script", metavar="script.py", help="what each process runs")
-    rest = parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="argument", help="arguments of the script")
+    rest = parser.add_argument(
+        "rest",
+        nargs=argparse.REMAINDER,
+        metavar="argument",
+        help="the script's own arguments: all that stands behind script.py",
+    )
     rest.required = False  # it is named as missing otherwise, before Python 3.13
     return parser
 
@@ -297,7 +302,16 @@ class _Cluster:
             return 0
         is_obedient = self._received and self._failed.status > BY_SIGNAL  # ended by the signal that was passed on
         if not is_obedient:
-            lines = b"".join(b"  " + line + b"\n" for line in self._failed.last_lines)
-            self._say(f"{self._failed.end}. " + ("Its last lines:" if lines else "It printed nothing."))
-            self._write(sys.stderr.fileno(), lines)
+            self._repeat_last_lines(self._failed)
         return self._failed.status
+
+    def _repeat_last_lines(self, failed: ChildProcess) -> None:
+        """Say how a process failed, and its last lines where they are not in sight: far above, or in another file."""
+        target = sys.stderr.fileno()
+        if not failed.last_lines:
+            self._say(f"{failed.end}. It printed nothing.")
+        elif self._screens[target].shows(failed.last_lines):
+            self._say(f"{failed.end}.")
+        else:
+            self._say(f"{failed.end}. Its last lines:")
+            self._write(target, b"".join(b"  " + line + b"\n" for line in failed.last_lines))

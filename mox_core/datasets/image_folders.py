@@ -17,7 +17,7 @@ from attrs import evolve, field, frozen
 from mox_core.datasets.folders import Folder, join, list_folder
 from mox_core.datasets.said import warn_once
 from mox_core.errors import DataError
-from mox_core.name_lists import some
+from mox_core.name_lists import number_of, some
 from mox_core.stores.folder import is_remote
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class ImageFolders:
         if inner:
             held = sum(_number_of_images(join(self.root, *path.split("/"))) for path in inner)
             number = "1 folder among the images is" if len(inner) == 1 else f"{len(inner)} folders among images are"
-            images = "1 image" if held == 1 else f"{held} images"
+            images = number_of(held, "image")
             warn_once(f"{self.root!r}: {number} not read, with {images} inside: {some(inner)}. {expected}")
 
     def _left_out(self, counts: Counter[str]) -> str:

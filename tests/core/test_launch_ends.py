@@ -58,6 +58,25 @@ def test_the_last_twenty_lines_are_repeated(stage):
     ]
 
 
+def test_last_lines_in_sight_are_not_repeated_and_those_far_above_are(stage):
+    for number, repeated in (
+        (30, ["mox launch: worker 0 failed with exit code 1."]),
+        (50, ["mox launch: worker 0 failed with exit code 1. Its last lines:", "  why"]),
+    ):
+        launcher = stage.start("--workers", "2")
+        first, second = stage.meet(2)
+        first.do("print('why', file=sys.stderr)")
+        assert launcher.stderr.readline() == b"worker 0 | why\n"
+        second.do(f"for i in range({number}): print(i, file=sys.stderr)")
+        for line in range(number):
+            assert launcher.stderr.readline() == b"worker 1 | %d\n" % line
+        second.exit()
+        first.exit(1)
+        status, out, err = stage.end_of(launcher)
+        assert (status, out) == (1, "")
+        assert err.splitlines()[-len(repeated) :] == repeated
+
+
 def test_one_that_is_killed_has_failed(stage):
     launcher = stage.start("--workers", "2")
     _, second = stage.meet(2)

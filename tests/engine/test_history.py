@@ -122,6 +122,17 @@ def test_a_value_that_is_no_number_is_none_in_the_file(tmp_path):
     }
 
 
+def test_a_line_that_a_kill_has_cut_off_does_not_take_the_next_one_with_it(tmp_path):
+    file = tmp_path / "history.jsonl"
+    file.write_text('{"step": 0, "mode": "TRAIN", "loss": 5.0}\n{"step": 1, "mo')
+    assert run_history.unread_lines(tmp_path) == [2]
+    recorder = run_history.Recorder("TRAIN", file)
+    recorder.go_on_from(1)
+    recorder.add(1, {"loss": 4.0})
+    assert [record["loss"] for record in run_history.read(tmp_path)] == [5.0, 4.0]
+    assert run_history.unread_lines(tmp_path) == []
+
+
 def test_a_history_that_cannot_be_written_is_told_and_kept(tmp_path, caplog):
     recorder = run_history.Recorder("TRAIN", tmp_path / "nowhere" / "history.jsonl")
     recorder.add(0, {"loss": 2.0})

@@ -263,6 +263,9 @@ def test_a_class_with_fewer_images_than_parts_is_refused(source, tmp_path):
             {"train": 0.8, "eval": 0.1, "test": 0.1}, src_dir=source, dst_dir=tmp_path / "out"
         )
     assert str(caught.value) == (f"class 'roses' in {str(source)!r} has 2 images, too few for 3 parts: each needs one.")
+    next((source / "roses").iterdir()).unlink()
+    with pytest.raises(DataError, match=r" has 1 image, too few for 2 parts"):
+        split_image_classification_dataset({"train": 0.8, "eval": 0.2}, src_dir=source, dst_dir=tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

@@ -159,13 +159,17 @@ def test_nothing_in_the_page_is_elsewhere(write_training, tmp_path, page_of):
     assert len(ids) == len(set(ids))
 
 
-def test_a_training_that_was_killed_is_shown_with_what_it_left(write_training, tmp_path, page_of):
+def test_a_training_that_was_killed_is_shown_with_what_it_left(write_training, tmp_path, page_of, capsys):
     training = write_training(tmp_path / "one")
     (training / "runs.json").write_text('[{"begun": "2026-03-01T10:00:00+00:00", "first_step": 0}]')
     with (training / "history.jsonl").open("a") as file:
         file.write('{"step": 50, "mode": "TRA')
+    number = len((training / "history.jsonl").read_text().splitlines())
     (training / ".mox" / "worst_samples.json").write_text('{"worst": [{"image": "bm8gcG5n"}, 3], "confusion": "x", ')
     page = page_of(training)
+    main([str(training), "--output", str(tmp_path / "again.html")])
+    said = f"mox report: history.jsonl of {str(training)!r}: 1 line cannot be read and will be left out: {number}.\n"
+    assert capsys.readouterr().err == said
     (intro,) = page.find("body/main/header").findall("p")
     assert words(intro).endswith("Its last run has not noted an end: it goes on, or was killed.")
     assert rows(page, "Times")["in all"] == ["not known"]

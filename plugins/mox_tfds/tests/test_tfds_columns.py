@@ -99,7 +99,7 @@ def test_what_is_not_there_is_refused_with_what_fetches_it(tmp_path):
     assert "It holds 'data/train-00000-of-00002.parquet', 'data/train-00001-of-00002.parquet'." in str(refusal.value)
     assert "datasets.load_dataset('<name>').save_to_disk(" in str(refusal.value)
     (tmp_path / "data" / "train-00001-of-00002.parquet").unlink()
-    with pytest.raises(mox.DataError, match=r"holds 1 files as .* and their names say that there are 2"):
+    with pytest.raises(mox.DataError, match=r"holds 1 file as .* and their names say that there are 2"):
         mox.get_dataset("parquet", "train", str(tmp_path))
     (tmp_path / "data" / "train-00001-of-00002.parquet").write_bytes(b"PAR1 and nothing else")
     with pytest.raises(mox.DataError, match="is no parquet file that can be read"):

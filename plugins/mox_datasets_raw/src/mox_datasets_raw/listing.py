@@ -15,7 +15,7 @@ from mox_core.datasets.image_folders import ImageFolders, image_folders
 from mox_core.datasets.names import check_class_names
 from mox_core.datasets.said import is_new
 from mox_core.errors import DataError
-from mox_core.name_lists import some, some_explained
+from mox_core.name_lists import number_of, some, some_explained
 from mox_core.sdk import captured_constant, info_logging
 from mox_core.stores.folder import is_remote
 from mox_datasets_raw.labels import read_labels
@@ -112,7 +112,7 @@ def list_classes(base_dir: str, labels_filename: str) -> dict[str, Folder]:
     entries = list_class_folders(base_dir, CLASS_FOLDERS)
     folders, others = entries.folders, entries.files
     if not folders:
-        found = f"holds {len(others)} files ({some(others)}) and no folder" if others else "is empty"
+        found = f"holds {number_of(len(others), 'file')} ({some(others)}) and no folder" if others else "is empty"
         raise DataError(f"{base_dir!r} {found}. {CLASS_FOLDERS}")
     check_class_names(folders, what="class folder", where=base_dir)
     order = read_labels(base_dir, labels_filename)

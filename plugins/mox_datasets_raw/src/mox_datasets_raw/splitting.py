@@ -21,7 +21,7 @@ from mox_core.datasets.names import is_class_name
 from mox_core.datasets.shrunk_images import check_max_side, shrunk
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
-from mox_core.name_lists import some, some_explained
+from mox_core.name_lists import number_of, some, some_explained
 from mox_core.terminal.progress import progress
 from mox_datasets_raw.listing import list_classes
 from mox_datasets_raw.split_record import foreign, write_record
@@ -173,18 +173,17 @@ def _check_readable(source: Path, classes: Mapping[str, list[str]]) -> None:
     paths = {f"{name}/{file}": source / name / file for name, files in classes.items() for file in files}
     reasons = {name: reason for name, path in paths.items() if (reason := unreadable(path))}
     if reasons:
-        number = "1 image" if len(reasons) == 1 else f"{len(reasons)} images"
         raise DataError(
-            f"{number} in {str(source)!r} cannot be copied: {some_explained(reasons, most=10)}. Mend or remove "
-            f"{'it' if len(reasons) == 1 else 'them'}."
+            f"{number_of(len(reasons), 'image')} in {str(source)!r} cannot be copied: {some_explained(reasons, most=10)}. "
+            f"Mend or remove {'it' if len(reasons) == 1 else 'them'}."
         )
 
 
 def _split_class(name: str, files: list[str], fractions: Mapping[str, Fraction], source: Path) -> dict[str, list[str]]:
     if len(files) < len(fractions):
         raise DataError(
-            f"class {name!r} in {str(source)!r} has {len(files)} images, too few for {len(fractions)} parts: "
-            "each needs one."
+            f"class {name!r} in {str(source)!r} has {number_of(len(files), 'image')}, too few for {len(fractions)} "
+            "parts: each needs one."
         )
     shuffled = iter(sorted(files, key=lambda file: hashlib.blake2b(os.fsencode(f"{name}/{file}")).digest()))
     return {split: [next(shuffled) for _ in range(size)] for split, size in part_sizes(len(files), fractions).items()}

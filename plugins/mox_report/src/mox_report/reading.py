@@ -73,6 +73,7 @@ class Training:
         name: what the page calls it.
         folder: where it is, as the user has written it.
         history: what it has logged.
+        unread: the numbers of the lines of that file that cannot be read.
         spent: what it has spent on saves and validations.
         best: the best validation as a hook saw it, None without one.
         runs: the notes on its runs.
@@ -84,6 +85,7 @@ class Training:
     name: str
     folder: str
     history: History
+    unread: Sequence[int]
     spent: Sequence[Spent]
     best: Best | None
     runs: Sequence[dict[str, Any]]
@@ -199,6 +201,7 @@ def _read_local(path: Path, folder: str, name: str) -> Training:
         name=name,
         folder=folder,
         history=history,
+        unread=run_history.unread_lines(path),
         spent=run_history.read_spent(path),
         best=run_history.read_best(path),
         runs=run_notes.read(path),

@@ -22,7 +22,7 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
-from mox_core.name_lists import some
+from mox_core.name_lists import number_of, some
 from mox_core.sdk import READABLE, Features, SampleSource, read_once
 from mox_core.stores.folder import is_remote
 from mox_tfds.column_types import Column, column_of, features_of
@@ -271,8 +271,8 @@ def _check_parts(files: Sequence[Path]) -> None:
         whole = int(match[2])
         if len(files) != whole:
             raise DataError(
-                f"{str(files[0].parent)!r} holds {len(files)} files as {files[0].name!r}, and their names say that "
-                f"there are {whole}."
+                f"{str(files[0].parent)!r} holds {number_of(len(files), 'file')} as {files[0].name!r}, and their names say "
+                f"that there are {whole}."
             )
 
 

@@ -13,7 +13,7 @@ from mox_core.datasets.image_folders import image_folders
 from mox_core.datasets.labels import FILENAME, has_labels, read_labels
 from mox_core.datasets.names import check_class_names
 from mox_core.errors import DataError
-from mox_core.name_lists import some
+from mox_core.name_lists import number_of, some
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,7 @@ def list_images(src_dir: Path) -> tuple[list[str], list[ImageFile]]:
     entries = list_class_folders(str(src_dir), EXPECTED)
     folders, files = entries.folders, entries.files
     if not folders:
-        found = f"holds {len(files)} files ({some(files)}) and no folder" if files else "is empty"
+        found = f"holds {number_of(len(files), 'file')} ({some(files)}) and no folder" if files else "is empty"
         raise DataError(f"src_dir {str(src_dir)!r} {found}. {EXPECTED}")
     classes = _order(src_dir, folders)
     content = {name: list_folder(str(src_dir / name), EXPECTED) for name in classes}

@@ -17,6 +17,7 @@ from mox_core.datasets.checks import check_is_here
 from mox_core.datasets.folders import no_file
 from mox_core.datasets.image_bytes import format_of
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import number_of
 from mox_core.quoting import shown
 from mox_tfrecord.lightexamples import parse_example
 from mox_tfrecord.scanning import HEADER_SIZE, scan_file
@@ -76,7 +77,8 @@ def inspect_file(path: str, *, record: int | None = None) -> Report:
 def _describe(path: str, scan: FileScan, record: int | None) -> Iterator[str]:
     num_records = len(scan.lengths)
     yield shown(path)
-    yield f"  {num_records} records, {_size(Path(path).stat().st_size)}, {scan.compression or 'not compressed'}"
+    size = _size(Path(path).stat().st_size)
+    yield f"  {number_of(num_records, 'record')}, {size}, {scan.compression or 'not compressed'}"
     if scan.damage is not None:
         hint = "The records are those before." if num_records else "Is it a file of records?"
         yield f"  DAMAGED: it {scan.damage.reason}. {hint}"

@@ -26,7 +26,7 @@ from mox_core.datasets.labels import FILENAME, has_labels, labels_text, read_lab
 from mox_core.datasets.shrunk_images import check_max_side
 from mox_core.datasets.whole_sets import undo_unfinished, whole_set
 from mox_core.errors import DataError, UsageError
-from mox_core.name_lists import some
+from mox_core.name_lists import number_of, some
 from mox_core.quoting import shown
 from mox_core.sdk import info_logging, sync_to_disk
 from mox_core.terminal.progress import progress
@@ -68,9 +68,10 @@ class WrittenTFRecords:
     num_shrunk: int = 0
 
     def __str__(self) -> str:
-        shards = "1 shard" if len(self.files) == 1 else f"{len(self.files)} shards"
+        shards = number_of(len(self.files), "shard")
+        images = number_of(self.num_images, "image")
         lines = [
-            f"{self.num_images} images of {len(self.classes)} classes in {shards}, {self.num_bytes / 1e6:.1f} MB: "
+            f"{images} of {len(self.classes)} classes in {shards}, {self.num_bytes / 1e6:.1f} MB: "
             f"{shown(str(self.files[0]))}" + (" ..." if len(self.files) > 1 else "")
         ]
         lines.extend(f"{number} converted to PNG from {name}" for name, number in sorted(self.converted.items()))
