@@ -68,8 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Start a cluster of processes on this machine. Each runs script.py with the flags that make it a part, "
             "--job_name, --task_index, --worker_hosts and --ps_hosts, before the script's own arguments: a script has "
-            "to find those by their names, not by their places. Their output is shown with their names in front. When one fails, the others are ended, and the exit status is "
-            "that of the failed one. Ctrl-C is passed on to all, a second one kills them."
+            "to find those by their names, not by their places. Their output is shown with their names in front. When "
+            "one fails, the others are ended, and the exit status is that of the failed one. Ctrl-C is passed on to "
+            "all, a second one kills them."
         ),
         allow_abbrev=False,
     )

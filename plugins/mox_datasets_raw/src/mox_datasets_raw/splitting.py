@@ -173,8 +173,9 @@ def _check_readable(source: Path, classes: Mapping[str, list[str]]) -> None:
     paths = {f"{name}/{file}": source / name / file for name, files in classes.items() for file in files}
     reasons = {name: reason for name, path in paths.items() if (reason := unreadable(path))}
     if reasons:
+        number = number_of(len(reasons), "image")
         raise DataError(
-            f"{number_of(len(reasons), 'image')} in {str(source)!r} cannot be copied: {some_explained(reasons, most=10)}. "
+            f"{number} in {str(source)!r} cannot be copied: {some_explained(reasons, most=10)}. "
             f"Mend or remove {'it' if len(reasons) == 1 else 'them'}."
         )
 

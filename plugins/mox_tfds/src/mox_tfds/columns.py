@@ -270,9 +270,10 @@ def _check_parts(files: Sequence[Path]) -> None:
     for match in parts[:1]:
         whole = int(match[2])
         if len(files) != whole:
+            number = number_of(len(files), "file")
             raise DataError(
-                f"{str(files[0].parent)!r} holds {number_of(len(files), 'file')} as {files[0].name!r}, and their names say "
-                f"that there are {whole}."
+                f"{str(files[0].parent)!r} holds {number} as {files[0].name!r}, and their names say that there are "
+                f"{whole}."
             )
 
 
