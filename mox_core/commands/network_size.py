@@ -83,6 +83,38 @@ class NetworkSize:
     not_counted: list[str]
 
 
+def traced(
+    name: str,
+    mode: str,
+    *,
+    num_classes: int,
+    image_size: int,
+    batch_size: int = 1,
+    see: Callable[[tf.Tensor], None] = lambda _: None,
+) -> tuple[Any, RunState]:
+    """Build a network as in a run; return its graph, and the state with its variables.
+
+    Args:
+        name: the name of the network in `mox.get_model_fn`.
+        mode: the mode.
+        num_classes: number of classes.
+        image_size: height and width of the images in pixels.
+        batch_size: how many images there are.
+        see: is called in the graph with the logits.
+    """
+
+    def model_fn(inputs: list[Any], mode: str) -> ModelSpec:
+        logits, _ = get_model_fn(name, run_mode=mode, num_classes=num_classes)(inputs[0])
+        see(logits)
+        return ModelSpec(loss=tf.reduce_sum(logits), output_info={"logits": logits})
+
+    with run_scope():
+        state = RunState(seed=0, num_positions=1)
+        images = tf.TensorSpec([batch_size, image_size, image_size, 3], tf.float32)
+        graph = trace_model(model_fn, mode, state, [images]).graph
+        return graph, state
+
+
 def count(name: str, *, num_classes: int, image_size: int) -> tuple[int, int]:
     """Return the numbers of trainable and of non-trainable parameters of a network.
 
@@ -91,19 +123,20 @@ def count(name: str, *, num_classes: int, image_size: int) -> tuple[int, int]:
         num_classes: number of classes.
         image_size: height and width of the images in pixels, on which the size of a dense layer may depend.
     """
-    variables = _trace(name, ModeKeys.PREDICT, num_classes, image_size, 1)[1].values()
+    _, state = traced(name, ModeKeys.PREDICT, num_classes=num_classes, image_size=image_size)
+    variables = state.store.by_name.values()
     trainable = sum(variable.shape.num_elements() for variable in variables if variable.trainable)
     return trainable, sum(variable.shape.num_elements() for variable in variables) - trainable
 
 
 def measure(name: str, *, num_classes: int, image_size: int) -> NetworkSize:
     """Return the size of a network; for its arguments see `count`."""
-    graph, variables = _trace(name, ModeKeys.PREDICT, num_classes, image_size, 1)
-    counted = _Counted(graph)
-    trainable = [each for each in variables.values() if each.trainable]
-    total = sum(each.shape.num_elements() for each in variables.values())
+    graph, state = traced(name, ModeKeys.PREDICT, num_classes=num_classes, image_size=image_size)
+    counted, variables = _Counted(graph), list(state.store.by_name.values())
+    trainable = [each for each in variables if each.trainable]
+    total = sum(each.shape.num_elements() for each in variables)
     own = sum(each.shape.num_elements() for each in trainable)
-    blocks = _blocks(graph, list(variables.values()), counted.of_operations)
+    blocks = _blocks(graph, variables, counted.of_operations)
     return NetworkSize(own, total - own, sum(counted.of_operations.values()), blocks, sorted(counted.unknown))
 
 
@@ -119,32 +152,12 @@ def memory(name: str, *, num_classes: int, image_size: int, batch_size: int) -> 
         after = [op for op in graph.get_operations() if op.name not in before and op.type not in _OF_SHAPES]
         kept.append(_bytes(tensor for op in after for tensor in op.inputs if tensor.op.name in before))
 
-    _, variables = _trace(name, ModeKeys.TRAIN, num_classes, image_size, batch_size, see)
-    sizes = [(each.shape.num_elements() * each.dtype.size, each.trainable) for each in variables.values()]
+    built = {"num_classes": num_classes, "image_size": image_size, "batch_size": batch_size}
+    _, state = traced(name, ModeKeys.TRAIN, **built, see=see)
+    variables = state.store.by_name.values()
+    sizes = [(each.shape.num_elements() * each.dtype.size, each.trainable) for each in variables]
     trained = sum(size for size, trainable in sizes if trainable)
     return Memory(sum(size for size, _ in sizes), trained, trained, kept[0])
-
-
-def _trace(
-    name: str,
-    mode: str,
-    num_classes: int,
-    image_size: int,
-    batch_size: int,
-    see: Callable[[tf.Tensor], None] = lambda _: None,
-) -> tuple[Any, dict[str, tf.Variable]]:
-    """Build a network as in a run; return its graph, and its variables by name."""
-
-    def model_fn(inputs: list[Any], mode: str) -> ModelSpec:
-        logits, _ = get_model_fn(name, run_mode=mode, num_classes=num_classes)(inputs[0])
-        see(logits)
-        return ModelSpec(loss=tf.reduce_sum(logits), output_info={"logits": logits})
-
-    with run_scope():
-        state = RunState(seed=0, num_positions=1)
-        images = tf.TensorSpec([batch_size, image_size, image_size, 3], tf.float32)
-        graph = trace_model(model_fn, mode, state, [images]).graph
-        return graph, dict(state.store.by_name)
 
 
 class _Counted:

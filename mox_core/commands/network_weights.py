@@ -8,20 +8,17 @@ import numpy as np  # noqa: TID253  (imported only where weights are read)
 import tensorflow as tf  # noqa: TID253
 from attrs import evolve, frozen
 
-from mox_core.catalog import get_model_fn, get_model_meta, networks_of_same_name
+from mox_core.catalog import get_model_meta, networks_of_same_name
+from mox_core.commands.network_size import traced
 from mox_core.engine.checkpoint.origins import Checkpoint, OtherWeights, PublishedWeights, wanted_of
 from mox_core.engine.checkpoint.reader import load
-from mox_core.engine.model.tracing import trace_model
-from mox_core.engine.tf_patches.run_scope import run_scope
 from mox_core.engine.variables.names import GLOBAL_STEP, LABELS, NUM_CLASSES, TRAINING_STATE
-from mox_core.engine.variables.run_state import RunState
-from mox_core.engine.weights.matching import fit
+from mox_core.engine.weights.matching import fit, is_next_to_nothing
 from mox_core.engine.weights.published import IMAGENET, read_published
 from mox_core.engine.weights.tensorflow_files import of_names
 from mox_core.errors import CheckpointError, UsageError
 from mox_core.modes import ModeKeys
 from mox_core.name_lists import counted
-from mox_core.specs import ModelSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,8 +29,6 @@ if TYPE_CHECKING:
     from mox_core.engine.weights.stored import StoredWeights
 
 _DEFAULT_CLASSES = 1000
-_FEW = 10
-"""One variable in this many is next to nothing."""
 
 
 @frozen
@@ -147,15 +142,7 @@ def import_weights(source: Path, network: str, prefix: Path, *, num_classes: int
 def build(network: str, num_classes: int) -> dict[str, tf.Variable]:
     """Build a network and return its variables by name."""
     size = get_model_meta(network).default_image_size
-
-    def model_fn(inputs: list[Any], mode: str) -> ModelSpec:
-        logits, _ = get_model_fn(network, run_mode=mode, num_classes=num_classes)(inputs[0])
-        return ModelSpec(output_info={"logits": logits})
-
-    with run_scope():
-        state = RunState(seed=0, num_positions=1)
-        trace_model(model_fn, ModeKeys.PREDICT, state, [tf.TensorSpec([1, size, size, 3], tf.float32)])
-    return state.weights()
+    return traced(network, ModeKeys.PREDICT, num_classes=num_classes, image_size=size)[1].weights()
 
 
 def _other_shapes(
@@ -208,8 +195,7 @@ def _check_enough(weights: StoredWeights, network: str, found: Fit, body: Abstra
         number: the number of all of them.
     """
     fitting = len(body & found.values.keys())
-    few = _FEW * fitting < min(len(body), len(found.unused) + fitting)
-    if few:
+    if is_next_to_nothing(fitting, len(body), len(found.unused) + fitting):
         raise CheckpointError(
             f"{weights.path!r} ({weights.kind}) has next to nothing of network {network!r}: {len(found.values)} of its "
             f"{number} variables, {counted(list(found.values))}. It is of another network, and has "

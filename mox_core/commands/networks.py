@@ -18,8 +18,8 @@ from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UnknownNameError
 from mox_core.plugins import loader
 from mox_core.plugins.offers import NetworkOffer
-from mox_core.terminal import pages, printing
-from mox_core.terminal.pages import Table, line
+from mox_core.terminal import printing
+from mox_core.terminal.pages import Table, line, with_heading
 from mox_core.terminal.parts import Progress
 from mox_core.terminal.progress import progress
 
@@ -127,7 +127,7 @@ class Sizes:
         ]
         yield line()
         heading = ("block", "output", "parameters", "multiply-adds")
-        yield Table(rows, ("bold",), heading, plain=_with_heading)
+        yield Table(rows, ("bold",), heading, plain=with_heading)
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it, for programs."""
@@ -211,7 +211,7 @@ def _list(rows: Sequence[_Row]) -> Iterator[Block]:
         for row in rows
     ]
     heading = ("network", "family", "parameters", "images", "what it is")
-    yield Table(cells, ("bold cyan", "dim"), heading, indent=0, plain=_with_heading)
+    yield Table(cells, ("bold cyan", "dim"), heading, indent=0, plain=with_heading)
     if any(row.parameters is None for row in rows):
         yield line("?: not known without building it; --count does, in some seconds for each.")
 
@@ -267,8 +267,3 @@ def _megabytes(number: int) -> str:
 
 def _shape(shape: Sequence[int | None] | None) -> str:
     return "?" if shape is None else " x ".join("?" if size is None else str(size) for size in shape[1:])
-
-
-def _with_heading(table: Table) -> Iterator[str]:
-    """Yield the lines of a table with what stands above its columns."""
-    yield from pages.aligned(attrs.evolve(table, rows=[table.heading, *table.rows]))

@@ -6,13 +6,11 @@ The reading is in `network_weights.py`, which needs TensorFlow.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from attrs import evolve
-
 from mox_core.checkpoint_paths import checked_path
+from mox_core.commands.networks import without_gpu
 from mox_core.errors import UsageError
 from mox_core.name_lists import counted
 from mox_core.plugins import loader
@@ -20,7 +18,7 @@ from mox_core.plugins.offers import NetworkOffer
 from mox_core.quoting import shown
 from mox_core.stores.folder import is_remote
 from mox_core.terminal import printing
-from mox_core.terminal.pages import Styled, Table, aligned, line
+from mox_core.terminal.pages import Styled, Table, line, with_heading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,8 +43,7 @@ def main(arguments: list[str]) -> int:
         UsageError: if an argument is wrong.
     """
     options = _parser().parse_args(arguments)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # TensorFlow would take the memory of a GPU in use
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
+    without_gpu()
     from mox_core.commands import network_weights  # noqa: PLC0415  (it needs TensorFlow)
 
     source = _local(options.source, "FILE")
@@ -83,7 +80,7 @@ def _networks(**_: object) -> dict[str, str]:
     """Return the names of networks, with what they are, for TAB."""
     plugins = loader.installed_plugins()
     names = plugins.names(NetworkOffer)
-    return {name: offer.summary for name in names for _, offer in plugins.owners(NetworkOffer, name)}
+    return {name: offer.summary for name in names for _, offer in plugins.claimants(NetworkOffer, name)}
 
 
 def _local(given: str, name: str) -> Path:
@@ -112,7 +109,7 @@ def _contents(weights: StoredWeights) -> Iterator[Block]:
     )
     rows = [(shown(each.label), str(each.value.shape), _dtype(each.value), f"{each.value.size:,}") for each in arrays]
     heading = ("name", "shape", "type", "parameters")
-    yield Table(rows, heading=heading, plain=lambda table: aligned(evolve(table, rows=[table.heading, *table.rows])))
+    yield Table(rows, heading=heading, plain=with_heading)
     if weights.labels:
         yield line(f"{len(weights.labels)} classes: {counted([shown(each) for each in weights.labels])}")
 

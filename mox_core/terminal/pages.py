@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -62,6 +62,11 @@ def aligned(table: Table) -> Iterator[str]:
     for row in rows:
         cells = [cell + " " * (width - width_of(cell)) for cell, width in zip(row, widths, strict=False)]
         yield " " * table.indent + (" " * table.gap).join([*cells, row[-1]])
+
+
+def with_heading(table: Table) -> Iterator[str]:
+    """Yield the lines of a table with what stands above its columns."""
+    yield from aligned(evolve(table, rows=[table.heading, *table.rows]))
 
 
 @frozen

@@ -20,6 +20,7 @@ from mox_core.engine.variables.names import (
     TRAINING_STATE,
     WORKER_POSITIONS,
 )
+from mox_core.engine.weights.matching import is_next_to_nothing
 from mox_core.errors import CheckpointError, UsageError
 from mox_core.name_lists import counted
 from mox_core.name_patterns import check_matches
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
-_FEW: Final = 10
-"""One variable in this many is next to nothing."""
 _NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, CLASSES, NUM_CLASSES, LABELS, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
 
@@ -197,16 +196,16 @@ def _check_enough(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], cho
             f" {model.said_of_others()}".rstrip()
         )
     fitting = [name for name in model.weights if name in known]
-    fewest = _FEW * len(fitting)
-    few = fewest < len(model.weights) and fewest < len(known)
+    few = is_next_to_nothing(len(fitting), len(model.weights), len(known))
     logits_alone = len(fitting) < min(len(model.weights), len(known)) and all(map(model.is_logits, fitting))
     if (few or logits_alone) and fitting and not chosen.names.include:
-        raise CheckpointError(
+        said = (
             f"checkpoint {checkpoint.prefix!r} has next to nothing of the model: {len(fitting)} of its "
             f"{len(model.weights)} variables, {counted(fitting)}. It is of another model, and has "
-            f"{counted(sorted(known - set(fitting)))}. {model.said_of_others()}{' ' * bool(model.said_of_others())}"
-            f"If that is meant, say so: --checkpoint_include_patterns={fitting[0]},..."
+            f"{counted(sorted(known - set(fitting)))}."
         )
+        way_out = f"If that is meant, say so: --checkpoint_include_patterns={fitting[0]},..."
+        raise CheckpointError(" ".join(filter(None, [said, model.said_of_others(), way_out])))
 
 
 def _named_by_counters(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable], missing: Sequence[str]) -> str:

@@ -23,7 +23,8 @@ _BATCHES: Final = 64
 _BYTES: Final = 2**20
 """How many batches are gathered at a time at most, and how many bytes, if they are more than one batch: what tf.data
 does for each element costs as much as a small batch itself."""
-_NO_END: Final = 2**62
+NO_END: Final = 2**62
+"""The position where an input ends that has no end."""
 
 
 @frozen(kw_only=True)
@@ -51,7 +52,7 @@ class GatheredBatches:
         """
         first = tf.cast(tf.convert_to_tensor(start), tf.int64)
         stride = size * order.workers
-        stop = _NO_END if self.source.end is None else self.source.end - order.worker
+        stop = NO_END if self.source.end is None else self.source.end - order.worker
         samples = tf.maximum(stop - first + order.workers - 1, 0) // order.workers
         batches = samples // size
         together = self._together(size)

@@ -164,7 +164,7 @@ def open_samples(
     datasets = []
     outputs = func_graph.outputs(traced.function.graph)
     for (source, features), position in zip(traced.sources, start, strict=False):
-        needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
+        needed = [name for name, tensor in features.items() if is_used(tensor, outputs)]
         datasets.append(source.elements(order=order, start=position, needed=frozenset(needed), report=report))
         fed += [features[name] for name in sorted(needed)]
     if not datasets:
@@ -201,7 +201,7 @@ def _open_cropped(
     """Do what `open_samples` does with images of which only the crop is decoded."""
     ((source, features),) = traced.sources
     outputs = func_graph.outputs(traced.function.graph)
-    needed = [name for name, tensor in features.items() if _is_used(tensor, outputs)]
+    needed = [name for name, tensor in features.items() if is_used(tensor, outputs)]
     rest = crop.outputs(outputs, traced.effects.each, needed)
     samples = source.elements(
         order=order, start=start[0], needed=frozenset(needed) | MADE, report=report, decode=crop.decoded
@@ -233,5 +233,6 @@ def _without_features(after: tf.Tensor) -> tuple[tf.Tensor, Features]:
     return after, {}
 
 
-def _is_used(tensor: tf.Tensor, outputs: list[tf.Tensor]) -> bool:
+def is_used(tensor: tf.Tensor, outputs: list[tf.Tensor]) -> bool:
+    """Return whether `input_fn` does something with a tensor, or returns it."""
     return bool(tensor.consumers()) or any(tensor is output for output in outputs)

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from attrs import frozen
 
-from mox_core.engine.input.gathered_batches import GatheredBatches
+from mox_core.engine.input.gathered_batches import NO_END, GatheredBatches
 from mox_core.engine.input.packs import pack_size, read_packs
 from mox_core.engine.input.row_functions import all_by_rows, on_rows, rows_of
 from mox_core.engine.input.sample_source import SampleSource
+from mox_core.engine.input.traced_input import is_used
 from mox_core.engine.tensors import READABLE, ancestors, no_autograph
 from mox_core.engine.tf_internals import func_graph
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from mox_core.engine.input.order import Order
     from mox_core.engine.input.traced_input import TracedInput
     from mox_core.engine.tensors import Dataset, Features
-
-_NO_END = 2**62
 
 
 @frozen(kw_only=True)
@@ -95,7 +94,7 @@ class WholeBatches:
     ) -> Dataset:
         """Return ((positions,), inputs) of batches of samples that are fetched many at a time."""
         source = self.source
-        stop = _NO_END if source.end is None else source.end - order.worker
+        stop = NO_END if source.end is None else source.end - order.worker
         packs = read_packs(
             source.epochs(order.seed),
             source.blocks,
@@ -169,7 +168,7 @@ def whole_batches(traced: TracedInput) -> WholeBatches | GatheredBatches | None:
         return None
     source, features = traced.sources[0]
     outputs = func_graph.outputs(traced.function.graph)
-    names = tuple(sorted(name for name, tensor in features.items() if _is_used(tensor, outputs)))
+    names = tuple(sorted(name for name, tensor in features.items() if is_used(tensor, outputs)))
     if not names or not isinstance(source, SampleSource) or source.batch_size or not _all_dense(traced):
         return None
     given = [features[name] for name in names]
@@ -248,10 +247,6 @@ def _origin(tensor: tf.Tensor) -> tf.Tensor:
     while tensor.op.type == "Identity":
         tensor = tensor.op.inputs[0]
     return tensor
-
-
-def _is_used(tensor: tf.Tensor, outputs: list[tf.Tensor]) -> bool:
-    return bool(tensor.consumers()) or any(tensor is output for output in outputs)
 
 
 def _no_rows(spec: Any) -> tf.Tensor:

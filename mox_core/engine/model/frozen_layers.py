@@ -76,8 +76,9 @@ class _Layer:
     @property
     def averages(self) -> list[str]:
         """The names of its moving averages; empty where they cannot be found."""
-        found = [self._name(op.inputs[0]) for place in (_MEAN, _VARIANCE) for op in self._assignments(place)[:1]]
-        return found if len(found) == _VARIANCE and all(found) else []
+        assigned = [self._assignments(place)[:1] for place in (_MEAN, _VARIANCE)]
+        found = [self._name(op.inputs[0]) for ops in assigned for op in ops]
+        return found if all(assigned) and all(found) else []
 
     def hold(self, graph: Any) -> None:
         """Put an operation of inference in the place of this one."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mox_core.engine.weights.stored import StoredArray, StoredLayer, StoredWeights
 
 _COUNTER: Final = re.compile(r"_(\d+)$")
+_FEW: Final = 10
 _UNKNOWN: Final = "?"
 """Stands for names that cannot be told apart: as many as the model has, and no others, can be paired in their order."""
 
@@ -57,6 +58,11 @@ class Fit:
     unused: dict[str, np.ndarray[Any, Any]] = field(repr=False)
     scope: str
     renumbered: bool
+
+
+def is_next_to_nothing(fitting: int, *of: int) -> bool:
+    """Whether what fits is less than a tenth of each of some numbers, of variables of the model and of the file."""
+    return all(_FEW * fitting < number for number in of)
 
 
 def fit(weights: StoredWeights, wanted: Iterable[Wanted]) -> Fit:
