@@ -22,13 +22,13 @@ def subtract_vgg_means(images: tf.Tensor, run_mode: str) -> tf.Tensor:
             f"images have {images.shape[-1]!r} channels, but the mean colour that is subtracted from them has 3: "
             "give RGB images (`tf.image.grayscale_to_rgb`), or preprocess_fn=None to subtract nothing"
         )
-    return _in_type_of(images, tf.cast(images, tf.float32) - tf.constant(VGG_MEANS))
+    return in_type_of(images, tf.cast(images, tf.float32) - tf.constant(VGG_MEANS))
 
 
 def scale_to_unit_range(images: tf.Tensor, run_mode: str) -> tf.Tensor:
     """Scale 0..255 to -1..1, for Inception and the networks that followed it."""
     del run_mode
-    return _in_type_of(images, tf.cast(images, tf.float32) / _HALF_OF_LARGEST - 1.0)
+    return in_type_of(images, tf.cast(images, tf.float32) / _HALF_OF_LARGEST - 1.0)
 
 
 def standardize_images(images: tf.Tensor, run_mode: str) -> tf.Tensor:
@@ -38,9 +38,9 @@ def standardize_images(images: tf.Tensor, run_mode: str) -> tf.Tensor:
     """
     del run_mode
     standardized: tf.Tensor = tf.image.per_image_standardization(tf.cast(images, tf.float32))
-    return _in_type_of(images, standardized)
+    return in_type_of(images, standardized)
 
 
-def _in_type_of(images: tf.Tensor, result: tf.Tensor) -> tf.Tensor:
+def in_type_of(images: tf.Tensor, result: tf.Tensor) -> tf.Tensor:
     """Return the result in the float type of the images, in which the network computes."""
     return tf.cast(result, images.dtype) if images.dtype.is_floating else result

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from mox_core import cli
 from mox_resnet import networks
-from original_slim import import_tf_slim
+from original_slim import import_tf_slim, load, run_restored
 
 CLASSES, SIZE, WEIGHT_DECAY = 7, 64, 1e-4
 
@@ -36,25 +36,6 @@ def run_slim(slim, name, images, checkpoint, *, training):
         return results(session, end_points)
 
 
-def run_ours(name, images, checkpoint, *, run_mode):
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        make = getattr(networks, name)(
-            run_mode=run_mode, num_classes=CLASSES, weight_decay=WEIGHT_DECAY, preprocess_fn=None
-        )
-        logits, end_points = make(tf.constant(images))
-        reader = tf.train.load_checkpoint(checkpoint)
-        variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
-        assert variables.keys() == reader.get_variable_to_shape_map().keys()
-        load({v.ref(): reader.get_tensor(variable_name) for variable_name, v in variables.items()}, session)
-        return session.run(logits), *results(session, end_points)
-
-
-def load(values, session):
-    """Assign all values in one run."""
-    assignments = [(variable.deref().initializer, value) for variable, value in values.items()]
-    session.run([op for op, _ in assignments], {op.inputs[1]: value for op, value in assignments})
-
-
 def results(session, end_points):
     keys = tf.compat.v1.GraphKeys
     losses = session.run(tf.compat.v1.get_collection(keys.REGULARIZATION_LOSSES))
@@ -71,7 +52,9 @@ def test_a_slim_checkpoint_restores_by_name_and_gives_slims_results(slim, name, 
     images = np.random.default_rng(0).uniform(-100, 100, (4, SIZE, SIZE + 1, 3)).astype(np.float32)
     checkpoint = str(tmp_path / "model.ckpt")
     theirs, their_losses, their_averages = run_slim(slim, name, images, checkpoint, training=run_mode == "TRAIN")
-    logits, ours, losses, averages = run_ours(name, images, checkpoint, run_mode=run_mode)
+    make = getattr(networks, name)
+    network = make(run_mode=run_mode, num_classes=CLASSES, weight_decay=WEIGHT_DECAY, preprocess_fn=None)
+    logits, ours, losses, averages = run_restored(network, images, checkpoint, results)
 
     their_logits = theirs[f"{name}/logits"][:, 0, 0]
     assert np.abs(their_logits).max() > 0.1

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mox_slim_nets import classic, inception_v1, inception_v2, inception_v3
-from original_slim import import_tf_slim
+from original_slim import import_tf_slim, load, run_restored
 
 KEYS = tf.compat.v1.GraphKeys
 CLASSES, WEIGHT_DECAY = 7, 1e-4
@@ -51,31 +51,12 @@ def run_slim(slim, name, images, checkpoint):
         return results(session, end_points)
 
 
-def run_ours(name, images, checkpoint):
-    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-        make = getattr(NETWORKS[name][0], name)(
-            run_mode="EVAL", num_classes=CLASSES, weight_decay=WEIGHT_DECAY, preprocess_fn=None
-        )
-        logits, end_points = make(tf.constant(images))
-        reader = tf.train.load_checkpoint(checkpoint)
-        variables = {variable.op.name: variable for variable in tf.compat.v1.global_variables()}
-        assert variables.keys() == reader.get_variable_to_shape_map().keys()
-        load({v.ref(): reader.get_tensor(variable_name) for variable_name, v in variables.items()}, session)
-        return session.run(logits), *results(session, end_points)
-
-
 def values_of(variable, random):
     """Averages, offsets and biases that are not 0 and 1, and kernels that let something through many layers."""
     shape = variable.shape.as_list()
     if "eights" not in variable.op.name:
         return random.uniform(0.5, 1.5, shape)
     return random.standard_normal(shape, np.float32) * np.sqrt(2 / np.prod(shape[:-1]))
-
-
-def load(values, session):
-    """Assign all values in one run."""
-    assignments = [(variable.deref().initializer, value) for variable, value in values.items()]
-    session.run([op for op, _ in assignments], {op.inputs[1]: value for op, value in assignments})
 
 
 def results(session, end_points):
@@ -92,7 +73,9 @@ def test_a_slim_checkpoint_restores_by_name_and_gives_slims_results(slim, name, 
     images = np.random.default_rng(0).uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
     checkpoint = str(tmp_path / "model.ckpt")
     theirs, their_losses = run_slim(slim, name, images, checkpoint)
-    logits, ours, losses = run_ours(name, images, checkpoint)
+    make = getattr(NETWORKS[name][0], name)
+    network = make(run_mode="EVAL", num_classes=CLASSES, weight_decay=WEIGHT_DECAY, preprocess_fn=None)
+    logits, ours, losses = run_restored(network, images, checkpoint, results)
 
     key = next(key for key in theirs if key.endswith(("/fc8", "Logits")) and "Aux" not in key and "Pre" not in key)
     spread = np.ptp(theirs[key], axis=0).max()

@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras.applications.imagenet_utils import preprocess_input
 
 from mox_core.errors import UsageError
+from mox_core.networks.preprocessing import in_type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,8 +27,7 @@ def _in_float32(prepare: Callable[[tf.Tensor], tf.Tensor]) -> PreprocessFn:
     @wraps(prepare)
     def preprocess(images: tf.Tensor, run_mode: str) -> tf.Tensor:
         del run_mode
-        prepared = prepare(tf.cast(images, tf.float32))
-        return tf.cast(prepared, images.dtype) if images.dtype.is_floating else prepared
+        return in_type_of(images, prepare(tf.cast(images, tf.float32)))
 
     return preprocess
 

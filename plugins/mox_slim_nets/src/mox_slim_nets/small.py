@@ -7,6 +7,7 @@ images of one size.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import tensorflow as tf
@@ -16,7 +17,7 @@ from mox_core.errors import UsageError
 from mox_core.networks.checks import check_keep_prob
 from mox_core.networks.image_network import ImageNetwork
 from mox_core.networks.layers import conv, dropout, fully_connected, max_pool
-from mox_core.networks.preprocessing import standardize_images
+from mox_core.networks.preprocessing import in_type_of, standardize_images
 
 if TYPE_CHECKING:
     from mox_core.networks.context import Context
@@ -27,8 +28,7 @@ _GREY = 128.0
 def scale_around_grey(images: tf.Tensor, run_mode: str) -> tf.Tensor:
     """Scale 0..255 to -1..1 with 128 as 0, for LeNet."""
     del run_mode
-    scaled = (tf.cast(images, tf.float32) - _GREY) / _GREY
-    return tf.cast(scaled, images.dtype) if images.dtype.is_floating else scaled
+    return in_type_of(images, (tf.cast(images, tf.float32) - _GREY) / _GREY)
 
 
 def _normal(stddev: float) -> Any:
@@ -105,26 +105,26 @@ def _with_predictions(logits: tf.Tensor, context: Context) -> tf.Tensor:
     return logits
 
 
-lenet = ImageNetwork(
-    name="lenet",
-    scope="LeNet",
-    build=_lenet,
-    preprocess=scale_around_grey,
+_network = partial(
+    ImageNetwork,
     options={"dropout_keep_prob": 0.5},
     checks={"dropout_keep_prob": check_keep_prob},
-    initializer=_normal(0.1),
     layer_end_points=False,
     does_nchw=False,  # the weights of the first fully connected layer would stand in another order
 )
 
-cifarnet = ImageNetwork(
+lenet = _network(
+    name="lenet",
+    scope="LeNet",
+    build=_lenet,
+    preprocess=scale_around_grey,
+    initializer=_normal(0.1),
+)
+
+cifarnet = _network(
     name="cifarnet",
     scope="CifarNet",
     build=_cifarnet,
     preprocess=standardize_images,
-    options={"dropout_keep_prob": 0.5},
-    checks={"dropout_keep_prob": check_keep_prob},
     initializer=_normal(0.05),
-    layer_end_points=False,
-    does_nchw=False,
 )
