@@ -25,6 +25,7 @@ LIGHT_MODULES = [
     "mox_core.cluster.rendezvous",
     "mox_core.datasets.checks",
     "mox_core.datasets.file_cache",
+    "mox_core.datasets.image_bytes",
     "mox_core.datasets.requested_keys",
     "mox_core.serving",
     "mox_core.serving.image_files",
