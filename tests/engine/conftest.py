@@ -145,7 +145,7 @@ def run_job(tmp_path):
         ]
         command += [f"{name}={value}" for name, value in flags.items()]
         done = forked.run(
-            list(map(str, command)), capture_output=True, text=True, timeout=300, check=False, env=environ
+            list(map(str, command)), capture_output=True, text=True, timeout=400, check=False, env=environ
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])

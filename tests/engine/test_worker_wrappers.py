@@ -52,7 +52,7 @@ BATCHES = """
 def test_workers_that_average_gradients_are_one_process_with_all_batches_and_meet_once_in_a_period(told, counted):
     alone = told(OPTIMIZERS + BATCHES, workers=1)["worker-0"]
     own, sums, _ = counted(OPTIMIZERS + BATCHES, sync=0)
-    assert sums == dict.fromkeys(("worker-0", "worker-1"), [3, 3, 3, 12])
+    assert sums == {name: [3, 3, 3, 12] for name in ("worker-0", "worker-1")}
     for name in ("batches", "keras", "lars", "in_step"):
         for variable in ("weights", "bias"):
             np.testing.assert_allclose(own["worker-0"][name][variable], alone[name][variable], atol=1e-5, err_msg=name)
@@ -106,7 +106,7 @@ TOGETHER = """
 @pytest.mark.slow
 def test_workers_that_step_together_meet_in_every_step_and_are_told_so(counted):
     _, sums, logs = counted(OPTIMIZERS + TOGETHER)
-    assert sums == dict.fromkeys(("worker-0", "worker-1"), [12, 12])
+    assert sums == {name: [12, 12] for name in ("worker-0", "worker-1")}
     warning = "WARNING:tensorflow:Using OptimizerWrapper when sync_replicas is True may cause performance loss."
     for log in logs.values():
         assert [each.count(warning) for each in log.split("Training stops at")] == [0, 1, 0]
