@@ -165,7 +165,7 @@ class ParameterServers:
         except MoxError:
             raise
         except Exception as error:
-            gone = presence.unreachable(each for each in self.cluster.processes if each.job == "ps")
+            gone = self.gone_servers()
             if not gone:
                 raise
             raise ClusterError(
@@ -173,6 +173,10 @@ class ParameterServers:
                 "are lost: this run cannot go on. Start all processes of the job again: it goes on from its last "
                 "checkpoint."
             ) from error
+
+    def gone_servers(self) -> list[Process]:
+        """Return the parameter servers at whose addresses nobody listens."""
+        return presence.unreachable(each for each in self.cluster.processes if each.job == "ps")
 
     def gone_workers(self) -> list[Process]:
         """Return the other workers at whose addresses nobody listens."""
