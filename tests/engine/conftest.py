@@ -112,7 +112,7 @@ def regression():
 def run_python():
     """Runs a program in a process of its own, which has imported TensorFlow or nothing; returns what it printed."""
 
-    def run(program, *arguments, timeout=60, start=forked.run, **options):
+    def run(program, *arguments, timeout=200, start=forked.run, **options):
         done = start(
             [sys.executable, "-c", program, *map(str, arguments)],
             capture_output=True,
