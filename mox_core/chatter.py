@@ -1,8 +1,9 @@
-"""What TensorFlow's C++ writes to stderr about each machine while it is imported, left out.
+"""What TensorFlow's C++ writes to stderr and nobody can use, left out.
 
-It writes there past Python's logging, in part before any level is read, so its lines are taken out of the stream. Only
-those go that say nothing of use: that oneDNN is on, which instructions a CPU has, that a machine without a GPU has no
-CUDA. Who sets TF_CPP_MIN_LOG_LEVEL to 0 or 1 gets what TensorFlow gives.
+It writes there past Python's logging, in part past any level. While TensorFlow is imported it says that oneDNN is on,
+which instructions a CPU has, that a machine without a GPU has no CUDA; while images are read, libjpeg says of each file
+with an odd place what it found there, without the name of the file. mox names what it leaves out, once. Who sets
+TF_CPP_MIN_LOG_LEVEL to 0 or 1 gets what TensorFlow gives.
 """
 
 from __future__ import annotations
@@ -11,11 +12,11 @@ import contextlib
 import importlib.abc
 import importlib.util
 import os
-import re
 import sys
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from mox_core.c_stderr import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,18 +28,25 @@ _CHATTY: Final = ("0", "1")
 _INFO_AND_WARNINGS, _INFO = "2", "1"
 """What the level leaves out while a run goes on: also the words of its C++ for each image that cannot be decoded."""
 
-_ALWAYS: Final = (
+_OF_START: Final = (
     rb"WARNING: All log messages before absl::InitializeLog\(\)",
     rb".*\bport\.cc:\d+\] oneDNN custom operations are on",
     rb".*\bcpu_feature_guard\.cc:\d+\]",
     rb"To enable the following instructions:",
 )
-_WITHOUT_GPU: Final = (
+_OF_START_WITHOUT_GPU: Final = (
     rb".*\bcudart_stub\.cc:\d+\]",
     rb".*\bcuda_platform\.cc:\d+\] failed call to cuInit",
     rb".*\bcuda_diagnostics\.cc:\d+\]",
 )
-_END: Final = b"mox_core.chatter ends\n"
+_OF_IMAGES: Final = (
+    rb".*\b(local_rendezvous\.cc:\d+\] Local rendezvous is aborting|op_kernel\.cc:\d+\] OP_REQUIRES failed at)",
+    # The messages of libjpeg about the content of a file, see its jerror.h.
+    rb"(Bogus|Corrupt JPEG data|Component index|Did not expect more than one scan|Empty JPEG image|Huffman table 0x)",
+    rb"(Inconsistent progression|Invalid (JPEG|SOS|component|crop|progressive|scan)|Maximum supported image dimension)",
+    rb"(Not a JPEG file|Premature end of|Quantization table 0x|Sampling factors too large|Too many color components)",
+    rb"Unsupported (JPEG|marker|color conversion|arithmetic)",
+)
 
 
 def leave_out() -> None:
@@ -46,48 +54,32 @@ def leave_out() -> None:
 
     Where it is imported already, what it says at its first look at the devices is left out.
     """
-    if os.environ.get(_LEVEL) in _CHATTY:
+    if _all_is_wanted():
         return
     tensorflow = sys.modules.get("tensorflow")
     if tensorflow is None:
         sys.meta_path.insert(0, _Finder())
     elif hasattr(tensorflow, "config"):
-        with left_out():
+        with _of_start():
             _look_at_devices(tensorflow)
 
 
 @contextlib.contextmanager
-def left_out() -> Iterator[None]:
-    """Leave the lines out of stderr in the block."""
-    try:
-        stderr = os.dup(2)
-    except OSError:  # a process without stderr
+def of_images() -> Iterator[None]:
+    """Leave out of stderr in the block what libjpeg says of images, and TensorFlow of what could not be read."""
+    if _all_is_wanted():
         yield
         return
-    reader, writer = os.pipe()
-    thread = threading.Thread(target=_pass_on, args=(reader, stderr), name="mox-chatter", daemon=True)
-    thread.start()
-    os.dup2(writer, 2)
-    os.close(writer)
-    try:
+    with left_out(*_OF_IMAGES):
         yield
-    finally:
-        # Its end, not that of the pipe, which a process that was forked meanwhile would keep open.
-        os.write(2, _END)
-        os.dup2(stderr, 2)
-        thread.join()
-        os.close(reader)
-        os.close(stderr)
 
 
-def _pass_on(reader: int, stderr: int) -> None:
-    chatter = re.compile(b"|".join((*_ALWAYS, *(() if _has_gpu() else _WITHOUT_GPU))))
-    with open(reader, "rb", closefd=False) as lines:
-        for line in lines:
-            if not chatter.match(line):
-                os.write(stderr, line.removesuffix(_END))
-            if line.endswith(_END):
-                return
+def _of_start() -> contextlib.AbstractContextManager[None]:
+    return left_out(*_OF_START, *(() if _has_gpu() else _OF_START_WITHOUT_GPU))
+
+
+def _all_is_wanted() -> bool:
+    return os.environ.get(_LEVEL) in _CHATTY
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -124,7 +116,7 @@ class _Loader(importlib.abc.Loader):
         sys.meta_path.remove(self._finder)
         module.__loader__ = module.__spec__.loader = self._loader  # type: ignore[union-attr]
         os.environ.setdefault(_LEVEL, _level())
-        with left_out():
+        with _of_start():
             self._loader.exec_module(module)
             _look_at_devices(module)
 

@@ -27,7 +27,6 @@ Everything runs in one thread without blocking, with a limited number of short c
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -41,32 +40,23 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from attrs import define
 
-from mox_core.cluster import addresses
+from mox_core.cluster import addresses, presence
 from mox_core.cluster.callers import accept
 from mox_core.cluster.cluster import CONTROLLER
-from mox_core.cluster.greetings import LONGEST, Greeting, Keys, digest_of, parse, seal
+from mox_core.cluster.greetings import Greeting, Keys, digest_of, parse, seal
+from mox_core.cluster.presence import ANSWER_SECONDS, MAX_CONNECTIONS, SETTINGS_FRAME, close, connect
 from mox_core.errors import ClusterError, UsageError
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterable, Sequence
 
     from mox_core.cluster.cluster import Cluster, Process
 
-
-_CONNECT_SECONDS: Final = 5.0
-
-_ANSWER_SECONDS: Final = 10.0
-"""Longer than a busy machine takes to answer: a peer that is given up too early may have gone on already."""
 
 _PAUSE_SECONDS: Final = 0.25
 
 _DIALS_A_SECOND: Final = 200
 """Upper limit: pauses grow with the number of processes, so that a thousand of them do not only dial."""
-
-_MAX_CONNECTIONS: Final = 50
-
-_WATCH_SECONDS: Final = 1.0
 
 _FIRST_REPORT_SECONDS: Final = 3.0
 
@@ -74,9 +64,6 @@ _REPORT_SECONDS: Final = 10.0
 
 _MAX_NAMED: Final = 8
 """The highest number of missing processes that a line names."""
-
-_SETTINGS_FRAME: Final = b"\x04"
-"""Fourth byte, the type, of the first frame of an HTTP/2 server, such as TensorFlow's: SETTINGS."""
 
 _SILENT: Final = "it is reached and does not answer: it is in another run, or another program has the port"
 
@@ -103,11 +90,6 @@ def wait_for_peers(cluster: Cluster, timeout: float) -> None:
         addresses.hand_over(cluster.me.port)
 
 
-def unreachable(processes: Iterable[Process]) -> list[Process]:
-    """Return those of some processes at whose address nobody listens."""
-    return asyncio.run(_unreachable(list(processes)))
-
-
 def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
     """Exit this process, an idle ps or a controller: when the chief has gone, or at SIGTERM.
 
@@ -128,65 +110,20 @@ def leave_with_chief(cluster: Cluster, timeout: float) -> NoReturn:
     _LOGGER.info("%s has nothing to do, %s: it leaves with worker 0.", me, cluster.why_idle)
     if leads:
         _wait_until_there(cluster.chief, timeout)
-        wait_until_gone(cluster.chief)
+        presence.wait_until_gone(cluster.chief)
     elif cluster.several:
         wait_for_peers(cluster, timeout)
-        wait_until_gone(cluster.chief)
+        presence.wait_until_gone(cluster.chief)
     sys.exit(0)
 
 
 def _wait_until_there(process: Process, timeout: float) -> None:
     """Wait until somebody listens at the address of a process, or raise ClusterError after the timeout."""
     began = time.monotonic()
-    while unreachable([process]):
+    while presence.unreachable([process]):
         if timeout and time.monotonic() - began > timeout:
             raise ClusterError(f"{process} has not come within {timeout:g} seconds (--session_timeout).")
-        time.sleep(_WATCH_SECONDS)
-
-
-def wait_until_gone(process: Process, patience: float = 30.0) -> None:
-    """Wait until nobody has listened at the address of a process for some seconds.
-
-    Args:
-        process: the process.
-        patience: the seconds at first, while its port passes from the rendezvous to TensorFlow; later 3 at most.
-    """
-    began = last_seen = time.monotonic()
-    while (now := time.monotonic()) - last_seen < (patience if now - began < 2 * patience else min(patience, 3.0)):
-        if not unreachable([process]):
-            last_seen = time.monotonic()
-        time.sleep(_WATCH_SECONDS)
-
-
-async def _unreachable(processes: Sequence[Process]) -> list[Process]:
-    free = asyncio.Semaphore(_MAX_CONNECTIONS)
-
-    async def is_gone(process: Process) -> bool:
-        async with free:
-            try:
-                _, writer = await _connect(process)
-            except (OSError, asyncio.TimeoutError):
-                return True
-            await _close(writer)
-            return False
-
-    gone = await asyncio.gather(*map(is_gone, processes))
-    return [process for process, is_it in zip(processes, gone, strict=True) if is_it]
-
-
-async def _connect(process: Process) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    dial = asyncio.open_connection(process.host, process.port, limit=LONGEST)
-    reader, writer = await asyncio.wait_for(dial, _CONNECT_SECONDS)
-    if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
-        await _close(writer)  # TCP connects a port of this machine that nobody has with itself, once in many times
-        raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-    return reader, writer
-
-
-async def _close(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with contextlib.suppress(OSError):
-        await writer.wait_closed()
+        time.sleep(presence.WATCH_SECONDS)
 
 
 def _why_not_connected(error: Exception) -> str:
@@ -203,7 +140,7 @@ def _why_not_connected(error: Exception) -> str:
 async def _read_answer(reader: asyncio.StreamReader) -> bytes:
     """Return a line, or the first four bytes of TensorFlow's server, which sends no lines."""
     head = await reader.readexactly(4)
-    return head if head.endswith(_SETTINGS_FRAME) else head + await reader.readline()
+    return head if head.endswith(SETTINGS_FRAME) else head + await reader.readline()
 
 
 @define(eq=False)
@@ -250,7 +187,7 @@ class _Rendezvous:
         listeners = self._listen() if self._cluster.listens else []
         accepting = [asyncio.create_task(accept(each, self._answer)) for each in listeners]
         reports = asyncio.create_task(self._report(timeout))
-        free = asyncio.Semaphore(_MAX_CONNECTIONS)
+        free = asyncio.Semaphore(MAX_CONNECTIONS)
         visits = asyncio.gather(*(self._visit(peer, free) for peer in self._peers.values()))
         try:
             await asyncio.wait_for(visits, timeout or None)
@@ -281,7 +218,7 @@ class _Rendezvous:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer a caller that sends a valid line, and record its state after the answer was sent."""
         try:
-            line = parse(await asyncio.wait_for(reader.readline(), _ANSWER_SECONDS))
+            line = parse(await asyncio.wait_for(reader.readline(), ANSWER_SECONDS))
             if line:
                 peer = self._peers.get((line.job, line.index))
                 is_peer = peer is not None and line.digest == self._digest and peer.reached == seal(line.key)
@@ -291,7 +228,7 @@ class _Rendezvous:
         except (OSError, ValueError, asyncio.TimeoutError, asyncio.CancelledError):
             return
         finally:
-            await _close(writer)
+            await close(writer)
         if line and peer:
             peer.caller_is_stranger = line.digest != self._digest
             if is_peer:
@@ -310,7 +247,7 @@ class _Rendezvous:
     async def _dial(self, peer: _Peer) -> None:
         peer.in_doubt = False
         try:
-            reader, writer = await _connect(peer.process)
+            reader, writer = await connect(peer.process)
         except (OSError, asyncio.TimeoutError) as error:
             peer.reached, peer.running, peer.found = None, False, _why_not_connected(error)
             return
@@ -320,16 +257,16 @@ class _Rendezvous:
         try:
             key = self._keys.key(peer.process.job, peer.process.index)
             writer.write(self._greeting(key).encode())
-            heard = await asyncio.wait_for(_read_answer(reader), _ANSWER_SECONDS)
+            heard = await asyncio.wait_for(_read_answer(reader), ANSWER_SECONDS)
         except (OSError, ValueError, asyncio.TimeoutError, asyncio.IncompleteReadError):
             heard = b""
         finally:
-            await _close(writer)
+            await close(writer)
         self._record(peer, heard, said_ready=ready)
 
     def _record(self, peer: _Peer, heard: bytes, *, said_ready: bool) -> None:
         """Record the result of a dial."""
-        peer.running = heard[3:4] == _SETTINGS_FRAME
+        peer.running = heard[3:4] == SETTINGS_FRAME
         line = parse(heard)
         if line is None:
             peer.reached = None

@@ -16,7 +16,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from mox_core.cluster import rendezvous
+from mox_core.cluster import presence
 from mox_core.cluster.cluster import Process
 
 if TYPE_CHECKING:
@@ -51,11 +51,13 @@ def main(task: str) -> None:
 
 
 def _watch(pid: int, seconds: float, me: str, peers: Sequence[Process]) -> None:
-    seen = dict.fromkeys(peers, time.monotonic())
+    in_vain, longest = dict.fromkeys(peers, 0.0), _WATCH_SECONDS + 2 * presence.CONNECT_SECONDS
+    before = time.monotonic()
     while not select.select([sys.stdin], [], [], _WATCH_SECONDS)[0]:  # stdin closes when the watched process ends
-        gone, now = rendezvous.unreachable(peers), time.monotonic()
-        seen |= {peer: now for peer in peers if peer not in gone}
-        if lost := [peer for peer, when in seen.items() if now - when > seconds]:
+        gone, now = presence.unreachable(peers), time.monotonic()
+        look, before = min(now - before, longest), now  # a watchdog that was stopped meanwhile has not looked
+        in_vain = {peer: waited + look if peer in gone else 0.0 for peer, waited in in_vain.items()}
+        if lost := [peer for peer, waited in in_vain.items() if waited > seconds]:
             names = " and ".join(map(str, lost))
             sys.stderr.write(
                 f"{me} waits in vain for {names}: it was there, and for {seconds:g} s nobody has listened at its "

@@ -190,7 +190,7 @@ def _window(
     last = tf.minimum(tf.math.ceil((begin + output) / scale + _AROUND), size)
     shape = tf.concat([tf.cast(last - first, tf.int32), [3]], 0)
     window: tf.Tensor = tf.raw_ops.ScaleAndTranslate(
-        images=tf.slice(image, tf.pad(tf.cast(first, tf.int32), [[0, 1]]), shape)[tf.newaxis],
+        images=tf.expand_dims(tf.slice(image, tf.pad(tf.cast(first, tf.int32), [[0, 1]]), shape), 0),
         size=output,
         scale=scale,
         translation=first * scale - begin,

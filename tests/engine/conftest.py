@@ -159,7 +159,7 @@ def trained(tmp_path_factory):
 def run_python():
     """Runs a program in a process of its own, which has imported TensorFlow or nothing; returns what it printed."""
 
-    def run(program, *arguments, timeout=60, start=forked.run, **options):
+    def run(program, *arguments, timeout=200, start=forked.run, **options):
         done = start(
             [sys.executable, "-c", program, *map(str, arguments)],
             capture_output=True,
@@ -192,7 +192,7 @@ def run_job(tmp_path):
         ]
         command += [f"{name}={value}" for name, value in flags.items()]
         done = forked.run(
-            list(map(str, command)), capture_output=True, text=True, timeout=300, check=False, env=environ
+            list(map(str, command)), capture_output=True, text=True, timeout=400, check=False, env=environ
         )
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout.splitlines()[-1])

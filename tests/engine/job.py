@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
@@ -24,7 +24,7 @@ import mox_core.engine.distribute.connection  # with all that a run needs, once 
 import mox_core.engine.run
 import mox_core.engine.tf_patches.run_scope
 
-PATIENCE = 100
+PATIENCE = 240
 """Seconds after which a job hangs."""
 
 FEATURES = np.random.default_rng(7).normal(size=(40, 3)).astype(np.float32)

@@ -25,7 +25,7 @@ import mox_core.engine.tf_patches.run_scope
 from mox_core.engine.loop import signals
 from mox_core.engine.loop.signals import catch_signals
 
-PATIENCE = 50
+PATIENCE = 200
 """Seconds after which a job hangs."""
 
 

@@ -274,7 +274,7 @@ def test_the_traced_ops_run_for_several_samples_at_a_time():
     together = threading.Barrier(2)
 
     def meet(number):
-        together.wait(timeout=30)  # breaks, and fails the step, where one sample comes after another
+        together.wait(timeout=120)  # breaks, and fails the step, where one sample comes after another
         return number
 
     def input_fn(mode):

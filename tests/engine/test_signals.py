@@ -23,7 +23,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 def sent(tmp_path_factory):
     """What became of processes to which signals were sent."""
     program, folder = Path(__file__).with_name("processes.py"), tmp_path_factory.mktemp("signals")
-    done = forked.run([sys.executable, program, folder], capture_output=True, text=True, check=False, timeout=120)
+    done = forked.run([sys.executable, program, folder], capture_output=True, text=True, check=False, timeout=400)
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

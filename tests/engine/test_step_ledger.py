@@ -65,7 +65,7 @@ def test_workers_wait_for_steps_and_are_let_go():
     assert [call.steps for call in taken] == [1]
     ledger.close()
     for thread in waiting:
-        thread.join(10)
+        thread.join(60)
     assert taken[1] is None
 
 

@@ -191,7 +191,7 @@ def test_tensorflow_that_has_begun_to_compute_is_refused_with_the_way_out(run_jo
 def test_a_worker_that_dies_before_tensorflow_has_connected_ends_the_others(run_job):
     program = """
         workers_ = mox_core.engine.distribute.connection
-        workers_._SECONDS_TO_CONNECT = 3
+        workers_.SECONDS_TO_CONNECT = 3
         if index == 1:
             workers_._strategy = lambda cluster: kill(signal.SIGKILL)
         train("log")

@@ -1,26 +1,12 @@
 """Workers on their own (`--sync_replicas=False` without ps), which meet where their optimizer wrapper says so."""
 
+import os
+import re
+
 import numpy as np
 import pytest
 
-COUNTED = """
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
-    def sums_in_steps(name, optimizer_fn, steps):
-        "How often workers met in the steps of a training, as TensorFlow's profiler has seen it."
-        place = folder / f"profile-{index}-{name}"
-        tf.profiler.experimental.start(str(place))
-        train(name, optimizer_fn, steps)
-        tf.profiler.experimental.stop()
-        (path,) = place.rglob("*.xplane.pb")
-        planes = xplane_pb2.XSpace.FromString(path.read_bytes()).planes
-        names = [
-            plane.event_metadata[event.metadata_id].name
-            for plane in planes for line in plane.lines for event in line.events
-        ]
-        # Those outside of the loop of steps start and end the run.
-        return sum(name.startswith("while/") and name.endswith(":CollectiveReduceV2") for name in names)
-
+OPTIMIZERS = """
     def batches(optimizer):
         return lambda: mox.get_optimizer_wrapper_fn("batch_gradients", optimizer(), num_batches=4)()
 
@@ -31,22 +17,42 @@ COUNTED = """
         return mox.SimpleSyncOptimizer(momentum(), num_workers=workers, task_index=index)
 """
 
+SAYS_COLLECTIVES = {"TF_CPP_MIN_LOG_LEVEL": "0", "TF_CPP_VMODULE": "collective_ops=1"}
+"""TensorFlow's own kernels log then which collective they have done, by the name of its node."""
+
+SUM_IN_STEP = re.compile(r"Collective ExecuteAsync done for while/\S*CollectiveReduceV2: .* status OK")
+"""A sum in the loop of steps; those outside of it start and end the run."""
+
+
+@pytest.fixture
+def counted(run_job):
+    """Runs a job that must end well; returns what its processes told, and how often each met in each training."""
+
+    def run(program, **options):
+        result = run_job(program, environ=os.environ | SAYS_COLLECTIVES, **options)
+        assert set(result["codes"].values()) == {0}, "\n".join(log[-3000:] for log in result["logs"].values())
+        sums = {}
+        for process, log in result["logs"].items():
+            *trainings, _ = log.split("INFO:tensorflow:Training stops at global step 12: ")
+            sums[process] = [len(SUM_IN_STEP.findall(each)) for each in trainings]
+        return result["told"], sums, result["logs"]
+
+    return run
+
+
 BATCHES = """
-    train("batches", batches(momentum), 12)
-    train("keras", batches(adam), 12)
-    train("lars", batches(with_lars), 12)
-    train("in_step", in_step, 12)
-    sums = sums_in_steps("counted", batches(momentum), 12) if workers > 1 else 0
-    names = ("batches", "keras", "lars", "in_step")
-    tell(sums=sums, **{name: variables(name) for name in names} if index == 0 else {})
+    optimizers = {"batches": batches(momentum), "keras": batches(adam), "lars": batches(with_lars), "in_step": in_step}
+    for name, optimizer_fn in optimizers.items():
+        train(name, optimizer_fn, 12)
+    tell(**{name: variables(name) for name in optimizers} if index == 0 else {})
 """
 
 
 @pytest.mark.slow
-def test_workers_that_average_gradients_are_one_process_with_all_batches_and_meet_once_in_a_period(told):
-    alone = told(COUNTED + BATCHES, workers=1)["worker-0"]
-    own = told(COUNTED + BATCHES, sync=0)
-    assert [own[f"worker-{index}"]["sums"] for index in (0, 1)] == [3, 3]
+def test_workers_that_average_gradients_are_one_process_with_all_batches_and_meet_once_in_a_period(told, counted):
+    alone = told(OPTIMIZERS + BATCHES, workers=1)["worker-0"]
+    own, sums, _ = counted(OPTIMIZERS + BATCHES, sync=0)
+    assert sums == {name: [3, 3, 3, 12] for name in ("worker-0", "worker-1")}
     for name in ("batches", "keras", "lars", "in_step"):
         for variable in ("weights", "bias"):
             np.testing.assert_allclose(own["worker-0"][name][variable], alone[name][variable], atol=1e-5, err_msg=name)
@@ -59,8 +65,8 @@ ELASTIC = f"""
         optimizer = mox.get_optimizer_fn("sgd", {RATE})()
         return mox.get_optimizer_wrapper_fn("easgd", optimizer, communication_period={PERIOD})()
 
-    sums = sums_in_steps("counted", elastic, {STEPS})
-    tell(sums=sums, found=variables("counted") if index == 0 else None)
+    train("elastic", elastic, {STEPS})
+    tell(found=variables("elastic") if index == 0 else None)
 """
 
 
@@ -82,30 +88,28 @@ def _elastic_averaging(features, targets):
 
 
 @pytest.mark.slow
-def test_easgd_meets_once_in_a_period_and_is_the_papers(told, regression):
-    job = told(COUNTED + ELASTIC, sync=0)
-    assert [job[f"worker-{index}"]["sums"] for index in (0, 1)] == [3, 3]
+def test_easgd_meets_once_in_a_period_and_is_the_papers(counted, regression):
+    job, sums, _ = counted(ELASTIC, sync=0)
+    assert sums == {"worker-0": [3], "worker-1": [3]}
     weights, center = _elastic_averaging(regression.features, regression.targets)
     found = job["worker-0"]["found"]
     np.testing.assert_allclose([*found["weights"], found["bias"]], weights[0], atol=1e-5)
     np.testing.assert_allclose([*found["weights/easgd_center"], found["bias/easgd_center"]], center, atol=1e-5)
 
 
-# One profile a process: TensorFlow's profiler now and then breaks its memory in a second one.
-@pytest.mark.slow
-@pytest.mark.parametrize(("optimizer", "warnings"), [("momentum", 0), ("batches(adam)", 1)])
-def test_workers_that_step_together_meet_in_every_step_and_are_told_so(run_job, optimizer, warnings):
-    result = run_job(
-        COUNTED
-        + f"""
-    tell(sums=sums_in_steps("counted", {optimizer}, 12))
+TOGETHER = """
+    train("momentum", momentum, 12)
+    train("batches", batches(adam), 12)
 """
-    )
-    assert set(result["codes"].values()) == {0}, "\n".join(log[-3000:] for log in result["logs"].values())
-    for index in (0, 1):
-        assert result["told"][f"worker-{index}"]["sums"] == 12
-        warning = "WARNING:tensorflow:Using OptimizerWrapper when sync_replicas is True may cause performance loss."
-        assert result["logs"][f"worker-{index}"].count(warning) == warnings
+
+
+@pytest.mark.slow
+def test_workers_that_step_together_meet_in_every_step_and_are_told_so(counted):
+    _, sums, logs = counted(OPTIMIZERS + TOGETHER)
+    assert sums == {name: [12, 12] for name in ("worker-0", "worker-1")}
+    warning = "WARNING:tensorflow:Using OptimizerWrapper when sync_replicas is True may cause performance loss."
+    for log in logs.values():
+        assert [each.count(warning) for each in log.split("Training stops at")] == [0, 1, 0]
 
 
 @pytest.mark.slow

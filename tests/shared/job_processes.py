@@ -14,7 +14,7 @@ import mox_core as mox
 import mox_core.engine.run  # with all that a run needs, once for all processes
 import mox_core.engine.tf_patches.run_scope
 
-PATIENCE = 150
+PATIENCE = 240
 """Seconds after which a job hangs."""
 
 MOMENT = 0.001

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import tensorflow as tf
 
-from mox_core.cluster import rendezvous
+from mox_core.cluster import presence, rendezvous
 from mox_core.cluster.watchdog import watchdog
 from mox_core.engine.distribute.collectives import Collective, MultiWorker, SingleProcess
 from mox_core.engine.tf_internals.error_messages import connects_too_late
@@ -119,7 +119,7 @@ def _find_lost(cluster: Cluster) -> Sequence[Process]:
     end = time.monotonic() + _SECONDS_TO_FIND_THE_LOST
     while time.monotonic() < end:
         # One that is about to end may listen a moment longer than it computes.
-        if lost := rendezvous.unreachable(workers):
+        if lost := presence.unreachable(workers):
             return lost
         time.sleep(0.1)
     return []

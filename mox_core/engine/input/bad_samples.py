@@ -250,20 +250,19 @@ class BadSampleReport:
             self.fail(error)
 
     def _add(self, source: ReadSource, order: Order, position: int) -> None:
-        self._check_input_fn(source, order, position)
         name = source.name_at(position, order)
-        if source.on_bad_sample == "raise":
-            error = self._system_error(source, position, order)
-            self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")
         if name in self.names:
             return
-        reason = self._system_error(source, position, order) or source.why_bad
+        self._check_input_fn(source, order, position)
+        error = self._system_error(source, position, order)
+        if source.on_bad_sample == "raise":
+            self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")
         with self._lock:
             known = name in self.said
             self.said.add(name)
             self.names[name] = None
         if not known:
-            tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, reason)
+            tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, error or source.why_bad)
 
     def _system_error(self, source: ReadSource, position: int, order: Order) -> str:
         try:

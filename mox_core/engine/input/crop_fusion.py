@@ -24,14 +24,16 @@ from mox_core.engine.input.image_decoding import (
 from mox_core.engine.tensors import PYTHON_OPS, READABLE, ancestors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from mox_core.engine.tensors import Features
 
 _SHAPE: Final = "mox/shape"
-_BOX: Final = "mox/box"
-MADE: Final = frozenset({IMAGE, _SHAPE, _BOX})
-"""The names of the features that `FusedCrop.decoded` makes: pixels, shape of the image, place of the crop in them."""
+BOX: Final = "mox/box"
+SCALING: Final = "mox/scaling"
+MADE: Final = frozenset({IMAGE, _SHAPE, BOX, SCALING})
+"""The names of the features that `FusedCrop.decoded` makes: pixels, shape of the image, place of the crop in them, and
+how they are resized where they are smaller than the image."""
 
 _SAME: Final = frozenset({"Cast", "Identity"})
 _WITH_CONSTANT: Final = frozenset({"AddV2", "Maximum", "Minimum", "Mul", "RealDiv", "Sub"})
@@ -75,25 +77,47 @@ class FusedCrop:
             pixels, is_readable = decode_other(content)
             return pixels, tf.shape(pixels), is_readable
 
-        nothing, no_box = tf.zeros([1, 1, _CHANNELS], tf.uint8), tf.zeros([2, self._axis + _IMAGE_RANK], tf.int32)
+        nothing, no_box = tf.zeros([1, 1, _CHANNELS], tf.uint8), tf.zeros([2, self.axis + _IMAGE_RANK], tf.int32)
         image, shape, is_readable = tf.cond(is_jpeg, lambda: (nothing, tf.io.extract_jpeg_shape(content), True), other)
         shape = tf.concat([tf.ensure_shape(shape, [_IMAGE_RANK])[:2], [_CHANNELS]], 0)
         is_readable.set_shape([])
         box = tf.cond(is_readable, lambda: self._box(shape, features, seed), lambda: no_box)
         box.set_shape(no_box.shape)
-        begin, size = tf.unstack(box[:, self._axis : self._axis + 2])
+        begin, size = tf.unstack(box[:, self.axis : self.axis + 2])
         fits = tf.reduce_all((begin >= 0) & (size > 0) & (begin + size <= shape[:2]))
 
-        def part() -> tuple[tf.Tensor, tf.Tensor]:
-            pixels, inner = decode_jpeg_part(content, begin, size, shape[:2])
-            return pixels, box + tf.pad([inner - begin, [0, 0]], [[0, 0], [self._axis, 1]])
+        def part() -> Features:
+            return self.decoded_part(content, box, shape, features, seed)
 
-        def whole() -> tuple[tf.Tensor, tf.Tensor]:
-            return tf.cond(is_jpeg, lambda: decode_jpeg(content), lambda: image), box
+        def whole() -> Features:
+            pixels = tf.cond(is_jpeg, lambda: decode_jpeg(content), lambda: image)
+            return {IMAGE: pixels, BOX: box, **self.not_scaled}
 
-        pixels, box = tf.cond(is_jpeg & fits, part, whole)
-        pixels.set_shape([None, None, _CHANNELS])
-        return without_file(features) | {IMAGE: pixels, _SHAPE: shape, _BOX: box, READABLE: is_readable}
+        made: Features = tf.cond(is_jpeg & fits, part, whole)
+        made[IMAGE].set_shape([None, None, _CHANNELS])
+        return without_file(features) | made | {_SHAPE: shape, READABLE: is_readable}
+
+    @property
+    def not_scaled(self) -> Features:
+        """Further features of a crop that is decoded as large as it is."""
+        return {}
+
+    def decoded_part(
+        self, content: tf.Tensor, box: tf.Tensor, shape: tf.Tensor, features: Features, seed: tf.Tensor
+    ) -> Features:
+        """Return 'image' and `BOX` of a JPEG that the crop fits in.
+
+        Args:
+            content: the bytes of the file.
+            box: begin and size of the crop in the image, as `tf.slice` takes them.
+            shape: the shape of the image.
+            features: the features of the sample.
+            seed: its position.
+        """
+        del features, seed
+        begin, size = tf.unstack(box[:, self.axis : self.axis + 2])
+        pixels, inner = decode_jpeg_part(content, begin, size, shape[:2])
+        return {IMAGE: pixels, BOX: box + tf.pad([inner - begin, [0, 0]], [[0, 0], [self.axis, 1]])}
 
     def outputs(self, outputs: Sequence[tf.Tensor], effects: Iterable[tf.Operation], names: Iterable[str]) -> Any:
         """Return a function of (seed, features) that computes outputs of the graph of what `decoded` returns.
@@ -108,36 +132,56 @@ class FusedCrop:
         # In both parts there may be assertions of the shape.
         given = [self.position, *self.shapes, *(self.features[name] for name in names)]
         before = self.function.prune([self.features[IMAGE], *given], [whole])
-        rest = self.function.prune([self.crop.outputs[0], *given], [*outputs, *effects])
+        rest = self.behind_crop([*outputs, *effects], given)
 
         def call(seed: tf.Tensor, features: Features) -> list[tf.Tensor]:
             shapes = [self._as_shape(each, features[_SHAPE]) for each in self.shapes]
             values = [seed, *shapes, *(features[name] for name in names)]
             (pixels,) = before(features[IMAGE], *values)
-            begin, size = tf.unstack(features[_BOX])
+            begin, size = tf.unstack(features[BOX])
             part = tf.slice(pixels, begin, size)
-            return list(rest(part, *values))[: len(outputs)]
+            return list(rest(part, features, values))[: len(outputs)]
 
         return call
 
+    def behind_crop(
+        self, outputs: Sequence[tf.Tensor | tf.Operation], given: Sequence[tf.Tensor]
+    ) -> Callable[..., Any]:
+        """Return a function of (crop, features, values of `given`) that computes outputs of the graph."""
+        rest = self.function.prune([self.crop.outputs[0], *given], list(outputs))
+        return lambda part, _, values: rest(part, *values)
+
     @property
-    def _axis(self) -> int:
+    def axis(self) -> int:
         """The axis of the rows where the graph crops."""
         return int(self.crop.inputs[0].shape.rank) - _IMAGE_RANK
 
     def _box(self, shape: tf.Tensor, features: Features, seed: tf.Tensor) -> tf.Tensor:
         """Return begin and size of the crop, as `tf.slice` takes them, but for sizes that reach to the end."""
-        names = sorted({*features} & {*self.features} - MADE)
-        given = [self.position, *self.shapes, *(self.features[name] for name in names)]
-        shapes = [self._as_shape(each, shape) for each in self.shapes]
-        place = self.function.prune(given, list(self.crop.inputs[1:3]))(
-            seed, *shapes, *(features[name] for name in names)
-        )
+        place = self.known(self.crop.inputs[1:3], shape, features, seed)
         first, second = (tf.cast(each, tf.int32) for each in place)
-        lengths = tf.concat([[1] * self._axis, shape], 0)
+        lengths = tf.concat([[1] * self.axis, shape], 0)
         if self.crop.type == _SLICE:
             return tf.stack([first, tf.where(second < 0, lengths - first, second)])
         return _box_of_strided(self.crop, first, second, lengths)
+
+    def known(
+        self, tensors: Iterable[tf.Tensor], shape: tf.Tensor, features: Features, seed: tf.Tensor
+    ) -> list[tf.Tensor]:
+        """Return tensors of the graph that depend on the shape of the image, other features and the position alone."""
+        names = sorted({*features} & {*self.features} - MADE)
+        given = [self.position, *self.shapes, *(self.features[name] for name in names)]
+        shapes = [self._as_shape(each, shape) for each in self.shapes]
+        values = [seed, *shapes, *(features[name] for name in names)]
+        return list(self.function.prune(given, list(tensors))(*values))
+
+    def knows(self, tensors: Iterable[tf.Tensor]) -> bool:
+        """Whether tensors of the graph are functions of the shape of the image, other features and the position."""
+        places = {self.position.op.name, *(tensor.op.name for name, tensor in self.features.items() if name != IMAGE)}
+        return not any(
+            op.type in PYTHON_OPS or op.op_def.is_stateful or (op.type == "Placeholder" and op.name not in places)
+            for op in ancestors(tensors, given=self.shapes, ordered=False)
+        )
 
     def _as_shape(self, of: tf.Tensor, shape: tf.Tensor) -> tf.Tensor:
         """Return the shape of the image as the result of an operation in the graph."""
@@ -173,20 +217,18 @@ def find_crop(
                 shapes.append(op.outputs[0])
             elif op.type in _CROPS and op.inputs[0] is tensor:
                 crops.append(op)
-            elif _goes_with_crop(op, tensor) and not any(each is op.outputs[0] for each in used):
+            elif goes_with_crop(op, tensor) and not any(each is op.outputs[0] for each in used):
                 waiting.append(op.outputs[0])
             else:
                 return None
     if len(crops) != 1 or not _is_plain(crops[0]):
         return None
     (crop,) = crops
-    known = {position.op.name, *(tensor.op.name for name, tensor in features.items() if name != IMAGE)}
-    if not _is_known(crop.inputs[1:], shapes, known):
-        return None
-    return FusedCrop(function, position, features, shapes, crop)
+    fused = FusedCrop(function, position, features, shapes, crop)
+    return fused if fused.knows(crop.inputs[1:]) else None
 
 
-def _goes_with_crop(op: tf.Operation, tensor: tf.Tensor) -> bool:
+def goes_with_crop(op: tf.Operation, tensor: tf.Tensor) -> bool:
     """Whether an operation of an image, or of a batch of it alone, gives the same before and behind a crop."""
     if op.type in _SAME:
         return True
@@ -222,15 +264,6 @@ def _is_plain(crop: tf.Operation) -> bool:
         and not any(crop.get_attr(name) for name in ("new_axis_mask", "shrink_axis_mask"))
         and crop.get_attr("ellipsis_mask") in {0, 1 << rank - 1}
         and (bool(crop.get_attr("ellipsis_mask")) or all(ignored >> axis & 1 for axis in behind))
-    )
-
-
-def _is_known(place: Iterable[tf.Tensor], shapes: Sequence[tf.Tensor], known: set[str]) -> bool:
-    """Whether the place of a crop is a function of the shape of the image, the position and other features."""
-    makers = ancestors(place, given=shapes, ordered=False)
-    return not any(
-        op.type in PYTHON_OPS or op.op_def.is_stateful or (op.type == "Placeholder" and op.name not in known)
-        for op in makers
     )
 
 

@@ -39,6 +39,8 @@ ENCODED: Final = "mox/encoded"
 IMAGE: Final = "image"
 
 _HEADER: Final = 16  # bytes
+DCT_RATIOS: Final = (2, 4, 8)
+"""By which libjpeg decodes a JPEG smaller than it is, from fewer coefficients of the discrete cosine transform."""
 _MARGIN: Final = 2
 """Pixels around a part of a JPEG that are decoded with it. At its border, libjpeg interpolates colours from what it has
 decoded: with 2 pixels more, the part is that of the whole image to the last bit, for all kinds of subsampling."""
@@ -116,6 +118,24 @@ def decode_jpeg_part(
     first = tf.maximum(begin - _MARGIN, 0)
     last = tf.minimum(begin + size + _MARGIN, whole)
     return tf.io.decode_and_crop_jpeg(content, tf.concat([first, last - first], 0), **JPEG_OPTIONS), begin - first
+
+
+def decode_jpeg_scaled(content: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, ratio: tf.Tensor) -> tf.Tensor:
+    """Return the pixels of a part of a JPEG that libjpeg decodes smaller, each about the mean of those it stands for.
+
+    Args:
+        content: the bytes of the file.
+        begin: the row and the column at which the part begins in the smaller image, int32.
+        size: its height and width there.
+        ratio: how many times smaller, one of `DCT_RATIOS` (int32 scalar).
+    """
+    window = tf.concat([begin, size], 0)
+    branches = [
+        lambda each=each: tf.io.decode_and_crop_jpeg(content, window, ratio=each, **JPEG_OPTIONS) for each in DCT_RATIOS
+    ]
+    place = tf.argmax(tf.equal(DCT_RATIOS, ratio), output_type=tf.int32)
+    pixels: tf.Tensor = tf.switch_case(place, branches)
+    return pixels
 
 
 def decode_other(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

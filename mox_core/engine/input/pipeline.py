@@ -26,7 +26,14 @@ from mox_core.engine.input.read_iterators import reading
 from mox_core.engine.input.replica_batches import batches_for_replicas, parts_for_replicas
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
-from mox_core.engine.input.traced_input import TracedInput, crop_of, open_dataset, open_samples, trace_input_fn
+from mox_core.engine.input.traced_input import (
+    TracedInput,
+    crop_of,
+    open_dataset,
+    open_samples,
+    trace_input_fn,
+    warn_of_no_scaling,
+)
 from mox_core.engine.input.whole_batches import WholeBatches, whole_batches
 from mox_core.engine.tensors import features_of
 from mox_core.engine.tf_internals.error_messages import is_of_iterator
@@ -322,6 +329,7 @@ def build_pipeline(
     """
     traced = trace_input_fn(input_fn, mode, order.seed)
     traced = traced if blocks is None else traced.in_blocks(blocks)
+    warn_of_no_scaling(traced, mode)
     check_samples(traced, batching.batch_size if batching.by_mox else None, mode)
     pipeline = InputPipeline(
         mode=mode,

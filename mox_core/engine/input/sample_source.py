@@ -78,6 +78,7 @@ class SampleSource:
             sample, by which an exported model makes its input of new images; None where that is not so made.
         encoded: whether `fetch` returns a feature ENCODED, the bytes of an image file, in place of 'image'. mox decodes
             it (`decode_image`), and of a JPEG only what `input_fn` crops.
+        dct_scaling: whether a crop of a JPEG that `input_fn` shrinks to half or less is decoded smaller.
     """
 
     can_crop: ClassVar[bool] = True
@@ -98,6 +99,7 @@ class SampleSource:
     exclusive_classes: bool = True
     make_image: Callable[[tf.Tensor], tf.Tensor] | None = None
     encoded: bool = False
+    dct_scaling: bool = False
     blocks: Blocks | None = None
     block_size: int | None = field(default=None, validator=validators.optional(validators.ge(1)))
 

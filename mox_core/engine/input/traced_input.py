@@ -17,6 +17,7 @@ from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.input_state import Effects, effects_of, run_once
 from mox_core.engine.input.input_trace import tracing
 from mox_core.engine.input.outside_datasets import take_order_of_run
+from mox_core.engine.input.scaled_crop import ScaledCrop, find_scaled_crop
 from mox_core.engine.input.structure import as_inputs, check_element_spec, flat_tensors, inputs_of
 from mox_core.engine.input.unplaced import warn_of_unplaced
 from mox_core.engine.tensors import Features, no_autograph
@@ -192,7 +193,21 @@ def crop_of(traced: TracedInput) -> FusedCrop | None:
     if source.transform is not None or source.batch_size is not None:
         return None
     used: list[tf.Tensor | tf.Operation] = [*func_graph.outputs(traced.function.graph), *traced.effects.each]
-    return find_crop(traced.function, traced.position, features, used)
+    crop = find_crop(traced.function, traced.position, features, used)
+    return crop if crop is None or not getattr(source, "dct_scaling", False) else find_scaled_crop(crop, used)
+
+
+def warn_of_no_scaling(traced: TracedInput, mode: str) -> None:
+    """Warn where images cannot be decoded smaller, though a data set should have them so."""
+    asked = [source for source, _ in traced.sources if getattr(source, "dct_scaling", False)]
+    if asked and not isinstance(crop_of(traced), ScaledCrop):
+        tf.get_logger().warning(
+            "dct_scaling has no effect in mode %s: images are decoded smaller where input_fn uses them by their shape "
+            "and one crop, of a size that is computed, and resizes that bilinearly (tf.image.resize), as "
+            "mox.get_data_augmentation_fn of the vgg scheme does; without augmentation_fn, image_size, preprocess_fn "
+            "and batch_size of the data set.",
+            mode,
+        )
 
 
 def _open_cropped(

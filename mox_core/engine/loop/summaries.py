@@ -55,7 +55,10 @@ class SummaryWriter:
         with contextlib.ExitStack() as stack:
             stack.callback(tf.summary.experimental.set_step, tf.summary.experimental.get_step())
             tf.summary.experimental.set_step(step.read_value())
+            # At its end the context would have each step flush the writer, on the machine where that is.
+            stack.callback(delattr, self.writer, "flush")
             stack.enter_context(self.writer.as_default())
+            self.writer.flush = lambda: None
             stack.enter_context(tf.summary.record_if(record))
             yield
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS: Final = 0.2
 
+_SECONDS_TO_LEAVE: Final = 60.0
+"""A call takes a second, and some more where the worker compiles it; an error is not held back for longer."""
+
 
 @define
 class _DueSteps:
@@ -96,6 +99,9 @@ class AsyncLoop:
                     self._poll()
                     stopped_by = self._stop_reason()
                 self._settle()
+            except Exception:
+                self._leave()
+                raise
             finally:
                 self.workers.ledger.close()
                 self.workers.close()
@@ -236,3 +242,16 @@ class AsyncLoop:
             if self.workers.all_gone():
                 self.workers.give_up()
         self._poll()
+
+    def _leave(self) -> None:
+        """Wait until nothing is under way after an error: the next run of this process is to know nothing of it.
+
+        Calls that go on when the run has ended fail, for want of what it has closed, and TensorFlow would raise their
+        errors in the next run.
+        """
+        self.workers.ledger.close()
+        end = time.monotonic() + _SECONDS_TO_LEAVE
+        while not self.workers.ledger.wait(_POLL_SECONDS):
+            if self.workers.all_gone() or self.workers.servers.gone_servers() or time.monotonic() > end:
+                return
+        self.workers.forget_errors()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -73,7 +74,8 @@ class RemoteWorkers:
             # The number of the last call that each thread below has begun. TensorFlow runs a call again whose worker
             # has died, and nobody knows how many of its steps have been done: it must not do them twice.
             self._begun = tf.Variable(tf.zeros([count], tf.int64), trainable=False)
-        data = self.servers.coordinator.create_per_worker_dataset(self._input)
+        opened = tf.autograph.experimental.do_not_convert(self._input)
+        data = self.servers.coordinator.create_per_worker_dataset(opened)
         iterator, steps = iter(data), tf.function(self._steps, autograph=False)
         for thread in range(count):
             self._run(self._feed, thread, steps, iterator)
@@ -93,6 +95,11 @@ class RemoteWorkers:
         """Count the calls that nobody is left for as lost; they do nothing when a worker comes back for them."""
         self._begun.assign(self._numbers)
         self.ledger.give_up()
+
+    def forget_errors(self) -> None:
+        """Take the error of a call back from TensorFlow, which raises it at the next call; nothing may be under way."""
+        with contextlib.suppress(Exception):
+            self.servers.coordinator.join()
 
     def all_gone(self) -> bool:
         """Whether no other worker can be reached."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 import tensorflow as tf
 from attrs import field, frozen
 
-from mox_core.cluster import rendezvous
+from mox_core.cluster import presence, rendezvous
 from mox_core.cluster.watchdog import watchdog
 from mox_core.engine.distribute.collectives import Collective, SingleProcess
 from mox_core.engine.distribute.connection import SECONDS_TO_CONNECT
@@ -165,7 +165,7 @@ class ParameterServers:
         except MoxError:
             raise
         except Exception as error:
-            gone = rendezvous.unreachable(each for each in self.cluster.processes if each.job == "ps")
+            gone = self.gone_servers()
             if not gone:
                 raise
             raise ClusterError(
@@ -174,9 +174,13 @@ class ParameterServers:
                 "checkpoint."
             ) from error
 
+    def gone_servers(self) -> list[Process]:
+        """Return the parameter servers at whose addresses nobody listens."""
+        return presence.unreachable(each for each in self.cluster.processes if each.job == "ps")
+
     def gone_workers(self) -> list[Process]:
         """Return the other workers at whose addresses nobody listens."""
-        return rendezvous.unreachable(each for each in self.cluster.processes if each.job == "worker" and each.index)
+        return presence.unreachable(each for each in self.cluster.processes if each.job == "worker" and each.index)
 
     def signal_elsewhere(self, gone: Sequence[Process]) -> str:
         """Return the name of a signal that another process was sent, '' for none; gone ones are not asked."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 import tensorflow as tf
 
-from mox_core.cluster.rendezvous import unreachable, wait_until_gone
+from mox_core.cluster import presence
 from mox_core.engine.loop.signals import catch_signals
 from mox_core.engine.tf_internals.remote_functions import call_remote_function, remote_function
 from mox_core.engine.tf_internals.server_address import server_address
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mox_core.engine.loop.signals import ReceivedSignal
 
 _RECEIVED_SIGNAL: Final = "mox/received_signal"
-_SECONDS_WITHOUT_CHIEF: Final = 3.0
 _FIRST_REPORT_SECONDS: Final = 10.0  # a chief takes a few to start TensorFlow's server
 _REPORT_SECONDS: Final = 30.0
 
@@ -63,7 +62,7 @@ def serve(cluster: Cluster, timeout: float) -> NoReturn:
             server = tf.distribute.Server(cluster_spec(cluster), job_name=job, task_index=index, config=config)
         tf.get_logger().info("%s serves the chief, %s.", cluster.me, cluster.chief)
         _wait_for_chief(cluster, timeout, received)
-        wait_until_gone(cluster.chief, _SECONDS_WITHOUT_CHIEF)
+        presence.wait_until_gone(cluster.chief, has_run=True)
         del server
     tf.get_logger().info("%s: the chief has gone, this process leaves too.", cluster.me)
     raise SystemExit(0)
@@ -79,25 +78,27 @@ def received_signal(device: str) -> str:
 
 
 def _wait_for_chief(cluster: Cluster, timeout: float, received: ReceivedSignal) -> None:
-    """Return when TensorFlow's server of the chief listens, or a signal has come.
+    """Return when TensorFlow's server of the chief answers, or a signal has come.
+
+    Before it does, the rendezvous of the chief may still listen there, and nobody for as long as TensorFlow starts.
 
     Raises:
-        ClusterError: if it does not listen within the timeout: the chief has died between being found and its start.
+        ClusterError: if it does not answer within the timeout: the chief has died between being found and its start.
     """
     began = time.monotonic()
     next_report = began + _FIRST_REPORT_SECONDS
-    while not received.name and unreachable([cluster.chief]):
+    while not received.name and not presence.runs(cluster.chief):
         waited = time.monotonic() - began
         if 0 < timeout <= waited:
             raise ClusterError(
-                f"{cluster.me} has waited {timeout:g} s in vain for {cluster.chief}: it was found, and has gone before "
-                "the run began. See what it has said, and start all processes of the job again."
+                f"{cluster.me} has waited {timeout:g} s in vain for {cluster.chief}: it was found, and has not begun "
+                "the run. See what it has said, and start all processes of the job again."
             )
         if began + waited >= next_report:
             next_report += _REPORT_SECONDS
             tf.get_logger().warning(
-                "%s has waited %.0f s for %s: it was found, and nobody listens there since. When it is started again, "
-                "the run begins.%s",
+                "%s has waited %.0f s for %s: it was found, and has not begun the run yet. If it has ended, start it "
+                "again.%s",
                 cluster.me,
                 waited,
                 cluster.chief,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from mox_core import chatter
 from mox_core.engine.log_setup import info_logging
 from mox_core.engine.tf_internals.at_import import when_imported
 from mox_core.engine.tf_internals.keras_scopes import in_stateless_scope
@@ -43,6 +44,7 @@ def run_scope() -> Iterator[None]:
         with (
             when_imported("keras", _check_backend),
             info_logging(),
+            chatter.of_images(),
             hashable_tensors(),
             collections_by_identity(),
             slim_layers(),
