@@ -143,7 +143,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             recorder.go_on_from(first_step)
             notes.begin(first_step, lambda: facts_of(config))
             end = stack.enter_context(tracked(config, recorder, first_step=first_step, resumed=start.resumed))
-            saver = _saver(config, log_dir, state, start, held, recorder)
+            saver = stack.enter_context(_saver(config, log_dir, state, start, held, recorder))
             together(replicator.collective, saver.save)
             best = stack.enter_context(_best_weights(config, log_dir, saver, state, held))
 
@@ -310,13 +310,18 @@ def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) 
     )
 
 
+@contextlib.contextmanager
 def _saver(
     config: RunConfig, log_dir: Path | None, state: RunState, start: Start, held: Held, recorder: Recorder
-) -> Saver | NoSaver:
+) -> Iterator[Saver | NoSaver]:
+    """Save the checkpoints of a training in log_dir; at the end of the block, none is half written."""
     if not config.training or log_dir is None:
-        return NoSaver(start.prefix)
+        yield NoSaver(start.prefix)
+        return
     last_step = int(state.step) if start.resumed else None
-    return Saver(log_dir, state, config.max_to_keep, held, recorder, last_step=last_step)
+    saver = Saver(log_dir, state, config.max_to_keep, held, recorder, last_step=last_step)
+    with saver.writing():
+        yield saver
 
 
 @contextlib.contextmanager

@@ -177,9 +177,10 @@ class SaveEverySteps:
         return self.schedule.next_step(step)
 
     def after_step(self, report: StepReport) -> None:
-        """Save if it is such a step."""
+        """Begin to save if it is such a step."""
         if self.schedule.is_due(report.step):
-            self.saver.save()
+            self.saver.begin()
+        self.saver.look()
 
     def finish(self) -> None:
         """Save the last step."""
@@ -203,10 +204,11 @@ class SaveEverySeconds:
         """Return None: it waits for no step."""
 
     def after_step(self, report: StepReport) -> None:
-        """Save if the time has passed."""
+        """Begin to save if the time has passed."""
         del report
         if self.seconds is not None and time.monotonic() - self.saver.last_time >= self.seconds:
-            self.saver.save()
+            self.saver.begin()
+        self.saver.look()
 
     def finish(self) -> None:
         """Save the last step."""
