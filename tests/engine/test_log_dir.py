@@ -64,7 +64,7 @@ def _evaluate(regression, log_dir, **options):
 
 def _wait_for_checkpoint(log_dir, step):
     """It is written while the training goes on."""
-    while f"model.ckpt-{step}" not in (log_dir / "checkpoint").read_text():
+    while f"model.ckpt-{step}" not in (log_dir / "checkpoint").read_text() or any(log_dir.glob(".unfinished-*")):
         os.sched_yield()
 
 
