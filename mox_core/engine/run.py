@@ -377,7 +377,7 @@ def _observers(
     if config.training:
         observers += writer.observers(config.save_summary_steps, records=graph.has_summaries)
     if config.output_fn is not None:
-        observers.append(OutputWindows(config.output_fn, config.output_every_n_steps))
+        observers.append(OutputWindows(config.output_fn, config.output_every_n_steps, config.training))
     if isinstance(saver, NoSaver):
         return observers
     if config.save_model_steps is None:
@@ -398,7 +398,8 @@ def _make_steps(
 ) -> tuple[StepRunner, Callable[..., Loop | AsyncLoop]]:
     """Return what runs steps, and the loop around it: of workers that step together, or beside parameter servers."""
     if not config.has_parameter_servers:
-        steps = StepRunner(graph, opened, state.replicator.collective)
+        collects = config.output_fn is not None and not config.training
+        steps = StepRunner(graph, opened, state.replicator.collective, collects=collects)
         return steps, functools.partial(Loop, state=state, training=config.training)
     workers = RemoteWorkers(
         servers=cast("ParameterServers", state.replicator),

@@ -1,9 +1,9 @@
 """`input_fn` in every form of the manual's chapter 3, and what becomes of it."""
 
-import collections
 import subprocess
 import sys
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -173,11 +173,15 @@ def test_a_dataset_may_be_returned():
     ]
 
 
+class _Pair(NamedTuple):
+    floats: np.ndarray
+    wholes: np.ndarray
+
+
 @pytest.mark.parametrize("kind", [tf.data.Dataset, tf.compat.v1.data.Dataset], ids=["of TF2", "of TF1"])
 def test_large_arrays_of_a_dataset_come_as_they_are_and_are_no_part_of_the_graph(kind):
-    pair = collections.namedtuple("pair", ["floats", "wholes"])
     arrays = {
-        "pair": pair(np.arange(2**18, dtype=np.float64).reshape(4, -1), np.arange(2**18).reshape(4, -1)),
+        "pair": _Pair(np.arange(2**18, dtype=np.float64).reshape(4, -1), np.arange(2**18).reshape(4, -1)),
         "flags": np.eye(4, 2**19) > 0,
         "small": np.float32([[1], [2], [3], [4]]),
         "listed": [[1, 2], [3, 4], [5, 6], [7, 8]],

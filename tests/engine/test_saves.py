@@ -1,4 +1,4 @@
-"""Checkpoints that are written while the training goes on: of one moment, whole or not at all, never lost in silence."""
+"""Checkpoints that are written while the training goes on: of one moment, whole or not at all, never lost unsaid."""
 
 import os
 import signal
@@ -86,7 +86,7 @@ def _check_content(prefix, step, regression):
     expected = regression.train(step, batch_size=4, rate=0.02, momentum=0.5)
     np.testing.assert_allclose(found["weights"], expected.weights, rtol=1e-4)
     np.testing.assert_allclose(found["weights/Momentum"], expected.slots[:3], rtol=1e-4)
-    # A gradient of 1 in each step: the velocity is 2 - 0.5^(step - 1), the sum of all of them 2 step - 2 + 0.5^(step - 1).
+    # Gradients of 1: the velocity is 2 - 0.5^(step - 1), and all of them together are 2 step - 2 + 0.5^(step - 1).
     row = -0.02 * (2 * step - 2 + 0.5 ** (step - 1))
     np.testing.assert_allclose(found["table"], [[0, 0], [row, row]] * 2, rtol=1e-5)
     assert (found["global_step"], found["mox/input_positions"].tolist()) == (step, [4 * step])

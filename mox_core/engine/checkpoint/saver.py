@@ -127,7 +127,7 @@ class Saver:
             try:
                 self._wait()
             except Exception as error:  # noqa: BLE001  (what the block raised goes on)
-                tf.get_logger().error("%s", error)  # noqa: TRY400
+                tf.get_logger().error("%s", error)
             raise
         else:
             self._wait()
