@@ -138,7 +138,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
             recorder.go_on_from(first_step)
             notes.begin(first_step, lambda: facts_of(config))
             end = stack.enter_context(tracked(config, recorder, first_step=first_step, resumed=start.resumed))
-            saver = _saver(config, log_dir, state, start, held, recorder)
+            saver = stack.enter_context(_saver(config, log_dir, state, start, held, recorder))
             together(replicator.collective, saver.save)
             best = stack.enter_context(keep_best(config, log_dir, saver, state, held))
 
@@ -305,13 +305,18 @@ def _check_input(config: RunConfig, pipeline: InputPipeline, graph: ModelGraph) 
     )
 
 
+@contextlib.contextmanager
 def _saver(
     config: RunConfig, log_dir: Path | None, state: RunState, start: Start, held: Held, recorder: Recorder
-) -> Saver | NoSaver:
+) -> Iterator[Saver | NoSaver]:
+    """Save the checkpoints of a training in log_dir; at the end of the block, none is half written."""
     if not config.training or log_dir is None:
-        return NoSaver(start.prefix)
+        yield NoSaver(start.prefix)
+        return
     last_step = int(state.step) if start.resumed else None
-    return Saver(log_dir, state, config.max_to_keep, held, recorder, last_step=last_step)
+    saver = Saver(log_dir, state, config.max_to_keep, held, recorder, last_step=last_step)
+    with saver.writing():
+        yield saver
 
 
 def _max_steps(config: RunConfig, first_step: int, start: Start) -> int | None:
@@ -352,7 +357,7 @@ def _observers(
     if config.training:
         observers += writer.observers(config.save_summary_steps, records=graph.has_summaries)
     if config.output_fn is not None:
-        observers.append(OutputWindows(config.output_fn, config.output_every_n_steps))
+        observers.append(OutputWindows(config.output_fn, config.output_every_n_steps, config.training))
     if isinstance(saver, NoSaver):
         return observers
     if config.save_model_steps is None:
@@ -373,7 +378,8 @@ def _make_steps(
 ) -> tuple[StepRunner, Callable[..., Loop | AsyncLoop]]:
     """Return what runs steps, and the loop around it: of workers that step together, or beside parameter servers."""
     if not config.has_parameter_servers:
-        steps = StepRunner(graph, opened, state.replicator.collective)
+        collects = config.output_fn is not None and not config.training
+        steps = StepRunner(graph, opened, state.replicator.collective, collects=collects)
         return steps, functools.partial(Loop, state=state, training=config.training)
     workers = RemoteWorkers(
         servers=cast("ParameterServers", state.replicator),

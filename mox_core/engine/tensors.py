@@ -44,7 +44,7 @@ RANDOM_OPS: Final = CANDIDATE_SAMPLERS | {
 """Types of the operations that draw random numbers from a state in their kernel."""
 
 
-_LARGE: Final = 2**20
+LARGE: Final = 2**20
 """From how many bytes on a constant is worth more than `tf.constant`, which holds two copies of an array."""
 _ALIGNMENT: Final = 64
 
@@ -62,7 +62,7 @@ def captured_constant(values: Any, dtype: tf.DType) -> tf.Tensor:
         dtype: the dtype of the constant.
     """
     with outside_of_graphs(), tf.device("CPU:0"):
-        if isinstance(values, np.ndarray) and values.nbytes >= _LARGE and _is_plain(values, dtype):
+        if isinstance(values, np.ndarray) and values.nbytes >= LARGE and _is_plain(values, dtype):
             return tf.experimental.dlpack.from_dlpack(_aligned(values).__dlpack__())
         return tf.constant(values, dtype)
 

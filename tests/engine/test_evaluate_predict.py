@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import mox_core as mox
+from mox_core.engine.model.step_runner import StepRunner
 from mox_core.sdk import SampleSource
 
 SAMPLES = 295
@@ -150,6 +151,55 @@ def test_lines_of_predict_without_log_info_are_the_manuals(trained, said):
     ]
     assert said.lines[-1] == "INFO:tensorflow:\t[295 examples]"
     assert result.metrics == {}
+
+
+def test_outputs_of_many_steps_a_call_are_those_of_each_step_and_come_before_the_lines_of_later_ones(
+    trained, said, monkeypatch
+):
+    """Each step puts out another shape; the log has a line of each 50th."""
+    calls, order = [], []
+    run_loop = StepRunner.run_loop
+
+    def counted(runner, count, **options):
+        outcome = run_loop(runner, count, **options)
+        calls.append(outcome.steps)
+        return outcome
+
+    def model_fn(inputs, mode):
+        _model_fn(inputs, mode)
+        index = inputs[0][0]
+        texts = tf.strings.as_string(tf.range(index % 5))
+        return mox.ModelSpec(output_info={"index": index, "square": tf.range(index) ** 2, "texts": texts})
+
+    def output_fn(window):
+        order.append((len(said.starting("step: ")), [int(step["index"]) for step in window]))
+        steps.extend(window)
+
+    steps = []
+    monkeypatch.setattr(StepRunner, "run_loop", counted)
+    options = {"batch_size": 1, "log_dir": trained[0], "log_every_n_steps": 50}
+    result = _predict(model_fn=model_fn, output_fn=output_fn, output_every_n_steps=3, **options)[1]
+    assert (result.steps, sum(calls), sorted(int(step["index"]) for step in steps)) == (295, 295, list(range(SAMPLES)))
+    assert len(calls) < 60, "several steps a call"
+    for step in steps:
+        index = int(step["index"])
+        np.testing.assert_array_equal(step["square"], np.arange(index) ** 2)
+        assert step["texts"].tolist() == [b"%d" % each for each in range(index % 5)]
+    assert [len(window) for _, window in order] == [3] * 98 + [1]
+    # A line comes before the outputs of its own step: that of step 49 before the window of the steps 48 to 50.
+    assert [lines for lines, _ in order] == [(3 * number + 3) // 50 for number in range(98)] + [5]
+    # The same samples in the same order where a hook asks for each step.
+    alone, calls[:] = [], []
+
+    class EachStep(mox.Hook):
+        def after_run(self, run_context, run_values):
+            pass
+
+    def watched_model_fn(inputs, mode):
+        return mox.ModelSpec(output_info=model_fn(inputs, mode).output_info, hooks=[EachStep()])
+
+    _predict(model_fn=watched_model_fn, output_fn=alone.extend, **options)
+    assert ([int(step["index"]) for step in alone], calls) == ([int(step["index"]) for step in steps], [])
 
 
 def test_strings_and_batches_of_any_shape_are_put_out(trained):

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -170,6 +171,37 @@ def test_a_dataset_may_be_returned():
         [[0, 1, 2], [0.0, 0.5, 1.0]],
         [[3, 4, 5], [1.5, 2.0, 2.5]],
     ]
+
+
+class _Pair(NamedTuple):
+    floats: np.ndarray
+    wholes: np.ndarray
+
+
+@pytest.mark.parametrize("kind", [tf.data.Dataset, tf.compat.v1.data.Dataset], ids=["of TF2", "of TF1"])
+def test_large_arrays_of_a_dataset_come_as_they_are_and_are_no_part_of_the_graph(kind):
+    arrays = {
+        "pair": _Pair(np.arange(2**18, dtype=np.float64).reshape(4, -1), np.arange(2**18).reshape(4, -1)),
+        "flags": np.eye(4, 2**19) > 0,
+        "small": np.float32([[1], [2], [3], [4]]),
+        "listed": [[1, 2], [3, 4], [5, 6], [7, 8]],
+    }
+    sizes = []
+
+    def input_fn(mode):  # noqa: ARG001
+        slices = kind.from_tensor_slices(arrays)
+        whole = kind.from_tensors(arrays["pair"].floats).repeat()
+        sizes.append(tf.compat.v1.get_default_graph().as_graph_def().ByteSize())
+        return tf.data.Dataset.zip((slices, whole))
+
+    steps, _ = _collect(input_fn, steps=4, auto_batch=False)
+    assert (sizes[0] < 10_000, len(steps)) == (True, 4)
+    for row, step in enumerate(steps):
+        pairs = [array[row] for array in arrays["pair"]]
+        expected = [arrays["flags"][row], arrays["listed"][row], *pairs, arrays["small"][row], arrays["pair"].floats]
+        for found, given in zip(step, expected, strict=True):
+            np.testing.assert_array_equal(found, given)
+        assert [found.dtype for found in step] == [bool, np.int32, np.float64, np.int64, np.float32, np.float64]
 
 
 def test_a_dataset_from_a_python_generator_may_be_returned():

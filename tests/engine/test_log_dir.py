@@ -1,6 +1,7 @@
 """What a run does where it cannot write into its folder any more, and what others may do there beside it."""
 
 import contextlib
+import os
 import resource
 import shutil
 
@@ -61,6 +62,12 @@ def _evaluate(regression, log_dir, **options):
     )
 
 
+def _wait_for_checkpoint(log_dir, step):
+    """It is written while the training goes on."""
+    while f"model.ckpt-{step}" not in (log_dir / "checkpoint").read_text() or any(log_dir.glob(".unfinished-*")):
+        os.sched_yield()
+
+
 def _files(log_dir):
     return {path.name for path in log_dir.iterdir() if not path.name.startswith("events.")}
 
@@ -69,8 +76,13 @@ def _files(log_dir):
 def test_a_full_disk_ends_a_training_with_one_sentence_and_leaves_what_was_saved(
     summaries, train, regression, variables, tmp_path
 ):
+    def fill_behind_a_checkpoint(step):
+        if step == 4:
+            _wait_for_checkpoint(tmp_path, 4)
+            fill()
+
     with full_disk() as fill, pytest.raises(mox.LogDirError) as caught:
-        train(tmp_path, 8, lambda step: step == 4 and fill(), save_summary_steps=summaries)
+        train(tmp_path, 8, fill_behind_a_checkpoint, save_summary_steps=summaries)
     file = "events.out" if summaries == 1 else ".unfinished-"
     text = str(caught.value)
     assert text.startswith(f"'{tmp_path}' cannot be written: {tmp_path}/{file}")
@@ -92,6 +104,7 @@ def test_a_folder_that_is_removed_or_replaced_under_a_training_ends_it_and_is_le
 
     def remove(step):
         if step == 2:
+            _wait_for_checkpoint(log_dir, 2)
             shutil.rmtree(log_dir)
 
     def replace(step):

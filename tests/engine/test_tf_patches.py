@@ -191,6 +191,8 @@ def _replaced():
         (importlib.import_module("tensorflow.python.ops.losses.util"), "math_ops"),
         (tf.data.Dataset, "map"),
         (tf.data.Dataset, "__iter__"),
+        (tf.data.Dataset, "from_tensor_slices"),
+        (tf.data.Dataset, "from_tensors"),
         (tf.data.Dataset, "make_one_shot_iterator"),
         (tf.compat.v1.data.Dataset, "map"),
         (tf.compat.v1.data.Dataset, "make_one_shot_iterator"),

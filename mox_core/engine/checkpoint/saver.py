@@ -2,13 +2,18 @@
 
 `model.ckpt-<step>` is written in a hidden folder beside its place and renamed into it, the index last: a checkpoint
 with an index is complete, whenever the process was killed.
+
+A thread writes the values of one moment while the training goes on. Only one checkpoint is under way: the next one, and
+whoever needs the files, waits for it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +38,8 @@ from mox_core.log_dir import Held
 from mox_core.quoting import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mox_core.engine.variables.run_state import RunState
     from mox_core.run_history import Recorder
 
@@ -66,7 +73,7 @@ class Saver:
         held: what keeps other runs from the folder, and where its files go besides.
         recorder: keeps how long each save took; None for nothing.
         last_step: the step of the newest checkpoint, None before the first.
-        last_time: when it was written, in seconds of `time.monotonic`.
+        last_time: when it was written or begun, in seconds of `time.monotonic`.
     """
 
     log_dir: Path
@@ -76,6 +83,8 @@ class Saver:
     recorder: Recorder | None = None
     last_step: int | None = None
     last_time: float = field(factory=time.monotonic)
+    _under_way: Future[None] | None = field(default=None, init=False)
+    _thread: ThreadPoolExecutor | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         with writing_into(self.log_dir, only=True):
@@ -87,25 +96,84 @@ class Saver:
 
         Raises:
             NanLossError: if a weight is not finite.
+            LogDirError: if it, or the one before it, cannot be written: then those before are as they were.
+        """
+        return self._save(behind=False)
+
+    def begin(self) -> None:
+        """Begin to write a checkpoint of the current step, unless there is one.
+
+        Raises:
+            NanLossError: if a weight is not finite.
+            LogDirError: if the one before it cannot be written: then those before are as they were.
+        """
+        self._save(behind=True)
+
+    def look(self) -> None:
+        """Raise what has kept the checkpoint under way from being written, and upload it if it is whole by now.
+
+        Raises:
             LogDirError: if it cannot be written: then the checkpoints before it are as they were.
         """
-        with writing_into(self.log_dir, only=True):
-            return self._save()
+        if self._under_way is not None and self._under_way.done():
+            self._wait()
 
-    def _save(self) -> str:
-        step = int(self.state.step)
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Wait at the end of the block until nothing is under way, also where the block raises."""
+        try:
+            yield
+        except BaseException:
+            try:
+                self._wait()
+            except Exception as error:  # noqa: BLE001  (what the block raised goes on)
+                tf.get_logger().error("%s", error)
+            raise
+        else:
+            self._wait()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+
+    def _save(self, *, behind: bool) -> str:
+        """Write a checkpoint, or let the thread do so behind the training, and return its prefix."""
+        step, began = int(self.state.step), time.monotonic()
         prefix = str(self.log_dir / f"{BASENAME}-{step}")
-        if self.last_step != step or not checkpoint_exists(prefix):
-            self._check_in_place()
-            tf.get_logger().info("Saving checkpoints for %d into %s.", step, shown(self.log_dir / BASENAME))
-            began = time.monotonic()
-            self._write(prefix, step)
-            if self.recorder is not None:
-                self.recorder.spend(max(0, step - 1), "save", time.monotonic() - began)
-            self.last_step, self.last_time = step, time.monotonic()
-        self._keep_newest(step)
-        self.held.remote.publish()
+        if behind and self._under_way is not None and self.last_step == step:
+            return prefix
+        self._wait()  # the values of two moments would take twice the memory
+        with writing_into(self.log_dir, only=True):
+            if self.last_step == step and checkpoint_exists(prefix):
+                self._keep_newest(step)
+            else:
+                self._check_in_place()
+                tf.get_logger().info("Saving checkpoints for %d into %s.", step, shown(self.log_dir / BASENAME))
+                self._write_or_begin(prefix, step, behind=behind)
+                if self.recorder is not None:
+                    self.recorder.spend(max(0, step - 1), "save", time.monotonic() - began)
+                self.last_step, self.last_time = step, time.monotonic()
+            if self._under_way is None:
+                self.held.remote.publish()
         return prefix
+
+    def _write_or_begin(self, prefix: str, step: int, *, behind: bool) -> None:
+        if not behind:
+            self._write(prefix, step, self._values(step))
+            return
+        self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="mox-saver")
+        self._under_way = self._thread.submit(self._write, prefix, step, self._values(step))
+
+    def _wait(self) -> None:
+        """Wait until the checkpoint under way is whole, then upload it."""
+        if self._under_way is None:
+            return
+        try:
+            with writing_into(self.log_dir, only=True):
+                self._under_way.result()
+        finally:
+            if self._under_way.done():  # else a signal has ended the waiting
+                self._under_way = None
+        self.held.remote.publish()  # here: the other files of the folder are this thread's, none of them half written
 
     def forget_last_step(self) -> None:
         """Write the checkpoint of the present step anew at the next save: the weights are others."""
@@ -118,7 +186,8 @@ class Saver:
                 "that name now, and this one writes nothing there any more. Start it again to go on from what is there."
             )
 
-    def _write(self, prefix: str, step: int) -> None:
+    def _values(self, step: int) -> dict[str, tf.Tensor]:
+        """Return what a checkpoint holds, of this moment and in the memory of this process."""
         # Positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
         tensors = self.state.input_positions()
         values = self.state.saved_values()
@@ -128,13 +197,23 @@ class Saver:
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
         if self.state.classes:
             tensors[CLASSES] = tf.constant(self.state.classes)
+        # A value that was read stays as it is: whoever changes the variable copies it first, on a CPU as elsewhere.
+        with tf.device("CPU:0"):
+            return {name: tf.identity(tensor) for name, tensor in tensors.items()}
+
+    def _write(self, prefix: str, step: int, tensors: dict[str, tf.Tensor]) -> None:
+        """Write a checkpoint in place of the oldest one that is kept."""
         folder = self.log_dir / f"{UNFINISHED}{os.getpid()}"
-        folder.mkdir(exist_ok=True)
         try:
+            folder.mkdir(exist_ok=True)
             self._write_files(folder, prefix, tensors)
+            sync_to_disk(self.log_dir)
+            self._keep_newest(step)
+        except (OSError, tf.errors.OpError):
+            self._check_in_place()  # which says why, if it was removed meanwhile
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)  # of a full disk, for instance
-        sync_to_disk(self.log_dir)
 
     def _write_files(self, folder: Path, prefix: str, tensors: dict[str, tf.Tensor]) -> None:
         """Write a checkpoint into an empty folder, and rename its files into their place."""
@@ -148,6 +227,7 @@ class Saver:
         files = sorted(folder.iterdir(), key=lambda path: path.name.endswith(".index"))
         for path in files:
             sync_to_disk(path)
+        self._check_in_place()  # writing takes its time
         # The run may stand at a step of which there is a damaged checkpoint: its index goes first, comes last.
         Path(prefix + ".index").unlink(missing_ok=True)
         for path in files:

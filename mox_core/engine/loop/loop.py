@@ -13,7 +13,7 @@ import tensorflow as tf
 from attrs import define, field, frozen
 
 from mox_core.engine.distribute.collectives import SingleProcess, together
-from mox_core.engine.loop.observers import Observer, StepReport
+from mox_core.engine.loop.observers import Observer, OutputWindows, StepReport
 from mox_core.engine.loop.stop import not_finite
 from mox_core.errors import NanLossError
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _SECONDS_PER_CALL: Final = 1.0
 """A call lasts about this long at most, so that signals are answered and checkpoints saved in time."""
+
+_BYTES_PER_CALL: Final = 64 << 20
+"""How much of the outputs of its steps a call collects at most."""
 
 _CALL_PER_AGREEMENT: Final = 10
 """A call lasts at least this many times as long as the workers take to agree on it, by an all-gather."""
@@ -92,6 +95,7 @@ class Loop:
     _last: dict[str, Any] | None = field(default=None, init=False)
     _unreported: bool = field(default=False, init=False)
     _seconds_per_step: float | None = field(default=None, init=False)
+    _collectable: int = field(default=1, init=False)
 
     def run(self) -> LoopResult:
         """Run until the limit, the end of the input, a hook or a signal, and return which it was."""
@@ -106,6 +110,7 @@ class Loop:
                 if call.steps:
                     began = time.perf_counter()
                     outcome = self._run(call)
+                    self._hand_over(outcome)
                     self._count(outcome, time.perf_counter() - began)
                     ended = outcome.ended
             reason, interrupted = self._stop_reason(stopped_by)
@@ -215,7 +220,20 @@ class Loop:
     def _affordable(self) -> int:
         """Return how many steps a call may have."""
         seconds = max(_SECONDS_PER_CALL, _CALL_PER_AGREEMENT * self._seconds_to_agree)
-        return 1 if self._seconds_per_step is None else max(1, int(seconds / self._seconds_per_step))
+        steps = 1 if self._seconds_per_step is None else max(1, int(seconds / self._seconds_per_step))
+        return min(steps, self._collectable) if self.steps.collects else steps
+
+    def _hand_over(self, outcome: Outcome) -> None:
+        """Hand over the outputs of the steps in the middle of a call; those of the last one are in its report."""
+        if not (self.steps.collects and outcome.values):
+            return
+        windows = [observer for observer in self.observers if isinstance(observer, OutputWindows)]
+        for outputs in outcome.earlier:
+            for each in windows:
+                each.add(outputs)
+        # How long output_fn takes is not known before: so calls grow slowly.
+        size = sum(array.nbytes for outputs in outcome.values["outputs"] for array in outputs.values())
+        self._collectable = max(1, min(2 * outcome.steps, _BYTES_PER_CALL // max(size, 1)))
 
     def _count(self, outcome: Outcome, seconds: float) -> None:
         if self._done and outcome.steps:  # the first call also compiles

@@ -133,21 +133,27 @@ class OutputWindows:
     Attributes:
         output_fn: the user's function of a list of dicts of arrays.
         every: how many steps a window holds; the last one may hold fewer.
+        at_once: whether it sees each step before the next one is run: in a training, whose weights change.
     """
 
     output_fn: Callable[[list[dict[str, Any]]], Any]
     every: int
+    at_once: bool
     records: bool = field(default=False, init=False)
     _window: list[dict[str, Any]] = field(factory=list, init=False)
     _steps: int = field(default=0, init=False)
 
     def next_step(self, step: int) -> int | None:
-        """Return the step: it wants to see every step."""
-        return step
+        """Return the step, if a call is not to go beyond it."""
+        return step if self.at_once else None
 
     def after_step(self, report: StepReport) -> None:
         """Add the outputs of the step to the window, and hand a full window over."""
-        self._window.extend(dict(outputs) for outputs in report.values["outputs"])
+        self.add(report.values["outputs"])
+
+    def add(self, outputs: list[dict[str, Any]]) -> None:
+        """Add the outputs of a step, those of each replica."""
+        self._window.extend(dict(each) for each in outputs)
         self._steps += 1
         if self._steps == self.every:
             self.finish()
@@ -177,9 +183,10 @@ class SaveEverySteps:
         return self.schedule.next_step(step)
 
     def after_step(self, report: StepReport) -> None:
-        """Save if it is such a step."""
+        """Begin to save if it is such a step."""
         if self.schedule.is_due(report.step):
-            self.saver.save()
+            self.saver.begin()
+        self.saver.look()
 
     def finish(self) -> None:
         """Save the last step."""
@@ -203,10 +210,11 @@ class SaveEverySeconds:
         """Return None: it waits for no step."""
 
     def after_step(self, report: StepReport) -> None:
-        """Save if the time has passed."""
+        """Begin to save if the time has passed."""
         del report
         if self.seconds is not None and time.monotonic() - self.saver.last_time >= self.seconds:
-            self.saver.save()
+            self.saver.begin()
+        self.saver.look()
 
     def finish(self) -> None:
         """Save the last step."""

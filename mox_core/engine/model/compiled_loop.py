@@ -34,6 +34,7 @@ class CompiledLoop:
         collective: the workers. Those that step together all stop at the end of the input of the first.
         step: function of (positions, record, *inputs, deferred=...) that runs a step.
         outputs: specs of the outputs that `step` gives.
+        collects: whether the outputs of all steps of a call are kept.
         gap_widths: for loops whose positions the host needs: how far apart the positions of two elements are where no
             sample is left out, int64 [sources]. None for other loops.
     """
@@ -44,9 +45,10 @@ class CompiledLoop:
     collective: Collective = field(factory=SingleProcess)
     step: Callable[..., dict[str, Any]]
     outputs: Mapping[str, tf.TensorSpec]
+    collects: bool = False
     gap_widths: Sequence[int] | None = None
 
-    def compile(self, iterator: Any) -> Callable[..., dict[str, tf.Tensor]]:
+    def compile(self, iterator: Any) -> Callable[..., dict[str, Any]]:
         """Return a function of (iterator, positions before, count, record, sums) that runs steps: see `build`."""
         before, count = tf.TensorSpec(self.graph.inputs[0].shape, tf.int64), tf.TensorSpec([], tf.int64)
         # Steps that record summaries and the others go through one function: two might be optimized in two ways, and
@@ -63,7 +65,7 @@ class CompiledLoop:
         count: tf.Tensor,
         record: tf.Tensor | None = None,
         sums: tf.Tensor | None = None,
-    ) -> dict[str, tf.Tensor]:
+    ) -> dict[str, Any]:
         """Add the loop to the graph that is being traced. It stops early where a loss is not finite.
 
         Args:
@@ -77,6 +79,7 @@ class CompiledLoop:
         Returns:
             done: how many steps ran.
             numbers, outputs: those of the last step.
+            collected: lists of the outputs of all steps by name, see `item_of`, with collects.
             sums: the sum over the steps so far of numbers times samples, float64, where the mode is not TRAIN.
             samples: how many samples the steps saw.
             more: whether the input goes on.
@@ -124,6 +127,8 @@ class CompiledLoop:
             state["sums"] = sums
         if self.graph.samples is None:
             state["samples"] = tf.constant(0, tf.int64)
+        if self.collects:
+            state["collected"] = {name: _no_items(spec.dtype) for name, spec in self.outputs.items()}
         if self.gap_widths is not None:
             state |= {"positions": before, "gaps": tf.zeros([0, 2, before.shape[0]], tf.int64)}
         return state
@@ -148,6 +153,9 @@ class CompiledLoop:
             after["sums"] += tf.cast(values["numbers"], tf.float64) * tf.cast(values["samples"], tf.float64)
         if "samples" in state:
             after["samples"] += values["samples"]
+        if self.collects:
+            lists = state["collected"].items()
+            after["collected"] = {name: _with_item(items, after["outputs"][name]) for name, items in lists}
         if self.gap_widths is not None:
             gaps = _with_gap(state["gaps"], state["positions"], positions, self.gap_widths)
             after |= {"positions": positions, "gaps": gaps}
@@ -170,7 +178,23 @@ def _with_gap(gaps: tf.Tensor, before: tf.Tensor, after: tf.Tensor, widths: Sequ
     return tf.cond(missing, lambda: tf.concat([gaps, pair], 0), lambda: gaps)
 
 
-def graph_loop(graph: ModelGraph, *, endless: bool, stride: int | None, collective: Collective) -> CompiledLoop:
+def _no_items(dtype: tf.DType) -> tf.Tensor:
+    """Return a list of tensors of any shapes: the last batch of an input may be smaller."""
+    return tf.raw_ops.EmptyTensorList(element_shape=-1, max_num_elements=-1, element_dtype=dtype)
+
+
+def _with_item(items: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+    return tf.raw_ops.TensorListPushBack(input_handle=items, tensor=tensor)
+
+
+def item_of(items: tf.Tensor, number: int, dtype: tf.DType) -> tf.Tensor:
+    """Return one of the tensors that a loop has collected."""
+    return tf.raw_ops.TensorListGetItem(input_handle=items, index=number, element_shape=-1, element_dtype=dtype)
+
+
+def graph_loop(
+    graph: ModelGraph, *, endless: bool, stride: int | None, collective: Collective, collects: bool = False
+) -> CompiledLoop:
     """Return the loop of a graph in this process; for its arguments see `CompiledLoop`."""
     return CompiledLoop(
         graph=graph,
@@ -179,4 +203,5 @@ def graph_loop(graph: ModelGraph, *, endless: bool, stride: int | None, collecti
         collective=collective,
         step=graph.step(),
         outputs=graph.results["outputs"],
+        collects=collects,
     )

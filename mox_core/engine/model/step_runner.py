@@ -10,12 +10,13 @@ import tensorflow as tf
 from attrs import define, field, frozen
 
 from mox_core.engine.distribute.collectives import Collective, SingleProcess
-from mox_core.engine.model.compiled_loop import CompiledLoop, graph_loop
+from mox_core.engine.model.compiled_loop import CompiledLoop, graph_loop, item_of
+from mox_core.engine.model.replica_outputs import split_outputs
 from mox_core.engine.tensors import zeros_of_spec
 from mox_core.modes import ModeKeys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from mox_core.engine.input.pipeline import OpenInput
     from mox_core.engine.model.model_graph import ModelGraph
@@ -30,6 +31,7 @@ class Outcome:
         samples: how many samples they saw.
         values: results of the last step: 'losses', 'log', 'outputs', 'learning_rate'; None where no step ran.
         ended: whether the input has no further batch.
+        earlier: the outputs of the steps before the last one, each those of each replica, where they are collected.
         fetched: the values of further tensors, from `StepRunner.run_one`.
     """
 
@@ -37,6 +39,7 @@ class Outcome:
     samples: int
     values: dict[str, Any] | None
     ended: bool = False
+    earlier: Sequence[list[dict[str, Any]]] = ()
     fetched: Any = None
 
 
@@ -71,6 +74,7 @@ class StepRunner:
         collective: the workers of the run.
         loop: the loop of the compiled calls; that of the graph in this process, if not given.
         positions: where the position of the input is kept.
+        collects: whether calls of several steps keep the outputs of each.
     """
 
     graph: ModelGraph
@@ -78,6 +82,7 @@ class StepRunner:
     collective: Collective = field(factory=SingleProcess)
     loop: CompiledLoop | None = None
     positions: Positions = field(factory=PositionsInGraph)
+    collects: bool = False
     last_inputs: tuple[Any, ...] | None = field(default=None, init=False)
     _sums: np.ndarray[Any, Any] | None = field(default=None, init=False)
     _compiled: Callable[..., Any] | None = field(default=None, init=False)
@@ -89,7 +94,11 @@ class StepRunner:
         if self._compiled is None:
             source = self.input
             loop = self.loop or graph_loop(
-                self.graph, endless=source.endless, stride=source.stride, collective=self.collective
+                self.graph,
+                endless=source.endless,
+                stride=source.stride,
+                collective=self.collective,
+                collects=self.collects,
             )
             self._compiled = loop.compile(source.iterator)
         before, steps = self.positions.before(self.input), tf.constant(count, tf.int64)
@@ -97,12 +106,19 @@ class StepRunner:
         result = self._compiled(self.input.iterator, before, steps, tf.constant(record), sums)
         if "positions" in result:
             self.positions.note(result["positions"])
+        lists: dict[str, tf.Tensor] = result.pop("collected", {})
         result = tf.nest.map_structure(_to_array, result)
         done = int(result["done"])
         self.input.advance(done)
         values = self.graph.values_of(result["numbers"], result["outputs"]) if done else None
         self._sums = result.get("sums")
-        return Outcome(steps=done, samples=int(result["samples"]), values=values, ended=not result["more"])
+        return Outcome(
+            steps=done,
+            samples=int(result["samples"]),
+            values=values,
+            ended=not result["more"],
+            earlier=[self._outputs_of(lists, number) for number in range(done - 1)] if lists else (),
+        )
 
     def run_one(
         self, *, record: bool = False, feeds: Mapping[tf.Tensor, Any] | None = None, fetches: Any = None
@@ -125,6 +141,11 @@ class StepRunner:
     def log_sums(self) -> dict[str, float]:
         """Return the sum of value times samples for each name of `log_info`, over all steps; 0.0 in TRAIN."""
         return {name: float(total) for name, total in self.graph.values_of(self._sums_so_far(), {})["log"].items()}
+
+    def _outputs_of(self, lists: Mapping[str, tf.Tensor], number: int) -> list[dict[str, Any]]:
+        """Return the outputs of a step of a call, those of each replica."""
+        dtypes = {name: tensor.dtype for name, tensor in self.graph.results["outputs"].items()}
+        return split_outputs({name: _to_array(item_of(items, number, dtypes[name])) for name, items in lists.items()})
 
     def begin_anew(self, opened: OpenInput) -> None:
         """Go on with another input, and with sums of 0."""

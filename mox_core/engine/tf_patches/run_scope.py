@@ -17,6 +17,7 @@ from mox_core.engine.tf_internals.replica_collections import Collection
 from mox_core.engine.tf_patches.eager_values import eager_values
 from mox_core.engine.tf_patches.generators import watched_generators
 from mox_core.engine.tf_patches.input_state import state_of_input_fn
+from mox_core.engine.tf_patches.large_arrays import arrays_by_reference
 from mox_core.engine.tf_patches.one_shot_iterators import one_shot_iterators
 from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
@@ -54,6 +55,7 @@ def run_scope() -> Iterator[None]:
             one_shot_iterators(),
             watched_generators(),
             state_of_input_fn(),
+            arrays_by_reference(),
             eager_values(),
         ):
             yield
