@@ -204,6 +204,7 @@ def _replaced():
         (tf.Variable, "load"),
         (importlib.import_module("tensorflow.python.ops.resource_variable_ops").BaseResourceVariable, "numpy"),
         (keras.layers.Layer, "get_weights"),
+        (importlib.import_module("tensorflow.python.ops.gen_resource_variable_ops"), "var_handle_op"),
         *((module, name) for module, name, _ in random_ops._TWINS),
     ]
     return {(owner.__name__, name): vars(owner).get(name) for owner, name in attributes}
@@ -319,6 +320,17 @@ def test_the_iterators_of_a_generator_are_asked_for_by_the_method_that_a_run_rep
         dataset = tf.data.Dataset.from_generator(lambda: given.pop(0), output_signature=tf.TensorSpec([], tf.int64))
         assert [int(number) for number in dataset.repeat(2)] == [1, 2, 3]
     assert begun == expected, message
+
+
+def test_tensorflow_makes_variables_by_the_operation_from_which_a_run_keeps_their_names():
+    from mox_core.engine.tf_patches.variable_handles import nameless_handles
+
+    assert "weight" in str(tf.Variable(1.0, name="weight").handle)
+    with nameless_handles():
+        variable = tf.Variable(1.0, name="weight")
+    message = "TensorFlow makes variables in another way: see mox_core/engine/tf_patches/variable_handles.py"
+    assert "weight" not in str(variable.handle), message
+    assert variable.name == "weight:0"
 
 
 def test_tf_keras_has_the_layers_of_tf1_where_a_run_looks_for_them():

@@ -27,6 +27,13 @@ NO_END: Final = 2**62
 """The position where an input ends that has no end."""
 
 
+def _untuned() -> tf.data.Options:
+    """Return options by which tf.data does not measure each element for its tuning: that costs as much as a batch."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return options
+
+
 @frozen(kw_only=True)
 class GatheredBatches:
     """An input whose batches are gathered.
@@ -72,9 +79,17 @@ class GatheredBatches:
             return (begin + left * order.workers)[tf.newaxis], tuple(inputs)
 
         full = tf.data.Dataset.range(0, batches, together).map(gathered, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
-        if whole:
-            return full
-        return full.concatenate(tf.data.Dataset.range(tf.math.sign(samples - batches * size)).map(rest))
+        if not whole:
+            full = full.concatenate(tf.data.Dataset.range(tf.math.sign(samples - batches * size)).map(rest))
+        return full.with_options(_untuned()) if self.is_ahead(size) else full
+
+    def is_ahead(self, size: int) -> bool:
+        """Whether many batches lie ready while one is trained on, so that nothing else has to make them in time.
+
+        Args:
+            size: samples in a batch.
+        """
+        return self._together(size) > 1
 
     def _together(self, size: int) -> int:
         """Return how many batches are gathered at a time."""

@@ -258,7 +258,19 @@ class InputPipeline:
             batches = parts_for_replicas(batches, self.replicas, self.structure, whole=self._whole)
         elif self.replicas > 1:
             batches = batches_for_replicas(batches, self.replicas, counted=counted, whole=self._whole)
-        return batches.prefetch(tf.data.AUTOTUNE)
+        return batches if self._is_ahead else batches.prefetch(tf.data.AUTOTUNE)
+
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether batches are made ahead of the step that takes them by what makes them, without a thread more."""
+        size = self.batching.batch_size
+        return (
+            self.replicas == 1
+            and self.batching.by_mox
+            and size is not None
+            and isinstance(self._many, GatheredBatches)
+            and self._many.is_ahead(size)
+        )
 
     @property
     def _whole(self) -> bool:

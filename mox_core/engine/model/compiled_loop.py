@@ -87,10 +87,11 @@ class CompiledLoop:
             gaps: pairs of positions between which samples are missing, int64 [gaps, 2, sources], with gap_widths.
         """
         deferred = self.graph.deferred_captures()
-        record = tf.constant(False) if record is None else record
 
         def step(state: State, element: Any) -> State:
-            return self._step(state, element, before, record, deferred)
+            # What a loop reads from outside is one of its variables: a constant is made inside.
+            recorded = tf.constant(False) if record is None or not self.graph.has_summaries else record
+            return self._step(state, element, before, recorded, deferred)
 
         def body(state: State) -> list[State]:
             if self.endless:
@@ -101,15 +102,13 @@ class CompiledLoop:
             has_value = self._on_all_workers(element.has_value())
             return [tf.cond(has_value, lambda: step(state, element.get_value()), lambda: ended)]
 
-        def proceed(state: State) -> tf.Tensor:
-            return self._proceeds(state, count)
-
         start = self._start(before, sums)
         shapes = tf.nest.map_structure(lambda tensor: tensor.shape, start)
         shapes["outputs"] = {name: spec.shape for name, spec in self.outputs.items()}
         if "gaps" in start:
             shapes["gaps"] = tf.TensorShape([None, *start["gaps"].shape[1:]])
-        result = tf.while_loop(proceed, body, [start], shape_invariants=[shapes])[0]
+        most = tf.cast(tf.minimum(count, tf.int32.max), tf.int32)  # the loop counts anyway, in this dtype
+        result = tf.while_loop(self._proceeds, body, [start], shape_invariants=[shapes], maximum_iterations=most)[0]
         size = self.graph.samples
         fixed = {} if size is None else {"samples": result["done"] * size}
         return {"more": tf.constant(True), **fixed, **result}
@@ -133,10 +132,11 @@ class CompiledLoop:
             state |= {"positions": before, "gaps": tf.zeros([0, 2, before.shape[0]], tf.int64)}
         return state
 
-    def _proceeds(self, state: State, count: tf.Tensor) -> tf.Tensor:
-        proceeds = state["done"] < count
+    def _proceeds(self, state: State) -> tf.Tensor:
+        """Whether nothing but the number of steps ends the loop."""
+        proceeds = tf.constant(True)
         if self.graph.losses and self.collective.synchronous:
-            proceeds &= tf.reduce_all(tf.math.is_finite(state["numbers"][: len(self.graph.losses)]))
+            proceeds = tf.reduce_all(tf.math.is_finite(state["numbers"][: len(self.graph.losses)]))
         return proceeds if self.endless else proceeds & state["more"]
 
     def _step(

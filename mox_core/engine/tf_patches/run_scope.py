@@ -23,6 +23,7 @@ from mox_core.engine.tf_patches.random_ops import stateless_random_ops
 from mox_core.engine.tf_patches.replaced import replaced
 from mox_core.engine.tf_patches.tf1_layers import slim_layers, tf1_layers
 from mox_core.engine.tf_patches.tf1_losses import losses_of_several_types
+from mox_core.engine.tf_patches.variable_handles import nameless_handles
 from mox_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def run_scope() -> Iterator[None]:
             state_of_input_fn(),
             arrays_by_reference(),
             eager_values(),
+            nameless_handles(),
         ):
             yield
     finally:

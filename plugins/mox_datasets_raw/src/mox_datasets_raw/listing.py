@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
@@ -92,6 +94,9 @@ class ImageFiles:
     # Names of files are bytes, and not always text.
     @functools.cached_property
     def _names_table(self) -> tf.Tensor:
+        if sys.getfilesystemencoding() == "utf-8":
+            with contextlib.suppress(ValueError):  # of a name that is no text
+                return captured_constant(self.names, tf.string)  # without a second list of a million names
         return captured_constant([os.fsencode(name) for name in self.names], tf.string)
 
     @functools.cached_property
