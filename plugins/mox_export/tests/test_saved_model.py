@@ -25,13 +25,13 @@ def _input_fn(mode):
 
 
 def _model_fn(inputs, mode):
-    """get_variable, Keras layers and batch normalization, with a device named and a branch."""
+    """get_variable, Keras layers and batch normalization, with a device, a branch and a custom gradient (silu)."""
     images, labels = inputs
     training = mode == mox.ModeKeys.TRAIN
     with tf.device("/cpu:0"):
         x = keras.layers.Conv2D(4, 3)(images)
         x = keras.layers.BatchNormalization(momentum=0.5)(x, training=training)
-        x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(tf.nn.relu(x)), training=training)
+        x = keras.layers.Dropout(0.5)(keras.layers.Flatten()(tf.nn.silu(x)), training=training)
         weights = tf.compat.v1.get_variable("head/weights", [64, 2])
         logits = keras.layers.Dense(2)(x) + x @ weights
         logits = tf.cond(tf.size(images) > 0, lambda: 1.0 * logits, lambda: logits)

@@ -15,7 +15,7 @@ from mox_core.sdk import PYTHON_OPS
 from mox_export.tf_internals import variables_to_constants
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from mox_core.sdk import ExportedModel
 
@@ -65,6 +65,17 @@ def freeze(model: ExportedModel) -> tf.compat.v1.GraphDef:
     graph_def.node.extend(kept)
     clear_devices(graph_def)
     return graph_def
+
+
+def save(holder: Holder, directory: str, signatures: Mapping[str, Any]) -> None:
+    """Write a SavedModel, without custom gradients.
+
+    A custom gradient, such as that of `tf.nn.silu`, knows tensors of the graph of `model_fn`. The model is a copy of
+    a part of that graph and has them no more.
+    """
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    with quiet():  # TensorFlow logs the folder, which is not the final one
+        tf.saved_model.save(holder, directory, signatures=signatures, options=options)
 
 
 def clear_devices(graph_def: tf.compat.v1.GraphDef) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
 from mox_core.serving.description import PREPROCESS
-from mox_export.graphs import Holder, clear_devices, quiet, signature
+from mox_export.graphs import Holder, clear_devices, save, signature
 from mox_export.tf_internals import change_graphs
 
 if TYPE_CHECKING:
@@ -37,8 +35,7 @@ class _SavedModel:
         """
         # The names of a signature's inputs come from its arguments, those of its outputs from the keys of its result.
         signatures = dict.fromkeys(SIGNATURES, signature(model))
-        with quiet():  # TensorFlow logs the folder, which is not the final one
-            tf.saved_model.save(_holder(model), directory, signatures=signatures)
+        save(_holder(model), directory, signatures)
         change_graphs(Path(directory), clear_devices)
         model.description.write(directory)
 

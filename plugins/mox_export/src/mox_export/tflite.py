@@ -5,19 +5,21 @@ TensorFlow itself converts. The file holds float32 weights and one signature, `s
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
 from mox_core.errors import UsageError
-from mox_export.graphs import Holder, no_such_op, quiet, signature
+from mox_export.graphs import Holder, no_such_op, quiet, save, signature
 from mox_export.tf_internals import ConverterError, unconverted_ops
 
 if TYPE_CHECKING:
     from mox_core.sdk import ExportedModel
 
 FILE = "model.tflite"
+_SIGNATURE = "serving_default"
 
 
 class _TFLite:
@@ -44,10 +46,11 @@ export = _TFLite()
 
 
 def _convert(model: ExportedModel) -> bytes:
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([signature(model)], Holder(model.variables))
     try:
-        with quiet():
-            return converter.convert()
+        with tempfile.TemporaryDirectory() as folder:
+            save(Holder(model.variables), folder, {_SIGNATURE: signature(model)})
+            with quiet():
+                return tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[_SIGNATURE]).convert()
     except ConverterError as error:
         ops = unconverted_ops(error)
         if any(op.startswith("TensorList") for op in ops):
