@@ -47,11 +47,11 @@ class TestDenseNet(_Normalized):
     network = "densenet_121"
 
 
-class TestEfficientNet(_Deep):
+class TestEfficientNet(_Normalized):
     network = "efficientnet_b0"
 
 
-class TestEfficientNetV2(_Deep):
+class TestEfficientNetV2(_Normalized):
     network = "efficientnet_v2_b0"
 
 
