@@ -37,7 +37,7 @@ _PARAMETERS = {
     "efficientnet_v2_b0": 7_200_312,
     "efficientnet_v2_b1": 8_212_124,
     "efficientnet_v2_b2": 10_178_374,
-    "efficientnet_v2_b3": 14_486_374,
+    "efficientnet_v2_b3": 14_467_622,
     "efficientnet_v2_s": 21_612_360,
     "efficientnet_v2_m": 54_431_388,
     "efficientnet_v2_l": 119_027_848,
