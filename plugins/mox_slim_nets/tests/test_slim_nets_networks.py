@@ -37,7 +37,7 @@ PARAMETERS = {
     "inception_resnet_v2": 55_813_192,
 }
 SAMPLE = {"lenet", "cifarnet", "alexnet_v2", "vgg_16_bn"}
-NAMES = [name for family in FAMILIES for name in family.names if name in PARAMETERS]
+NAMES = [name for family in FAMILIES for name in family.networks if name in PARAMETERS]
 UNSAMPLED = [pytest.param(name, marks=[] if name in SAMPLE else pytest.mark.networks) for name in NAMES]
 
 
