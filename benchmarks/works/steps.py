@@ -182,6 +182,7 @@ def _two_devices() -> None:
 
 def _replicas(_folder: Path) -> float:
     mox.set_flag("num_gpus", 2)
+    mox.set_flag("clone_on_cpu", True)
     make = models.model_fn_of(lambda: models.mlp(256, 512, 512))
     return timing.train(_wide, make, steps=200, auto_batch=False)
 

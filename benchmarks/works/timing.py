@@ -19,13 +19,17 @@ class Windows(mox.Hook):
         super().__init__()
         self.steps = steps
         self.ends: list[float] = []
+        self._is_running = False
 
     def next_step(self, step):
+        self._is_running = True
         return step + -(step + 1) % self.steps
 
     def after_run(self, run_context, run_values):
         del run_context, run_values
-        self.ends.append(time.perf_counter())
+        if self._is_running:  # it is called for each replica
+            self.ends.append(time.perf_counter())
+        self._is_running = False
 
     def seconds_a_step(self) -> float:
         """The median of the windows but the first two, in which functions are compiled."""
