@@ -16,8 +16,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from mox_core.c_stderr import left_out
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from importlib.machinery import ModuleSpec
@@ -70,12 +68,18 @@ def of_images() -> Iterator[None]:
     if _all_is_wanted():
         yield
         return
-    with left_out(*_OF_IMAGES):
+    with _left_out(*_OF_IMAGES):
         yield
 
 
 def _of_start() -> contextlib.AbstractContextManager[None]:
-    return left_out(*_OF_START, *(() if _has_gpu() else _OF_START_WITHOUT_GPU))
+    return _left_out(*_OF_START, *(() if _has_gpu() else _OF_START_WITHOUT_GPU))
+
+
+def _left_out(*beginnings: bytes) -> contextlib.AbstractContextManager[None]:
+    from mox_core.c_stderr import left_out  # noqa: PLC0415  (it brings ctypes, which importing mox does without)
+
+    return left_out(*beginnings)
 
 
 def _all_is_wanted() -> bool:
