@@ -77,7 +77,7 @@ def test_auxiliary_logits_have_a_part_in_the_loss(install, run_check, contract):
             "of shape (4, 7) in TRAIN; they must be (batch, num_classes)",
         ),
         (RESULT, "return logits, [net]", OUTPUTS, "as end points in TRAIN; return a dict from names to tensors"),
-        (RESULT, 'return logits, {"rate": 0.5}', OUTPUTS, "end point 'rate' of network 'kit_net' is 0.5 in TRAIN; end"),
+        (RESULT, 'return logits, {"rate": 0.5}', OUTPUTS, "returns 0.5 as the end point 'rate' in TRAIN; end"),
         (RESULT, "raise ValueError('no images')", OUTPUTS, "a run of network 'kit_net' in TRAIN fails: ValueError: no"),
         (DENSE, DENSE.replace("6", "7"), PARAMETERS, "has 397 trainable parameters with 5 classes, and 341 are"),
         (
