@@ -95,6 +95,9 @@ def replicate(count: int, collective: Collective, *, on_cpu: bool) -> Replicator
             "flag out; to try the job with parts of the CPU instead, add --clone_on_cpu=True."
         )
     devices = devices[:count]
+    if on_cpu:  # they share their memory: adding up is all there is to do
+        adding = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
+        return Mirrored(adding, tuple(devices), collective)
     if collective.world_size == 1:
         return Mirrored(mirrored_strategy(tuple(devices)), tuple(devices), collective)
     # Sums over workers are collectives, and the collective keys of two strategies in one process collide.
