@@ -26,8 +26,8 @@ T = TypeVar("T")
 _BYTES_IN_A_PACK: Final = 4 << 20
 """Gradients are summed in packs of about this size: blocks above 32 MB are allocated anew in each step."""
 
-_BYTES_OF_A_HOP: Final = 256 << 10
-"""To pass on this many takes about as long as a message of none. A ring passes parts of 1/W of a pack on."""
+_BYTES_PASSED_ON: Final = 1 << 20
+"""A ring passes 1/W of a pack on 2 (W - 1) times: so large a part that its bytes count more than its latency."""
 
 _BYTES_PER_BROADCAST: Final = 16 << 20
 """Values of small variables are broadcast together, in parts of about this size."""
@@ -111,7 +111,7 @@ class MultiWorker:
         """Return the sum over all workers of each tensor, dense or sparse: in packs, while others are computed."""
         sums: dict[int, Any] = {}
         with self._strategy.scope():
-            for numbers in in_packs(tensors, max(_BYTES_IN_A_PACK, self.world_size * _BYTES_OF_A_HOP)):
+            for numbers in in_packs(tensors, max(_BYTES_IN_A_PACK, self.world_size * _BYTES_PASSED_ON)):
                 values = [self._distributed(tensors[number]) for number in numbers]
                 pairs = [(value, value) for value in values]
                 reduced = self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)
