@@ -80,3 +80,17 @@ def test_what_is_not_full_leaves_in_the_order_in_which_it_is_complete():
     with tf.Graph().as_default():
         given = [tf.zeros([], dtype) for dtype in (tf.float32, tf.float16, tf.float32)]
         assert in_packs(given, 100) == [[1], [0, 2]]
+
+
+def test_what_comes_from_outside_of_a_branch_leaves_first():
+    with tf.Graph().as_default():
+        outside = tf.zeros([25])
+        packs = []
+
+        def branch():
+            inside = tf.ones([25])
+            packs.extend(in_packs([inside, outside], 100))
+            return inside
+
+        tf.cond(tf.compat.v1.placeholder(tf.bool, []), branch, lambda: outside)
+    assert packs == [[1], [0]]

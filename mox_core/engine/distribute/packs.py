@@ -42,11 +42,15 @@ def _as_computed(tensors: Sequence[Any]) -> list[int]:
 
     `tf.gradients` makes them in the order in which a backward pass computes them, and it is the same on all workers.
     """
-    if not tensors:
-        return []
+    graph = tf.compat.v1.get_default_graph()
+    made = {op.name: number for number, op in enumerate(graph.get_operations())}
+
+    def time(part: Any) -> int:
+        """What is from outside of the graph was there before."""
+        return made[part.op.name] if tf.is_symbolic_tensor(part) and part.graph is graph else -1
+
     parts = [[each.values, each.indices] if isinstance(each, tf.IndexedSlices) else [each] for each in tensors]
-    made = {op.name: number for number, op in enumerate(parts[0][0].graph.get_operations())}
-    times = [max(made[part.op.name] for part in own) for own in parts]
+    times = [max(map(time, own)) for own in parts]
     return sorted(range(len(tensors)), key=times.__getitem__)
 
 
