@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STEPS = 2000
 SAMPLES = 4096
+FLOOR = "floor: no input, no Python"
 
 
 def _samples(features: int, dtype: str = "float32"):
@@ -133,13 +134,14 @@ def _lightning(_folder: Path) -> float:
 
 
 def _fits(make, data) -> dict:
-    """Keras fit with one step an execution and with many, and the loop by hand."""
+    """Keras fit with one step an execution and with many, the loop by hand, and the least that a step can take."""
     return {
         "keras fit": lambda _: models.keras_fit(make(), data(), STEPS, execution=1, steps_per_epoch=STEPS),
         "keras fit, 50 steps an execution": lambda _: models.keras_fit(
             make(), data(), STEPS, execution=models.STEPS_A_CALL, steps_per_epoch=STEPS
         ),
         "loop by hand, 50 steps a call": lambda _: models.loop(make(), data(), STEPS),
+        FLOOR: lambda _: models.floor(make(), data(), STEPS),
     }
 
 
@@ -210,6 +212,7 @@ WORKS = [
             "keras fit on arrays": lambda _: _keras_arrays(1),
             "keras fit on arrays, 50 steps an execution": lambda _: _keras_arrays(models.STEPS_A_CALL),
             "loop by hand, 50 steps a call": lambda _: models.loop(_small(), _slices(), STEPS),
+            FLOOR: lambda _: models.floor(_small(), _slices(), STEPS),
             "torch and its DataLoader": _torch,
             "lightning": _lightning,
         },

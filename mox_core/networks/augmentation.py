@@ -114,13 +114,13 @@ def cifar(
     def augment(image: tf.Tensor) -> tf.Tensor:
         image = checked_image(image)
         size = _size(image)
-        resized = tf.maximum(tf.round(size * tf.reduce_max(output / size)), output)
-        image = tf.cast(tf.image.resize(image, tf.cast(resized, tf.int32)), tf.float32)
+        whole = tf.maximum(tf.round(size * tf.reduce_max(output / size)), output)
+        image = resized(image, tf.cast(whole, tf.int32))
         if run_mode != ModeKeys.TRAIN:
-            return _cropped(image, (resized - output) / 2, output)
+            return _cropped(image, (whole - output) / 2, output)
         top, left, flip = tf.unstack(tf.random.uniform([3]))
         image = tf.pad(image, [[_CIFAR_PADDING] * 2, [_CIFAR_PADDING] * 2, [0, 0]])
-        image = _cropped(image, tf.stack([top, left]) * (resized - output + (2 * _CIFAR_PADDING + 1)), output)
+        image = _cropped(image, tf.stack([top, left]) * (whole - output + (2 * _CIFAR_PADDING + 1)), output)
         return flipped(image, flip) if random_flip else image
 
     return augment
@@ -167,9 +167,8 @@ def _random_region(
     side = smallest + tf.floor(scale * (largest - smallest + 1))
     region = tf.maximum(tf.round(tf.constant(output, tf.float32) * (tf.reduce_min(size) / side)), 1.0)
     begin = tf.floor(tf.stack([top, left]) * (size - region + 1.0))
-    # Still in the type of the original: a quarter of the bytes of float32 when it is uint8.
     part = tf.slice(image, tf.pad(tf.cast(begin, tf.int32), [[0, 1]]), tf.concat([tf.cast(region, tf.int32), [3]], 0))
-    part = tf.cast(tf.image.resize(part, output), tf.float32)
+    part = resized(part, output)
     return flipped(part, flip) if random_flip else part
 
 
@@ -200,7 +199,17 @@ def _window(
     return window[0]
 
 
+def resized(image: tf.Tensor, output: Any, method: str = "bilinear") -> tf.Tensor:
+    """Return the image as float32 in another size.
+
+    TensorFlow resizes float32 about twice as fast as uint8, to the same bits; that saves more than the conversion costs
+    where the image is less than some six times as large as the output.
+    """
+    resized: tf.Tensor = tf.image.resize(tf.cast(image, tf.float32), output, method=method)
+    return resized
+
+
 def flipped(image: tf.Tensor, random: tf.Tensor) -> tf.Tensor:
-    """Return the image, mirrored if `random`, uniform in [0, 1), is below one half: one operation, no branch."""
-    flipped: tf.Tensor = tf.raw_ops.Reverse(tensor=image, dims=tf.stack([False, random < _FLIPPED_PART, False]))
+    """Return the image, mirrored if `random`, uniform in [0, 1), is below one half; else without a copy."""
+    flipped: tf.Tensor = tf.cond(random < _FLIPPED_PART, lambda: tf.reverse(image, [1]), lambda: image)
     return flipped

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from mox_core.modes import ModeKeys
-from mox_core.networks.augmentation import checked_image, flipped, output_size
+from mox_core.networks.augmentation import checked_image, flipped, output_size, resized
 from mox_core.networks.checks import check_flag, check_run_mode, check_unknown
 
 if TYPE_CHECKING:
@@ -69,11 +69,11 @@ def inception(
     def augment(image: tf.Tensor) -> tf.Tensor:
         image = checked_image(image)
         if run_mode != ModeKeys.TRAIN:
-            return _resized(tf.image.central_crop(image, _CENTRE), output, "bilinear")
+            return resized(tf.image.central_crop(image, _CENTRE), output, "bilinear")
         region = _random_region(image)
         methods, orders = (_METHODS[:1], _FAST_ORDERS) if fast_mode else (_METHODS, _ORDERS)
         way = tf.random.uniform([], maxval=len(methods), dtype=tf.int32)
-        image = _one_of(way, [partial(_resized, output=output, method=name) for name in methods], region)
+        image = _one_of(way, [partial(resized, output=output, method=name) for name in methods], region)
         if random_flip:
             image = flipped(image, tf.random.uniform([]))
         return _distorted(image, orders)
@@ -127,8 +127,3 @@ def _one_of(index: tf.Tensor, changes: list[Change], image: tf.Tensor) -> tf.Ten
         return changes[0](image)
     result: tf.Tensor = tf.switch_case(index, [partial(change, image) for change in changes])
     return result
-
-
-def _resized(image: tf.Tensor, output: tuple[int, int], method: str) -> tf.Tensor:
-    resized: tf.Tensor = tf.cast(tf.image.resize(image, output, method=method), tf.float32)
-    return resized

@@ -93,6 +93,14 @@ def test_vgg_takes_the_sides_that_it_is_given():
     assert taken == {315}
 
 
+@pytest.mark.parametrize("method", ["bilinear", "nearest", "bicubic", "area"])
+@pytest.mark.parametrize("size", [(37, 150), (224, 224), (300, 97)])
+def test_an_image_is_resized_to_the_bits_that_its_own_type_gives(size, method):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    expected = tf.cast(tf.image.resize(image, [64, 80], method=method), tf.float32)
+    np.testing.assert_array_equal(augmentation.resized(image, [64, 80], method), expected)
+
+
 def test_cifar_trains_on_shifts_by_up_to_four_with_black_outside_and_mirrorings():
     image = NOISE[:28, :28]
     padded = np.pad(image, [(4, 4), (4, 4), (0, 0)]).astype(np.float32)

@@ -19,6 +19,7 @@ from mox_core.engine.input.image_decoding import (
     decode_jpeg_part,
     decode_other,
     is_whole_jpeg,
+    out_of_line,
     without_file,
 )
 from mox_core.engine.tensors import PYTHON_OPS, READABLE, ancestors
@@ -71,31 +72,36 @@ class FusedCrop:
             seed: its position.
         """
         content = features[ENCODED]
-        is_jpeg = is_whole_jpeg(content)
 
-        def other() -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        def jpeg() -> Features:
+            shape = tf.ensure_shape(tf.io.extract_jpeg_shape(content), [_IMAGE_RANK])
+            shape = tf.concat([shape[:2], [_CHANNELS]], 0)
+            box = self._box(shape, features, seed)
+            begin, size = tf.unstack(box[:, self.axis : self.axis + 2])
+
+            def part() -> Features:
+                return self.decoded_part(content, box, shape, features, seed)
+
+            def whole() -> Features:
+                return {IMAGE: out_of_line(decode_jpeg)(content), BOX: box, **self.not_scaled}
+
+            fits = tf.reduce_all((begin >= 0) & (size > 0) & (begin + size <= shape[:2]))
+            made: Features = tf.cond(fits, part, whole)
+            return made | {_SHAPE: shape, READABLE: tf.constant(True)}
+
+        @out_of_line
+        def other() -> Features:
             pixels, is_readable = decode_other(content)
-            return pixels, tf.shape(pixels), is_readable
+            shape = tf.concat([tf.shape(pixels)[:2], [_CHANNELS]], 0)
+            no_box = tf.zeros([2, self.axis + _IMAGE_RANK], tf.int32)
+            box = tf.cond(is_readable, lambda: self._box(shape, features, seed), lambda: no_box)
+            return {IMAGE: pixels, BOX: box, _SHAPE: shape, READABLE: is_readable, **self.not_scaled}
 
-        nothing, no_box = tf.zeros([1, 1, _CHANNELS], tf.uint8), tf.zeros([2, self.axis + _IMAGE_RANK], tf.int32)
-        image, shape, is_readable = tf.cond(is_jpeg, lambda: (nothing, tf.io.extract_jpeg_shape(content), True), other)
-        shape = tf.concat([tf.ensure_shape(shape, [_IMAGE_RANK])[:2], [_CHANNELS]], 0)
-        is_readable.set_shape([])
-        box = tf.cond(is_readable, lambda: self._box(shape, features, seed), lambda: no_box)
-        box.set_shape(no_box.shape)
-        begin, size = tf.unstack(box[:, self.axis : self.axis + 2])
-        fits = tf.reduce_all((begin >= 0) & (size > 0) & (begin + size <= shape[:2]))
-
-        def part() -> Features:
-            return self.decoded_part(content, box, shape, features, seed)
-
-        def whole() -> Features:
-            pixels = tf.cond(is_jpeg, lambda: decode_jpeg(content), lambda: image)
-            return {IMAGE: pixels, BOX: box, **self.not_scaled}
-
-        made: Features = tf.cond(is_jpeg & fits, part, whole)
+        made: Features = tf.cond(is_whole_jpeg(content), jpeg, other)
         made[IMAGE].set_shape([None, None, _CHANNELS])
-        return without_file(features) | made | {_SHAPE: shape, READABLE: is_readable}
+        made[BOX].set_shape([2, self.axis + _IMAGE_RANK])
+        made[READABLE].set_shape([])
+        return without_file(features) | made
 
     @property
     def not_scaled(self) -> Features:

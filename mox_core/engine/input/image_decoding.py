@@ -6,7 +6,8 @@ file that cannot be decoded is told by its bytes where that can be, and Python's
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import tensorflow as tf
@@ -44,6 +45,21 @@ DCT_RATIOS: Final = (2, 4, 8)
 _MARGIN: Final = 2
 """Pixels around a part of a JPEG that are decoded with it. At its border, libjpeg interpolates colours from what it has
 decoded: with 2 pixels more, the part is that of the whole image to the last bit, for all kinds of subsampling."""
+
+
+def out_of_line(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that stays a call in the graph of its caller, for a branch that is seldom taken.
+
+    TensorFlow puts a branch into the graph around it, and goes through each operation of it also where it is not taken.
+    """
+
+    @functools.wraps(function)
+    def call(*tensors: tf.Tensor) -> Any:
+        # Traced anew for each graph, which keeps the Python functions in it alive.
+        traced = tf.function(function, autograph=False, experimental_attributes={"_noinline": True})
+        return traced.get_concrete_function(*tensors)(*tensors)
+
+    return call
 
 
 def decode_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -85,17 +101,16 @@ def is_whole_jpeg(content: tf.Tensor) -> tf.Tensor:
     its own, and nothing else in a JPEG has either.
     """
 
-    def has_end_within() -> tf.Tensor:
+    @out_of_line
+    def has_end_within(content: tf.Tensor) -> tf.Tensor:
         return _has_end(
             content,
             JPEG_END,
             anywhere=lambda: _count(content, JPEG_END) >= tf.maximum(_count(content, JPEG_START), 1),
         )
 
-    def has_end() -> tf.Tensor:
-        return tf.cond(_ends(content, JPEG_END), lambda: True, has_end_within)
-
-    whole: tf.Tensor = tf.cond(_begins(content, JPEG_START), has_end, lambda: False)
+    begins, ends = _begins(content, JPEG_START), _ends(content, JPEG_END)
+    whole: tf.Tensor = tf.cond(begins & tf.logical_not(ends), lambda: has_end_within(content), lambda: begins)
     return whole
 
 
@@ -138,6 +153,7 @@ def decode_jpeg_scaled(content: tf.Tensor, begin: tf.Tensor, size: tf.Tensor, ra
     return pixels
 
 
+@out_of_line
 def decode_other(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Return what `decode_image` does, for a file that is no whole JPEG."""
     header = tf.strings.substr(tf.strings.join([content, bytes(_HEADER)]), 0, _HEADER)

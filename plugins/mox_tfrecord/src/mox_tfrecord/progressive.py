@@ -189,9 +189,7 @@ def _random_region(image: tf.Tensor, *, size: int, min_scale: float) -> tf.Tenso
         area_range=(min_scale, 1.0),
         use_image_if_no_bounding_boxes=True,
     )
-    part = tf.image.resize(tf.slice(image, begin, region), [size, size])
-    mirrored = tf.random.uniform([]) < 1 / 2
-    region_of_size: tf.Tensor = tf.raw_ops.Reverse(
-        tensor=tf.cast(part, tf.float32), dims=tf.stack([False, mirrored, False])
-    )
-    return tf.ensure_shape(region_of_size, [size, size, 3])
+    # TensorFlow resizes float32 about twice as fast as uint8, to the same bits.
+    part = tf.image.resize(tf.cast(tf.slice(image, begin, region), tf.float32), [size, size])
+    mirrored: tf.Tensor = tf.cond(tf.random.uniform([]) < 1 / 2, lambda: tf.reverse(part, [1]), lambda: part)
+    return tf.ensure_shape(mirrored, [size, size, 3])
