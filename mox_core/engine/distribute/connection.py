@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from mox_core.cluster import presence, rendezvous
 from mox_core.cluster.watchdog import watchdog
+from mox_core.engine.cores import cores
 from mox_core.engine.distribute.collectives import Collective, MultiWorker, SingleProcess
 from mox_core.engine.tf_internals.error_messages import connects_too_late
 from mox_core.engine.tf_internals.server_address import server_address
@@ -102,8 +103,7 @@ def _send_while_computing() -> None:
     gradients waits for comes when the backward pass is over.
     """
     given = tf.config.threading.get_inter_op_parallelism_threads() or os.environ.get("TF_NUM_INTEROP_THREADS")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    if cores == 1 and not given:
+    if cores() == 1 and not given:
         with contextlib.suppress(RuntimeError):  # TensorFlow has begun to compute
             tf.config.threading.set_inter_op_parallelism_threads(2)
 

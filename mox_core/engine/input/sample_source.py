@@ -11,13 +11,13 @@ import tensorflow as tf
 from attrs import field, frozen, validators
 
 from mox_core.engine import randomness
+from mox_core.engine.cores import cores
 from mox_core.engine.input.bad_samples import BadSampleReport, readable_only, report_gaps
 from mox_core.engine.input.epochs import ONE_BY_ONE, Blocks, EpochOrder
 from mox_core.engine.input.image_decoding import decoded
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.packs import read_packs
 from mox_core.engine.input.script_reads import read_source
-from mox_core.engine.input.tuning import cores
 from mox_core.engine.tensors import READABLE, Features, features_of, no_autograph, zeros_of_spec
 
 if TYPE_CHECKING:

@@ -8,21 +8,17 @@ where the thread that tunes looks whether it is to end a moment before it is tol
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
 import tensorflow as tf
+
+from mox_core.engine.cores import cores
 
 if TYPE_CHECKING:
     from mox_core.engine.tensors import Dataset
 
 _CALLS_UNTUNED: Final = 16
 """How many calls at a time AUTOTUNE stands for at most where nothing is tuned."""
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def untuned(dataset: Dataset) -> Dataset:
