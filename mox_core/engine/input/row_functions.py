@@ -82,9 +82,11 @@ def rows_of(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Cal
 
     of_many = [tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs]
     try:
-        return cast("Callable[..., Any]", tf.function(rows, autograph=False).get_concrete_function(*of_many))
+        made = tf.compat.v1.wrap_function(rows, of_many)
     except (NotImplementedError, TypeError, ValueError):  # what vectorized_map raises for operations that it lacks
         return None
+    # Without what the loop has left in the graph: tf.data looks at each operation each time that it maps a pack.
+    return cast("Callable[..., Any]", made.prune(made.inputs[: len(of_many)], made.structured_outputs))
 
 
 def _take_uncopied(rows: tf.Tensor) -> None:
