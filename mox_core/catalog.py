@@ -242,8 +242,12 @@ def get_dataset(name: Name, split_name: str, dataset_dir: str, **kwargs: Any) ->
 
     Raises:
         UnknownNameError: if no plugin offers the data set, or more than one does.
+        UsageError: if it has no such option.
     """
-    return find_target(DatasetOffer, name)(split_name=split_name, dataset_dir=dataset_dir, **kwargs)
+    make = find_target(DatasetOffer, name)
+    options = {"split_name": split_name, "dataset_dir": dataset_dir, **kwargs}
+    _check_options(f"data set {name!r}", make, **options)
+    return make(**options)
 
 
 def get_dataset_meta(name: str) -> DatasetMeta:

@@ -69,7 +69,9 @@ def checked_checkpoint_path(value: object) -> Path | dict[str, Path] | None:
         if scope in paths:
             raise UsageError(f"checkpoint_path has {scope!r} twice; a scope has one path.")
         paths[scope] = path
-    return paths or None
+    if not paths:
+        raise UsageError(f"checkpoint_path is {value!r}, which names nothing to begin with: leave it out.")
+    return paths
 
 
 def checkpoint_urls(value: object) -> str | dict[str, str] | None:

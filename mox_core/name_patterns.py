@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
+from mox_core.name_lists import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,5 +54,5 @@ def check_matches(pattern: str, names: Iterable[str], whose: str) -> None:
     asked = re.sub(r"[\^$*+?.()\[\]\\|]", "", pattern).strip("/")
     near = nearest(asked, [*scopes, *dict.fromkeys(each for part in parts for each in part)])
     first = list(dict.fromkeys(part[0] for part in parts))
-    known = f"Scopes and variables are {', '.join(first[:_LISTED])}{', ...' * (len(first) > _LISTED)}."
+    known = f"Scopes and variables are {counted(first, _LISTED)}."
     raise UsageError(f"{whose} holds {pattern!r}, which matches no variable. {did_you_mean(near) or known}")

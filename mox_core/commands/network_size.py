@@ -90,6 +90,7 @@ def traced(
     num_classes: int,
     image_size: int,
     batch_size: int = 1,
+    channels: int = 3,
     see: Callable[[tf.Tensor], None] = lambda _: None,
 ) -> tuple[Any, RunState]:
     """Build a network as in a run; return its graph, and the state with its variables.
@@ -100,6 +101,7 @@ def traced(
         num_classes: number of classes.
         image_size: height and width of the images in pixels.
         batch_size: how many images there are.
+        channels: those of the images.
         see: is called in the graph with the logits.
     """
 
@@ -110,7 +112,7 @@ def traced(
 
     with run_scope():
         state = RunState(seed=0, num_positions=1)
-        images = tf.TensorSpec([batch_size, image_size, image_size, 3], tf.float32)
+        images = tf.TensorSpec([batch_size, image_size, image_size, channels], tf.float32)
         graph = trace_model(model_fn, mode, state, [images]).graph
         return graph, state
 

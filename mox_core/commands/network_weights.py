@@ -32,6 +32,19 @@ _DEFAULT_CLASSES = 1000
 
 
 @frozen
+class Sizes:
+    """What shapes of a network depend on.
+
+    Attributes:
+        num_classes: the number of classes.
+        channels: those of the images.
+    """
+
+    num_classes: int
+    channels: int = 3
+
+
+@frozen
 class Imported:
     """What has become of a file of weights.
 
@@ -64,12 +77,13 @@ class Imported:
     renumbered: bool
 
 
-def read(source: Path, network: str | None = None) -> StoredWeights:
+def read(source: Path, network: str | None = None, variables: Mapping[str, tf.Variable] | None = None) -> StoredWeights:
     """Return the weights at a path, without what belongs to a training.
 
     Args:
         source: the path, or the word 'imagenet'.
         network: the name of the network, by which 'imagenet' goes.
+        variables: its variables by name.
 
     Raises:
         CheckpointError: if there are none.
@@ -80,7 +94,7 @@ def read(source: Path, network: str | None = None) -> StoredWeights:
             raise UsageError(
                 f"{IMAGENET!r} names the weights of a network: mox weights import {IMAGENET} --network NAME."
             )
-        return read_published(network)
+        return read_published(network, wanted_of(variables or {}))
     if isinstance(origin, OtherWeights):
         return origin.weights
     if not isinstance(origin, Checkpoint):
@@ -106,21 +120,22 @@ def import_weights(source: Path, network: str, prefix: Path, *, num_classes: int
     Raises:
         CheckpointError: if nothing fits, or next to nothing, or values have other shapes.
     """
-    weights = read(source, network)
-    classes = num_classes or _DEFAULT_CLASSES
-    variables = build(network, classes)
+    sizes = Sizes(num_classes or _DEFAULT_CLASSES)
+    variables = build(network, sizes)
+    weights = read(source, network, variables)
     found = fit(weights, wanted_of(variables))
     others = _other_shapes(variables, found.values)
-    if others and num_classes is None and (of_file := _classes_of(others, classes)) is not None:
-        classes = of_file
-        variables = build(network, classes)
+    of_file = _sizes_of(others, sizes) if others else None
+    if of_file is not None and num_classes in (None, of_file.num_classes):
+        sizes = of_file
+        variables = build(network, sizes)
         others = _other_shapes(variables, found.values)
-    _check(weights, network, found.values, variables, others, classes)
+    _check(weights, network, found.values, variables, others, sizes)
     missing = [name for name in variables if name not in found.values]
-    heads = _depending_on_classes(network, variables, classes) if missing else set()
+    heads = _depending_on_classes(network, variables, sizes) if missing else set()
     _check_enough(weights, network, found, variables.keys() - heads, len(variables))
     without_logits = [name for name in missing if name in heads]
-    known_classes = None if without_logits else classes
+    known_classes = None if without_logits else sizes.num_classes
     labels = weights.labels if len(weights.labels) == known_classes else ()
     _write(prefix, variables, found.values, known_classes, labels)
     return Imported(
@@ -139,10 +154,12 @@ def import_weights(source: Path, network: str, prefix: Path, *, num_classes: int
     )
 
 
-def build(network: str, num_classes: int) -> dict[str, tf.Variable]:
+def build(network: str, sizes: Sizes) -> dict[str, tf.Variable]:
     """Build a network and return its variables by name."""
     size = get_model_meta(network).default_image_size
-    return traced(network, ModeKeys.PREDICT, num_classes=num_classes, image_size=size)[1].weights()
+    classes, channels = sizes.num_classes, sizes.channels
+    _, state = traced(network, ModeKeys.PREDICT, num_classes=classes, channels=channels, image_size=size)
+    return state.weights()
 
 
 def _other_shapes(
@@ -153,11 +170,23 @@ def _other_shapes(
     return {name: (ours, theirs) for name, (ours, theirs) in shapes.items() if ours != theirs}
 
 
-def _classes_of(others: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], built_for: int) -> int | None:
-    """Return the number of classes of a file whose shapes differ in it alone; None where they differ otherwise."""
-    numbers = {theirs[-1] if theirs else 0 for _, theirs in others.values()}
-    alike = all(ours[-1:] == (built_for,) and ours[:-1] == theirs[:-1] for ours, theirs in others.values())
-    return numbers.pop() if alike and len(numbers) == 1 else None
+def _sizes_of(others: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]], built: Sizes) -> Sizes | None:
+    """Return the sizes of a file whose shapes differ in them alone; None where they differ otherwise."""
+    classes: set[int] = set()
+    channels: set[int] = set()
+    for ours, theirs in others.values():
+        if len(ours) != len(theirs):
+            return None
+        differing = [place for place in range(-len(ours), 0) if ours[place] != theirs[place]]
+        if differing == [-1] and ours[-1] == built.num_classes:
+            classes.add(theirs[-1])
+        elif differing == [-2] and ours[-2] == built.channels:
+            channels.add(theirs[-2])
+        else:
+            return None
+    if len(classes) > 1 or len(channels) > 1:
+        return None
+    return Sizes(classes.pop() if classes else built.num_classes, channels.pop() if channels else built.channels)
 
 
 def _check(
@@ -166,7 +195,7 @@ def _check(
     values: Mapping[str, Any],
     variables: Mapping[str, tf.Variable],
     others: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
-    classes: int,
+    sizes: Sizes,
 ) -> None:
     if not values:
         raise CheckpointError(
@@ -178,10 +207,20 @@ def _check(
         listed = [f"{name} (network {ours}, file {theirs})" for name, (ours, theirs) in others.items()]
         raise CheckpointError(
             f"{len(others)} values of {weights.path!r} have another shape than the variables of network {network!r} "
-            f"with {classes} classes: {counted(listed)}. It is of another network, or of another number of classes. A "
-            "training takes what fits of it: mox.run(checkpoint_path=...), with --checkpoint_exclude_patterns for the "
-            "others."
+            f"with {sizes.num_classes} classes: {counted(listed)}. {_way_out(len(others), len(values))}"
         )
+
+
+def _way_out(differing: int, number: int) -> str:
+    if 2 * differing > number:
+        return (
+            "Most differ: it is of another network, or of this one with other options of mox.get_model_fn. A run that "
+            "gets the network with these options takes the file as it is: mox.run(checkpoint_path=...)."
+        )
+    return (
+        "It is of another network, or of another number of classes. A training takes what fits of it: "
+        "mox.run(checkpoint_path=...), with --checkpoint_exclude_patterns for the others."
+    )
 
 
 def _check_enough(weights: StoredWeights, network: str, found: Fit, body: AbstractSet[str], number: int) -> None:
@@ -206,15 +245,15 @@ def _check_enough(weights: StoredWeights, network: str, found: Fit, body: Abstra
 def _said_of_others(weights: StoredWeights, network: str) -> str:
     """Return the sentence that names the network of the same name, of another plugin, that the weights fit; or ''."""
     for other in networks_of_same_name(network):
-        variables = build(other, _DEFAULT_CLASSES)
+        variables = build(other, Sizes(_DEFAULT_CLASSES))
         if 2 * len(fit(weights, wanted_of(variables)).values) > len(variables):
             return f" It fits {other!r}: --network {other}, and mox.get_model_fn({other!r}, ...) in a run."
     return ""
 
 
-def _depending_on_classes(network: str, variables: Mapping[str, tf.Variable], classes: int) -> set[str]:
+def _depending_on_classes(network: str, variables: Mapping[str, tf.Variable], sizes: Sizes) -> set[str]:
     """Return the names of the variables that have another shape where there is one class more."""
-    more = build(network, classes + 1)
+    more = build(network, evolve(sizes, num_classes=sizes.num_classes + 1))
     return {name for name, each in variables.items() if name in more and more[name].shape != each.shape}
 
 

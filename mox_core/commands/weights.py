@@ -96,6 +96,8 @@ def _new_prefix(given: str) -> Path:
         raise UsageError(
             f"--to is {given!r}, a folder; it must be the prefix of a checkpoint: {str(prefix / 'net.ckpt')!r}."
         )
+    if prefix.exists():
+        raise UsageError(f"--to is {given!r}, a file; it must be the prefix of a checkpoint, which no file has.")
     if Path(f"{prefix}.index").exists():
         raise UsageError(f"--to is {given!r}, and there is such a checkpoint. Take another name, or remove its files.")
     return prefix

@@ -96,6 +96,8 @@ class ImageNetwork:
         """
         del batch_norm_fused
         preprocess = options.pop("preprocess_fn", self.preprocess)
+        if not (preprocess is None or callable(preprocess)):
+            raise UsageError(f"preprocess_fn is {preprocess!r}, which must be a function (images, run_mode), or None")
         self._check_options(run_mode, num_classes, weight_decay, data_format, batch_renorm, options)
         height = None if image_height is None else check_count("image_height", image_height)
         width = None if image_width is None else check_count("image_width", image_width)
@@ -172,6 +174,11 @@ class ImageNetwork:
                 f"images for network {self.name!r} have shape {images.shape}, which must be "
                 "[batch, height, width, channels]: give a batch of images"
             )
+        if images.shape.rank is not None and _looks_like_nchw(*images.shape[1:]):
+            raise UsageError(
+                f"images for network {self.name!r} have shape {images.shape}, with channels in front: give them as "
+                "[batch, height, width, channels], whatever the data_format: tf.transpose(images, [0, 2, 3, 1])"
+            )
         expected = tf.TensorShape([None, height, width, None])
         if not images.shape.is_compatible_with(expected):
             raise UsageError(
@@ -186,6 +193,16 @@ class ImageNetwork:
     def _computes_nchw(self, net: tf.Tensor, run_mode: str) -> bool:
         """Return whether the network and its devices can compute in NCHW. An exported model runs anywhere: no."""
         return self.does_nchw and run_mode != ModeKeys.EXPORT and not on_cpu(net)
+
+
+def _looks_like_nchw(*shape: int | None) -> bool:
+    """Whether images, taken as [height, width, channels], would be 1 or 3 pixels high, with a channel for each column.
+
+    Args:
+        shape: three sizes, each None where it is not known.
+    """
+    high, wide, channels = shape
+    return high in (1, 3) and wide is not None and wide == channels and wide not in (1, 3)
 
 
 def _unchecked(name: str, value: object) -> None:

@@ -31,7 +31,7 @@ def in_keras(kind: type[Offer], name: str) -> str:
     if kind is NetworkOffer and (found := _named(name, _NETWORKS)):
         return (
             f"Keras has it, for model_fn: net = keras.applications.{found}(weights=None, classes=num_classes, "
-            "classifier_activation=None); logits = net(images)"
+            "classifier_activation=None); logits = net(images), images as its preprocess_input makes them"
         )
     return ""
 

@@ -170,7 +170,8 @@ class PluginSet:
         near = exact or ([of_moxing] if of_moxing else nearest(asked, of_others, at_least=0.0))
         near = near or nearest(asked, [*known, *elsewhere])
         lines = [heading, f"MoXing has it, and mox does not. Nearest is {written(of_moxing)!r}." if of_moxing else ""]
-        lines.append("" if exact or of_moxing else did_you_mean(list(map(written, near))))
+        meant = [each for name in near for each in [name, *self._yielding(kind, name)]]
+        lines.append("" if exact or of_moxing else did_you_mean(list(map(written, meant))))
         for number, distribution in enumerate(sorted({home for name in near for home in elsewhere.get(name, ())})):
             names = [name for name in near if distribution in elsewhere.get(name, ())]
             what = "it" if names == [asked] else listed(names, "and")
@@ -181,6 +182,11 @@ class PluginSet:
         lines.append("Known: " + (", ".join(map(written, known)) or "none"))
         lines.extend(plugin.complaint for plugin in self.plugins if plugin.state != READY)
         return "\n".join(filter(None, lines))
+
+    def _yielding(self, kind: type[Offer], name: str) -> list[str]:
+        """Return the unique names of the offers of a name to which it does not go."""
+        owners, claimants = self.owners(kind, name), self.claimants(kind, name)
+        return [self.qualified(*owner) for owner in owners if owner not in claimants]
 
     def _offered(self, kind: type[AnyOffer]) -> Iterable[tuple[Plugin, AnyOffer]]:
         return ((plugin, offer) for plugin in self.plugins for offer in plugin.offers if isinstance(offer, kind))

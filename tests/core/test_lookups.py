@@ -18,7 +18,7 @@ RESNETS = Plugin("resnet", "mox-resnet", "0.1.0", offers=networks("resnet_v1_18"
 BAD = Plugin("bad", "aa-bad", "1.0", state="broken", reason="ModuleNotFoundError: No module named 'not_there'.")
 RESNET50 = (
     "Keras has it, for model_fn: net = keras.applications.ResNet50(weights=None, classes=num_classes, "
-    "classifier_activation=None); logits = net(images)\n"
+    "classifier_activation=None); logits = net(images), images as its preprocess_input makes them\n"
 )
 OFF = Plugin("hooks", "mox-hooks", "0.1.0", state="off", reason="MOX_DISABLE_PLUGINS")
 POLITE = Plugin("polite", "polite-nets", "2.0", offers=networks("resnet_v1_50", target="polite:net", yields=True))
@@ -61,13 +61,18 @@ def test_a_name_near_to_one_that_is_not_installed_says_what_to_install():
     )
 
 
+def test_a_suggestion_of_a_name_of_several_networks_names_them_all():
+    complaint = complaint_about((RESNETS, POLITE), NetworkOffer, "ResNet_v1_50x")
+    assert complaint.splitlines()[1] == "Did you mean 'resnet_v1_50' or 'polite/resnet_v1_50'?"
+
+
 def test_a_name_of_two_distributions_that_are_not_installed_names_both():
     assert as_released(complaint_about((), NetworkOffer, "mobilenet_v2")) == (
         "unknown network 'mobilenet_v2'.\n"
         "Install mox-applications, which offers it: pip install mox-applications\n"
         "Or install mox-slim-nets, which offers it: pip install mox-slim-nets\n"
         "Keras has it, for model_fn: net = keras.applications.MobileNetV2(weights=None, classes=num_classes, "
-        "classifier_activation=None); logits = net(images)\n"
+        "classifier_activation=None); logits = net(images), images as its preprocess_input makes them\n"
         "Known: none"
     )
 

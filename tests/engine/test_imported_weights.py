@@ -22,6 +22,7 @@ def mox_networks():
     meta = NetworkMeta(default_image_size=8, default_labels_offset=0, default_logits_pattern="predictions")
     yield NetworkOffer("small", "mox_small.plugin:small", summary="two layers", meta=meta)
     yield NetworkOffer("mobilenet_v2", "mox_small.plugin:stem", summary="the ends of one", meta=meta)
+    yield NetworkOffer("vgg_16", "mox_small.plugin:small", summary="another one of that name", meta=meta)
 
 def layers(images, num_classes):
     net = keras.layers.Conv2D(4, 3, name="stem")(images)
@@ -50,8 +51,8 @@ def small(fresh_plugins, install_fake):
     return layers
 
 
-def keras_model(layers, classes=5):
-    inputs = keras.Input([8, 8, 3])
+def keras_model(layers, classes=5, channels=3):
+    inputs = keras.Input([8, 8, channels])
     model = keras.Model(inputs, layers(inputs, classes))
     random = np.random.default_rng(4)
     model.set_weights([random.uniform(0.2, 1, each.shape) for each in model.get_weights()])
@@ -113,6 +114,15 @@ def test_a_file_becomes_a_checkpoint_with_the_number_of_its_classes(small, mox_w
     )
 
 
+def test_a_file_for_grey_images_becomes_a_checkpoint_for_them(small, mox_weights, tmp_path):
+    model = keras_model(small, classes=7, channels=1)
+    model.save_weights(tmp_path / "grey.weights.h5")
+    status, out, _ = mox_weights("import", tmp_path / "grey.weights.h5", "--network", "small", "--to", tmp_path / "g")
+    assert (status, out.splitlines()[1:]) == (0, ["  classes  7"])
+    images = np.random.default_rng(5).uniform(size=(3, 8, 8, 1)).astype(np.float32)
+    np.testing.assert_allclose(predict(tmp_path / "g", images, 7), model.predict(images, verbose=0), atol=1e-6)
+
+
 @pytest.mark.usefixtures("small")
 def test_what_is_missing_and_what_is_not_used_is_named(mox_weights, tmp_path):
     inputs = keras.Input([8, 8, 3])
@@ -171,6 +181,18 @@ def test_other_shapes_and_other_networks_are_refused_and_nothing_is_written(smal
         "import", tmp_path / "small.weights.h5", "--network", "small", "--to", tmp_path / "net", *many
     )
     assert "with 7 classes: predictions/kernel (network (4, 7), file (4, 5))" in err
+    notes = tmp_path / "notes.txt"
+    status, _, err = mox_weights("import", tmp_path / "small.weights.h5", "--network", "small", "--to", notes)
+    assert err.startswith(f"mox: error: --to is '{notes}', a file; it must be the prefix of a checkpoint")
+    wider = keras.Sequential(
+        [keras.Input([8, 8, 3]), keras.layers.Conv2D(6, 3, name="stem"), keras.layers.BatchNormalization(name="norm")]
+    )
+    wider.save_weights(tmp_path / "wider.weights.h5")
+    status, _, err = mox_weights(
+        "import", tmp_path / "wider.weights.h5", "--network", "small", "--to", tmp_path / "net"
+    )
+    assert err.startswith(f"mox: error: 6 values of '{tmp_path}/wider.weights.h5' have another shape")
+    assert "this one with other options of mox.get_model_fn" in err
     assert not list(tmp_path.glob("net*"))
 
 
@@ -358,6 +380,11 @@ def test_imagenet_that_is_not_there_names_the_file_and_its_place(keras_home, mox
     assert err.endswith(f"{PUBLISHED} elsewhere and put the file in '{keras_home / PUBLISHED}'.\n")
     status, _, err = mox_weights("import", "imagenet", "--network", "small", "--to", tmp_path / "net")
     assert "keras.applications publishes no weights of a network 'small'. Pass the path" in err
+    status, _, err = mox_weights("import", "imagenet", "--network", "vgg_16", "--to", tmp_path / "net")
+    assert err == (
+        "mox: error: 'imagenet' stands for what keras.applications publishes, and its VGG16 is another network than "
+        "'vgg_16': it has 2 of the 8 variables. Pass the path of a file of weights instead.\n"
+    )
     assert mox_weights("show", "imagenet")[2].startswith(
         "mox: error: 'imagenet' names the weights of a network: mox weights"
     )

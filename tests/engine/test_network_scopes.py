@@ -190,6 +190,7 @@ def test_a_name_scope_that_is_none_is_refused(scope):
     [
         ({"techer/": "a"}, "checkpoint_path has 'techer/', and no variable .* Did you mean 'teacher/'"),
         ({3: "a"}, "checkpoint_path has the key 3; keys are scopes"),
+        ({}, "checkpoint_path is {}, which names nothing to begin with"),
         ({"teacher": None}, r"checkpoint_path\['teacher'\] is None; it must be a path"),
         ({"teacher": "a", "teacher/": "b"}, "checkpoint_path has 'teacher/' twice"),
         ({"teacher": "none.ckpt"}, "'none.ckpt' is neither a folder nor the prefix of a checkpoint"),

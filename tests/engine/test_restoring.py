@@ -40,7 +40,7 @@ def test_fine_tuning_names_what_is_missing_and_what_is_not_used(run_regression, 
     prefix = write_v1(tmp_path / "net.ckpt", {"weights": WEIGHTS, "bias": BIAS, "old/logits": BIAS})
     options = {"model_fn": _wider(regression), "optimizer_fn": regression.sgd, "max_number_of_steps": 1}
     run_regression(TRAIN, checkpoint_path=prefix, log_dir=tmp_path / "log", **options)
-    assert "WARNING:tensorflow:1 variables are not in the checkpoint and keep their initial values: more/logits" in (
+    assert "WARNING:tensorflow:1 variable is not in the checkpoint and keeps its initial value: more/logits" in (
         said.lines
     )
     assert "INFO:tensorflow:1 values of the checkpoint are not used: old/logits" in said.lines
@@ -117,7 +117,7 @@ def test_an_evaluation_warns_of_variables_that_flags_leave_out(run_regression, s
     prefix = write_v1(tmp_path / "net.ckpt", {"weights": WEIGHTS, "bias": BIAS})
     mox.set_flag("checkpoint_exclude_patterns", "bias")
     run_regression(EVAL, checkpoint_path=prefix)
-    assert "WARNING:tensorflow:1 variables are left out by the flags and keep their initial values: bias" in said.lines
+    assert "WARNING:tensorflow:1 variable is left out by the flags and keeps its initial value: bias" in said.lines
 
 
 @pytest.mark.parametrize("flag", ["checkpoint_exclude_patterns", "checkpoint_include_patterns"])

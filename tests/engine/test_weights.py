@@ -210,6 +210,17 @@ def test_other_classes_are_refused_by_name_and_left_out_by_a_pattern(nested, sai
     assert said.starting("2 variables are left out by the flags and keep their initial values: head/kernel, head/bias")
 
 
+def test_a_file_needs_no_seeds_of_layers_that_draw_numbers(nested, said, tmp_path):
+    folder, _ = nested
+
+    def noisy(images, classes):
+        return keras.layers.Dropout(0.5)(layers(images, classes))
+
+    train(model_fn_of(noisy), folder / "net.weights.h5", tmp_path)
+    assert not [line for line in said.lines if "initial value" in line]
+    assert predict(model_fn_of(noisy), folder / "net.weights.h5") is not None
+
+
 def test_what_fits_half_is_told_in_training_and_refused_in_evaluation(nested, said, tmp_path):
     """A net with a layer more, and one that the file has and it has not."""
     folder, _ = nested

@@ -162,7 +162,8 @@ class PublishedWeights:
                 "mox.get_model_fn. Get one, or say where they belong: mox.get_model_fn(..., name_scope='teacher') and "
                 f"checkpoint_path={{'teacher/': {IMAGENET!r}}}."
             )
-        return OtherWeights(read_published(networks[0][1])).fitted(model)
+        scope, name = networks[0]
+        return OtherWeights(read_published(name, wanted_of(model.inside(scope, ()).weights))).fitted(model)
 
 
 @frozen
@@ -187,7 +188,7 @@ class ScopedOrigins:
             inside = model.inside(scope, self.parts)
             if not inside.weights:
                 tops = sorted({f"{name.partition('/')[0]}/" for name in model.weights if "/" in name})
-                question = did_you_mean(nearest(scope, tops)) or f"There are {listed(tops, 'and') or 'none'}."
+                question = did_you_mean(nearest(scope, tops)) or f"They begin so: {counted(tops) or 'none'}."
                 raise CheckpointError(
                     f"checkpoint_path has {scope!r}, and no variable of the model has a name that begins so. {question}"
                 )

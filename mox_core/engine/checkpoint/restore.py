@@ -22,7 +22,7 @@ from mox_core.engine.variables.names import (
 )
 from mox_core.engine.weights.matching import is_next_to_nothing
 from mox_core.errors import CheckpointError, UsageError
-from mox_core.name_lists import counted
+from mox_core.name_lists import counted, number_of
 from mox_core.name_patterns import check_matches
 from mox_core.quoting import shown
 
@@ -37,6 +37,8 @@ _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
 _NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, CLASSES, NUM_CLASSES, LABELS, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
+_KERAS_SEED: Final = "seed_generator_state"
+"""The variable of a layer of Keras that draws random numbers, such as Dropout."""
 
 
 @frozen
@@ -82,8 +84,7 @@ def restore_variables(
         variables = {name: variable for name, variable in variables.items() if name not in of_optimizers}
     wanted = {name: variable for name, variable in variables.items() if chosen is None or chosen.names(name)}
     _check_shapes(checkpoint, wanted, leave_out=chosen is not None)
-    # Checkpoints of other programs need no global step.
-    missing = [name for name in wanted if name not in checkpoint.values and name != GLOBAL_STEP]
+    missing = [name for name in wanted if name not in checkpoint.values and not _may_be_missing(name, chosen)]
     left_out = [name for name in variables if name not in wanted]
     if chosen is not None:
         _check_any_left(checkpoint, wanted, left_out, chosen.names)
@@ -225,19 +226,18 @@ def _named_by_counters(checkpoint: Checkpoint, wanted: Mapping[str, tf.Variable]
 def _report(missing: list[str], left_out: list[str], unused: list[str], *, partial: bool) -> None:
     logger = tf.get_logger()
     if missing:
-        logger.warning(
-            "%d variables are not in the checkpoint and keep their initial values: %s", len(missing), counted(missing)
-        )
+        logger.warning("%s", _kept(missing, "not in the checkpoint"))
     if left_out:
         # In TRAIN that is what the flags are for; elsewhere it is more likely a flag too many.
-        logger.log(
-            logging.INFO if partial else logging.WARNING,
-            "%d variables are left out by the flags and keep their initial values: %s",
-            len(left_out),
-            counted(left_out),
-        )
+        logger.log(logging.INFO if partial else logging.WARNING, "%s", _kept(left_out, "left out by the flags"))
     if unused and partial:
         logger.info("%d values of the checkpoint are not used: %s", len(unused), counted(unused))
+
+
+def _kept(names: list[str], why: str) -> str:
+    is_one = len(names) == 1
+    keep = "keeps its initial value" if is_one else "keep their initial values"
+    return f"{number_of(len(names), 'variable')} {'is' if is_one else 'are'} {why} and {keep}: {counted(names)}"
 
 
 def _report_optimizer(
@@ -255,6 +255,11 @@ def _report_optimizer(
     said += f". What optimizers keep begins anew: {counted(anew)}" if anew else ""
     said += f". To begin with the weights alone: --checkpoint_exclude_patterns={GLOBAL_STEP}" if goes_on else ""
     tf.get_logger().info("%s.", said)
+
+
+def _may_be_missing(name: str, chosen: Chosen | None) -> bool:
+    """Whether a checkpoint needs no such variable: checkpoints of others need no global step, and no seeds of Keras."""
+    return name == GLOBAL_STEP or (chosen is not None and name.rpartition("/")[2] == _KERAS_SEED)
 
 
 def _is_of_run(name: str) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.engine.input.tuning import untuned
 from mox_core.engine.tensors import no_autograph
 
 if TYPE_CHECKING:
@@ -25,13 +26,6 @@ _BYTES: Final = 2**20
 does for each element costs as much as a small batch itself."""
 NO_END: Final = 2**62
 """The position where an input ends that has no end."""
-
-
-def _untuned() -> tf.data.Options:
-    """Return options by which tf.data does not measure each element for its tuning: that costs as much as a batch."""
-    options = tf.data.Options()
-    options.autotune.enabled = False
-    return options
 
 
 @frozen(kw_only=True)
@@ -81,7 +75,7 @@ class GatheredBatches:
         full = tf.data.Dataset.range(0, batches, together).map(gathered, num_parallel_calls=tf.data.AUTOTUNE).unbatch()
         if not whole:
             full = full.concatenate(tf.data.Dataset.range(tf.math.sign(samples - batches * size)).map(rest))
-        return full.with_options(_untuned()) if self.is_ahead(size) else full
+        return untuned(full) if self.is_ahead(size) else full
 
     def is_ahead(self, size: int) -> bool:
         """Whether many batches lie ready while one is trained on, so that nothing else has to make them in time.

@@ -34,6 +34,7 @@ from mox_core.engine.input.traced_input import (
     trace_input_fn,
     warn_of_no_scaling,
 )
+from mox_core.engine.input.tuning import tuned_on_large_machines
 from mox_core.engine.input.whole_batches import WholeBatches, whole_batches
 from mox_core.engine.tensors import features_of
 from mox_core.engine.tf_internals.error_messages import is_of_iterator
@@ -258,7 +259,7 @@ class InputPipeline:
             batches = parts_for_replicas(batches, self.replicas, self.structure, whole=self._whole)
         elif self.replicas > 1:
             batches = batches_for_replicas(batches, self.replicas, counted=counted, whole=self._whole)
-        return batches if self._is_ahead else batches.prefetch(tf.data.AUTOTUNE)
+        return tuned_on_large_machines(batches if self._is_ahead else batches.prefetch(tf.data.AUTOTUNE))
 
     @property
     def _is_ahead(self) -> bool:

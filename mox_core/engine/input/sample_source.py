@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -18,6 +17,7 @@ from mox_core.engine.input.image_decoding import decoded
 from mox_core.engine.input.order import Order
 from mox_core.engine.input.packs import read_packs
 from mox_core.engine.input.script_reads import read_source
+from mox_core.engine.input.tuning import cores
 from mox_core.engine.tensors import READABLE, Features, features_of, no_autograph, zeros_of_spec
 
 if TYPE_CHECKING:
@@ -346,4 +346,4 @@ def _true(_after: tf.Tensor, _features: Features) -> bool:
 
 def parallel_reads() -> int:
     """Return how many samples are fetched at a time: waiting for files and decoding overlap."""
-    return 2 * len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 * (os.cpu_count() or 1)
+    return 2 * cores()

@@ -8,11 +8,18 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from attrs import evolve
+
+from mox_core.catalog import networks_of_same_name
+from mox_core.engine.weights.matching import fit
 from mox_core.engine.weights.stored import StoredArray, StoredLayer, StoredWeights
 from mox_core.errors import CheckpointError
+from mox_core.name_lists import listed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+
+    from mox_core.engine.weights.matching import Wanted
 
 IMAGENET: Final = "imagenet"
 _CLASSES: Final = 1000
@@ -21,11 +28,12 @@ _ADDRESS: Final = re.compile(r"https?://\S+?(?=:? |$)")
 """An address in an error of Keras."""
 
 
-def read_published(network: str) -> StoredWeights:
+def read_published(network: str, wanted: Sequence[Wanted] = ()) -> StoredWeights:
     """Return the weights of a network of `keras.applications` that were trained on ImageNet.
 
     Args:
         network: its name for mox, as 'mobilenet_v2' or 'plugin/mobilenet_v2'.
+        wanted: its variables. Nobody is sent for weights that do not fit them.
 
     Raises:
         CheckpointError: if Keras has no such network, or no weights of it.
@@ -34,14 +42,22 @@ def read_published(network: str) -> StoredWeights:
     try:
         model = build(weights=IMAGENET)
     except Exception as error:
+        fitting = len(fit(_stored(build, build(weights=None)), wanted).values) if wanted else 0
+        if 2 * fitting < len(wanted):
+            raise CheckpointError(_of_another(network, build.__name__, fitting, len(wanted))) from error
         raise CheckpointError(_not_there(network, str(error))) from error
+    return evolve(_stored(build, model), labels=_labels())
+
+
+def _stored(build: Callable[..., Any], model: Any) -> StoredWeights:
+    """Return the weights of a model of Keras."""
     layers: dict[tuple[str, ...], list[StoredArray]] = {}
     for variable in model.weights:
         *chain, own = variable.path.split("/")
         layers.setdefault(tuple(chain), []).append(StoredArray(variable.path, own, variable.numpy()))
     stored = [StoredLayer(chain, tuple(arrays)) for chain, arrays in layers.items()]
     kind = f"the weights of keras.applications.{build.__name__}"
-    return StoredWeights(IMAGENET, kind, stored, ordered=True, counted=True, labels=_labels())
+    return StoredWeights(IMAGENET, kind, stored, ordered=True, counted=True)
 
 
 def _find(network: str) -> Callable[..., Any]:
@@ -62,6 +78,15 @@ def _find(network: str) -> Callable[..., Any]:
 
 def _plain(name: str) -> str:
     return "".join(character for character in name if character.isalnum()).lower()
+
+
+def _of_another(network: str, in_keras: str, fitting: int, number: int) -> str:
+    others = networks_of_same_name(network)
+    way_out = f"It is {listed(others, 'or')} here." if others else "Pass the path of a file of weights instead."
+    return (
+        f"{IMAGENET!r} stands for what keras.applications publishes, and its {in_keras} is another network than "
+        f"{network!r}: it has {fitting} of the {number} variables. {way_out}"
+    )
 
 
 def _not_there(network: str, error: str) -> str:

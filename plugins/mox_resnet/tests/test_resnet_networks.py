@@ -338,6 +338,7 @@ def test_image_height_and_width_complete_an_unknown_shape():
         ({"data_format": "NWHC"}, "data_format is 'NWHC', which must be 'NHWC' or 'NCHW'"),
         ({"run_mode": "train"}, "run_mode is 'train', which must be one of 'TRAIN', 'EVAL', 'PREDICT', 'EXPORT'"),
         ({"batch_renorm": True}, "batch_renorm=True is not supported by network 'resnet_v1_20'"),
+        ({"preprocess_fn": 3}, "preprocess_fn is 3, which must be a function"),
         ({"image_width": "64"}, "image_width is '64', which must be a whole number of at least 1"),
     ],
 )
@@ -349,6 +350,7 @@ def test_wrong_options_are_refused_by_name(options, words):
 @pytest.mark.parametrize(
     ("images", "options", "words"),
     [
+        (tf.zeros([2, 3, 32, 32]), {}, r"shape \(2, 3, 32, 32\), with channels in front: give them as \[batch, height"),
         (tf.zeros([32, 32, 3]), {}, r"shape \(32, 32, 3\), which must be \[batch, height, width, channels\]"),
         (tf.zeros([1, 32, 32, 3], tf.bool), {}, "dtype 'bool', which must be an integer or float type"),
         (tf.constant([[[["a"]]]]), {}, "dtype 'string', which must be an integer or float type"),

@@ -133,6 +133,10 @@ def test_what_is_not_there_is_refused_with_what_prepares_it(data_dir, tmp_path):
         'python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('cifar100', data_dir={str(tmp_path)!r}).download_and_prepare()\""
     )
+    with pytest.raises(mox.UsageError, match=r"^data set 'fashion_mnist': .*'shufle'\.\nDid you mean 'shuffle'\?"):
+        mox.get_dataset("fashion_mnist", "train", data_dir, shufle=False)
+    with pytest.raises(mox.UsageError, match=r"tfds_name is not given, and .* holds .*: tfds_name='fashion_mnist'"):
+        mox.get_dataset("tfds", "train", data_dir)
     with pytest.raises(mox.DataError, match="Did you mean 'fashion_mnist'"):
         mox.get_dataset("tfds", "train", data_dir, tfds_name="fashion_mnits")
     with pytest.raises(

@@ -14,9 +14,26 @@ if TYPE_CHECKING:
     from mox_tfds.prepared import PreparedDataset
 
 
-def _named(name: str, *, split_name: str, dataset_dir: str, **options: Any) -> PreparedDataset:
+def _named(
+    name: str,
+    *,
+    split_name: str,
+    dataset_dir: str,
+    shuffle: bool = True,
+    num_epochs: int | None = None,
+    on_bad_sample: str = "skip",
+    capacity: int = 256,
+) -> PreparedDataset:
     """Return one split of a data set that TensorFlow Datasets has prepared; for the options see `tfds`."""
-    found = tfds(split_name=split_name, dataset_dir=dataset_dir, tfds_name=name, **options)
+    found = tfds(
+        split_name=split_name,
+        dataset_dir=dataset_dir,
+        tfds_name=name,
+        shuffle=shuffle,
+        num_epochs=num_epochs,
+        on_bad_sample=on_bad_sample,
+        capacity=capacity,
+    )
     published = PUBLISHED[name][1].get(split_name)
     if published is not None and found.num_samples != published:
         tf.get_logger().warning(

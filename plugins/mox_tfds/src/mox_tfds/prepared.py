@@ -171,6 +171,8 @@ def _builder(name: str, folder: str) -> Any:
     place = _find(name, Path(folder))
     if place is None:
         plain, holds = name.partition(":")[0], _prepared_in(Path(folder))
+        if holds and not name:
+            raise UsageError(f"tfds_name is not given, and {folder!r} holds {some(holds)}: tfds_name={holds[0]!r}.")
         near = did_you_mean(nearest(plain, holds)) or (holds and f"It holds {some(holds)}.") or ""
         raise DataError(
             f"{folder!r} holds no prepared data set{name and f' {name!r}'}.{near and ' '}{near} Nothing is fetched "
