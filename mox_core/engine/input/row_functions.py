@@ -75,7 +75,9 @@ def rows_of(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Cal
     """
 
     def rows(*tensors: tf.Tensor) -> Any:
-        made = tf.vectorized_map(lambda sample: function(*sample), tensors, fallback_to_while_loop=False)
+        # By identities, what the function gives on as it is takes rows like all else.
+        one: Any = lambda sample: tf.nest.map_structure(tf.identity, function(*sample))  # noqa: E731  (of one line)
+        made = tf.vectorized_map(one, tensors, fallback_to_while_loop=False)
         for tensor in tensors:
             _take_uncopied(tensor)
         return made
