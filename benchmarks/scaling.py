@@ -39,9 +39,14 @@ RESNET_50 = 102_000_000  # bytes: 25.6 million parameters in float32
 SCALES = (1, 8, 64, 256, 1000)
 
 
-def all_reduce_seconds(workers: int, num_bytes: float, network: Network) -> float:
-    """A ring passes a part of 1/W on 2 (W - 1) times (Patarasuk and Yuan 2009)."""
-    return 2 * (workers - 1) * (network.hop + num_bytes / workers / network.bandwidth)
+def all_reduce_seconds(workers: int, num_bytes: float, network: Network, packs: int = 1) -> float:
+    """A ring passes a part of 1/W on 2 (W - 1) times (Patarasuk and Yuan 2009); packs come one after another."""
+    return 2 * (workers - 1) * (packs * network.hop + num_bytes / workers / network.bandwidth)
+
+
+def packs_of(workers: int, num_bytes: float) -> int:
+    """In how many packs mox sums gradients: see mox_core/engine/distribute/collectives.py."""
+    return max(1, math.ceil(num_bytes / max(4 << 20, workers << 20)))
 
 
 def ps_seconds(workers: int, servers: int, num_bytes: float, network: Network) -> float:
@@ -63,7 +68,11 @@ def step_seconds(workers: int, compute: float, *, gradient_bytes: float, network
     share = max(1.0, workers / cores) if cores else 1.0
     # Bytes are copied by the core that computes; for a message, it mostly waits.
     network = Network(hop=network.hop, bandwidth=network.bandwidth / share)
-    exchange = all_reduce_seconds(workers, gradient_bytes, network) / host.period
+    packs = packs_of(workers, gradient_bytes)
+    exchange = all_reduce_seconds(workers, gradient_bytes, network, packs)
+    # All packs but the last may leave during the backward pass.
+    hidden = min(exchange * (1 - 1 / packs), host.overlap * compute)
+    exchange = (exchange - hidden) / host.period
     call = share * host.call
     if workers > 1:  # they agree on each call: four numbers of each worker
         call += share * host.agreement + all_reduce_seconds(workers, 32 * workers, network)
@@ -94,6 +103,8 @@ class Host:
         save: seconds for a checkpoint.
         steps_a_save: steps from one checkpoint to the next.
         period: steps from one exchange of gradients to the next.
+        overlap: the part of compute in which gradients come and nothing else uses what sends them: none where one core
+            computes and sends.
     """
 
     call: float = 0.0
@@ -102,6 +113,7 @@ class Host:
     save: float = 0.0
     steps_a_save: float = 1.0
     period: float = 1.0
+    overlap: float = 0.0
 
 
 @frozen(kw_only=True)
@@ -173,7 +185,9 @@ def row(cluster: Cluster) -> str:
     """A row of the table of docs/scaling.md: milliseconds a step, and the part of the time that is spent on compute."""
     cells = []
     for workers in SCALES:
-        host = Host(call=1e-3, agreement=4e-3, steps_a_call=math.inf, period=cluster.period)
+        # Backward is two thirds of compute; gradients that are added up over steps are all there when they are sent.
+        overlap = 2 / 3 if cluster.period == 1 else 0.0
+        host = Host(call=1e-3, agreement=4e-3, steps_a_call=math.inf, period=cluster.period, overlap=overlap)
         step = partial(step_seconds, workers, cluster.compute, gradient_bytes=RESNET_50, network=cluster.network)
         seconds = step(host=evolve(host, steps_a_call=max(1, int(1 / step(host=host)))))  # a call lasts about a second
         cells.append(f"{seconds * 1e3:.0f} ms, {cluster.compute / seconds:.0%}")
@@ -290,7 +304,7 @@ def fitted(times: dict[int, list[float]]) -> tuple[list[float], Host, Network]:
     for model, window, compute in list(zip(models, times[2], computes, strict=True))[1 : len(SWEEP) - 1]:
         exchange = (window - 2 * two_call) / model.steps - compute
         # Divided by what was measured: the same part of a short one and of a long one counts the same.
-        rows.append([2 / exchange, model.gradient_bytes / exchange])
+        rows.append([2 * packs_of(2, model.gradient_bytes) / exchange, model.gradient_bytes / exchange])
     (hop, a_byte), *_ = np.linalg.lstsq(np.array(rows), np.ones(len(rows)), rcond=None)
     host = Host(call=alone_call, agreement=two_call - alone_call - 2 * hop, save=save)
     return computes, host, Network(hop=hop, bandwidth=1 / a_byte)

@@ -248,6 +248,31 @@ def test_collections_hooks_placeholders_logs_and_scopes_are_those_of_each_device
 
 
 @pytest.mark.slow
+def test_strategies_of_the_engine_have_collectives_of_their_own(run_python, tmp_path):
+    program = """
+from mox_core.engine.distribute.mirrored import split_cpu
+from mox_core.engine.tf_internals.mirrored_strategy import mirrored_strategy
+
+split_cpu(3)
+
+def total(strategy, value):
+    reduce = lambda: tf.distribute.get_replica_context().all_reduce("SUM", value())
+    found = tf.function(lambda: strategy.run(reduce))()
+    return [tf.convert_to_tensor(each).numpy().tolist() for each in strategy.experimental_local_results(found)]
+
+def rows():
+    return tf.IndexedSlices(tf.ones([2, 1]), tf.constant([1, 0]), tf.constant([2, 1]))
+
+own = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+three, two = (mirrored_strategy(tuple(f"CPU:{n}" for n in range(count))) for count in (3, 2))
+found = [total(own, lambda: tf.ones([3])), total(three, lambda: tf.ones([1, 2])), total(two, rows)]
+print(json.dumps([*found, total(three, rows), mirrored_strategy(("CPU:0", "CPU:1")) is two]))
+"""
+    found = json.loads(run_python(COMMON + program, tmp_path, 3, timeout=300).stdout.splitlines()[-1])
+    assert found == [[[2, 2, 2]] * 2, [[[3, 3]]] * 3, [[[2], [2]]] * 2, [[[3], [3]]] * 3, True]
+
+
+@pytest.mark.slow
 def test_runs_of_one_process_on_several_devices_do_not_get_in_each_others_way(run_python, tmp_path):
     program = """
 def rows(mode):

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from attrs import field, frozen
 
+from mox_core.engine.distribute.packs import in_packs
 from mox_core.engine.tensors import map_values
 from mox_core.errors import NanLossError
 
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
 T = TypeVar("T")
+
+_BYTES_IN_A_PACK: Final = 4 << 20
+"""Gradients are summed in packs of about this size: blocks above 32 MB are allocated anew in each step."""
+
+_BYTES_PASSED_ON: Final = 1 << 20
+"""A ring passes 1/W of a pack on 2 (W - 1) times: so large a part that its bytes count more than its latency."""
 
 _BYTES_PER_BROADCAST: Final = 16 << 20
 """Values of small variables are broadcast together, in parts of about this size."""
@@ -101,13 +108,10 @@ class MultiWorker:
     _sums: dict[Any, Any] = field(factory=dict, init=False)
 
     def all_reduce_sum(self, tensors: Sequence[Any]) -> list[Any]:
-        """Return the sum over all workers of each tensor, dense or sparse; those of one dtype are packed together."""
-        kinds: dict[Any, list[int]] = {}
-        for number, tensor in enumerate(tensors):
-            kinds.setdefault((type(tensor) is tf.IndexedSlices, tensor.dtype), []).append(number)
+        """Return the sum over all workers of each tensor, dense or sparse: in packs, while others are computed."""
         sums: dict[int, Any] = {}
         with self._strategy.scope():
-            for numbers in kinds.values():
+            for numbers in in_packs(tensors, max(_BYTES_IN_A_PACK, self.world_size * _BYTES_PASSED_ON)):
                 values = [self._distributed(tensors[number]) for number in numbers]
                 pairs = [(value, value) for value in values]
                 reduced = self._strategy.extended.batch_reduce_to(tf.distribute.ReduceOp.SUM, pairs)

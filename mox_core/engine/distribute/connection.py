@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 _SECONDS_TO_FIND_THE_LOST: Final = 20.0
 """After a collective has failed, the lost process is looked for this long before the error names none."""
-
-_BYTES_IN_A_PACK: Final = 4 << 20
-"""Gradients are summed in packs of about this size: blocks above 32 MB are allocated anew in each step."""
 
 SECONDS_TO_CONNECT: Final = 60.0
 """A process may be unreachable this long after the rendezvous, while TensorFlow starts in it."""
@@ -83,10 +81,10 @@ def _strategy(cluster: Cluster) -> Any:
             rpc_layer="grpc",
             num_accelerators={"GPU": gpus},
         )
+        _send_while_computing()
         try:
-            options = tf.distribute.experimental.CommunicationOptions(bytes_per_pack=_BYTES_IN_A_PACK)
             with watchdog(cluster, SECONDS_TO_CONNECT), server_address(cluster.server_ip):
-                _strategies[cluster] = tf.distribute.MultiWorkerMirroredStrategy(resolver, options)
+                _strategies[cluster] = tf.distribute.MultiWorkerMirroredStrategy(resolver)
         except RuntimeError as error:
             if not connects_too_late(error):
                 raise
@@ -95,6 +93,19 @@ def _strategy(cluster: Cluster) -> Any:
                 "call mox.run before anything else of TensorFlow, and make Keras models inside model_fn."
             ) from error
     return _strategies[cluster]
+
+
+def _send_while_computing() -> None:
+    """Let TensorFlow start operations beside others on a single core too, where nobody has said how many threads.
+
+    It has as many threads for operations as cores. One alone runs what has become possible last: what a pack of
+    gradients waits for comes when the backward pass is over.
+    """
+    given = tf.config.threading.get_inter_op_parallelism_threads() or os.environ.get("TF_NUM_INTEROP_THREADS")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    if cores == 1 and not given:
+        with contextlib.suppress(RuntimeError):  # TensorFlow has begun to compute
+            tf.config.threading.set_inter_op_parallelism_threads(2)
 
 
 @contextlib.contextmanager

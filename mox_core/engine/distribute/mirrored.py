@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tensorflow as tf
 from attrs import field, frozen
 
 from mox_core.engine.distribute.collectives import Collective, SingleProcess
+from mox_core.engine.distribute.packs import in_packs
 from mox_core.engine.distribute.replicator import LocalVariables, OneDevice, Replicator
 from mox_core.engine.tf_internals.mirrored_strategy import mirrored_strategy
 from mox_core.errors import UsageError
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from mox_core.engine.tensors import GradsAndVars
 
 T = TypeVar("T")
+
+_BYTES_IN_A_PACK: Final = 32 << 20
+"""Between devices of one machine, to begin costs more than the bytes of a small pack."""
 
 
 @frozen
@@ -54,12 +58,9 @@ class Mirrored(LocalVariables):
         """Return the mean gradients over all replicas, for each replica with its own part of the variables."""
         variables = [variable for _, variable in gradients[0]]
         distributed = self.strategy.experimental_distribute_values_from_function
-        of_dtype: dict[Any, list[int]] = {}  # TensorFlow packs gradients together, and float16 with float32 fails
-        for n, (gradient, _) in enumerate(gradients[0]):
-            of_dtype.setdefault(gradient.dtype, []).append(n)
         reduced: dict[int, Any] = {}
         with self.strategy.scope():
-            for numbers in of_dtype.values():
+            for numbers in in_packs([gradient for gradient, _ in gradients[0]], _BYTES_IN_A_PACK):
                 pairs = [
                     (distributed(_one_after_another([each[n][0] for each in gradients])), variables[n]) for n in numbers
                 ]
@@ -95,6 +96,9 @@ def replicate(count: int, collective: Collective, *, on_cpu: bool) -> Replicator
             "flag out; to try the job with parts of the CPU instead, add --clone_on_cpu=True."
         )
     devices = devices[:count]
+    if on_cpu:  # they share their memory: adding up is all there is to do
+        adding = tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
+        return Mirrored(adding, tuple(devices), collective)
     if collective.world_size == 1:
         return Mirrored(mirrored_strategy(tuple(devices)), tuple(devices), collective)
     # Sums over workers are collectives, and the collective keys of two strategies in one process collide.

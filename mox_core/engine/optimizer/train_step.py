@@ -216,7 +216,7 @@ class TrainStep:
     ) -> tuple[list[list[GradsAndVars]], list[tf.Tensor]]:
         """Return gradients and losses averaged over all workers, where these step together.
 
-        Moving averages that `model_fn` has updated are averaged too: all of it in one all-reduce.
+        Moving averages that `model_fn` has updated are averaged too.
         """
         collective = self.state.replicator.collective
         if collective.world_size == 1 or not collective.synchronous:
