@@ -107,7 +107,11 @@ class EpochOrder:
     def index_inside(self, window: tf.Tensor, inside: tf.Tensor) -> tf.Tensor:
         """Return the indices of samples of a window, in the order of its blocks."""
         epoch, begin = self._begin(window)
-        return self._sample(epoch, begin + inside)
+        if self.windows == 1:
+            return inside
+        starts = tf.range(begin, begin + self._size_from(begin), self.block)
+        firsts = tf.gather(self._sample(epoch, starts), tf.math.floordiv(inside, self.block))
+        return tf.math.floormod(firsts + tf.math.floormod(inside, self.block), self.num_samples)
 
     def _begin(self, window: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         number = tf.math.floormod(window, self.windows)

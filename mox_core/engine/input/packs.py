@@ -42,7 +42,8 @@ def read_packs(epochs: EpochOrder, blocks: Blocks | None, *, first: Any, stop: A
         size: how many samples a pack has. Packs begin at each multiple of it from `first` on, and at each window.
 
     Returns:
-        Elements (the position behind the pack, the positions of those samples that could be read, their contents).
+        Elements (the position behind the pack, then of those samples that could be read their positions, their indices
+        and their contents).
     """
     first, stop = (tf.cast(tf.convert_to_tensor(each), tf.int64) for each in (first, stop))
     if blocks is None or not epochs.shuffle or epochs.window_size > BLOCKS_IN_WINDOW * blocks.size:
@@ -56,13 +57,14 @@ def _packs_in_order(
     """Return packs each of which is read by itself."""
 
     @no_autograph
-    def pack(begin: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Any]:
+    def pack(begin: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
         positions = tf.range(begin, tf.minimum(begin + size * order.workers, stop), order.workers)
         until = begin + tf.size(positions, tf.int64) * order.workers
+        indices = epochs.index_at(positions + order.worker)
         if blocks is None:
-            return until, positions, ()
-        places, contents = blocks.read(epochs.index_at(positions + order.worker))
-        return until, tf.gather(positions, places), contents
+            return until, positions, indices, ()
+        places, contents = blocks.read(indices)
+        return until, tf.gather(positions, places), tf.gather(indices, places), contents
 
     begins = tf.data.Dataset.range(first, stop, size * order.workers)
     return begins.map(pack, num_parallel_calls=_READS)
@@ -83,24 +85,25 @@ def _packs_of_windows(
         row = inside[:, tf.newaxis]
         number = tf.reshape(end - begin, [1])
         wanted = tf.where(tf.scatter_nd(row, tf.ones_like(inside), number) > 0)[:, 0]
-        found, contents = blocks.read(epochs.index_inside(window, wanted))
+        indices = epochs.index_inside(window, wanted)
+        found, contents = blocks.read(indices)
         # For each sample of the window which of the contents is its own, counted from 1.
         numbers = tf.range(1, tf.size(found, tf.int64) + 1)
         of_sample = tf.scatter_nd(tf.gather(wanted, found)[:, tf.newaxis], numbers, number)
-        return rounds, places - order.worker, tf.gather(of_sample, inside) - 1, contents
+        return rounds, places - order.worker, tf.gather(of_sample, inside) - 1, (tf.gather(indices, found), *contents)
 
     def cut(rounds: tf.Tensor, positions: tf.Tensor, content_of: tf.Tensor, contents: Any) -> Dataset:
         stop_at = rounds + tf.size(positions, tf.int64)
 
         @no_autograph
-        def pack(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        def pack(number: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, Any]:
             begin, end = (tf.clip_by_value(number * size + each, rounds, stop_at) - rounds for each in (0, size))
             of_pack, own_positions = content_of[begin:end], positions[begin:end]
             found = of_pack >= 0
             places = tf.boolean_mask(of_pack, found)
             until = own_positions[-1] + order.workers
-            chosen = tuple(tf.gather(tensor, places) for tensor in contents)
-            return until, tf.boolean_mask(own_positions, found), chosen
+            indices, *chosen = (tf.gather(tensor, places) for tensor in contents)
+            return until, tf.boolean_mask(own_positions, found), indices, tuple(chosen)
 
         last_pack = tf.where(stop_at > rounds, -(-stop_at // size), 0)
         return tf.data.Dataset.range(rounds // size, last_pack).map(pack)

@@ -75,13 +75,27 @@ def rows_of(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Cal
     """
 
     def rows(*tensors: tf.Tensor) -> Any:
-        return tf.vectorized_map(lambda sample: function(*sample), tensors, fallback_to_while_loop=False)
+        # By identities, what the function gives on as it is takes rows like all else.
+        one: Any = lambda sample: tf.nest.map_structure(tf.identity, function(*sample))  # noqa: E731  (of one line)
+        made = tf.vectorized_map(one, tensors, fallback_to_while_loop=False)
+        for tensor in tensors:
+            _take_uncopied(tensor)
+        return made
 
     of_many = [tf.TensorSpec([None, *spec.shape], spec.dtype) for spec in specs]
     try:
-        return cast("Callable[..., Any]", tf.function(rows, autograph=False).get_concrete_function(*of_many))
+        made = tf.compat.v1.wrap_function(rows, of_many)
     except (NotImplementedError, TypeError, ValueError):  # what vectorized_map raises for operations that it lacks
         return None
+    # Without what the loop has left in the graph: tf.data looks at each operation each time that it maps a pack.
+    return cast("Callable[..., Any]", made.prune(made.inputs[: len(of_many)], made.structured_outputs))
+
+
+def _take_uncopied(rows: tf.Tensor) -> None:
+    """Make what is computed of rows take them as they are: `vectorized_map` gathers them, which copies all of them."""
+    for op in rows.consumers():
+        if op.type == "GatherV2" and op.outputs[0].shape.rank == rows.shape.rank:
+            func_graph.replace_tensor(op.outputs[0], rows)
 
 
 def _is_by_rows(op: tf.Operation) -> bool:

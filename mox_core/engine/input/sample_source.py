@@ -254,8 +254,9 @@ class SampleSource:
         packs = read_packs(
             self.epochs(order.seed), self.blocks, first=first, stop=stop, order=order, size=self.blocks.size
         )
-        contents = packs.map(no_autograph(lambda _, positions, contents: (positions, *contents)))
-        return contents.unbatch().map(fetch, num_parallel_calls=parallel_reads())
+        rows = packs.map(no_autograph(lambda _, positions, indices, contents: (positions, indices, *contents)))
+        of_content: Any = no_autograph(lambda position, index, *content: fetch(position, *content, index=index))
+        return rows.unbatch().map(of_content, num_parallel_calls=parallel_reads())
 
     def good_samples(self, fetch: Fetch, start: int, order: Order, report: BadSampleReport) -> Dataset:
         """Return (next position, features) from a position on, without the samples that cannot be read.

@@ -108,7 +108,6 @@ class WholeBatches:
 
     def _make(self, fetch: Callable[..., Features], order: Order) -> Callable[..., Any]:
         """Return the function from the contents of a pack to its inputs."""
-        epochs = self.source.epochs(order.seed)
 
         @no_autograph
         def one(position: tf.Tensor, index: tf.Tensor, *content: tf.Tensor) -> tuple[tf.Tensor, Features]:
@@ -120,8 +119,10 @@ class WholeBatches:
             return positions, fetch(*sample)
 
         @no_autograph
-        def make(until: tf.Tensor, positions: tf.Tensor, contents: Any) -> tuple[tf.Tensor, tf.Tensor, Any]:
-            rows = (positions, epochs.index_at(positions + order.worker), *contents)
+        def make(
+            until: tf.Tensor, positions: tf.Tensor, indices: tf.Tensor, contents: Any
+        ) -> tuple[tf.Tensor, tf.Tensor, Any]:
+            rows = (positions, indices, *contents)
             together = tf.data.Dataset.from_tensors(rows).map(many)
             # One that cannot be read fails all of its pack, whose samples are then made one by one.
             most = tf.maximum(tf.size(positions, tf.int64), 1)
