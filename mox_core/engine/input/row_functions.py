@@ -74,9 +74,10 @@ def rows_of(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Cal
         None where TensorFlow does not know how: an operation whose constant comes from the sample, say.
     """
 
+    def one(sample: tuple[tf.Tensor, ...]) -> Any:
+        return tf.nest.map_structure(tf.identity, function(*sample))  # also what the function gives on as it is
+
     def rows(*tensors: tf.Tensor) -> Any:
-        # By identities, what the function gives on as it is takes rows like all else.
-        one: Any = lambda sample: tf.nest.map_structure(tf.identity, function(*sample))  # noqa: E731  (of one line)
         made = tf.vectorized_map(one, tensors, fallback_to_while_loop=False)
         for tensor in tensors:
             _take_uncopied(tensor)
