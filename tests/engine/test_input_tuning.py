@@ -17,7 +17,7 @@ def _opened(dataset):
     pipeline = build_pipeline(
         lambda _: dataset, mox.ModeKeys.TRAIN, Batching(batch_size=4, auto=True), order=Order(seed=1)
     )
-    return pipeline.open_share((0,), pipeline.order, pipeline.report)
+    return pipeline._open((0,))
 
 
 @pytest.mark.parametrize(("machine", "asked", "expected"), [(16, None, False), (17, None, None), (2, True, True)])

@@ -259,7 +259,7 @@ class InputPipeline:
             batches = parts_for_replicas(batches, self.replicas, self.structure, whole=self._whole)
         elif self.replicas > 1:
             batches = batches_for_replicas(batches, self.replicas, counted=counted, whole=self._whole)
-        return tuned_on_large_machines(batches if self._is_ahead else batches.prefetch(tf.data.AUTOTUNE))
+        return batches if self._is_ahead else batches.prefetch(tf.data.AUTOTUNE)
 
     @property
     def _is_ahead(self) -> bool:
@@ -312,7 +312,8 @@ class InputPipeline:
     def _open(self, start: tuple[int, ...]) -> Dataset:
         if start not in self._opened:
             self._opened.clear()
-            self._opened[start] = self.open_share(start, self.order, self.report)
+            # Not those of workers with parameter servers: TensorFlow warns of options of a dataset that it sends.
+            self._opened[start] = tuned_on_large_machines(self.open_share(start, self.order, self.report))
         return self._opened[start]
 
 
