@@ -128,6 +128,7 @@ def test_sigterm_to_any_process_ends_the_job_with_a_checkpoint(scenario):
     for name, outcome in scenario("asked_to_end").items():
         assert set(outcome["codes"].values()) == {0}, (name, outcome["logs"][CHIEF])
         assert outcome["told"]["stopped_by"] == "SIGTERM"
+        assert not [each for each, log in outcome["logs"].items() if "UserWarning" in log]
         assert outcome["values"]["global_step"] == outcome["values"]["model/count"] == outcome["told"]["steps"] >= 50
 
 
