@@ -77,13 +77,12 @@ class Imported:
     renumbered: bool
 
 
-def read(source: Path, network: str | None = None, variables: Mapping[str, tf.Variable] | None = None) -> StoredWeights:
+def read(source: Path, network: str | None = None) -> StoredWeights:
     """Return the weights at a path, without what belongs to a training.
 
     Args:
         source: the path, or the word 'imagenet'.
         network: the name of the network, by which 'imagenet' goes.
-        variables: its variables by name.
 
     Raises:
         CheckpointError: if there are none.
@@ -94,7 +93,7 @@ def read(source: Path, network: str | None = None, variables: Mapping[str, tf.Va
             raise UsageError(
                 f"{IMAGENET!r} names the weights of a network: mox weights import {IMAGENET} --network NAME."
             )
-        return read_published(network, wanted_of(variables or {}))
+        return read_published(network, lambda: wanted_of(build(network, Sizes(_DEFAULT_CLASSES))))
     if isinstance(origin, OtherWeights):
         return origin.weights
     if not isinstance(origin, Checkpoint):
@@ -120,9 +119,9 @@ def import_weights(source: Path, network: str, prefix: Path, *, num_classes: int
     Raises:
         CheckpointError: if nothing fits, or next to nothing, or values have other shapes.
     """
+    weights = read(source, network)
     sizes = Sizes(num_classes or _DEFAULT_CLASSES)
     variables = build(network, sizes)
-    weights = read(source, network, variables)
     found = fit(weights, wanted_of(variables))
     others = _other_shapes(variables, found.values)
     of_file = _sizes_of(others, sizes) if others else None

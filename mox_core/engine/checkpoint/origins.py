@@ -163,7 +163,7 @@ class PublishedWeights:
                 f"checkpoint_path={{'teacher/': {IMAGENET!r}}}."
             )
         scope, name = networks[0]
-        return OtherWeights(read_published(name, wanted_of(model.inside(scope, ()).weights))).fitted(model)
+        return OtherWeights(read_published(name, lambda: wanted_of(model.inside(scope, ()).weights))).fitted(model)
 
 
 @frozen

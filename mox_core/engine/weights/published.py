@@ -28,12 +28,12 @@ _ADDRESS: Final = re.compile(r"https?://\S+?(?=:? |$)")
 """An address in an error of Keras."""
 
 
-def read_published(network: str, wanted: Sequence[Wanted] = ()) -> StoredWeights:
+def read_published(network: str, variables: Callable[[], Sequence[Wanted]]) -> StoredWeights:
     """Return the weights of a network of `keras.applications` that were trained on ImageNet.
 
     Args:
         network: its name for mox, as 'mobilenet_v2' or 'plugin/mobilenet_v2'.
-        wanted: its variables. Nobody is sent for weights that do not fit them.
+        variables: returns its variables. Nobody is sent for weights that do not fit them.
 
     Raises:
         CheckpointError: if Keras has no such network, or no weights of it.
@@ -42,7 +42,8 @@ def read_published(network: str, wanted: Sequence[Wanted] = ()) -> StoredWeights
     try:
         model = build(weights=IMAGENET)
     except Exception as error:
-        fitting = len(fit(_stored(build, build(weights=None)), wanted).values) if wanted else 0
+        wanted = variables()
+        fitting = len(fit(_stored(build, build(weights=None)), wanted).values)
         if 2 * fitting < len(wanted):
             raise CheckpointError(_of_another(network, build.__name__, fitting, len(wanted))) from error
         raise CheckpointError(_not_there(network, str(error))) from error
