@@ -18,6 +18,7 @@ import mox_core
 from mox_core.datasets import checks
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import UsageError
+from mox_core.networks.augmentation import flipped, resized
 from mox_core.sdk import read_once, read_source
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord.classification import ImageClassificationTFRecordDataset, ImageClassificationTFRecordMetadata
@@ -189,7 +190,5 @@ def _random_region(image: tf.Tensor, *, size: int, min_scale: float) -> tf.Tenso
         area_range=(min_scale, 1.0),
         use_image_if_no_bounding_boxes=True,
     )
-    # TensorFlow resizes float32 about twice as fast as uint8, to the same bits.
-    part = tf.image.resize(tf.cast(tf.slice(image, begin, region), tf.float32), [size, size])
-    mirrored: tf.Tensor = tf.cond(tf.random.uniform([]) < 1 / 2, lambda: tf.reverse(part, [1]), lambda: part)
-    return tf.ensure_shape(mirrored, [size, size, 3])
+    part = resized(tf.slice(image, begin, region), [size, size])
+    return tf.ensure_shape(flipped(part, tf.random.uniform([])), [size, size, 3])
