@@ -24,12 +24,13 @@ help: ## List the targets
 
 venv: $(STAMP) ## Set up .venv with all distributions and tools, pinned by constraints.txt
 
+# Without isolation the builders come first: hatchling for ours, setuptools for what tensorflow-datasets needs as source only.
 $(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "mox needs Python 3.10 to 3.13, which TensorFlow supports; $(PYTHON) is: $$($(PYTHON) --version 2>&1)."; \
 	  echo "Name another one: make PYTHON=/path/to/python3.11"; exit 1; } >&2
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt hatchling editables
+	$(PIP) install --quiet --constraint constraints.txt hatchling editables setuptools
 	$(PIP) install --quiet --constraint constraints.txt --no-build-isolation --editable '.[dev,docs]' $(PLUGINS:%=--editable %)
 	@touch $@
 
