@@ -35,8 +35,8 @@ class Blocks:
     """How the samples of a source are read many at a time.
 
     Attributes:
-        size: how many samples a block has: about a megabyte of them. A window of 64 blocks is in memory, and another
-            one that is read ahead.
+        size: how many samples a block has: about a megabyte of them. A window of 64 blocks is in memory, and two
+            more that are read ahead.
         contents: the specs of what is read of one sample, which `fetch` gets behind its index.
         read: function of indices (int64 [n]) that returns (places, contents): the contents of the samples that could
             be read, a tuple of tensors, and their places among the indices, ascending. Of a shuffled source, the

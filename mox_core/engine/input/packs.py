@@ -19,7 +19,7 @@ _SAMPLES: Final = 512
 _LARGEST: Final = 16
 """How many blocks a pack may hold."""
 _READS: Final = 2
-"""How many packs are read at a time, where they are read one by one."""
+"""How many packs, or windows, are read at a time."""
 
 
 def pack_size(batch: int, blocks: Blocks | None) -> int:
@@ -73,7 +73,7 @@ def _packs_in_order(
 def _packs_of_windows(
     epochs: EpochOrder, blocks: Blocks, first: tf.Tensor, stop: tf.Tensor, order: Order, size: int
 ) -> Dataset:
-    """Return packs of windows that are read one ahead, each in the order in which its samples lie."""
+    """Return packs of windows that are read two ahead, each in the order in which its samples lie."""
     own = first + order.worker  # places of this worker are this one and those whole rounds of workers behind it
 
     @no_autograph
@@ -111,4 +111,4 @@ def _packs_of_windows(
     as_packs: Any = no_autograph(cut)  # the stubs know no function of several
     last = epochs.window_of(stop + order.worker - 1)
     windows = tf.data.Dataset.range(epochs.window_of(own), tf.where(stop > first, last + 1, 0))
-    return windows.map(read).prefetch(1).flat_map(as_packs)
+    return windows.map(read, num_parallel_calls=_READS).flat_map(as_packs)
