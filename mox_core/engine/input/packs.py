@@ -27,7 +27,7 @@ def pack_size(batch: int, blocks: Blocks | None) -> int:
     block = _SAMPLES if blocks is None else blocks.size
     if batch > _LARGEST * block:
         return -(-batch // -(-batch // (_LARGEST * block)))
-    return batch * max(1, min(_SAMPLES, 4 * block) // batch)
+    return batch * max(1, min(_SAMPLES, _LARGEST * block) // batch)
 
 
 def read_packs(epochs: EpochOrder, blocks: Blocks | None, *, first: Any, stop: Any, order: Order, size: int) -> Dataset:
