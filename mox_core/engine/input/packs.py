@@ -24,10 +24,10 @@ _READS: Final = 2
 
 def pack_size(batch: int, blocks: Blocks | None) -> int:
     """Return how many samples to read at a time for batches of a size: some batches, or an even part of one."""
-    block = _SAMPLES if blocks is None else blocks.size
-    if batch > _LARGEST * block:
-        return -(-batch // -(-batch // (_LARGEST * block)))
-    return batch * max(1, min(_SAMPLES, _LARGEST * block) // batch)
+    most = _LARGEST * (_SAMPLES if blocks is None else blocks.size)
+    if batch > most:
+        return -(-batch // -(-batch // most))
+    return batch * max(1, min(_SAMPLES, most) // batch)
 
 
 def read_packs(epochs: EpochOrder, blocks: Blocks | None, *, first: Any, stop: Any, order: Order, size: int) -> Dataset:
