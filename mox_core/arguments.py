@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import os
 import re
 from numbers import Real
@@ -30,7 +31,15 @@ if TYPE_CHECKING:
     from mox_core.export_formats import ExportFormat
     from mox_core.trackers import Choice
 
-NOT_GIVEN: Final[Any] = object()
+
+class _NotGiven:
+    """What stands for an argument that is not given, where None has a meaning of its own."""
+
+    def __repr__(self) -> str:
+        return "not given"
+
+
+NOT_GIVEN: Final[Any] = _NotGiven()
 """The default of an argument for which None means something else."""
 
 _SAVE_SECS = 600
@@ -190,6 +199,8 @@ def check_arguments(  # noqa: PLR0913 (the arguments of mox.run)
     if fetch_strategy_fn is not None:
         raise UsageError("fetch_strategy_fn is not supported, nothing is known of its meaning: leave it out.")
     warn_of_misspelt_flags()
+    if log_dir == "" and mode == ModeKeys.TRAIN:
+        logging.getLogger("tensorflow").warning("log_dir is '': nothing is saved, no checkpoint either.")
     cluster = read_cluster(get_flag, os.environ)
     seconds, steps = _saving(save_model_secs, save_model_steps)
     return RunConfig(

@@ -114,7 +114,7 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         batch_size: samples in a batch. None where `input_fn` gives whole batches.
         auto_batch: whether mox makes batches of the samples that `input_fn` gives.
         log_dir: the folder of checkpoints, summaries and exports, on this machine or on a store (`s3://bucket/folder`);
-            None for none of them.
+            None, or '', for none of them.
         max_number_of_steps: TRAIN ends when the global step is this high, other modes after so many steps. 0: when the
             input ends or a hook asks for it.
         checkpoint_path: where to start from where log_dir has no checkpoint: a folder or prefix, on this machine or on

@@ -44,14 +44,6 @@ def without_gpu() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # it would log that there is no GPU
 
 
-def at_least_one(text: str) -> int:
-    """Return a whole number of the command line, 1 or more."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"it is {number}, and must be 1 or more")
-    return number
-
-
 def sizes_of(offer: NetworkOffer, qualified: str, options: argparse.Namespace) -> Sizes:
     """Build a network and return its sizes, or the error where it cannot be built."""
     from mox_core.commands import network_size  # noqa: PLC0415  (it needs TensorFlow)

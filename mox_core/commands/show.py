@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from mox_core.commands.networks import NETWORKS, Sizes, at_least_one, list_networks, sizes_of, without_gpu
+from mox_core.commands.networks import NETWORKS, Sizes, list_networks, sizes_of, without_gpu
 from mox_core.name_lists import listed
 from mox_core.plugins import loader
 from mox_core.plugins.offers import (
@@ -32,6 +32,7 @@ from mox_core.plugins.offers import (
 )
 from mox_core.terminal import pages, printing
 from mox_core.terminal.pages import Styled, Table, line, text_of
+from mox_core.whole_numbers import at_least_one
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -79,6 +79,12 @@ def run_seed() -> int:
     return secrets.randbits(31) if seed is None else int(seed)
 
 
+def eager_seed() -> int:
+    """Return another seed in each call, as an operation has one of its own: after `set_seed` the same ones again."""
+    seed, of_operation = tf.compat.v1.random.get_seed(None)
+    return secrets.randbits(31) if seed is None else fold(seed, of_operation)
+
+
 @contextlib.contextmanager
 def seeded(key: str, place: tf.Tensor | int = 0, *, graph: tf.Graph | None = None) -> Iterator[None]:
     """Make the random operations of the block stateless, each with a seed of its own.

@@ -33,6 +33,7 @@ from mox_core.engine.loop.schedule import EverySteps
 from mox_core.engine.loop.signals import RUN_ENDS, RUN_ENDS_UNSAVED, RUN_ENDS_WITHOUT_TRAINING, catch_signals
 from mox_core.engine.loop.stop import StopRule
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
+from mox_core.engine.model.spec_checks import warn_of_no_outputs
 from mox_core.engine.model.step_runner import StepRunner
 from mox_core.engine.model.tracing import trace_model
 from mox_core.engine.optimizer.train_step import TrainStep
@@ -120,6 +121,7 @@ def _run(config: RunConfig, held: Held, signal: ReceivedSignal, line: Progress) 
                 pipeline.num_positions,
                 replicator,
                 input_blocks=pipeline.block_sizes,
+                input_sizes=pipeline.sizes,
                 classes=class_lists.to_text(classes),
             )
             writer = stack.enter_context(open_writer(log_dir, training=config.training))
@@ -220,6 +222,8 @@ def _trace(
         summary_scope=writer.scope,
     )
     check_fed(graph, _hooks_of(config, graph))
+    if config.output_fn is not None:
+        warn_of_no_outputs(graph.spec, config.run_mode)
     return graph
 
 

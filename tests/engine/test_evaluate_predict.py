@@ -232,6 +232,19 @@ def test_output_fn_works_while_training_too(trained, tmp_path):
     assert result.steps == 5
 
 
+def test_an_output_fn_that_would_get_nothing_is_told(trained, said):
+    def model_fn(inputs, mode):
+        return mox.ModelSpec(log_info=_model_fn(inputs, mode).log_info)
+
+    options = {"output_fn": lambda _: None, "output_every_n_steps": 1, "batch_size": 5, "log_dir": trained[0]}
+    _run(mox.ModeKeys.EVAL, max_number_of_steps=1, **options)
+    assert not [line for line in said.lines if "output_fn" in line]
+    _run(mox.ModeKeys.EVAL, max_number_of_steps=1, **options | {"model_fn": model_fn})
+    assert [line for line in said.lines if "output_fn" in line] == [
+        "WARNING:tensorflow:output_fn gets empty dicts in mode EVAL: model_fn returned a ModelSpec without output_info."
+    ]
+
+
 @pytest.mark.parametrize("run_mode", [mox.ModeKeys.EVAL, mox.ModeKeys.PREDICT])
 def test_without_a_checkpoint_both_refuse_and_name_the_places(run_mode, trained, tmp_path):
     empty, elsewhere = tmp_path / "empty", tmp_path / "elsewhere"

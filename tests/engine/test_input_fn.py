@@ -132,6 +132,17 @@ def test_several_sources_are_zipped():
     assert pairs == [[0, 10], [1, 11], [2, 12], [0, 13], [1, 10], [2, 11]]
 
 
+def test_each_of_two_shuffled_sources_of_one_length_has_an_order_of_its_own():
+    def input_fn(mode):
+        del mode
+        return _numbers(30, shuffle=True).read()["number"], _numbers(30, shuffle=True).read()["number"]
+
+    steps, _ = _collect(input_fn, steps=2, batch_size=30)
+    for left, right in steps:
+        assert sorted(left) == sorted(right) == list(range(30))
+        assert (left == right).mean() < 0.3  # one in thirty by chance
+
+
 def test_the_shorter_of_two_sources_ends_the_input():
     def input_fn(mode):
         del mode

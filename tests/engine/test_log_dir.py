@@ -165,3 +165,12 @@ def test_an_export_of_another_process_that_goes_on_is_not_swept_and_that_of_a_de
         assert (tmp_path / "1" / "it").is_dir()
     finally:
         lock.release()
+
+
+def test_a_training_with_an_empty_log_dir_says_that_it_saves_nothing(train, said):
+    train(None, 2)
+    assert not [line for line in said.lines if "log_dir" in line]
+    train("", 2)
+    assert [line for line in said.lines if "log_dir" in line] == [
+        "WARNING:tensorflow:log_dir is '': nothing is saved, no checkpoint either."
+    ]

@@ -79,7 +79,7 @@ def test_a_model_of_tf1_trains_on_what_a_session_reads():
     assert value == pytest.approx(np.prod([1 - 0.2 * x * x for x in (1, 2, 3, 1)]), rel=1e-5)
 
 
-def test_the_order_in_a_graph_is_that_of_its_seed_and_one_for_all_that_is_read_in_it():
+def test_the_orders_in_a_graph_are_those_of_its_seed_one_for_each_data_set():
     def order(seed):
         with tf.Graph().as_default():
             tf.compat.v1.set_random_seed(seed)
@@ -88,9 +88,9 @@ def test_the_order_in_a_graph_is_that_of_its_seed_and_one_for_all_that_is_read_i
                 return _all_of(session, both)
 
     first = order(7)
-    assert all(left == right for left, right in first)
-    assert sorted(first[:29]) == sorted(first[29:]) == [(number, number) for number in range(1, 30)]
-    assert first[:29] != first[29:]
+    epochs = [tuple(each) for side in zip(*first, strict=True) for each in (side[:29], side[29:])]
+    assert {tuple(sorted(epoch)) for epoch in epochs} == {tuple(range(1, 30))}
+    assert len(set(epochs)) == 4
     assert order(7) == first != order(8)
 
 
@@ -127,6 +127,18 @@ def test_eagerly_each_call_gives_the_next_sample_and_says_so_once(caplog):
         "features in one call. What mox.run trains with is read in input_fn."
     )
     assert len({id(record) for record in said}) == 1
+
+
+def test_eagerly_two_shuffled_data_sets_are_in_other_orders_and_the_same_again_with_the_same_seed():
+    def orders():
+        tf.random.set_seed(7)
+        sets = [Tens(range(1, 30), shuffle=True, num_epochs=1) for _ in range(2)]
+        return [[int(dataset.get(["number"])[0]) for _ in range(29)] for dataset in sets]
+
+    left, right = orders()
+    assert sorted(left) == sorted(right) == list(range(1, 30))
+    assert left != right
+    assert orders() == [left, right]
 
 
 def test_a_data_set_is_not_read_in_the_graph_of_a_function():

@@ -262,6 +262,36 @@ def test_two_sources_are_read_side_by_side_each_with_a_position_of_its_own(tmp_p
     assert variables(result.checkpoint)["mox/input_positions"].tolist() == [8, 6]
 
 
+def test_a_resumed_run_says_that_a_data_set_has_more_samples_or_fewer_than_before(tmp_path, said):
+    def run(steps, *sizes):
+        def input_fn(mode):  # noqa: ARG001
+            return sum(tf.cast(_source(size, shuffle=True).read()["index"], tf.float32) for size in sizes)
+
+        mox.run(
+            input_fn=input_fn,
+            model_fn=_mean_model_fn,
+            optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
+            run_mode=mox.ModeKeys.TRAIN,
+            batch_size=2,
+            log_dir=tmp_path / str(len(sizes)),
+            max_number_of_steps=steps,
+        )
+        lines = [line for line in said.lines if line.startswith("WARNING")]
+        said.lines.clear()
+        return lines
+
+    assert run(2, 8) == run(3, 8) == []
+    (line,) = run(4, 9)
+    assert line == (
+        f"WARNING:tensorflow:the data set that input_fn reads had 8 samples when {tmp_path}/1/model.ckpt-3 was "
+        "written, and has 9 now: the training goes on, and in the epoch that it is in, samples may come twice or not "
+        "at all."
+    )
+    assert run(2, 8, 5) == []
+    (line,) = run(3, 8, 4)
+    assert line.startswith("WARNING:tensorflow:data set 2 that input_fn reads had 5 samples when ")
+
+
 @pytest.mark.parametrize("wrong", [{"num_epochs": 0}, {"batch_size": 0}, {"on_bad_sample": "ignore"}], ids=str)
 def test_a_source_refuses_what_cannot_be(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

@@ -17,7 +17,7 @@ from mox_core.engine import randomness
 from mox_core.engine.checkpoint.origins import Checkpoint, FittedModel
 from mox_core.engine.checkpoint.reader import load, load_latest
 from mox_core.engine.checkpoint.restore import Chosen, restore_variables
-from mox_core.engine.variables.names import INPUT_BLOCKS, POSITIONS, WORKER_POSITIONS
+from mox_core.engine.variables.names import INPUT_BLOCKS, INPUT_SIZES, POSITIONS, WORKER_POSITIONS
 from mox_core.errors import CheckpointError
 from mox_core.quoting import shown
 
@@ -158,7 +158,24 @@ def _restore_positions(checkpoint: Checkpoint, state: RunState) -> None:
     positions = checkpoint.values.get(POSITIONS)
     if positions is not None and positions.shape == tuple(state.positions.shape):
         state.positions.assign(positions)
+        _warn_of_other_sizes(checkpoint, state.input_sizes)
     else:
         tf.get_logger().warning(
             "the input of this run has other sources than that of %s: it starts from its beginning.", checkpoint.prefix
         )
+
+
+def _warn_of_other_sizes(checkpoint: Checkpoint, sizes: Sequence[int]) -> None:
+    """Say that samples have come or gone: the position that is gone on from is then in the middle of another order."""
+    before = checkpoint.values.get(INPUT_SIZES, np.array(sizes)).tolist()
+    for number, (had, has) in enumerate(zip(before, sizes, strict=False), 1):
+        if had and has and had != has:
+            source = "the data set" if len(sizes) == 1 else f"data set {number}"
+            tf.get_logger().warning(
+                "%s that input_fn reads had %d samples when %s was written, and has %d now: the training goes on, and "
+                "in the epoch that it is in, samples may come twice or not at all.",
+                source,
+                had,
+                checkpoint.prefix,
+                has,
+            )

@@ -77,7 +77,7 @@ def report_gaps(
                 continue
             before = tf.concat([expected[number : number + 1], after[:-1]], 0)
             report_op = functools.partial(
-                report.call_op, functools.partial(report.gaps, source, order), [before, after]
+                report.call_op, functools.partial(report.gaps, source, order.of_source(number)), [before, after]
             )
             reported.append(tf.cond(tf.reduce_all(after - order.workers == before), lambda: True, report_op))
         with tf.control_dependencies(reported):

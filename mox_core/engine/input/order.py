@@ -4,7 +4,9 @@ Position p of a source with n samples is offset p % n of epoch p // n, and a shu
 computed, not stored. So a run goes on at any position at once, every epoch is shuffled over the whole set, and nothing
 but the position has to be saved.
 
-Workers share that order in turn: of W workers, the one with number w reads the positions start + w, start + w + W, and
+The sources of one input have orders of their own: sample i of one does not always meet sample i of another.
+
+Workers share an order in turn: of W workers, the one with number w reads the positions start + w, start + w + W, and
 so on. In between, all of them are said to be at the same position, start + n * W.
 """
 
@@ -13,7 +15,9 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from attrs import frozen
+from attrs import evolve, frozen
+
+from mox_core.engine import randomness
 
 
 @frozen(kw_only=True)
@@ -29,6 +33,10 @@ class Order:
     seed: int
     workers: int = 1
     worker: int = 0
+
+    def of_source(self, number: int) -> Order:
+        """Return the order of a source with a number among those of an input."""
+        return self if number == 0 else evolve(self, seed=randomness.fold(self.seed, "source", number))
 
     def seed_at(self, after: tf.Tensor) -> tf.Tensor:
         """Return the seed of random operations for the sample before a position: the same on any worker."""

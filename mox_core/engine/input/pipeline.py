@@ -121,8 +121,12 @@ class InputPipeline:
     @property
     def samples_per_epoch(self) -> int | None:
         """How many samples an epoch has; None where it reads several sources, or one that does not say."""
-        sizes = [getattr(source, "num_samples", None) for source in self.sources]
-        return sizes[0] if len(sizes) == 1 else None
+        return self.sizes[0] or None if len(self.sizes) == 1 else None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many samples an epoch of each of its sources has; 0 where one does not say."""
+        return tuple(getattr(source, "num_samples", 0) for source in self.sources)
 
     @property
     def sources(self) -> tuple[Any, ...]:

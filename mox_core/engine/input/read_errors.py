@@ -85,9 +85,9 @@ def crop_error(traced: TracedInput, mode: str, order: Order, position: int) -> D
 
 def _described(traced: TracedInput, order: Order, positions: Sequence[int]) -> str:
     names = []
-    for (source, _), position in zip(traced.sources, positions, strict=True):
+    for number, ((source, _), position) in enumerate(zip(traced.sources, positions, strict=True)):
         if hasattr(source, "name_at"):
-            names.append(repr(source.name_at(position, order)))
+            names.append(repr(source.name_at(position, order.of_source(number))))
             continue
         values = [_value(leaf) for element in source.element_at(position, order) for leaf in tf.nest.flatten(element)]
         known = ", ".join(filter(None, values))

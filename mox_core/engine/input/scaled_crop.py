@@ -107,7 +107,7 @@ class ScaledCrop(FusedCrop):
 
 
 def find_scaled_crop(crop: FusedCrop, used: Sequence[tf.Tensor | tf.Operation]) -> FusedCrop:
-    """Return a crop as one that is decoded smaller, where nothing is done to it but a resize; else as it is.
+    """Return a crop as one that is decoded smaller, where what is done before its resize allows it; else as it is.
 
     Args:
         crop: the crop.
@@ -116,6 +116,7 @@ def find_scaled_crop(crop: FusedCrop, used: Sequence[tf.Tensor | tf.Operation]) 
     tensor, needed = crop.crop.outputs[0], {op.name for op in ancestors(used)}
     if tensor.shape[crop.axis : crop.axis + 2].as_list() != [None, None]:
         return crop  # a static shape that a smaller part would not have
+    between = ancestors(crop.crop.inputs[:1])
     while True:
         users = [op for op in tensor.consumers() if op.name in needed]
         if len(users) != 1 or any(each is tensor for each in used):
@@ -125,9 +126,22 @@ def find_scaled_crop(crop: FusedCrop, used: Sequence[tf.Tensor | tf.Operation]) 
             break
         if not goes_with_crop(op, tensor):
             return crop
+        between.append(op)
         tensor = op.outputs[0]
     if op.type == _BILINEAR and (op.get_attr("align_corners") or not op.get_attr("half_pixel_centers")):
         return crop
-    if not crop.knows(op.inputs[1:]):
+    if not all(map(_keeps_means, between)) or not crop.knows(op.inputs[1:]):
         return crop
     return ScaledCrop(**asdict(crop, recurse=False), resize=op)
+
+
+def _keeps_means(op: tf.Operation) -> bool:
+    """Whether an operation gives the same before and behind the mean of some pixels: no overflow, no rounding."""
+    dtype = op.outputs[0].dtype
+    if op.type == "Cast":
+        return bool(dtype.is_floating) or (op.inputs[0].dtype == tf.uint8 and dtype.size > 1)
+    if op.type == "RealDiv":
+        return bool(dtype.is_floating) and op.inputs[1].op.type == "Const"
+    if op.type in {"AddV2", "Mul", "Sub"}:
+        return bool(dtype.is_floating)
+    return op.type not in {"Maximum", "Minimum"}

@@ -6,6 +6,7 @@ One function, `read_once`, is called wherever a data set is asked for a sample, 
 from __future__ import annotations
 
 import contextvars
+import itertools
 import weakref
 from typing import TYPE_CHECKING, Any, Final
 
@@ -66,7 +67,7 @@ def read_source(source: Any) -> Features:
     """
     if _in_graph_of_script():
         reads = _reads_of_graph()
-        return reads.once(source, lambda: _read_by_session(source, reads.seed))
+        return reads.once(source, lambda: _read_by_session(source, reads.next_order()))
     owner = _eager.get()
     if owner is not None and tf.executing_eagerly():
         return owner.next_of(source)
@@ -79,11 +80,16 @@ class _GraphReads:
     """What is read in one graph of the script.
 
     Attributes:
-        seed: of the order of all that is read, so that two sources give the features of the same sample.
+        seed: of the orders of all that is read.
     """
 
     seed: int
     _read: list[tuple[object, Features]] = field(factory=list)
+    _numbers: Iterator[int] = field(factory=itertools.count)
+
+    def next_order(self) -> Order:
+        """Return the order of a further source."""
+        return Order(seed=self.seed).of_source(next(self._numbers))
 
     def once(self, owner: object, read: Callable[[], Features]) -> Features:
         for known, features in self._read:
@@ -108,7 +114,8 @@ class _EagerReads:
 
     def next_of(self, source: Any) -> Features:
         if self._elements is None:
-            self._elements = iter(_features(source, randomness.run_seed()))
+            order = Order(seed=randomness.eager_seed())
+            self._elements = iter(_features(source, order))
         features = next(self._elements, None)
         if features is None:
             raise tf.errors.OutOfRangeError(None, None, "the data set is at its end: all of its epochs are read.")
@@ -138,10 +145,10 @@ def _eager_reads(owner: object) -> _EagerReads:
     return reads
 
 
-def _read_by_session(source: Any, seed: int) -> Features:
+def _read_by_session(source: Any, order: Order) -> Features:
     """Return the next element of a source in the graph, as a one-shot iterator gives it to each session."""
     with outside_of_graphs():
-        elements = _features(source, seed)
+        elements = _features(source, order)
         variant = tf.data.experimental.to_variant(elements)
     with tf.device("CPU:0"):
         # By reference: what a data set knows, a list of files or whole arrays, is not copied into the graph.
@@ -152,9 +159,9 @@ def _read_by_session(source: Any, seed: int) -> Features:
     return features
 
 
-def _features(source: Any, seed: int) -> Dataset:
+def _features(source: Any, order: Order) -> Dataset:
     """Return the features of all elements of a source."""
-    whole = source.dataset(order=Order(seed=seed), start=0, needed=None, report=BadSampleReport())
+    whole = source.dataset(order=order, start=0, needed=None, report=BadSampleReport())
     return whole.map(no_autograph(lambda _after, features: features))
 
 

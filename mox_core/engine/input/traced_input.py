@@ -164,9 +164,10 @@ def open_samples(
     fed = [traced.position]
     datasets = []
     outputs = func_graph.outputs(traced.function.graph)
-    for (source, features), position in zip(traced.sources, start, strict=False):
+    for number, ((source, features), position) in enumerate(zip(traced.sources, start, strict=False)):
         needed = [name for name, tensor in features.items() if is_used(tensor, outputs)]
-        datasets.append(source.elements(order=order, start=position, needed=frozenset(needed), report=report))
+        own = order.of_source(number)
+        datasets.append(source.elements(order=own, start=position, needed=frozenset(needed), report=report))
         fed += [features[name] for name in sorted(needed)]
     if not datasets:
         positions = tf.data.Dataset.range(start[0] + order.workers, tf.int64.max, order.workers)
@@ -203,9 +204,10 @@ def warn_of_no_scaling(traced: TracedInput, mode: str) -> None:
     if asked and not isinstance(crop_of(traced), ScaledCrop):
         tf.get_logger().warning(
             "dct_scaling has no effect in mode %s: images are decoded smaller where input_fn uses them by their shape "
-            "and one crop, of a size that is computed, and resizes that bilinearly (tf.image.resize), as "
-            "mox.get_data_augmentation_fn of the vgg scheme does; without augmentation_fn, image_size, preprocess_fn "
-            "and batch_size of the data set.",
+            "and one crop, image[a:b, c:d] or of a computed size, and resizes that bilinearly (tf.image.resize), as "
+            "mox.get_data_augmentation_fn of the vgg scheme does, after no other operations than casts to floating "
+            "point and arithmetic in it; without augmentation_fn, image_size, preprocess_fn and batch_size of the data "
+            "set.",
             mode,
         )
 

@@ -45,6 +45,14 @@ def check_spec(spec: object, required: str | None, mode: str) -> None:
         _check_loss(spec.loss, "loss", training=mode == ModeKeys.TRAIN)
 
 
+def warn_of_no_outputs(spec: ModelSpec, mode: str) -> None:
+    """Say that `output_fn` gets nothing: in the modes that do not need it to get something."""
+    if not spec.output_info:
+        tf.get_logger().warning(
+            "output_fn gets empty dicts in mode %s: model_fn returned a ModelSpec without output_info.", mode
+        )
+
+
 def _check_loss(value: Any, name: str, *, training: bool) -> None:
     tensor = tf.convert_to_tensor(value)
     check_scalar(tensor, name)

@@ -130,10 +130,11 @@ def report_remote_gaps(result: Mapping[str, Any], pipeline: InputPipeline, order
     for number, source in enumerate(pipeline.sources):
         if not isinstance(source, SampleSource):
             continue
+        own = order.of_source(number)
         for before, after in result["gaps"][:, :, number].tolist():
-            _report_gap(source, order, before, after, pipeline)
+            _report_gap(source, own, before, after, pipeline)
         if not result["more"] and source.end is not None:
-            pipeline.report.report_between(source, order, int(result["positions"][number]), source.end - order.worker)
+            pipeline.report.report_between(source, own, int(result["positions"][number]), source.end - order.worker)
 
 
 def _report_gap(source: SampleSource, order: Order, before: int, after: int, pipeline: InputPipeline) -> None:

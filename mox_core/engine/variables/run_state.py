@@ -13,6 +13,7 @@ from mox_core.engine.variables.finite_weights import FiniteWeights
 from mox_core.engine.variables.names import (
     GLOBAL_STEP,
     INPUT_BLOCKS,
+    INPUT_SIZES,
     POSITIONS,
     SKIPPED_STEPS,
     TRAINED,
@@ -43,6 +44,7 @@ class RunState:
         worker_positions: the same of each worker, int64 [workers, sources], after `track_workers`; else None. Workers
             that leave out bad samples are at other positions than the others.
         input_blocks: how many samples a block has in the order of each source that is read in blocks, for checkpoints.
+        input_sizes: how many samples an epoch of each source has, for checkpoints; 0 where that is not known.
         classes: what a checkpoint remembers of the classes that labels stand for, see `class_lists`; '' for nothing.
     """
 
@@ -53,10 +55,12 @@ class RunState:
         replicator: Replicator | None = None,
         *,
         input_blocks: Sequence[int] = (),
+        input_sizes: Sequence[int] = (),
         classes: str = "",
     ) -> None:
         self.seed = seed
         self.input_blocks = input_blocks
+        self.input_sizes = input_sizes
         self.replicator = replicator or OneDevice()
         self.worker_positions: tf.Variable | None = None
         self.classes = classes
@@ -106,12 +110,13 @@ class RunState:
 
     def input_positions(self) -> dict[str, tf.Tensor]:
         """Return where a resumed run begins to read, and in which order, by the names in a checkpoint."""
-        blocks = {INPUT_BLOCKS: tf.constant(self.input_blocks, tf.int64)} if self.input_blocks else {}
+        told = {INPUT_BLOCKS: self.input_blocks, INPUT_SIZES: self.input_sizes}
+        order = {name: tf.constant(values, tf.int64) for name, values in told.items() if any(values)}
         if self.worker_positions is None:
-            return {POSITIONS: self.positions.read_value(), **blocks}
+            return {POSITIONS: self.positions.read_value(), **order}
         # The slowest worker's for another number of workers; each worker's own for the same number.
         positions = self.worker_positions.read_value()
-        slowest = {POSITIONS: tf.reduce_min(positions, 0), **blocks}
+        slowest = {POSITIONS: tf.reduce_min(positions, 0), **order}
         if self.replicator.tracks_positions and (positions.numpy() == positions.numpy()[0]).all():
             return slowest  # workers in step that have left out nothing
         return {**slowest, WORKER_POSITIONS: positions}

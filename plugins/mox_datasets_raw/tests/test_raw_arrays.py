@@ -235,6 +235,22 @@ def test_nan_is_named_once_and_read(caplog):
     ]
 
 
+def test_nan_in_a_sparse_matrix_is_told_by_the_rows_of_the_matrix(caplog):
+    mox.ArrayDataset(scipy.sparse.csr_matrix(np.array([[0, 1, 2], [0, 0, 0], [np.nan, 3, np.nan], [0, 0, np.nan]])))
+    assert [record.getMessage() for record in caplog.records] == [
+        "x of ArrayDataset holds NaN in 2 of 4 rows, the first in row 2: model_fn gets it as it is."
+    ]
+
+
+@pytest.mark.parametrize("form", ["dok_matrix", "dok_array", "lil_matrix", "coo_array", "csc_array", "bsr_array"])
+def test_sparse_matrices_of_each_form_are_read(form):
+    matrix = np.array([[0, 1.5, 0], [0, 0, 0], [2, 0, 3]])
+    dataset = mox.ArrayDataset(getattr(scipy.sparse, form)(matrix), range(3), shuffle=False, num_epochs=1)
+    ((rows, numbers),) = batches(dataset, batch_size=3)
+    np.testing.assert_array_equal(rows, matrix)
+    assert numbers.tolist() == [0, 1, 2]
+
+
 REFUSED = [
     (([1, 2, 3], [1, 2]), UsageError, r"differ in length: 'x' has 3 rows, 'y' has 2 rows\. A row is a sample\.$"),
     (([np.zeros(2)] * 3, [1, 2, 3]), UsageError, r"x is a list of 3 arrays, which are columns; np\.stack\(x\) makes"),
@@ -248,6 +264,9 @@ REFUSED = [
     ((None,), UsageError, "x of ArrayDataset is None; it must be an array, a dict or a list of arrays, a pandas"),
     (({},), UsageError, r"x of ArrayDataset has no column: \{\}"),
     (("x.npy",), UsageError, r"x of ArrayDataset is 'x\.npy'.* as by np\.load"),
+    (({"a": 1}.values(),), UsageError, r"x of ArrayDataset is dict_values\(\[1\]\).* Give list\(\.\.\.\) of it\.$"),
+    (([2**63, 1],), UsageError, r"makes float64 of.* it holds 9223372036854775808\. Give an array of the dtype"),
+    (([[0.5, 2**53 + 1], [1, 2]],), UsageError, "where large whole numbers are rounded, and it holds 9007199254740993"),
     ((iter([1, 2]),), UsageError, r"tf\.data\.Dataset\.from_generator, which input_fn returns"),
     ((tf.data.Dataset.range(3),), UsageError, "A tf.data.Dataset is an input of its own: return it"),
     ((tf.ragged.constant([[1], []]),), UsageError, r"from_tensor_slices\(\.\.\.\) of it"),

@@ -96,24 +96,61 @@ def test_pixels_of_a_crop_that_is_decoded_smaller_are_means_of_the_original(tmp_
     )
     meta = folder_of(tmp_path, {"noise.jpg": (noise, {"quality": 100, "subsampling": 0})})
 
-    def quarter(image):
-        side = tf.shape(image)[0]
-        return (tf.image.resize(image[: side // 2, : side // 2], [32, 32]),)
-
-    ((image, _),) = elements(meta, quarter, 1)
+    ((image, _),) = elements(meta, lambda image: (tf.image.resize(quarter(image), [32, 32]),), 1)
     pixels = np.asarray(noise).astype(float)[:128, :128]
     np.testing.assert_allclose(image, pixels.reshape(32, 4, 32, 4, 3).mean((1, 3)), atol=2)
+
+
+def quarter(image):
+    side = tf.shape(image)[0]
+    return image[: side // 2, : side // 2]
 
 
 @pytest.mark.parametrize(
     "make",
     [
+        lambda image: quarter(tf.cast(image, tf.float32) / 255 - 0.5) * 2,
+        lambda image: quarter(tf.image.convert_image_dtype(image, tf.float32)),
+        lambda image: tf.cast(quarter(tf.cast(image, tf.int32)), tf.float16) - [104.0, 117.0, 124.0],
+    ],
+    ids=["arithmetic before and behind the crop", "convert_image_dtype", "casts"],
+)
+def test_what_keeps_means_may_be_done_before_the_crop_is_resized(files, make, caplog):
+    ((image, _),) = elements(files, lambda image: (tf.image.resize(make(image), [32, 32]),), 1)
+    ((exact, _),) = elements(files, lambda image: (tf.image.resize(make(image), [32, 32]),), 1, dct_scaling=False)
+    assert not [message for message in caplog.messages if message.startswith("dct_scaling")]
+    assert not np.array_equal(image, exact)
+    assert np.abs(image - exact).max() < 0.02 * max(1, np.ptp(exact))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda image: (tf.image.resize(quarter(image * 2), [32, 32]),),
+        lambda image: (tf.image.resize(quarter(image) * 2, [32, 32]),),
+        lambda image: (tf.image.resize(quarter(image) - tf.constant(100, tf.uint8), [32, 32]),),
+        lambda image: (tf.image.resize(tf.cast(quarter(image), tf.int8), [32, 32]),),
+        lambda image: (tf.image.resize(tf.cast(tf.cast(quarter(image), tf.float32) / 64, tf.int32), [32, 32]),),
+        lambda image: (tf.image.resize(255 / (tf.cast(quarter(image), tf.float32) + 1), [32, 32]),),
+        lambda image: (tf.image.resize(tf.maximum(tf.cast(quarter(image), tf.float32), 128), [32, 32]),),
         lambda image: (tf.image.resize(image, [32, 32]),),
         lambda image: (tf.image.resize(tf.image.crop_to_bounding_box(image, 0, 0, 200, 200), [32, 32]),),
         lambda image: (tf.image.resize(tf.image.central_crop(image, 0.5), [32, 32], "nearest"),),
         lambda image: (tf.image.resize(tf.image.random_crop(image, [128, 128, 3]), [32, 32], antialias=True),),
     ],
-    ids=["no crop", "a crop of a fixed size", "the nearest pixels", "antialias"],
+    ids=[
+        "bytes doubled before the crop",
+        "bytes doubled",
+        "bytes subtracted",
+        "bytes with a sign",
+        "rounded",
+        "a quotient",
+        "a maximum",
+        "no crop",
+        "a crop of a fixed size",
+        "the nearest pixels",
+        "antialias",
+    ],
 )
 def test_where_it_has_no_effect_a_warning_says_so(files, make, caplog):
     ((image, _),) = elements(files, make, 1)

@@ -59,7 +59,7 @@ def folder(tmp_path):
 def test_a_folder_is_written_by_a_process_of_its_own(folder, tmp_path):
     (folder / "dog" / "bad.jpg").write_bytes(b"")
     command = [sys.executable, "-m", "mox_core.cli", "tfrecord", "write", str(folder), str(tmp_path / "records")]
-    options = ["--shards", "2", "--name", "eval", "--skip-bad"]
+    options = ["--shards", "2", "--name", "eval", "--skip_bad"]
     written = subprocess.run([*command, *options], capture_output=True, text=True, check=True)
     assert written.stdout.splitlines() == [
         f"6 images of 2 classes in 2 shards, 0.0 MB: {tmp_path / 'records' / 'eval-00000-of-00002.tfrecord'} ...",
@@ -81,7 +81,10 @@ def test_a_bad_image_is_refused_unless_it_may_be_skipped(run, folder, tmp_path):
     assert run("write", folder, tmp_path / "records") == (
         2,
         [],
-        f"mox: error: {str(folder / 'dog' / 'bad.jpg')!r} is empty. on_bad_image='skip' leaves such files out.\n",
+        (
+            f"mox: error: {str(folder / 'dog' / 'bad.jpg')!r} is empty. on_bad_image='skip' (--skip_bad) leaves such "
+            "files out.\n"
+        ),
     )
 
 

@@ -41,7 +41,7 @@ def test_records_that_exist_are_refused_unless_they_may_be_replaced(flowers, man
     assert str(caught.value) == (
         f"dst_dir {str(dst)!r} has records named 'train' already: 'train-00000-of-00003.tfrecord', "
         "'train-00001-of-00003.tfrecord', 'train-00002-of-00003.tfrecord'. "
-        "overwrite=True replaces them; records of another name can stand beside them."
+        "overwrite=True (--overwrite) replaces them; records of another name can stand beside them."
     )
     assert {path.name: path.read_bytes() for path in dst.iterdir()} == before
     written = mox.write_image_classification_tfrecords(many, dst, num_shards=2, overwrite=True)

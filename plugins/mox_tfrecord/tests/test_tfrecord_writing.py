@@ -195,7 +195,7 @@ def test_a_bad_image_is_named_and_nothing_is_written(many, dst, content, reason)
     with pytest.raises(DataError) as caught:
         mox.write_image_classification_tfrecords(many, dst)
     assert str(caught.value).startswith(f"{str(many / 'b' / 'bad.jpg')!r} {reason}")
-    assert str(caught.value).endswith(" on_bad_image='skip' leaves such files out.")
+    assert str(caught.value).endswith(" on_bad_image='skip' (--skip_bad) leaves such files out.")
     assert names(dst) == []
 
 
@@ -326,7 +326,7 @@ def test_what_is_no_regular_file_is_named_and_never_opened(many, dst):
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(os.path.relpath(many / "a" / "socket"))  # addresses are short
         with pytest.raises(
-            DataError, match=r"' is a (FIFO|device|socket), not a regular file\. on_bad_image='skip' leaves"
+            DataError, match=r"' is a (FIFO|device|socket), not a regular file\. on_bad_image='skip' \(--skip_bad\) leaves"
         ):
             mox.write_image_classification_tfrecords(many, dst)
         written = mox.write_image_classification_tfrecords(many, dst, on_bad_image="skip")

@@ -81,7 +81,7 @@ class ArrayDataset:
             keys: names of features; None for all of them, in the order in which they were given.
 
         Raises:
-            UsageError: if a name is unknown, or where no data set is read.
+            UsageError: if a name is unknown, or in another graph than that of `input_fn`, as that of `model_fn`.
         """
         keys = list(self._columns) if keys is None else keys
         check_names(keys, owner=type(self).__name__)

@@ -6,7 +6,7 @@ pandas and SciPy are needed by nobody who has no objects of theirs: they are loo
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import KeysView, Mapping, ValuesView
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,6 +37,8 @@ _INSTEAD: Final = {
 }
 _MATRIX: Final = 2
 _ROWS_AT_A_TIME: Final = 2**16
+_EXACT: Final = 2**53
+"""Up to here all whole numbers are float64s."""
 
 
 @frozen
@@ -131,7 +133,7 @@ def columns_of(argument: str, value: Any) -> Iterator[tuple[str, Column]]:
 
 def _parts(argument: str, value: Any) -> list[tuple[str, Any, str]]:
     """Return the name of each column, what it is made of, and how messages call that."""
-    if isinstance(value, Mapping):
+    if _is_dict(value):
         keys = [_checked_name(key, f"a key of {argument}") for key in value]
         return [(key, value[key], f"{argument}[{key!r}]") for key in keys]
     if _is_of("pandas", "DataFrame", value):
@@ -152,7 +154,7 @@ def row_labels(value: Any) -> Iterator[Any]:
     """Yield the index of each Series and DataFrame in the argument of a data set."""
     if _is_of("pandas", "DataFrame", value) or _is_of("pandas", "Series", value):
         yield value.index
-    elif isinstance(value, Mapping):
+    elif _is_dict(value):
         for each in value.values():
             yield from row_labels(each)
     elif isinstance(value, (list, tuple)) and is_list_of_arrays(value):
@@ -161,15 +163,14 @@ def row_labels(value: Any) -> Iterator[Any]:
 
 
 def _column(value: Any, place: str) -> Column:
-    sparse = sys.modules.get("scipy.sparse")
-    if sparse is not None and sparse.issparse(value):
+    if _is_sparse(value):
         return _sparse_column(value, place)
     if _is_of("pandas", "Index", value) or _is_of("pandas", "Categorical", value):
         value = sys.modules["pandas"].Series(value)
     values = _plain(_series_values(value, place) if _is_of("pandas", "Series", value) else _array(value, place), place)
     if not values.ndim:
         raise UsageError(f"{place} of ArrayDataset is {values[()]!r}, one value; it must be {_KINDS}.")
-    _warn_of_nan(values, place)
+    _warn_of_nan(_rows_with_nan(values), len(values), place)
     return DenseColumn(_held(values, _dtype(values)))
 
 
@@ -181,7 +182,8 @@ def _sparse_column(matrix: Any, place: str) -> SparseColumn:
         rows = rows.copy()
         rows.sum_duplicates()
     values = _plain(rows.data, place)
-    _warn_of_nan(values, place)
+    found = np.flatnonzero(np.isnan(values) if values.dtype.kind in "fc" else [])
+    _warn_of_nan(np.unique(np.searchsorted(rows.indptr, found, side="right") - 1), rows.shape[0], place)
     return SparseColumn(
         _held(rows.indptr, tf.int64),
         _held(rows.indices, tf.as_dtype(rows.indices.dtype)),
@@ -230,17 +232,41 @@ def _array(value: Any, place: str) -> npt.NDArray[Any]:
                 "array of NumPy; in input_fn, also TensorFlow's own functions make tensors of a graph."
             )
         return np.asarray(value.numpy())
-    if not isinstance(value, (list, tuple)) and not (hasattr(value, "__array__") and not isinstance(value, type)):
+    if not isinstance(value, (list, tuple, range)) and not (
+        hasattr(value, "__array__") and not isinstance(value, type)
+    ):
         raise UsageError(f"{place} of ArrayDataset is {_shown(value)}; it must be {_KINDS}.{_way_out(value)}")
     try:
         values = np.asarray(value)
-        # Of numbers among strings NumPy makes strings: as objects they are refused.
-        return np.asarray(value, object) if values.dtype.kind in "US" and isinstance(value, (list, tuple)) else values
     except ValueError as error:
         raise UsageError(
             f"{place} of ArrayDataset holds rows of several shapes, and those of an array are of one. Pad them, or "
             f"return tf.data.Dataset.from_tensor_slices(tf.ragged.constant(rows)) from input_fn. NumPy says: {error}"
         ) from error
+    if not isinstance(value, (list, tuple)):
+        return values
+    _refuse_rounded(value, values, place)
+    # Of numbers among strings NumPy makes strings: as objects they are refused.
+    return np.asarray(value, object) if values.dtype.kind in "US" else values
+
+
+def _refuse_rounded(value: Any, values: npt.NDArray[Any], place: str) -> None:
+    """Refuse a list of whole numbers that NumPy makes float64 of, as no integers hold all of them, and may round.
+
+    Raises:
+        UsageError: with the first one.
+    """
+    if values.dtype.kind != "f" or not (np.abs(values) >= _EXACT).any():
+        return
+    given = list(np.asarray(value, object).flat)
+    whole = [each for each in given if isinstance(each, (int, np.integer))]
+    wrong = [each for each in whole if len(whole) == len(given) or each != int(float(each))]
+    if wrong:
+        raise UsageError(
+            f"{place} of ArrayDataset is a list of numbers that NumPy makes float64 of, where large whole numbers are "
+            f"rounded, and it holds {max(wrong, key=abs)}. Give an array of the dtype that you mean, as "
+            "np.array(..., np.uint64)."
+        )
 
 
 def _series_values(series: Any, place: str) -> npt.NDArray[Any]:
@@ -303,17 +329,21 @@ def _dtype(values: npt.NDArray[Any]) -> tf.DType:
     return tf.string if values.dtype.kind == "O" else tf.as_dtype(values.dtype)
 
 
-def _warn_of_nan(values: npt.NDArray[Any], place: str) -> None:
-    """Say which rows hold NaN, if any do: what is missing in a table, and makes NaN of a loss."""
-    if values.dtype.kind not in "fc":
-        return
-    rows = values.reshape(len(values), -1) if values.size else values.reshape(0, 1)
+def _rows_with_nan(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the numbers of the rows that hold NaN."""
+    if values.dtype.kind not in "fc" or not values.size:
+        return np.zeros(0, np.int64)
+    rows = values.reshape(len(values), -1)
     parts = (rows[start : start + _ROWS_AT_A_TIME] for start in range(0, len(rows), _ROWS_AT_A_TIME))
-    found = np.concatenate([np.zeros(0, bool), *(np.isnan(part).any(1) for part in parts)])
-    if found.any():
+    return np.flatnonzero(np.concatenate([np.isnan(part).any(1) for part in parts]))
+
+
+def _warn_of_nan(rows: npt.NDArray[np.int64], number: int, place: str) -> None:
+    """Say which rows of a number of them hold NaN, if any do: what is missing in a table, and makes NaN of a loss."""
+    if len(rows):
         warn_once(
-            f"{place} of ArrayDataset holds NaN in {found.sum()} of {len(found)} rows, the first in row "
-            f"{found.argmax()}: model_fn gets it as it is."
+            f"{place} of ArrayDataset holds NaN in {len(rows)} of {number} rows, the first in row {rows[0]}: model_fn "
+            "gets it as it is."
         )
 
 
@@ -333,6 +363,16 @@ def _is_of(module: str, name: str, value: Any) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
+def _is_sparse(value: object) -> bool:
+    sparse = sys.modules.get("scipy.sparse")
+    return sparse is not None and bool(sparse.issparse(value))
+
+
+def _is_dict(value: object) -> bool:
+    """Whether a value is a dict of columns; SciPy has a matrix that is a dict of its values."""
+    return isinstance(value, Mapping) and not _is_sparse(value)
+
+
 def _is_array(value: object) -> bool:
     return getattr(value, "ndim", 0) > 0 and hasattr(value, "shape")
 
@@ -349,6 +389,8 @@ def _way_out(value: object) -> str:
         return " Return tf.data.Dataset.from_tensor_slices(...) of it from input_fn."
     if isinstance(value, str):
         return " What a file holds is read before, as by np.load."
+    if isinstance(value, (KeysView, ValuesView, set, frozenset)):
+        return " Give list(...) of it."
     if hasattr(value, "__next__") or callable(value):
         return " What gives one sample after another goes into tf.data.Dataset.from_generator, which input_fn returns."
     return ""

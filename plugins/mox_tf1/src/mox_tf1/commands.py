@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from mox_core.errors import MoxError
+from mox_core.whole_numbers import at_least_one
 
 
 def main(arguments: list[str]) -> int:
@@ -16,7 +17,7 @@ def main(arguments: list[str]) -> int:
         "the modules in its folder see TensorFlow 1.15, moxing and the NumPy of those days, all others TensorFlow 2.",
         allow_abbrev=False,
     )
-    parser.add_argument("--max_steps", type=_positive, metavar="N", help="no mox.run of the script makes more steps")
+    parser.add_argument("--max_steps", type=at_least_one, metavar="N", help="no mox.run of the script makes more steps")
     parser.add_argument("--check", action="store_true", help="run nothing: say what will not work, by line")
     parser.add_argument("script", help="the script")
     rest = parser.add_argument("arguments", nargs=argparse.REMAINDER, help="the arguments of the script")
@@ -36,9 +37,3 @@ def main(arguments: list[str]) -> int:
     except MoxError as error:  # of the command; those of the script are shown with its line
         sys.stderr.write(f"mox tf1: error: {error}\n")
         return 2
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)

@@ -9,6 +9,7 @@ import os
 import sys
 
 from mox_core.errors import DataError
+from mox_core.whole_numbers import at_least_one
 
 
 def main(arguments: list[str]) -> int:
@@ -34,12 +35,20 @@ def _add_write(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("src", metavar="SRC", help="folder with a folder for each class")
     parser.add_argument("dst", metavar="DST", help="folder for the records")
-    parser.add_argument("--shards", type=int, metavar="N", help="number of files (default: so that each has 128 MiB)")
+    parser.add_argument(
+        "--shards", type=at_least_one, metavar="N", help="number of files (default: so that each has 128 MiB)"
+    )
     parser.add_argument("--name", default="train", help="beginning of the files' names (default: train)")
     parser.add_argument("--overwrite", action="store_true", help="replace records of that name")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out files that are no images or cut off")
     parser.add_argument(
-        "--max_side", type=int, metavar="N", help="shrink images with a longer side to N pixels (default: none)"
+        "--skip_bad", "--skip-bad", action="store_true", help="leave out files that are no images or cut off"
+    )
+    parser.add_argument(
+        "--max_side",
+        "--max-side",
+        type=at_least_one,
+        metavar="N",
+        help="shrink images with a longer side to N pixels (default: none)",
     )
     parser.set_defaults(run=_write)
 

@@ -13,6 +13,7 @@ from attrs import define, field
 from mox_core.datasets import checks
 from mox_core.datasets.requested_keys import check_known, check_names
 from mox_core.errors import DataError, UsageError
+from mox_core.name_lists import some
 from mox_core.sdk import SampleSource, info_logging, read_once
 from mox_core.whole_numbers import is_whole_number
 from mox_tfrecord import examples
@@ -123,6 +124,8 @@ class BaseTFRecordMetadata:
                 reason = next((f". {loss}." for loss in index.losses()), "")
                 more = " ..." * (len(self.files) > 1)
                 raise DataError(f"the files hold no record that can be read: {self.files[0]!r}{more}{reason}")
+            if empty := index.empty_files():
+                logger.warning("%s hold%s no record.", some(empty), "s" * (len(empty) == 1))
             if self._given is None:
                 logger.info("Total number of samples is %d", len(index))
             elif self._given != len(index):

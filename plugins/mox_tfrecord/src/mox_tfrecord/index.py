@@ -88,6 +88,11 @@ class RecordIndex:
             if scan.damage
         ]
 
+    def empty_files(self) -> list[str]:
+        """Return the files that are whole and hold no record."""
+        found = zip(self.paths, self.scans, strict=True)
+        return [path for path, scan in found if not scan.damage and not len(scan.lengths)]
+
 
 def make_index(paths: Sequence[str], compression: str | None, stored: StoredFiles | None = None) -> RecordIndex:
     """Return the index of the records of files, which are scanned unless a scan of them is cached.

@@ -176,7 +176,7 @@ def _check_target(target: Path, name: str, classes: list[str], *, overwrite: boo
     if same and not overwrite:
         raise DataError(
             f"dst_dir {str(target)!r} has records named {name!r} already: {some([path.name for path in same])}. "
-            "overwrite=True replaces them; records of another name can stand beside them."
+            "overwrite=True (--overwrite) replaces them; records of another name can stand beside them."
         )
     for path in same:
         if not path.is_symlink() and (kind := kind_of(path.stat().st_mode)):
@@ -270,7 +270,7 @@ def _take(content: Future[EncodedImage], tally: _Tally, *, skip: bool) -> Encode
         image = content.result()
     except BadImageError as error:
         if not skip:
-            raise BadImageError(f"{error} on_bad_image='skip' leaves such files out.") from error
+            raise BadImageError(f"{error} on_bad_image='skip' (--skip_bad) leaves such files out.") from error
         tf.get_logger().warning("Skipped: %s", error)
         tally.skipped.append(str(error))
         return None
