@@ -12,6 +12,8 @@ from attrs import frozen
 from mox_core.engine.variables.names import (
     CLASSES,
     GLOBAL_STEP,
+    INPUT_BLOCKS,
+    INPUT_SIZES,
     LABELS,
     NUM_CLASSES,
     POSITIONS,
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
 
 _COUNTER: Final = re.compile(r"_\d+(?=/|$)")
 """What Keras adds to the name of the second layer of a kind, and to those behind it."""
-_NO_VARIABLES: Final = (POSITIONS, WORKER_POSITIONS, SEED, CLASSES, NUM_CLASSES, LABELS, "save_counter")
+_OF_INPUT: Final = (POSITIONS, WORKER_POSITIONS, INPUT_BLOCKS, INPUT_SIZES)
+_NO_VARIABLES: Final = (*_OF_INPUT, SEED, CLASSES, NUM_CLASSES, LABELS, "save_counter")
 """What a checkpoint holds beside variables; `tf.train.Checkpoint` counts its saves."""
 _KERAS_SEED: Final = "seed_generator_state"
 """The variable of a layer of Keras that draws random numbers, such as Dropout."""

@@ -12,7 +12,7 @@ from mox_core.engine.tensors import READABLE, features_of, no_autograph
 from mox_core.errors import DataError, MoxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import numpy as np
 
@@ -212,6 +212,11 @@ class BadSampleReport:
         for each in missing:
             self._add(source, order, each)
         return len(missing)
+
+    def check_input_fn(self, source: ReadSource, order: Order, positions: Iterable[int]) -> None:
+        """End the run where `input_fn` fails for a sample at one of some positions that can be read."""
+        for position in positions:
+            self._check_input_fn(source, order, position)
 
     def warn_once(self, about: str, text: str) -> None:
         """Log the first of several warnings about the same."""

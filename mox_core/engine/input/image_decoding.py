@@ -75,12 +75,20 @@ def decode_image(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content: the bytes of the file, a scalar string.
     """
     image: tf.Tensor
-    image, is_readable = tf.cond(
-        is_whole_jpeg(content), lambda: (decode_jpeg(content), True), lambda: decode_other(content)
-    )
+    is_plain = _is_within(content, JPEG_START, JPEG_END) | _is_within(content, PNG_START, PNG_END)
+    image, is_readable = tf.cond(is_plain, lambda: (decode_jpeg(content), True), lambda: _decode_unusual(content))
     image.set_shape([None, None, 3])
     is_readable.set_shape([])
     return image, is_readable
+
+
+@out_of_line
+def _decode_unusual(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return what `decode_image` does, for a file that does not begin and end as most JPEGs and PNGs do."""
+    decoded: tuple[tf.Tensor, tf.Tensor] = tf.cond(
+        is_whole_jpeg(content), lambda: (decode_jpeg(content), True), lambda: decode_other(content)
+    )
+    return decoded
 
 
 def decoded(features: Features) -> Features:
@@ -115,7 +123,7 @@ def is_whole_jpeg(content: tf.Tensor) -> tf.Tensor:
 
 
 def decode_jpeg(content: tf.Tensor) -> tf.Tensor:
-    """Return the pixels of a JPEG, uint8 of shape [height, width, 3]."""
+    """Return the pixels of a JPEG, or of a PNG, which this operation decodes too: uint8 of shape [height, width, 3]."""
     return tf.io.decode_jpeg(content, **JPEG_OPTIONS)
 
 
@@ -171,6 +179,10 @@ def decode_other(content: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         ),
     )
     return decoded
+
+
+def _is_within(content: tf.Tensor, start: bytes, end: bytes) -> tf.Tensor:
+    return _begins(content, start) & _ends(content, end)
 
 
 def _ends(content: tf.Tensor, end: bytes) -> tf.Tensor:

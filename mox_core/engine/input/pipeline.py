@@ -20,20 +20,14 @@ from mox_core.engine.input.dataset_source import reads_generator
 from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.gathered_batches import GatheredBatches
 from mox_core.engine.input.image_cut import ClassList, ToldClasses, class_lists, image_function, told_classes
+from mox_core.engine.input.input_elements import is_fused, open_dataset, open_samples, warn_of_no_scaling
 from mox_core.engine.input.order import Order
-from mox_core.engine.input.read_errors import crop_error, failing_sample, read_error
+from mox_core.engine.input.read_errors import failing_sample, input_fn_error, read_error
 from mox_core.engine.input.read_iterators import reading
 from mox_core.engine.input.replica_batches import batches_for_replicas, parts_for_replicas
 from mox_core.engine.input.sample_checks import check_samples
 from mox_core.engine.input.structure import InputStructure
-from mox_core.engine.input.traced_input import (
-    TracedInput,
-    crop_of,
-    open_dataset,
-    open_samples,
-    trace_input_fn,
-    warn_of_no_scaling,
-)
+from mox_core.engine.input.traced_input import TracedInput, trace_input_fn
 from mox_core.engine.input.tuning import tuned_on_large_machines
 from mox_core.engine.input.whole_batches import WholeBatches, whole_batches
 from mox_core.engine.tensors import features_of
@@ -290,12 +284,12 @@ class InputPipeline:
             batches = open_dataset(self._traced, order, start)
             return batches if size is None else make_batches(batches, size, counted=True, whole=whole)
         watch = functools.partial(report_gaps, sources=self.sources, order=order, start=start, report=report)
-        if crop_of(self._traced) is not None:
-            report.why_failed = functools.partial(crop_error, self._traced, self.mode)
         if size is not None and (many := self._many) is not None:
             if isinstance(many, GatheredBatches):
                 return many.batches(size, order=order, start=start[0], whole=whole)
             return many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
+        if is_fused(self._traced):
+            report.why_failed = functools.partial(input_fn_error, self._traced, self.mode)
         elements = open_samples(self._traced, order, report, start)
         if size is None:
             return watch(elements)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from mox_core.engine.input.bad_samples import BadSampleReport
-from mox_core.engine.input.traced_input import open_samples
+from mox_core.engine.input.input_elements import open_samples
 from mox_core.engine.tf_internals.error_messages import cause_of, has_different_shapes, python_line_of
 from mox_core.errors import DataError
 from mox_core.quoting import shown
@@ -72,7 +72,7 @@ def failing_sample(traced: TracedInput, order: Order, report: BadSampleReport, s
     return ""
 
 
-def crop_error(traced: TracedInput, mode: str, order: Order, position: int) -> DataError | None:
+def input_fn_error(traced: TracedInput, mode: str, order: Order, position: int) -> DataError | None:
     """Return the error by which `input_fn` ends the run at a sample that can be read; None if it does not."""
     try:
         for _ in open_samples(traced, order, BadSampleReport(mode), (position,), fused=False).take(1):

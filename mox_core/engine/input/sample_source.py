@@ -49,7 +49,7 @@ class SampleSource:
     """Samples that are read by their index, in an order that the core decides.
 
     Attributes:
-        can_crop: whether of a JPEG only what `input_fn` crops may be decoded: `good_samples` is that of this class.
+        can_fuse: whether `input_fn` may work on a sample where it is read: `good_samples` is that of this class.
         num_samples: how many there are; indices run from 0 to num_samples - 1.
         fetch: function of an index (int64 scalar) that returns the features of the sample by name, in TensorFlow
             operations. They run in parallel. An operation that fails marks the sample as bad, and TensorFlow may
@@ -81,7 +81,7 @@ class SampleSource:
         dct_scaling: whether a crop of a JPEG that `input_fn` shrinks to half or less is decoded smaller.
     """
 
-    can_crop: ClassVar[bool] = True
+    can_fuse: ClassVar[bool] = True
     num_samples: int = field(validator=validators.ge(1))
     fetch: Callable[..., Features]
     describe: Callable[[int], str]
@@ -186,14 +186,14 @@ class SampleSource:
         start: int,
         needed: frozenset[str] | None,
         report: BadSampleReport,
-        decode: Callable[[Features, tf.Tensor], Features] | None = None,
+        then: Callable[[Features, tf.Tensor], Features] | None = None,
     ) -> Dataset:
         """Return what `dataset` returns, without looking for gaps in the positions: for sources that are zipped.
 
         With a batch_size, there is a next position for each sample of the batch.
-        `decode` is that of `fetcher`.
+        `then` is that of `fetcher`.
         """
-        fetch = self.fetcher(order, None if self.transform is not None else needed, decode)
+        fetch = self.fetcher(order, None if self.transform is not None else needed, then)
         samples = self.good_samples(fetch, start, order, report)
         return self._batched(samples, order, needed)
 
@@ -209,14 +209,15 @@ class SampleSource:
         self,
         order: Order,
         needed: frozenset[str] | None,
-        decode: Callable[[Features, tf.Tensor], Features] | None = None,
+        then: Callable[[Features, tf.Tensor], Features] | None = None,
     ) -> Fetch:
         """Return the function of a position, and of a content where blocks are read, that returns the sample there.
 
         Args:
             order: the share of this worker.
             needed: the names of the features that it returns; None for all.
-            decode: function of (features with ENCODED, seed of their position), in place of `decoded`.
+            then: function of (features, seed of their position) that makes others of them; of features with ENCODED, in
+                place of `decoded`.
         """
 
         @no_autograph
@@ -227,8 +228,10 @@ class SampleSource:
             with randomness.seeded(key, position + order.worker, graph=graph):
                 features = self.fetch(self.index_at(position, order) if index is None else index, *content)
             after = position + order.workers
-            if self.encoded:
-                features = decode(features, order.seed_at(after)) if decode else decoded(features)
+            if then is not None:
+                features = then(features, order.seed_at(after))
+            elif self.encoded:
+                features = decoded(features)
             kept = {name: value for name, value in features.items() if needed is None or name in {*needed, READABLE}}
             return after, kept
 

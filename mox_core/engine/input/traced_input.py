@@ -1,4 +1,4 @@
-"""`input_fn` as a graph, and the elements that it makes of its sources."""
+"""`input_fn` as a graph."""
 
 from __future__ import annotations
 
@@ -11,17 +11,13 @@ import tensorflow as tf
 from attrs import frozen
 
 from mox_core.engine import randomness
-from mox_core.engine.input.crop_fusion import MADE, FusedCrop, find_crop
-from mox_core.engine.input.dataset_source import DatasetSource, worker_share
+from mox_core.engine.input.dataset_source import DatasetSource
 from mox_core.engine.input.epochs import ONE_BY_ONE
 from mox_core.engine.input.input_state import Effects, effects_of, run_once
 from mox_core.engine.input.input_trace import tracing
 from mox_core.engine.input.outside_datasets import take_order_of_run
-from mox_core.engine.input.scaled_crop import ScaledCrop, find_scaled_crop
 from mox_core.engine.input.structure import as_inputs, check_element_spec, flat_tensors, inputs_of
 from mox_core.engine.input.unplaced import warn_of_unplaced
-from mox_core.engine.tensors import Features, no_autograph
-from mox_core.engine.tf_internals import func_graph
 from mox_core.engine.tf_internals.expected_warnings import ignore_seed_of_graph
 from mox_core.errors import UsageError
 from mox_core.modes import ModeKeys
@@ -30,9 +26,7 @@ from mox_core.specs import InputSpec
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from mox_core.engine.input.bad_samples import BadSampleReport
-    from mox_core.engine.input.order import Order
-    from mox_core.engine.tensors import Dataset
+    from mox_core.engine.tensors import Dataset, Features
 
 
 @frozen(kw_only=True)
@@ -144,110 +138,6 @@ def _check_no_iterator(graph: tf.Graph) -> None:
             "input_fn reads an iterator that was made outside of it: its elements would be in no order, and a resumed "
             "run would not find its place. Read the dataset itself: mox.get_next(dataset), or return dataset."
         )
-
-
-def open_samples(
-    traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...], *, fused: bool = True
-) -> Dataset:
-    """Map the operations of `input_fn` over its sources: returns (positions, leaves of the inputs).
-
-    Args:
-        traced: `input_fn`.
-        order: the share of the worker.
-        report: the report of bad samples.
-        start: the first position of each source.
-        fused: whether an image is only decoded as far as `input_fn` crops it.
-    """
-    crop = crop_of(traced) if fused else None
-    if crop is not None:
-        return _open_cropped(traced, crop, order, report, start)
-    fed = [traced.position]
-    datasets = []
-    outputs = func_graph.outputs(traced.function.graph)
-    for number, ((source, features), position) in enumerate(zip(traced.sources, start, strict=False)):
-        needed = [name for name, tensor in features.items() if is_used(tensor, outputs)]
-        own = order.of_source(number)
-        datasets.append(source.elements(order=own, start=position, needed=frozenset(needed), report=report))
-        fed += [features[name] for name in sorted(needed)]
-    if not datasets:
-        positions = tf.data.Dataset.range(start[0] + order.workers, tf.int64.max, order.workers)
-        datasets.append(positions.map(_without_features))
-    function = traced.function.prune(fed, [*outputs, *traced.effects.each])
-
-    @no_autograph
-    def apply(*elements: tuple[tf.Tensor, Features]) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:
-        positions = tuple(after for after, _ in elements)
-        values = [features[name] for _, features in elements for name in sorted(features)]
-        tensors = list(function(order.seed_at(tf.reshape(positions[0], [-1])[-1]), *values))[: len(outputs)]
-        return positions, _inputs(traced, tensors)
-
-    return tf.data.Dataset.zip(tuple(datasets)).map(apply, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def crop_of(traced: TracedInput) -> FusedCrop | None:
-    """Return the crop of `input_fn` with which images are decoded; None where it needs whole ones."""
-    if traced.is_dataset or len(traced.sources) != 1:
-        return None
-    source, features = traced.sources[0]
-    if not getattr(source, "encoded", False) or not source.can_crop:
-        return None
-    if source.transform is not None or source.batch_size is not None:
-        return None
-    used: list[tf.Tensor | tf.Operation] = [*func_graph.outputs(traced.function.graph), *traced.effects.each]
-    crop = find_crop(traced.function, traced.position, features, used)
-    return crop if crop is None or not getattr(source, "dct_scaling", False) else find_scaled_crop(crop, used)
-
-
-def warn_of_no_scaling(traced: TracedInput, mode: str) -> None:
-    """Warn where images cannot be decoded smaller, though a data set should have them so."""
-    asked = [source for source, _ in traced.sources if getattr(source, "dct_scaling", False)]
-    if asked and not isinstance(crop_of(traced), ScaledCrop):
-        tf.get_logger().warning(
-            "dct_scaling has no effect in mode %s: images are decoded smaller where input_fn uses them by their shape "
-            "and one crop, image[a:b, c:d] or of a computed size, and resizes that bilinearly (tf.image.resize), as "
-            "mox.get_data_augmentation_fn of the vgg scheme does, after no other operations than casts to floating "
-            "point and arithmetic in it; without augmentation_fn, image_size, preprocess_fn and batch_size of the data "
-            "set.",
-            mode,
-        )
-
-
-def _open_cropped(
-    traced: TracedInput, crop: FusedCrop, order: Order, report: BadSampleReport, start: tuple[int, ...]
-) -> Dataset:
-    """Do what `open_samples` does with images of which only the crop is decoded."""
-    ((source, features),) = traced.sources
-    outputs = func_graph.outputs(traced.function.graph)
-    needed = [name for name, tensor in features.items() if is_used(tensor, outputs)]
-    rest = crop.outputs(outputs, traced.effects.each, needed)
-    samples = source.elements(
-        order=order, start=start[0], needed=frozenset(needed) | MADE, report=report, decode=crop.decoded
-    )
-
-    @no_autograph
-    def apply(after: tf.Tensor, features: Features) -> tuple[tuple[tf.Tensor, ...], tuple[Any, ...]]:
-        return (after,), _inputs(traced, rest(order.seed_at(after), features))
-
-    return samples.map(apply, num_parallel_calls=tf.data.AUTOTUNE)
-
-
-def _inputs(traced: TracedInput, tensors: list[tf.Tensor]) -> tuple[Any, ...]:
-    """Return what `input_fn` returned as leaves of the inputs."""
-    for tensor, original in zip(tensors, func_graph.outputs(traced.function.graph), strict=True):
-        tensor.set_shape(original.shape)  # pruning forgets what input_fn set itself
-    inputs = tf.nest.pack_sequence_as(traced.inputs, tensors, expand_composites=True)
-    return tuple(tf.nest.flatten(inputs))
-
-
-def open_dataset(traced: TracedInput, order: Order, start: tuple[int, ...]) -> Dataset:
-    """Return the dataset that `input_fn` returned, from a position on."""
-    (whole,) = traced.datasets()
-    return worker_share(whole, order, start[0])
-
-
-@no_autograph
-def _without_features(after: tf.Tensor) -> tuple[tf.Tensor, Features]:
-    return after, {}
 
 
 def is_used(tensor: tf.Tensor, outputs: list[tf.Tensor]) -> bool:

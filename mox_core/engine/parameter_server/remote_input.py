@@ -142,6 +142,7 @@ def _report_gap(source: SampleSource, order: Order, before: int, after: int, pip
     unread = (after - before - width) // order.workers
     if pipeline.report.report_between(source, order, before, after) >= unread:
         return
+    pipeline.report.check_input_fn(source, order, range(before, after, order.workers))
     text = (
         f"worker {order.worker} has left out {unread} samples between {source.name_at(before, order)!r} and "
         f"{source.name_at(after - order.workers, order)!r}, and the chief can read them. Each worker needs the same "

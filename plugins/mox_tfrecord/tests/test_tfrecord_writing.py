@@ -326,7 +326,8 @@ def test_what_is_no_regular_file_is_named_and_never_opened(many, dst):
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(os.path.relpath(many / "a" / "socket"))  # addresses are short
         with pytest.raises(
-            DataError, match=r"' is a (FIFO|device|socket), not a regular file\. on_bad_image='skip' \(--skip_bad\) leaves"
+            DataError,
+            match=r"' is a (FIFO|device|socket), not a regular file\. on_bad_image='skip' \(--skip_bad\) leaves",
         ):
             mox.write_image_classification_tfrecords(many, dst)
         written = mox.write_image_classification_tfrecords(many, dst, on_bad_image="skip")

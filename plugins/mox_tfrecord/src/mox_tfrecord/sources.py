@@ -186,7 +186,7 @@ class StreamSource(SampleSource):
         buffer_size: size of the shuffle buffer, in records.
     """
 
-    can_crop: ClassVar[bool] = False
+    can_fuse: ClassVar[bool] = False
     records: Records
     buffer_size: int
 
