@@ -237,7 +237,7 @@ def counted(inputs, mode):
 
 
 def shares(folder):
-    """Each sample once, and the bad ones named; then one that ends the run, and a run after it; then a generator."""
+    """Each sample once, and the bad ones named; then one that ends the run, and a run after it; then other inputs."""
     arguments = {"model_fn": counted, "batch_size": 1}
 
     def once():
@@ -256,11 +256,17 @@ def shares(folder):
         del mode
         return tf.data.Dataset.from_generator(lambda: iter(range(5)), output_signature=tf.TensorSpec([], tf.int64))
 
+    def failing(mode):
+        number = numbers_of(num_epochs=2)(mode)
+        # Random numbers, so that it works on single samples, and 20 is none of 20.
+        return number, tf.gather(tf.zeros([20]), number) + tf.random.uniform([])
+
     job = Job(folder / "1", once, workers=3, ps=1)
     outcome = _outcome(job, folder / "log", job.codes())
     others = {
         "raise": until_a_bad_one,
         "generator": lambda: train_digits(folder / "none", 9, input_fn=generated, **arguments),
+        "input_fn": lambda: train_digits(folder / "failing", 0, input_fn=failing, **arguments),
     }
     for name, train in others.items():
         job = Job(folder / name, train, workers=2, ps=1)

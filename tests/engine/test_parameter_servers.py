@@ -148,6 +148,9 @@ def test_workers_read_each_sample_once_and_bad_ones_are_named(scenario):
     assert outcome["generator"]["codes"] == {"worker 0": 1, "worker 1": 0, "ps 0": 0}
     assert "UsageError: input_fn reads a Python generator or calls a Python function" in outcome["generator"]["log"]
     assert not outcome["wrote"]
+    words = r"DataError: the input of input_fn cannot be read in mode TRAIN: .*It fails for 'number 2\d'\."
+    assert re.search(words, outcome["input_fn"]["log"]), outcome["input_fn"]["log"]
+    assert outcome["input_fn"]["codes"]["worker 0"] == 1
 
 
 # ---- what other workers cannot run

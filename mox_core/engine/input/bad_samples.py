@@ -12,7 +12,7 @@ from mox_core.engine.tensors import READABLE, features_of, no_autograph
 from mox_core.errors import DataError, MoxError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
 
@@ -101,7 +101,7 @@ def readable_only(samples: Dataset) -> Dataset:
     return samples.filter(is_readable).map(without_it)
 
 
-def _readable(source: ReadSource, order: Order, positions: range) -> Iterator[int]:
+def readable_positions(source: ReadSource, order: Order, positions: range) -> Iterator[int]:
     """Yield those of some positions whose samples can be read."""
 
     @no_autograph
@@ -130,8 +130,9 @@ class BadSampleReport:
         names: the names of the bad samples, in the order in which they were met.
         said: those that the run has said, in all modes.
         error: the error that ends the run; None while it may go on.
-        why_failed: function of an order and a position that returns the error by which `input_fn` ends the run at a
-            sample that can be read; None if it does not. None where `input_fn` does nothing as samples are read.
+        why_failed: function of an order and positions, of which the last can be read, that returns the error by which
+            `input_fn` ends the run at the first one that it fails for; None if it does not. None where `input_fn` does
+            nothing as samples are read.
     """
 
     def __init__(self, mode: str = "", said: set[str] | None = None) -> None:
@@ -141,7 +142,7 @@ class BadSampleReport:
         self.names: dict[str, None] = {}
         self._warned: set[str] = set()
         self.error: MoxError | None = None
-        self.why_failed: Callable[[Order, int], MoxError | None] | None = None
+        self.why_failed: Callable[[Order, range], MoxError | None] | None = None
 
     def call_op(self, function: Callable[..., bool], values: list[tf.Tensor]) -> tf.Tensor:
         """Return an operation of the input that calls a method of this report, and fails where that ends the run.
@@ -196,8 +197,8 @@ class BadSampleReport:
         """Report the unreadable samples at the end of the positions [first, stop), of which the last is one."""
         self.raise_error()  # tf.data reads on behind an error, and may find nothing but errors
         positions = range(int(first), int(stop), order.workers)
-        self._check_input_fn(source, order, positions[-1])
-        last_read = next(_readable(source, order, positions[::-1]), int(first) - 1)
+        self.check_input_fn(source, order, positions)
+        last_read = next(readable_positions(source, order, positions[::-1]), int(first) - 1)
         missing = [position for position in positions if position > last_read] or [positions[-1]]
         if len(missing) * order.workers >= source.num_samples:
             self.nothing_read(source, order, missing[0])
@@ -208,15 +209,19 @@ class BadSampleReport:
     def report_between(self, source: ReadSource, order: Order, before: int, stop: int) -> int:
         """Report the samples of the positions [before, stop) that cannot be read, and return how many there are."""
         positions = range(before, stop, order.workers)
-        missing = sorted({*positions} - {*_readable(source, order, positions)})
+        missing = sorted({*positions} - {*readable_positions(source, order, positions)})
         for each in missing:
             self._add(source, order, each)
         return len(missing)
 
-    def check_input_fn(self, source: ReadSource, order: Order, positions: Iterable[int]) -> None:
-        """End the run where `input_fn` fails for a sample at one of some positions that can be read."""
-        for position in positions:
-            self._check_input_fn(source, order, position)
+    def check_input_fn(self, source: ReadSource, order: Order, positions: range) -> None:
+        """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it."""
+        if self.why_failed is None or positions[-1] not in readable_positions(source, order, positions[-1:]):
+            return
+        with tf.init_scope():
+            error = self.why_failed(order, positions)
+        if error is not None:
+            self.fail(error)
 
     def warn_once(self, about: str, text: str) -> None:
         """Log the first of several warnings about the same."""
@@ -245,20 +250,11 @@ class BadSampleReport:
             of = "1 bad sample was" if number == 1 else f"{number} bad samples were"
             tf.get_logger().warning("%s left out of this run%s.", of, where)
 
-    def _check_input_fn(self, source: ReadSource, order: Order, position: int) -> None:
-        """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it."""
-        if self.why_failed is None or position not in _readable(source, order, range(position, position + 1)):
-            return
-        with tf.init_scope():
-            error = self.why_failed(order, position)
-        if error is not None:
-            self.fail(error)
-
     def _add(self, source: ReadSource, order: Order, position: int) -> None:
         name = source.name_at(position, order)
         if name in self.names:
             return
-        self._check_input_fn(source, order, position)
+        self.check_input_fn(source, order, range(position, position + 1))
         error = self._system_error(source, position, order)
         if source.on_bad_sample == "raise":
             self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")

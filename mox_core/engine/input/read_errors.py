@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import tensorflow as tf
 
-from mox_core.engine.input.bad_samples import BadSampleReport
+from mox_core.engine.input.bad_samples import BadSampleReport, readable_positions
 from mox_core.engine.input.input_elements import open_samples
 from mox_core.engine.tf_internals.error_messages import cause_of, has_different_shapes, python_line_of
 from mox_core.errors import DataError
@@ -72,14 +72,25 @@ def failing_sample(traced: TracedInput, order: Order, report: BadSampleReport, s
     return ""
 
 
-def input_fn_error(traced: TracedInput, mode: str, order: Order, position: int) -> DataError | None:
-    """Return the error by which `input_fn` ends the run at a sample that can be read; None if it does not."""
+def input_fn_error(traced: TracedInput, mode: str, order: Order, positions: range) -> DataError | None:
+    """Return the error by which `input_fn` ends the run at the first of some positions; None if it does not.
+
+    Args:
+        traced: `input_fn`, which reads one source.
+        mode: the mode of the input.
+        order: the share of the worker.
+        positions: positions of the worker in their order, of which the last can be read.
+    """
+    position, ((source, _),) = positions.start, traced.sources
     try:
-        for _ in open_samples(traced, order, BadSampleReport(mode), (position,), fused=False).take(1):
-            return None
+        for (after,), _ in open_samples(traced, order, BadSampleReport(mode), (position,), fused=False):
+            position = int(after)
+            if position >= positions.stop:
+                return None
     except tf.errors.OpError as error:
         traceback.clear_frames(error.__traceback__)  # they hold the iterator
-        return read_error(error, mode, _described(traced, order, [position]))
+        failing = next(readable_positions(source, order, range(position, positions.stop, order.workers)), position)
+        return read_error(error, mode, _described(traced, order, [failing]))
     return None
 
 
