@@ -243,53 +243,6 @@ def test_an_error_in_the_transform_is_not_taken_for_a_bad_sample():
         _train(_source(6, transform=transform), max_number_of_steps=4)
 
 
-def _train_on(input_fn, **options):
-    return mox.run(
-        input_fn=input_fn,
-        model_fn=_mean_model_fn,
-        optimizer_fn=lambda: tf.compat.v1.train.GradientDescentOptimizer(0.1),
-        run_mode=mox.ModeKeys.TRAIN,
-        **options,
-    )
-
-
-@pytest.mark.parametrize("options", [{"num_epochs": 1}, {}, {"on_bad_sample": "raise"}], ids=str)
-def test_a_sample_for_which_input_fn_fails_is_not_taken_for_a_bad_one(options):
-    def input_fn(mode):  # noqa: ARG001
-        index = _source(6, () if "on_bad_sample" in options else (1,), **options).read()["index"]
-        return tf.gather([0.0, 1.0, 2.0], index) + tf.random.uniform([])
-
-    with pytest.raises(mox.DataError, match=r"cannot be read in mode TRAIN: .*3 is not in.* for 'sample-3\.jpg'\.$"):
-        _train_on(input_fn, batch_size=2, max_number_of_steps=9)
-
-
-def test_an_input_fn_that_fails_for_every_sample_ends_the_run_soon():
-    source = _source(5000)
-
-    def input_fn(mode):  # noqa: ARG001
-        return tf.gather([0.0], source.read()["index"] + 7) + tf.random.uniform([])
-
-    with pytest.raises(mox.DataError, match=r"cannot be read in mode TRAIN: .* It fails for 'sample-\d+\.jpg'\.$"):
-        _train_on(input_fn, batch_size=2, max_number_of_steps=9)
-    assert source.fetch.calls < 300
-
-
-def test_python_code_in_input_fn_is_called_once_for_each_sample_beside_bad_ones():
-    called = []
-
-    def note(index):
-        called.append(int(index))
-        return np.float32(index)
-
-    def input_fn(mode):  # noqa: ARG001
-        index = _source(7, (2, 3), num_epochs=2).read()["index"]
-        return tf.ensure_shape(tf.numpy_function(note, [index], tf.float32), []) + tf.random.uniform([])
-
-    result = _train_on(input_fn, batch_size=2)
-    assert result.samples == 10
-    assert sorted(called) == sorted([0, 1, 4, 5, 6] * 2)
-
-
 def test_two_sources_are_read_side_by_side_each_with_a_position_of_its_own(tmp_path, variables):
     def input_fn(mode):  # noqa: ARG001
         left, right = _source(5, (0,)).read(), _source(3).read()
