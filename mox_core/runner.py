@@ -108,7 +108,8 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
         output_fn: `output_fn(outputs)` gets a list of dicts of arrays: `ModelSpec.output_info` of each step.
         model_fn: `model_fn(inputs, mode)` returns a `mox.ModelSpec`; `inputs` is always a list, of what `input_fn`
             gave in its order and structure.
-        optimizer_fn: a function that returns an optimizer, or a list of them, one for each loss. TRAIN needs it.
+        optimizer_fn: a function that returns an optimizer, or a list of them, one for each loss; a single one is called
+            for each loss. TRAIN needs it.
         run_mode: `mox.ModeKeys.TRAIN`, `EVAL` or `PREDICT`.
         inter_mode: `mox.ModeKeys.EVAL` makes hooks evaluate during training; None for no evaluation.
         batch_size: samples in a batch. None where `input_fn` gives whole batches.

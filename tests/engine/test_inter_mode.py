@@ -401,3 +401,12 @@ def test_bad_validation_samples_are_counted_at_the_end_once_each(train, regressi
     weights = regression.train(4, batch_size=8, rate=0.1)
     errors = regression.features[kept] @ weights.weights + weights.bias - regression.targets[kept]
     np.testing.assert_allclose(got[0][1]["loss"], np.mean(errors**2), rtol=1e-4)
+
+
+def test_an_inter_mode_that_no_hook_asks_for_is_told(train, regression, said):
+    train(2, model_fn=regression.model_fn)
+    (line,) = [line for line in said.lines if "inter_mode" in line]
+    assert line == (
+        "WARNING:tensorflow:inter_mode is EVAL, and nothing will be evaluated: model_fn returned no hook in mode TRAIN "
+        "that asks for it, as mox.LogEvaluationMetricHook does."
+    )

@@ -81,9 +81,14 @@ class InterMode:
 
     def __attrs_post_init__(self) -> None:
         """Refuse, before training, what could not be evaluated in its middle."""
-        for hook in self.training_hooks:
-            if hook.run_inter_mode():
-                self._twin(hook)
+        asking = [hook for hook in self.training_hooks if hook.run_inter_mode()]
+        if not asking:
+            tf.get_logger().warning(
+                "inter_mode is EVAL, and nothing will be evaluated: model_fn returned no hook in mode TRAIN that asks "
+                "for it, as mox.LogEvaluationMetricHook does."
+            )
+        for hook in asking:
+            self._twin(hook)
         check_fed(self.graph, self._feeding_hooks())
 
     @contextlib.contextmanager

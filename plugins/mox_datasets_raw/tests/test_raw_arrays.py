@@ -1,5 +1,6 @@
 """Arrays in memory: what is read of them, in which order, by whom, and what is refused."""
 
+import ml_dtypes
 import numpy as np
 import pandas as pd
 import pytest
@@ -274,6 +275,7 @@ REFUSED = [
     (({3: [1]},), UsageError, "a key of x of ArrayDataset is 3; it must be a string"),
     ((pd.DataFrame({("a", "b"): [1]}),), UsageError, r"a column of x of ArrayDataset is \('a', 'b'\)"),
     ((np.zeros(2, "M8[s]"),), UsageError, r"dtype datetime64\[s\].* Give numbers, as by \.astype\('int64'\)"),
+    ((np.zeros(2, ml_dtypes.int4),), UsageError, r"has dtype int4, of which TensorFlow reads no rows\. Give another"),
     ((np.zeros(2, [("a", "f4")]),), UsageError, r"Give its fields, as \{name: x\[name\] for name in x\.dtype\.names\}"),
     ((np.ma.array([1, 2], mask=[False, True]),), UsageError, r"masked values: fill them, as by \.filled\(0\)"),
     ((scipy.sparse.coo_array([1, 0]),), UsageError, r"sparse array of shape \(2,\); it must have two axes"),
