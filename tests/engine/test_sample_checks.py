@@ -97,3 +97,8 @@ def test_arrays_and_batches_are_as_they_are_without_batch_size():
         (None, 3),
         (None,),
     ]
+
+
+def test_a_batch_that_no_memory_holds_is_refused_before_it_is_made():
+    with pytest.raises(mox.UsageError, match=r"batch_size is 1000000000000, and a sample of input_fn takes 8 bytes: "):
+        _shapes(lambda _mode: _source(), batch_size=10**12)

@@ -1,4 +1,4 @@
-"""Data in the wrong shape: whole arrays, or batches, where mox expects single samples to make batches of.
+"""Data in the wrong shape: whole arrays, or batches, where mox expects single samples, and batches beyond all memory.
 
 Such a run would train, and on something else than is meant. What is certain is refused; what only looks like it, a
 warning names before the first step.
@@ -6,6 +6,7 @@ warning names before the first step.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -28,7 +29,7 @@ _BATCHES_OF_SOURCE: Final = (
 
 
 def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> None:
-    """Look at whether `input_fn` gives single samples, where mox makes batches.
+    """Look at whether `input_fn` gives single samples, of which a batch has its place, where mox makes batches.
 
     Args:
         traced: `input_fn`.
@@ -36,10 +37,11 @@ def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> Non
         mode: the mode.
 
     Raises:
-        UsageError: if it certainly gives batches, or whole arrays.
+        UsageError: if it certainly gives batches, or whole arrays, or a batch is larger than the memory.
     """
     if batch_size is None:
         return
+    _check_memory(traced, batch_size)
     if traced.returned is not None:
         _check_not_batched(traced.returned, batch_size, mode)
     elif not traced.sources:
@@ -47,6 +49,24 @@ def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> Non
     for source, _ in traced.sources:
         if (own := getattr(source, "batch_size", None)) is not None:
             tf.get_logger().warning(_BATCHES_OF_SOURCE, own, mode, batch_size)
+
+
+def _check_memory(traced: TracedInput, batch_size: int) -> None:
+    leaves = [leaf for leaf in tf.nest.flatten(traced.inputs) if isinstance(leaf, tf.TensorSpec)]
+    sample = sum((leaf.shape.num_elements() or 0) * leaf.dtype.size for leaf in leaves)
+    memory = _memory_of_machine()
+    if memory is not None and sample * batch_size > memory:
+        raise UsageError(
+            f"batch_size is {batch_size}, and a sample of input_fn takes {sample} bytes: one batch would take "
+            f"{sample * batch_size / 1e9:,.1f} GB, and this machine has {memory / 1e9:,.1f} GB of memory."
+        )
+
+
+def _memory_of_machine() -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # a system that does not tell
+        return None
 
 
 def _check_not_batched(dataset: Dataset, batch_size: int, mode: str) -> None:
