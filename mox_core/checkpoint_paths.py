@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from mox_core.errors import UsageError
+from mox_core.errors import CheckpointError, UsageError
 from mox_core.stores.folder import flattened_url, is_remote, local_path
 
 _PATTERN_CHARACTERS: Final = ("[", "\\")
@@ -92,3 +92,20 @@ def as_given(path: Path | Mapping[str, Path] | None, url: str | Mapping[str, str
 
 def _scope(given: str) -> str:
     return f"{given.rstrip('/')}/" if given else ""
+
+
+def no_checkpoint(mode: str, log_dir: Path | None) -> CheckpointError:
+    """Return the error for a run of a mode that needs a checkpoint, and has none in log_dir nor elsewhere."""
+    found_none = f" and found none: looked in log_dir {str(log_dir)!r}, and checkpoint_path is not given"
+    why = found_none if log_dir else ", and log_dir and checkpoint_path are not given"
+    return CheckpointError(f"{mode} needs a checkpoint{why}. Train first, or pass log_dir or checkpoint_path.")
+
+
+def is_certainly_empty(log_dir: Path | None) -> bool:
+    """Whether there is certainly no checkpoint, as there is no log_dir, or nothing in it."""
+    try:
+        return log_dir is None or not any(log_dir.iterdir())
+    except FileNotFoundError:
+        return True
+    except OSError:  # of which others say more
+        return False

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
 from mox_core import remote_log_dir, tracebacks
 from mox_core.arguments import NOT_GIVEN, check_arguments
+from mox_core.checkpoint_paths import is_certainly_empty, no_checkpoint
 from mox_core.did_you_mean import did_you_mean, nearest
 from mox_core.errors import UsageError
 
@@ -170,6 +171,10 @@ def run(  # noqa: PLR0913, PLR0917 (the signature of the manual's API)
 def _run(config: RunConfig) -> RunResult:
     # Here, not at the top: `mox.run` is looked up, and wrong arguments are refused, without TensorFlow.
     # ruff: noqa: PLC0415
+    # Of several workers all are told, when they have met.
+    elsewhere = config.cluster or config.checkpoint_path or config.log_dir_url
+    if not config.training and not elsewhere and is_certainly_empty(config.log_dir):
+        raise no_checkpoint(config.run_mode, config.log_dir)
     if config.cluster and config.cluster.idle:
         from mox_core.cluster import rendezvous
 

@@ -25,8 +25,8 @@ WRITER = SimpleNamespace(**runpy.run_path(str(HERE / "write_files.py")))
 NEAR = {"rtol": 1e-5, "atol": 1e-6}  # the kernels of another processor round in their own way
 COUNTS = Path("log_dir", ".mox", "tfrecords.npz")
 NUMBER = re.compile(r"\d+\.\d+")
-ADDED = {"mox/classes": "string []"}
-"""What checkpoints of this version hold besides: the classes that labels stand for."""
+ADDED = {"mox/classes": "string []", "mox/input_sizes": "int64 [1]"}
+"""What checkpoints of this version hold besides: the classes that labels stand for, and how many samples there are."""
 FIRST, BEST = "model.ckpt-9", "model.ckpt-8"
 
 

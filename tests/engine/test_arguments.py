@@ -306,6 +306,11 @@ for changed, _ in tests["WRONG"]:
         mox.run(**tests["GOOD"] | changed)
     except mox.UsageError as error:
         texts.append(str(error))
+for log_dir in (None, "not there"):
+    try:
+        mox.run(**tests["GOOD"] | {"run_mode": "EVAL"}, log_dir=log_dir)
+    except mox.CheckpointError as error:
+        texts.append(str(error))
 mox.set_flag("checkpoint_include_patterns", "(")
 try:
     mox.run(**tests["GOOD"], log_dir="log", export_model="TF_SERVING")
@@ -314,7 +319,8 @@ except mox.UsageError as error:
 print(json.dumps([texts, sorted({"tensorflow", "keras", "numpy"} & set(sys.modules))]))
 """
     texts, imported = json.loads(run_python(program, __file__, start=subprocess.run).stdout)
-    assert texts[:-1] == [text for _, text in WRONG]
+    assert texts[:-3] == [text for _, text in WRONG]
+    assert [text[:30] for text in texts[-3:-1]] == ["EVAL needs a checkpoint, and l", "EVAL needs a checkpoint and fo"]
     assert texts[-1].startswith("flag 'checkpoint_include_patterns' holds '('")
     assert imported == []
 

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from attrs import frozen
 
+from mox_core.checkpoint_paths import no_checkpoint
 from mox_core.engine import randomness
 from mox_core.engine.checkpoint.origins import Checkpoint, FittedModel
 from mox_core.engine.checkpoint.reader import load, load_latest
@@ -145,11 +146,7 @@ def _find(config: RunConfig, remote: Remote) -> tuple[Origin | None, bool]:
                 raise
             raise CheckpointError(f"{error} There is none in log_dir {str(config.log_dir)!r} either.") from error
     if not config.training:
-        found_none = f" and found none: looked in log_dir {str(config.log_dir)!r}, and checkpoint_path is not given"
-        why = found_none if config.log_dir else ", and log_dir and checkpoint_path are not given"
-        raise CheckpointError(
-            f"{config.run_mode} needs a checkpoint{why}. Train first, or pass log_dir or checkpoint_path."
-        )
+        raise no_checkpoint(config.run_mode, config.log_dir)
     return None, False
 
 
