@@ -94,6 +94,27 @@ def test_an_input_fn_that_fails_for_every_sample_ends_the_run_soon():
     assert len(read) < 300
 
 
+def test_a_sample_that_could_not_be_read_and_can_be_a_moment_later_is_not_called_damaged(said):
+    seen = []
+
+    def look(index):
+        seen.append(int(index))
+        if index == 3 and seen.count(3) == 1:
+            raise ValueError
+        return index
+
+    def fetch(index):
+        return {"number": tf.ensure_shape(tf.numpy_function(look, [index], tf.int64), [])}
+
+    source = SampleSource(num_samples=6, fetch=fetch, describe="sample {}".format, num_epochs=1)
+    _train(lambda _mode: tf.cast(source.read()["number"], tf.float32) + tf.random.uniform([]))
+    (line,) = [line for line in said.lines if "sample 3" in line]
+    assert line == (
+        "WARNING:tensorflow:'sample 3' cannot be read (it can be now: is memory short, or the disk or network lost at "
+        "times?): it is left out."
+    )
+
+
 def test_python_code_in_input_fn_is_called_once_for_each_sample_beside_bad_ones():
     called = []
 

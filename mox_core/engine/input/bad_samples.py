@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Final, NoReturn, Protocol
 
 import tensorflow as tf
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from mox_core.engine.input.order import Order
     from mox_core.engine.tensors import Dataset, Features
+
+
+_GOOD_NOW: Final = "it can be now: is memory short, or the disk or network lost at times?"
 
 
 class ReadSource(Protocol):
@@ -214,14 +217,19 @@ class BadSampleReport:
             self._add(source, order, each)
         return len(missing)
 
-    def check_input_fn(self, source: ReadSource, order: Order, positions: range) -> None:
-        """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it."""
+    def check_input_fn(self, source: ReadSource, order: Order, positions: range) -> bool:
+        """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it.
+
+        Returns:
+            Whether nothing is wrong with the last one now, where that was looked at.
+        """
         if self.why_failed is None or positions[-1] not in readable_positions(source, order, positions[-1:]):
-            return
+            return False
         with tf.init_scope():
             error = self.why_failed(order, positions)
         if error is not None:
             self.fail(error)
+        return True
 
     def warn_once(self, about: str, text: str) -> None:
         """Log the first of several warnings about the same."""
@@ -254,8 +262,8 @@ class BadSampleReport:
         name = source.name_at(position, order)
         if name in self.names:
             return
-        self.check_input_fn(source, order, range(position, position + 1))
-        error = self._system_error(source, position, order)
+        is_good_now = self.check_input_fn(source, order, range(position, position + 1))
+        error = _GOOD_NOW if is_good_now else self._system_error(source, position, order)
         if source.on_bad_sample == "raise":
             self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")
         with self._lock:
