@@ -143,9 +143,9 @@ class FusedCrop:
         def call(seed: tf.Tensor, features: Features) -> list[tf.Tensor]:
             shapes = [self._as_shape(each, features[_SHAPE]) for each in self.shapes]
             values = [seed, *shapes, *(features[name] for name in names)]
-            (pixels,) = before(features[IMAGE], *values)
-            begin, size = tf.unstack(features[BOX])
-            part = tf.slice(pixels, begin, size)
+            # Cropped first, as bytes: what the graph does before its crop, it does to each pixel alone.
+            begin, size = tf.unstack(features[BOX][:, self.axis :])
+            (part,) = before(tf.slice(features[IMAGE], begin, size), *values)
             return list(rest(part, features, values))[: len(outputs)]
 
         return call
