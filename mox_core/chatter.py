@@ -41,7 +41,8 @@ _OF_IMAGES: Final = (
     rb".*\b(local_rendezvous\.cc:\d+\] Local rendezvous is aborting|op_kernel\.cc:\d+\] OP_REQUIRES failed at)",
     # The messages of libjpeg about the content of a file, see its jerror.h.
     rb"(Bogus|Corrupt JPEG data|Component index|Did not expect more than one scan|Empty JPEG image|Huffman table 0x)",
-    rb"(Inconsistent progression|Invalid (JPEG|SOS|component|crop|progressive|scan)|Maximum supported image dimension)",
+    rb"(Improper call to JPEG library|Inconsistent progression|Maximum supported image dimension)",
+    rb"Invalid (JPEG|SOS|component|crop|progressive|scan)",
     rb"(Not a JPEG file|Premature end of|Quantization table 0x|Sampling factors too large|Too many color components)",
     rb"Unsupported (JPEG|marker|color conversion|arithmetic)",
 )

@@ -94,6 +94,34 @@ def test_an_input_fn_that_fails_for_every_sample_ends_the_run_soon():
     assert len(read) < 300
 
 
+def _fails_in_python(number):
+    def call(value):
+        if value == 5:
+            raise ValueError("my mistake")
+        return np.float32(value)
+
+    return tf.ensure_shape(tf.numpy_function(call, [number], tf.float32), []) + tf.random.uniform([])
+
+
+@pytest.mark.parametrize("on_bad_sample", ["skip", "raise"])
+@pytest.mark.parametrize(
+    "change", [_fails_in_python, lambda number: tf.gather(tf.zeros([5]), number % 6)], ids=["in Python", "of batches"]
+)
+def test_samples_beside_one_that_input_fn_fails_for_are_not_called_bad(change, on_bad_sample, said):
+    def input_fn(mode):
+        del mode
+        return change(
+            _source(500, (1,) if on_bad_sample == "skip" else (), on_bad_sample=on_bad_sample).read()["number"]
+        )
+
+    with pytest.raises(mox.DataError, match=r"cannot be read in mode TRAIN: .* It fails for 'sample-5\.jpg'\.$"):
+        _train(input_fn, max_number_of_steps=9)
+    named = [line for line in said.lines if "sample-" in line]
+    assert named == [
+        "WARNING:tensorflow:'sample-1.jpg' cannot be read (damaged, empty, or of no known format): it is left out."
+    ] * (on_bad_sample == "skip")
+
+
 def test_a_sample_that_could_not_be_read_and_can_be_a_moment_later_is_not_called_damaged(said):
     seen = []
 
@@ -110,8 +138,8 @@ def test_a_sample_that_could_not_be_read_and_can_be_a_moment_later_is_not_called
     _train(lambda _mode: tf.cast(source.read()["number"], tf.float32) + tf.random.uniform([]))
     (line,) = [line for line in said.lines if "sample 3" in line]
     assert line == (
-        "WARNING:tensorflow:'sample 3' cannot be read (it can be now: is memory short, or the disk or network lost at "
-        "times?): it is left out."
+        "WARNING:tensorflow:'sample 3' was left out: it could not be read at first, and can be now: is memory short, "
+        "or the disk or network lost at times?"
     )
 
 

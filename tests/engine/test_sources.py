@@ -243,7 +243,7 @@ def test_an_error_in_the_transform_is_not_taken_for_a_bad_sample():
         _train(_source(6, transform=transform), max_number_of_steps=4)
 
 
-def test_two_sources_are_read_side_by_side_each_with_a_position_of_its_own(tmp_path, variables):
+def test_two_sources_are_read_side_by_side_each_with_a_position_of_its_own(tmp_path, variables, said):
     def input_fn(mode):  # noqa: ARG001
         left, right = _source(5, (0,)).read(), _source(3).read()
         return tf.cast(left["index"] * 10 + right["index"], tf.float32)
@@ -260,6 +260,12 @@ def test_two_sources_are_read_side_by_side_each_with_a_position_of_its_own(tmp_p
     # 10 21 | 32 40 | 11 22: the fifth of the left source is sample 1 of its second epoch.
     assert result.metrics["mean"] == 16.5
     assert variables(result.checkpoint)["mox/input_positions"].tolist() == [8, 6]
+    (line,) = [line for line in said.lines if "side by side" in line]
+    assert line == (
+        "WARNING:tensorflow:input_fn reads 2 data sets side by side: behind a sample that is left out of one of them, "
+        "those of it meet other samples of the others than before. Where they belong together, pass "
+        "on_bad_image='raise' (on_bad_record='raise')."
+    )
 
 
 def test_a_resumed_run_says_that_a_data_set_has_more_samples_or_fewer_than_before(tmp_path, said):

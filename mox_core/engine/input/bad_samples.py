@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from mox_core.engine.tensors import Dataset, Features
 
 
-_GOOD_NOW: Final = "it can be now: is memory short, or the disk or network lost at times?"
+_GOOD_NOW: Final = "and can be now: is memory short, or the disk or network lost at times?"
+_OTHERS_MEET: Final = (
+    "input_fn reads %d data sets side by side: behind a sample that is left out of one of them, those of it meet other "
+    "samples of the others than before. Where they belong together, pass on_bad_image='raise' (on_bad_record='raise')."
+)
+
+
+class _DoubtfulError(DataError):
+    """The error for a sample that was not read and can be: there may be another reason, which is told before it."""
 
 
 class ReadSource(Protocol):
@@ -79,9 +87,8 @@ def report_gaps(
             if not hasattr(source, "on_bad_sample"):
                 continue
             before = tf.concat([expected[number : number + 1], after[:-1]], 0)
-            report_op = functools.partial(
-                report.call_op, functools.partial(report.gaps, source, order.of_source(number)), [before, after]
-            )
+            gaps = functools.partial(report.gaps, source, order.of_source(number), num_sources=len(sources))
+            report_op = functools.partial(report.call_op, gaps, [before, after])
             reported.append(tf.cond(tf.reduce_all(after - order.workers == before), lambda: True, report_op))
         with tf.control_dependencies(reported):
             lasts = tf.stack([after[-1] for after in afters])
@@ -144,6 +151,8 @@ class BadSampleReport:
         self.said: set[str] = set() if said is None else said
         self.names: dict[str, None] = {}
         self._warned: set[str] = set()
+        self._doubtful: dict[str, int] = {}
+        self._doubt: _DoubtfulError | None = None
         self.error: MoxError | None = None
         self.why_failed: Callable[[Order, range], MoxError | None] | None = None
 
@@ -156,6 +165,9 @@ class BadSampleReport:
         def call(*arguments: Any) -> tuple[bool, bool, str]:
             try:
                 return function(*arguments), True, ""
+            except _DoubtfulError as doubt:
+                self._doubt = self._doubt or doubt
+                return False, False, str(doubt)
             except MoxError as error:
                 self.error = self.error or error
                 return False, False, str(error)
@@ -188,9 +200,19 @@ class BadSampleReport:
         self.raise_error()
         return False
 
-    def gaps(self, source: ReadSource, order: Order, before: np.ndarray[Any, Any], after: np.ndarray[Any, Any]) -> bool:
+    def gaps(
+        self,
+        source: ReadSource,
+        order: Order,
+        before: np.ndarray[Any, Any],
+        after: np.ndarray[Any, Any],
+        *,
+        num_sources: int = 1,
+    ) -> bool:
         """Report the samples between positions that should each be one step above the one before."""
         self.raise_error()
+        if num_sources > 1:
+            self.warn_once("several", _OTHERS_MEET % num_sources)
         for expected, next_position in zip(before.tolist(), after.tolist(), strict=True):
             for position in range(expected, next_position - order.workers, order.workers):
                 self._add(source, order, position)
@@ -217,19 +239,14 @@ class BadSampleReport:
             self._add(source, order, each)
         return len(missing)
 
-    def check_input_fn(self, source: ReadSource, order: Order, positions: range) -> bool:
-        """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it.
-
-        Returns:
-            Whether nothing is wrong with the last one now, where that was looked at.
-        """
+    def check_input_fn(self, source: ReadSource, order: Order, positions: range) -> None:
+        """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it."""
         if self.why_failed is None or positions[-1] not in readable_positions(source, order, positions[-1:]):
-            return False
+            return
         with tf.init_scope():
             error = self.why_failed(order, positions)
         if error is not None:
             self.fail(error)
-        return True
 
     def warn_once(self, about: str, text: str) -> None:
         """Log the first of several warnings about the same."""
@@ -251,6 +268,22 @@ class BadSampleReport:
         if self.error is not None:
             raise self.error.with_traceback(None)  # not with all that has raised it before
 
+    def raise_doubt(self, error: tf.errors.OpError) -> None:
+        """Raise the error for a sample that was not read and can be, if it is what has ended the input."""
+        if self._doubt is not None and _GOOD_NOW in error.message:
+            raise self._doubt.with_traceback(None)
+
+    def warn_of_doubtful(self, reached: Sequence[int] | None) -> None:
+        """Name the samples that were not read and can be, in a run that no error has ended.
+
+        Args:
+            reached: the positions that the run has come to; None for all. What was read ahead of them does not matter.
+        """
+        for name, position in self._doubtful.items():
+            if reached is None or position < max(reached):
+                tf.get_logger().warning("%r was left out: it could not be read at first, %s", name, _GOOD_NOW)
+        self._doubtful.clear()
+
     def close(self) -> None:
         """Log how many samples were left out."""
         if self.names:
@@ -260,10 +293,15 @@ class BadSampleReport:
 
     def _add(self, source: ReadSource, order: Order, position: int) -> None:
         name = source.name_at(position, order)
-        if name in self.names:
+        if name in self.names or name in self._doubtful:
             return
-        is_good_now = self.check_input_fn(source, order, range(position, position + 1))
-        error = _GOOD_NOW if is_good_now else self._system_error(source, position, order)
+        if position in readable_positions(source, order, range(position, position + 1)):
+            self.check_input_fn(source, order, range(position, position + 1))
+            self._doubtful[name] = position
+            if source.on_bad_sample == "raise":
+                raise _DoubtfulError(f"{name!r} could not be read at first, {_GOOD_NOW}")
+            return
+        error = self._system_error(source, position, order)
         if source.on_bad_sample == "raise":
             self._fail(f"{name!r} cannot be read: {error or f'it is {source.why_bad}'}.")
         with self._lock:

@@ -229,12 +229,14 @@ class InputPipeline:
         try:
             with reading(self.mode, self.report, resumed=self.mode == ModeKeys.TRAIN and any(positions)):
                 yield opened
+            self.report.warn_of_doubtful(reached() if reached else None)
         except tf.errors.OpError as error:
             # TensorFlow's frames hold the iterator, and whoever keeps the error keeps the frames.
             traceback.clear_frames(error.__traceback__)
             self.report.raise_error()
             if not is_of_iterator(error):
                 raise
+            self.report.raise_doubt(error)
             opened.close()
             sample = failing_sample(self._traced, self.order, self.report, reached() if reached else positions)
             raise read_error(error, self.mode, sample) from error

@@ -64,7 +64,8 @@ def failing_sample(traced: TracedInput, order: Order, report: BadSampleReport, s
         return ""
     positions = [int(position) for position in start]
     try:
-        for elements in itertools.islice(open_samples(traced, order, report, tuple(positions)), _SEARCHED):
+        samples = open_samples(traced, order, report, tuple(positions), fused=False)
+        for elements in itertools.islice(samples, _SEARCHED):
             positions = [int(np.ravel(after)[-1]) for after in elements[0]]
     except tf.errors.OpError as error:
         traceback.clear_frames(error.__traceback__)  # they hold the iterator

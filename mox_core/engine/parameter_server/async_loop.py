@@ -140,10 +140,10 @@ class AsyncLoop:
                 outcome = self._run_hooks(record=record)
             else:
                 outcome = self._run_loop(assignment.steps, record=record)
-        except tf.errors.OpError as error:
+        except Exception as error:
+            ledger.account(assignment, {"fresh": False})  # the global step tells how far it came
             if not lost_worker(error):
                 raise
-            ledger.account(assignment, {"fresh": False})  # the global step tells how far it came
             return
         result = {"done": outcome.steps, "samples": outcome.samples, "more": not outcome.ended}
         ledger.account(assignment, {**result, "fresh": True, "worker": 0})

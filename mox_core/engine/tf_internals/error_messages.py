@@ -16,7 +16,7 @@ _IN_ITERATOR: Final = re.compile(r"IteratorGetNext(AsOptional)?(_\d+)?(\]\]|\}\}
 """An operation that has failed. `[[IteratorGetNext/_20]]` stands there for one that got what the iterator had given."""
 _NODES: Final = ("\n\t [[", " [Op:")
 _PYTHON_LINE: Final = re.compile(r'File "([^"\n]+)", line (\d+), in ')
-_STAGE: Final = re.compile(r"^\{\{function_node \S+\}\} |Error in user-defined function passed to .* iterator: \S+: ")
+_STAGE: Final = re.compile(r"\{\{function_node \S+\}\} ?|Error in user-defined function passed to .* iterator: \S+: ")
 _ON_WORKER: Final = "/job:worker/"
 _PARAMETER_SERVER_LOST: Final = "remote target /job:ps/"
 
