@@ -137,7 +137,8 @@ class Saver:
 
     def _save(self, *, behind: bool) -> str:
         """Write a checkpoint, or let the thread do so behind the training, and return its prefix."""
-        step, began = int(self.state.step), time.monotonic()
+        # Positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
+        positions, step, began = self.state.input_positions(), int(self.state.step), time.monotonic()
         prefix = str(self.log_dir / f"{BASENAME}-{step}")
         if behind and self._under_way is not None and self.last_step == step:
             return prefix
@@ -148,7 +149,7 @@ class Saver:
             else:
                 self._check_in_place()
                 tf.get_logger().info("Saving checkpoints for %d into %s.", step, shown(self.log_dir / BASENAME))
-                self._write_or_begin(prefix, step, behind=behind)
+                self._write_or_begin(prefix, step, positions, behind=behind)
                 if self.recorder is not None:
                     self.recorder.spend(max(0, step - 1), "save", time.monotonic() - began)
                 self.last_step, self.last_time = step, time.monotonic()
@@ -156,12 +157,13 @@ class Saver:
                 self.held.remote.publish()
         return prefix
 
-    def _write_or_begin(self, prefix: str, step: int, *, behind: bool) -> None:
+    def _write_or_begin(self, prefix: str, step: int, positions: dict[str, tf.Tensor], *, behind: bool) -> None:
+        values = self._values(step) | positions
         if not behind:
-            self._write(prefix, step, self._values(step))
+            self._write(prefix, step, values)
             return
         self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="mox-saver")
-        self._under_way = self._thread.submit(self._write, prefix, step, self._values(step))
+        self._under_way = self._thread.submit(self._write, prefix, step, values)
 
     def _wait(self) -> None:
         """Wait until the checkpoint under way is whole, then upload it."""
@@ -187,12 +189,9 @@ class Saver:
             )
 
     def _values(self, step: int) -> dict[str, tf.Tensor]:
-        """Return what a checkpoint holds, of this moment and in the memory of this process."""
-        # Positions first: where other workers go on meanwhile, a resumed run sees a sample twice rather than never.
-        tensors = self.state.input_positions()
-        values = self.state.saved_values()
-        self.state.check_finite(values)
-        tensors |= values
+        """Return what a checkpoint holds beside positions, of this moment and in the memory of this process."""
+        tensors = self.state.saved_values()
+        self.state.check_finite(tensors)
         tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
         if self.state.classes:
