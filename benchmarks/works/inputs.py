@@ -240,6 +240,40 @@ def _images(name: str, height: int, width: int, *, count: int, steps: int, scale
     )
 
 
+def _tiny_images(folder: Path) -> None:
+    random = np.random.default_rng(0)
+    for number in range(5000):
+        path = folder / "tiny" / str(number % 10) / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8)).save(path)
+
+
+def _flipped(image: tf.Tensor) -> tf.Tensor:
+    return tf.image.random_flip_left_right(tf.cast(tf.ensure_shape(image, [8, 8, 3]), tf.float32))
+
+
+def _tiny_by_mox(folder: Path) -> float:
+    meta = mox.ImageClassificationRawMetadata(base_dir=str(folder / "tiny"))
+
+    def input_fn(_mode):
+        image, label = mox.ImageClassificationRawDataset(meta).get(["image", "label"])
+        return _flipped(image), label
+
+    return timing.train(input_fn, _consume, steps=200, batch_size=32) / 32
+
+
+def _tiny_by_hand(folder: Path) -> float:
+    files = sorted((folder / "tiny").rglob("*.png"))
+    labels = [int(file.parent.name) for file in files]
+
+    def load(path, label):
+        return _flipped(tf.io.decode_png(tf.io.read_file(path), channels=3)), label
+
+    data = tf.data.Dataset.from_tensor_slices(([str(file) for file in files], labels)).shuffle(len(files)).repeat()
+    data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE)
+    return _consumed_by_hand(data, 32, 200)
+
+
 def _many_files(folder: Path) -> None:
     for number in range(FILES):
         path = folder / "many" / f"{number % 100:03}" / f"{number}.jpg"
@@ -310,6 +344,13 @@ WORKS = [
     ),
     _images("jpeg_500x375", 375, 500, count=256, steps=20),
     _images("jpeg_2000x1500", 1500, 2000, count=64, steps=4, scaled=True),
+    Work(
+        name="png_8x8",
+        title="PNG 8x8, flipped at random: what a sample costs beside its image",
+        unit="sample",
+        prepare=_tiny_images,
+        contenders={"mox": _tiny_by_mox, "decode and flip by hand": _tiny_by_hand},
+    ),
     Work(
         name="listing",
         title=f"{FILES:,} files in 100 classes, listed, to the first batch",
