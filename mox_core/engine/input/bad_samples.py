@@ -113,6 +113,14 @@ def readable_only(samples: Dataset) -> Dataset:
 
 def readable_positions(source: ReadSource, order: Order, positions: range) -> Iterator[int]:
     """Yield those of some positions whose samples can be read."""
+    with tf.init_scope():
+        places = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
+        for position, _ in _readable(source, order, places):
+            yield int(position)
+
+
+def _readable(source: ReadSource, order: Order, places: Dataset) -> Dataset:
+    """Return (position, features) of those of some positions whose samples can be read."""
 
     @no_autograph
     def read(position: tf.Tensor) -> tuple[tf.Tensor, Features]:
@@ -120,10 +128,23 @@ def readable_positions(source: ReadSource, order: Order, positions: range) -> It
         # is returned: TensorFlow leaves out what only an order of operations depends on.
         return position, source.sample_at(position, order)
 
+    return readable_only(places.map(read)).ignore_errors()
+
+
+def _reader_of(source: ReadSource, order: Order) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Return a function of a position that returns whether its sample can be read; there may be many that cannot."""
+
+    def is_read(position: tf.Tensor) -> tf.Tensor:
+        found = _readable(source, order, tf.data.Dataset.from_tensors(position)).map(
+            no_autograph(lambda *_: tf.constant(True))
+        )
+        none = tf.data.Dataset.from_tensors(tf.constant(False))
+        answer: tf.Tensor = found.concatenate(none).take(1).get_single_element()
+        return answer
+
     with tf.init_scope():
-        places = tf.data.Dataset.range(positions.start, positions.stop, positions.step)
-        for position, _ in readable_only(places.map(read)).ignore_errors():
-            yield int(position)
+        traced = tf.function(is_read, autograph=False)
+        return traced.get_concrete_function(tf.TensorSpec([], tf.int64))
 
 
 class BadSampleReport:
@@ -151,6 +172,7 @@ class BadSampleReport:
         self.said: set[str] = set() if said is None else said
         self.names: dict[str, None] = {}
         self._warned: set[str] = set()
+        self._readers: dict[tuple[int, Order], tuple[ReadSource, Callable[[tf.Tensor], tf.Tensor]]] = {}
         self._doubtful: dict[str, int] = {}
         self._doubt: _DoubtfulError | None = None
         self.error: MoxError | None = None
@@ -241,7 +263,7 @@ class BadSampleReport:
 
     def check_input_fn(self, source: ReadSource, order: Order, positions: range) -> None:
         """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it."""
-        if self.why_failed is None or positions[-1] not in readable_positions(source, order, positions[-1:]):
+        if self.why_failed is None or not self._can_be_read(source, order, positions[-1]):
             return
         with tf.init_scope():
             error = self.why_failed(order, positions)
@@ -295,7 +317,7 @@ class BadSampleReport:
         name = source.name_at(position, order)
         if name in self.names or name in self._doubtful:
             return
-        if position in readable_positions(source, order, range(position, position + 1)):
+        if self._can_be_read(source, order, position):
             self.check_input_fn(source, order, range(position, position + 1))
             self._doubtful[name] = position
             if source.on_bad_sample == "raise":
@@ -310,6 +332,14 @@ class BadSampleReport:
             self.names[name] = None
         if not known:
             tf.get_logger().warning("%r cannot be read (%s): it is left out.", name, error or source.why_bad)
+
+    def _can_be_read(self, source: ReadSource, order: Order, position: int) -> bool:
+        with self._lock:
+            key = id(source), order
+            if key not in self._readers:
+                self._readers[key] = source, _reader_of(source, order)
+        with tf.init_scope():
+            return bool(self._readers[key][1](tf.constant(position, tf.int64)))
 
     def _system_error(self, source: ReadSource, position: int, order: Order) -> str:
         try:
