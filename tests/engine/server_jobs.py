@@ -257,7 +257,7 @@ def shares(folder):
         return tf.data.Dataset.from_generator(lambda: iter(range(5)), output_signature=tf.TensorSpec([], tf.int64))
 
     def failing(mode):
-        number = numbers_of()(mode)
+        number = numbers_of(num_epochs=2)(mode)
         # Random numbers, so that it works on single samples, and 20 is none of 20.
         return number, tf.gather(tf.zeros([20]), number) + tf.random.uniform([])
 
