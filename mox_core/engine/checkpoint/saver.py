@@ -158,7 +158,7 @@ class Saver:
         return prefix
 
     def _write_or_begin(self, prefix: str, step: int, positions: dict[str, tf.Tensor], *, behind: bool) -> None:
-        values = self._values(step) | positions
+        values = self._values(step, positions)
         if not behind:
             self._write(prefix, step, values)
             return
@@ -188,10 +188,11 @@ class Saver:
                 "that name now, and this one writes nothing there any more. Start it again to go on from what is there."
             )
 
-    def _values(self, step: int) -> dict[str, tf.Tensor]:
-        """Return what a checkpoint holds beside positions, of this moment and in the memory of this process."""
-        tensors = self.state.saved_values()
-        self.state.check_finite(tensors)
+    def _values(self, step: int, positions: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Return what a checkpoint holds, of this moment and in the memory of this process."""
+        values = self.state.saved_values()
+        self.state.check_finite(values)
+        tensors = positions | values
         tensors[GLOBAL_STEP] = tf.constant(step, tf.int64)
         tensors[SEED] = tf.constant(self.state.seed, tf.int64)
         if self.state.classes:

@@ -265,8 +265,11 @@ class BadSampleReport:
         """End the run where a sample is missing not because it is bad, but because `input_fn` fails for it."""
         if self.why_failed is None or not self._can_be_read(source, order, positions[-1]):
             return
+        self._fail_if_input_fn_does(order, positions)
+
+    def _fail_if_input_fn_does(self, order: Order, positions: range) -> None:
         with tf.init_scope():
-            error = self.why_failed(order, positions)
+            error = self.why_failed(order, positions) if self.why_failed else None
         if error is not None:
             self.fail(error)
 
@@ -318,7 +321,7 @@ class BadSampleReport:
         if name in self.names or name in self._doubtful:
             return
         if self._can_be_read(source, order, position):
-            self.check_input_fn(source, order, range(position, position + 1))
+            self._fail_if_input_fn_does(order, range(position, position + 1))
             self._doubtful[name] = position
             if source.on_bad_sample == "raise":
                 raise _DoubtfulError(f"{name!r} could not be read at first, {_GOOD_NOW}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import tensorflow as tf
 
 from mox_core.engine.input.crop_fusion import MADE, FusedCrop, find_crop
-from mox_core.engine.input.dataset_source import worker_share
+from mox_core.engine.input.dataset_source import DatasetSource, worker_share
 from mox_core.engine.input.image_decoding import decoded
 from mox_core.engine.input.sample_source import SampleSource
 from mox_core.engine.input.scaled_crop import ScaledCrop, find_scaled_crop
@@ -130,20 +130,16 @@ def _open_fused(traced: TracedInput, order: Order, report: BadSampleReport, star
     def then(features: Features, seed: tf.Tensor) -> Features:
         features = decode(features, seed)
         if READABLE not in features:
-            return _numbered(_inputs(traced, make(features, seed)))
+            return DatasetSource.named(_inputs(traced, make(features, seed)))
         nothing = lambda: list(map(zeros_of_spec, func_graph.outputs(traced.function.graph)))  # noqa: E731
         tensors = tf.cond(features[READABLE], lambda: make(features, seed), nothing)
-        return {**_numbered(_inputs(traced, tensors)), READABLE: features[READABLE]}
+        return {**DatasetSource.named(_inputs(traced, tensors)), READABLE: features[READABLE]}
 
     samples = elements(needed=None, then=then)
     after, inputs = cast("Any", samples.element_spec)
     # The same tensors in another structure, without a map of each sample.
     spec = ((after,), tuple(inputs[name] for name in sorted(inputs)))
     return tf.data.experimental.from_variant(tf.data.experimental.to_variant(samples), spec)
-
-
-def _numbered(inputs: tuple[Any, ...]) -> Features:
-    return {f"{number:04}": tensor for number, tensor in enumerate(inputs)}
 
 
 def _parts_of_sample(traced: TracedInput) -> tuple[SampleSource, frozenset[str], _Change, _Make]:
