@@ -38,7 +38,7 @@ demo: $(STAMP) ## Train a small ResNet on real images, evaluate, predict, export
 	@$(RUN) examples/demo.py
 
 test: $(STAMP) ## Run every test but the check of the wheels; ARGS="-k name" goes to pytest
-	@$(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder $(ARGS)
+	@$(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=1 $(ARGS)
 
 lint: $(STAMP) ## Check style and formatting
 	@$(RUN) -m ruff check .

@@ -11,7 +11,7 @@ from PIL import Image
 from work import Work, seconds_a_step
 
 import mox_core as mox
-from works import timing
+from works import folders, timing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,16 +182,10 @@ def _fused(content: tf.Tensor) -> tf.Tensor:
 
 def _cropped_by_hand(crop, steps: int):
     def measure(folder: Path) -> float:
-        files = sorted((folder / "photographs").rglob("*.jpg"))
-        labels = [int(file.parent.name) for file in files]
+        def load(content):
+            return tf.image.random_flip_left_right(tf.image.resize(crop(content), [224, 224]))
 
-        def load(path, label):
-            image = tf.image.resize(crop(tf.io.read_file(path)), [224, 224])
-            return tf.image.random_flip_left_right(image), label
-
-        data = tf.data.Dataset.from_tensor_slices(([str(file) for file in files], labels)).shuffle(len(files)).repeat()
-        data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE)
-        return _consumed_by_hand(data, 32, steps)
+        return _consumed_by_hand(folders.by_hand(folder / "photographs", load, batch=32), 32, steps)
 
     return measure
 
@@ -263,15 +257,10 @@ def _tiny_by_mox(folder: Path) -> float:
 
 
 def _tiny_by_hand(folder: Path) -> float:
-    files = sorted((folder / "tiny").rglob("*.png"))
-    labels = [int(file.parent.name) for file in files]
+    def load(content):
+        return _flipped(tf.io.decode_png(content, channels=3))
 
-    def load(path, label):
-        return _flipped(tf.io.decode_png(tf.io.read_file(path), channels=3)), label
-
-    data = tf.data.Dataset.from_tensor_slices(([str(file) for file in files], labels)).shuffle(len(files)).repeat()
-    data = data.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(32).prefetch(tf.data.AUTOTUNE)
-    return _consumed_by_hand(data, 32, 200)
+    return _consumed_by_hand(folders.by_hand(folder / "tiny", load, batch=32), 32, 200)
 
 
 def _many_files(folder: Path) -> None:

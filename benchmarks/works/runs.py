@@ -14,7 +14,7 @@ from PIL import Image
 from work import Work, seconds_a_step
 
 import mox_core as mox
-from works import models, timing
+from works import folders, models, timing
 
 STEPS = 50
 SAMPLES = 65_536
@@ -39,16 +39,11 @@ def _digits_by_mox(folder: Path) -> float:
 
 
 def _digits_by_hand(folder: Path) -> tf.data.Dataset:
-    paths = sorted((folder / "digits").rglob("*.png"))
-    labels = np.array([int(path.parent.name) for path in paths])
+    def load(content):
+        image = tf.io.decode_png(content, channels=3)
+        return tf.cast(tf.ensure_shape(image, [28, 28, 3]), tf.float32)
 
-    def decode(path, label):
-        image = tf.io.decode_png(tf.io.read_file(path), channels=3)
-        return tf.cast(tf.ensure_shape(image, [28, 28, 3]), tf.float32), label
-
-    names = tf.data.Dataset.from_tensor_slices(([str(path) for path in paths], labels))
-    images = names.shuffle(len(paths)).repeat().map(decode, num_parallel_calls=tf.data.AUTOTUNE)
-    return images.batch(models.BATCH, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    return folders.by_hand(folder / "digits", load, batch=models.BATCH)
 
 
 def _digits_by_keras(execution: int):
