@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def open_samples(
-    traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...], *, fused: bool = True
+    traced: TracedInput, order: Order, report: BadSampleReport, start: tuple[int, ...], *, fused: bool = False
 ) -> Dataset:
     """Map the operations of `input_fn` over its sources: returns (positions, leaves of the inputs).
 
@@ -38,9 +38,9 @@ def open_samples(
         order: the share of the worker.
         report: the report of bad samples.
         start: the first position of each source.
-        fused: whether `input_fn` may work on a sample where it is read, see `is_fused`.
+        fused: whether `input_fn` works on a sample where it is read; only where it can, see `is_fused`.
     """
-    if fused and is_fused(traced):
+    if fused:
         return _open_fused(traced, order, report, start)
     fed = [traced.position]
     datasets = []
@@ -66,14 +66,12 @@ def open_samples(
 
 
 def is_fused(traced: TracedInput) -> bool:
-    """Whether `input_fn` works on samples where they are read.
+    """Whether `input_fn` can work on samples where they are read.
 
     An error of it leaves a gap in the positions then, as that of a bad sample does, and `BadSampleReport.why_failed`
     tells the two apart. Not so where it does more than to compute, which would be done once more to find that out.
     """
-    if crop_of(traced) is not None:
-        return True
-    return _is_alone(traced) and _only_computes(traced)
+    return _is_alone(traced) and (_only_computes(traced) or crop_of(traced) is not None)
 
 
 def _is_alone(traced: TracedInput) -> bool:

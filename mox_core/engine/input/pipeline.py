@@ -205,7 +205,7 @@ class InputPipeline:
         if self._traced.is_dataset:
             elements = open_dataset(self._traced, self.order, tuple(start))
         else:
-            elements = open_samples(self._traced, self.order, self.report, tuple(start))
+            elements = open_samples(self._traced, self.order, self.report, tuple(start), fused=self._fused)
         return sum(1 for _ in elements.take(limit))
 
     def check(self) -> None:
@@ -290,9 +290,9 @@ class InputPipeline:
             if isinstance(many, GatheredBatches):
                 return many.batches(size, order=order, start=start[0], whole=whole)
             return many.batches(size, order=order, report=report, start=start[0], whole=whole, watch=watch)
-        if is_fused(self._traced):
+        if self._fused:
             report.why_failed = functools.partial(input_fn_error, self._traced, self.mode)
-        elements = open_samples(self._traced, order, report, start)
+        elements = open_samples(self._traced, order, report, start, fused=self._fused)
         if size is None:
             return watch(elements)
         if whole and not self.endless:
@@ -304,6 +304,10 @@ class InputPipeline:
     def _from_the_start(self) -> Dataset:
         """The batches from the beginning of the input on, which `structure` looks at too."""
         return self._batches((0,) * self.num_positions, self.order, self.report)
+
+    @functools.cached_property
+    def _fused(self) -> bool:
+        return is_fused(self._traced)
 
     @functools.cached_property
     def _many(self) -> WholeBatches | GatheredBatches | None:

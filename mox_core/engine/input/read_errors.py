@@ -64,7 +64,7 @@ def failing_sample(traced: TracedInput, order: Order, report: BadSampleReport, s
         return ""
     positions = [int(position) for position in start]
     try:
-        samples = open_samples(traced, order, report, tuple(positions), fused=False)
+        samples = open_samples(traced, order, report, tuple(positions))
         for elements in itertools.islice(samples, _SEARCHED):
             positions = [int(np.ravel(after)[-1]) for after in elements[0]]
     except tf.errors.OpError as error:
@@ -84,7 +84,7 @@ def input_fn_error(traced: TracedInput, mode: str, order: Order, positions: rang
     """
     position, ((source, _),) = positions.start, traced.sources
     try:
-        for (after,), _ in open_samples(traced, order, BadSampleReport(mode), (position,), fused=False):
+        for (after,), _ in open_samples(traced, order, BadSampleReport(mode), (position,)):
             position = int(after)
             if position >= positions.stop:
                 return None
