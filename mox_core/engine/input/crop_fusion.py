@@ -258,7 +258,9 @@ def _is_plain(crop: tf.Operation) -> bool:
     if crop.inputs[0].shape.rank not in {_IMAGE_RANK, _IMAGE_RANK + 1}:
         return False
     if crop.type == _SLICE:
-        return True
+        begin, size = (tf.get_static_value(each, partial=True) for each in crop.inputs[1:3])
+        to_the_end = begin is not None and size is not None and (begin[-1], size[-1]) == (0, -1)
+        return to_the_end or crop.outputs[0].shape[-1] == _CHANNELS
     rank = crop.inputs[1].shape[0]
     steps = tf.get_static_value(crop.inputs[3])
     behind = range(int(crop.inputs[0].shape.rank) - 1, rank or 0)

@@ -28,10 +28,17 @@ _COMPARE: Final = frozenset(
      "Minimum", "NotEqual", "SelectV2"}
 )  # fmt: skip
 _ROUND_ONCE: Final = frozenset(
-    {"Abs", "Add", "AddV2", "Cast", "Ceil", "Floor", "FloorDiv", "FloorMod", "Mul", "Neg", "RealDiv", "Relu", "Rint",
+    {"Abs", "Add", "AddV2", "Ceil", "Floor", "FloorDiv", "FloorMod", "Mul", "Neg", "RealDiv", "Relu", "Rint",
      "Round", "Sign", "Square", "Sub"}
 )  # fmt: skip
 _EXAMPLE: Final = "ParseExampleV2"
+_WITH_PLACES: Final = {
+    "BroadcastTo": [1], "ConcatV2": [-1], "ExpandDims": [1], "Fill": [0], "OneHot": [1], "Reshape": [1],
+    "Slice": [1, 2], "StridedSlice": [1, 2, 3], "Tile": [1], "Transpose": [1]
+}  # fmt: skip
+"""Operations by the inputs that are places, sizes or axes: TensorFlow knows no rows of those."""
+_LEAST_CAST: Final = 4
+"""Bytes of the smallest integers to which floats beyond their range are cast alike wherever they stand in a vector."""
 
 
 def on_rows(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Callable[..., Any] | None:
@@ -52,13 +59,13 @@ def on_rows(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Cal
 
 
 def all_by_rows(outputs: list[tf.Tensor], given: Iterable[tf.Tensor] = ()) -> bool:
-    """Whether tensors of one graph have known shapes, and are made of given ones by operations that work on rows.
+    """Whether tensors of one graph have known shapes, not empty, and are made of given ones by operations on rows.
 
     Args:
         outputs: the tensors.
         given: the tensors of a sample; placeholders of the graph where none are.
     """
-    if not outputs or not all(tensor.shape.is_fully_defined() for tensor in outputs):
+    if not outputs or not all(tensor.shape.num_elements() for tensor in outputs):
         return False
     return all(_is_by_rows(op) for op in ancestors(outputs, given=given))
 
@@ -104,7 +111,14 @@ def _is_by_rows(op: tf.Operation) -> bool:
         shapes = op.get_attr("dense_shapes")
         varying = op.get_attr("num_sparse") or op.get_attr("ragged_value_types")
         return not varying and all(tf.TensorShape(shape).is_fully_defined() for shape in shapes)
-    return op.type in _MOVE | _COMPARE | _ROUND_ONCE or _is_placeholder(op)
+    if op.type == "Cast":
+        source, target = op.inputs[0].dtype, op.outputs[0].dtype
+        return not (source.is_floating and target.is_integer and target.size < _LEAST_CAST)
+    if op.type == "Squeeze" and not op.get_attr("squeeze_dims"):
+        return False  # of a single row it would drop the dimension of the rows
+    places = (op.inputs[number] for number in _WITH_PLACES.get(op.type, ()))
+    is_known = all(tf.get_static_value(place) is not None for place in places)
+    return (op.type in _MOVE | _COMPARE | _ROUND_ONCE and is_known) or _is_placeholder(op)
 
 
 def _is_placeholder(op: tf.Operation) -> bool:

@@ -238,8 +238,11 @@ def _apply(
             return None
 
     def apply(*features: tf.Tensor) -> list[tf.Tensor]:
-        results = iter(function(*features) if function else ())
-        return [next(results) if origin is None else features[origin] for origin in origins]
+        results = function(*features) if function else []
+        for result, output in zip(results, made, strict=True):
+            result.set_shape([None, *output.shape])  # a reshape of rows is only known when it runs
+        left = iter(results)
+        return [next(left) if origin is None else features[origin] for origin in origins]
 
     return apply
 

@@ -87,6 +87,41 @@ def test_batches_are_the_rows_of_a_permutation_by_fancy_indexing(order, made):
         np.testing.assert_array_equal(labels, LABELS[rows])
 
 
+def flat(image):
+    return tf.reshape(image, [-1])
+
+
+def wrapped(image):
+    return tf.cast(image * 300, tf.uint8)  # beyond 255: TensorFlow's result depends on the place in a vector
+
+
+def one_of_it(image):
+    return image[tf.cast(image[0, 0] > 0, tf.int32)]
+
+
+def cut_at(image):
+    return tf.slice(image, [tf.cast(image[0, 0] > 0, tf.int32), 0], [1, 3])
+
+
+def without_dimensions(image):
+    return tf.squeeze(image[:1])
+
+
+def nothing_of_it(image):
+    return image[2:]
+
+
+@pytest.mark.parametrize("made", [flat, wrapped, one_of_it, cut_at, without_dimensions, nothing_of_it])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_a_row_is_what_input_fn_makes_of_a_sample_alone(made, batch_size, order, capfd):
+    data = mox.ArrayDataset(IMAGES, LABELS, num_epochs=1)
+    found = batches(data, lambda image, label: (made(image), label), batch_size=batch_size)
+    rows = np.concatenate([images for images, _ in found])
+    alone = tf.data.Dataset.from_tensor_slices(IMAGES[order[:SIZE]]).map(made)
+    np.testing.assert_array_equal(rows, list(alone.as_numpy_iterator()))
+    assert "ERROR" not in capfd.readouterr().err
+
+
 def test_a_training_drops_the_rest_and_goes_on_for_ever_without_epochs(order):
     twice = batches(mox.ArrayDataset(np.arange(SIZE), num_epochs=2), tf.identity, "TRAIN", batch_size=20)
     assert np.array(twice).ravel().tolist() == order[:200].tolist()

@@ -119,6 +119,20 @@ def assert_same(found, others):
         np.testing.assert_array_equal(part, other_part)
 
 
+@pytest.mark.parametrize(
+    ("begin", "size"),
+    [([2, 3, 0], [20, 20, 1]), ([2, 3, 1], [10, 11, 2]), ([0, 0, 1], [9, 9, -1]), ([1, 2, 0], [9, 8, -1])],
+)
+def test_a_slice_may_take_some_of_the_colours(folder, begin, size):
+    images = whole_images(folder)
+    box = tf.constant([*begin[:2], *size[:2]])
+    found = elements(folder, lambda image: (tf.slice(image, begin, size), box))
+    for _, part, (top, left, height, width), name in found:
+        colours = slice(begin[2], None if size[2] < 0 else begin[2] + size[2])
+        expected = images[name.decode()][top : top + height, left : left + width, colours]
+        np.testing.assert_array_equal(part, expected)
+
+
 @pytest.mark.parametrize("crop", [random_slice, distorted])
 def test_the_same_seed_draws_the_same_crops_whether_or_not_the_rest_of_the_image_is_needed(folder, crop):
     assert_same(elements(folder, crop, limit=14), elements(folder, crop, whole=True, limit=14))
