@@ -15,14 +15,15 @@ QUALITY: Final = 95
 """Of the JPEGs that are written, as Pillow counts; with colours at half the resolution."""
 _GAP: Final = 2.0
 """A JPEG is decoded at a scale at which it is still this many times larger, and Lanczos does the rest."""
-_BETWEEN: Final = {
-    "1": ("L", "L"),
-    "P": ("RGB", "RGB"),
-    "RGBA": ("RGBa", "RGBA"),
-    "LA": ("La", "LA"),
-    "I;16": ("I", "I;16"),
-}
-"""Pillow's modes in which pixels are averaged right, and are written, for those in which they are not."""
+_PNG_MODES: Final = ("1", "L", "LA", "RGB", "RGBA", "I;16")
+"""Pillow's modes of what a PNG holds."""
+_GREY_MODES: Final = ("I", "I;16B", "I;16L", "F")
+"""Those that may be deeper."""
+_DEEPEST: Final = 65_535
+
+
+class TooDeepError(ValueError):
+    """Pixels are deeper than those of a PNG; the text says what they are, behind a name."""
 
 
 def check_max_side(max_side: object) -> None:
@@ -55,7 +56,7 @@ def shrunk(content: bytes, max_side: int) -> bytes | None:
             return None
         is_jpeg = image.format in {"JPEG", "MPO"}
         kept: dict[str, Any] = {name: image.info[name] for name in ("exif", "icc_profile") if image.info.get(name)}
-        small = _shrunk(image, max_side)
+        small = _shrunk(image if is_jpeg else for_png(image), max_side)
     buffer = io.BytesIO()
     if is_jpeg:
         small.save(buffer, "JPEG", quality=QUALITY, **kept)
@@ -64,14 +65,31 @@ def shrunk(content: bytes, max_side: int) -> bytes | None:
     return buffer.getvalue()
 
 
-def _shrunk(image: Image, max_side: int) -> Image:
-    from PIL.Image import Resampling  # noqa: PLC0415  (see above)
+def for_png(image: Image) -> Image:
+    """Return an image in a mode that a PNG holds, with the same pixels.
 
-    transparent = image.mode == "P" and "transparency" in image.info
-    inner, written = _BETWEEN["RGBA"] if transparent else _BETWEEN.get(image.mode, (image.mode, image.mode))
-    if transparent:
-        image = image.convert("RGBA")
-    if inner != image.mode:
-        image = image.convert(inner)
-    image.thumbnail((max_side, max_side), Resampling.LANCZOS, reducing_gap=_GAP)
-    return image if image.mode == written else image.convert(written)
+    Raises:
+        TooDeepError: if no PNG holds them.
+    """
+    if image.mode in _GREY_MODES:
+        grey = image if image.mode == "F" else image.convert("I")
+        lowest, highest = grey.getextrema()
+        if image.mode == "F" or not (lowest >= 0 and highest <= _DEEPEST):  # type: ignore[operator]  # of one band
+            raise TooDeepError(f"has pixels of Pillow's mode {image.mode!r}, which PNG does not hold.")
+        return grey.convert("I;16")
+    if image.mode == "P":
+        return image.convert("RGBA" if "transparency" in image.info else "RGB")
+    return image if image.mode in _PNG_MODES else image.convert("RGB")
+
+
+def _shrunk(image: Image, max_side: int) -> Image:
+    from PIL import Image as images  # noqa: N813, PLC0415  (see above)
+
+    if "A" in image.getbands():
+        # Each by itself: data sets drop the opacity, by which Pillow would weigh the colours.
+        return images.merge(image.mode, [_shrunk(band, max_side) for band in image.split()])
+    written = {"1": "L"}.get(image.mode, image.mode)
+    between = {"I;16": "I"}.get(image.mode, written)  # in which pixels are averaged right
+    small = image if image.mode == between else image.convert(between)
+    small.thumbnail((max_side, max_side), images.Resampling.LANCZOS, reducing_gap=_GAP)
+    return small if between == written else small.convert(written)

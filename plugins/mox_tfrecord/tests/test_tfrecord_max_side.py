@@ -53,6 +53,33 @@ def test_max_side_shrinks_longer_images_and_leaves_the_bytes_of_the_others(tmp_p
     assert Image.open(io.BytesIO(content["large.jpg"])).getexif()[0x0112] == 6
 
 
+@pytest.mark.parametrize("max_side", [None, 32])
+def test_pixels_of_every_mode_are_those_that_are_read_of_the_file(tmp_path, max_side):
+    """Of areas of one colour, whose mean is that colour; opacity is no part of it."""
+    folder = tmp_path / "src" / "one"
+    folder.mkdir(parents=True)
+    pixels = np.full((64, 64, 4), 255, np.uint8)
+    pixels[..., 3] = 0
+    pixels[16:48, 16:48] = [200, 0, 0, 255]
+    Image.fromarray(pixels).save(folder / "clear.png")
+    Image.fromarray(pixels).convert("LA").save(folder / "clear_grey.png")
+    Image.new("P", (64, 64), 7).save(folder / "clear.gif", transparency=7)
+    for mode in ("CMYK", "YCbCr", "LAB"):
+        Image.new(mode, (64, 64), (90, 200, 100)).save(folder / f"{mode}.tif")
+    (folder / "deep.pgm").write_bytes(b"P5 64 64 65535\n" + np.full([64, 64], 40_000, ">u2").tobytes())
+    written = mox.write_image_classification_tfrecords(tmp_path / "src", tmp_path / "dst", max_side=max_side)
+    found = features_of(*written.files)
+    assert len(found) == 7
+    for record in found:
+        image = Image.open(io.BytesIO(record["image/encoded"]))
+        with Image.open(folder / record["image/filename"].decode()) as original:
+            if image.mode == "I;16":
+                assert set(np.asarray(image).ravel()) == {40_000}
+                continue
+            expected = original.convert("RGB").getpixel((0, 0))
+        assert image.convert("RGB").getpixel((0, 0)) == expected, record["image/filename"]
+
+
 @pytest.mark.parametrize("max_side", [0, -1, 2.5, "512", True])
 def test_a_wrong_max_side_is_refused(tmp_path, max_side):
     with pytest.raises(UsageError, match=f"max_side is {max_side!r}; it must be a whole number of pixels from 1"):

@@ -11,11 +11,8 @@ from PIL import Image, UnidentifiedImageError
 
 from mox_core.datasets.folders import kind_of, reason_of
 from mox_core.datasets.image_bytes import JPEG_END, JPEG_START, PNG_END, PNG_START
-from mox_core.datasets.shrunk_images import shrunk
+from mox_core.datasets.shrunk_images import TooDeepError, for_png, shrunk
 from mox_core.errors import DataError
-
-_PNG_MODES = ("1", "L", "LA", "RGB", "RGBA", "I;16")  # of Pillow
-_DEEP_MODES = ("I", "F", "I;16B", "I;16L")  # would lose depth without a word
 
 
 class BadImageError(DataError):
@@ -70,7 +67,7 @@ def read_image(path: str, max_side: int | None = None) -> EncodedImage:
         return encoded if small is None else evolve(encoded, is_shrunk=True)
     except UnidentifiedImageError as error:
         raise BadImageError(f"{path!r} is no image of a format that Pillow knows.") from error
-    except BadImageError as error:
+    except (BadImageError, TooDeepError) as error:
         raise BadImageError(f"{path!r} {error}") from error
     except Exception as error:  # Pillow's readers raise many kinds of errors for damaged files
         raise BadImageError(f"{path!r} cannot be read: {type(error).__name__}: {error}.") from error
@@ -91,14 +88,8 @@ def _encode(image: Image.Image, content: bytes, *, end_of_header: int) -> Encode
 
 
 def _to_png(image: Image.Image) -> bytes:
-    if image.mode in _DEEP_MODES:
-        raise BadImageError(f"has pixels of Pillow's mode {image.mode!r}, which PNG does not hold.")
-    if image.mode == "P":
-        image = image.convert("RGBA" if "transparency" in image.info else "RGB")
-    elif image.mode not in _PNG_MODES:
-        image = image.convert("RGB")
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    for_png(image).save(buffer, "PNG")
     return buffer.getvalue()
 
 
