@@ -339,3 +339,41 @@ def test_what_belongs_to_no_sample_is_named_in_a_warning(kind, said):
     said.clear()
     _first_inputs(UNPLACED[kind], mode=mox.ModeKeys.EVAL)
     assert len([line for line in said.lines if "WARNING" in line]) == len(python)
+
+
+def _noise(_number, size=2):
+    return tf.data.Dataset.range(size).map(lambda n: tf.cast(n, tf.float32) + tf.random.uniform([]))
+
+
+def _some(_number):
+    return tf.data.Dataset.range(9).filter(lambda _: tf.random.uniform([]) < 0.5)
+
+
+PARALLEL = {
+    "in it": (lambda numbers: numbers.interleave(_noise, cycle_length=3, num_parallel_calls=2), True),
+    "in a filter in it": (lambda numbers: numbers.interleave(_some, cycle_length=3, num_parallel_calls=2), True),
+    "in its function": (
+        lambda numbers: numbers.interleave(
+            lambda _: tf.data.Dataset.from_tensors(tf.random.uniform([])), cycle_length=3, num_parallel_calls=2
+        ),
+        False,
+    ),
+    "one after another": (lambda numbers: numbers.interleave(_noise, cycle_length=3), False),
+    "behind it": (
+        lambda numbers: numbers.interleave(
+            lambda _: tf.data.Dataset.range(2), cycle_length=3, num_parallel_calls=2
+        ).map(lambda n: tf.cast(n, tf.float32) + tf.random.uniform([])),
+        False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", PARALLEL)
+def test_random_numbers_of_datasets_that_are_read_in_parallel_are_named_in_a_warning(kind, said):
+    make, is_told = PARALLEL[kind]
+    for mode in (mox.ModeKeys.TRAIN, mox.ModeKeys.EVAL):
+        said.clear()
+        first = _first_inputs(lambda: make(tf.data.Dataset.range(20)), mode=mode)
+        told = ["random numbers are drawn in a dataset that a parallel interleave makes" in line for line in said.lines]
+        assert told == ([True] if is_told else [])
+        assert is_told or first == _first_inputs(lambda: make(tf.data.Dataset.range(20)), mode=mode)
