@@ -6,6 +6,7 @@ import contextlib
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import tensorflow as tf
 from attrs import define, field
 
@@ -15,6 +16,7 @@ from mox_core.engine.loop.reports import check_seen
 from mox_core.engine.loop.summaries import NoSummaryWriter, SummaryWriter, open_writer
 from mox_core.engine.model.step_runner import StepRunner
 from mox_core.errors import UsageError
+from mox_core.name_lists import some
 from mox_core.session_hooks import watches_inter_mode
 from mox_core.terminal.progress import progress
 
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 
 _SECONDS_PER_CALL: Final = 1.0
 """A compiled call, which cannot be interrupted, lasts about this long at most."""
+
+_OTHER_MEANS: Final = (
+    "two hooks evaluate %s at step %d over different numbers of samples: the history and the summaries keep the first "
+    "value. Give them other names in monitor_info."
+)
 
 
 def monitored_tensors(spec: ModelSpec) -> dict[str, Any]:
@@ -76,7 +83,7 @@ class InterMode:
     _steps: StepRunner | None = field(default=None, init=False)
     _writer: SummaryWriter | NoSummaryWriter | None = field(default=None, init=False)
     _seconds_per_step: float | None = field(default=None, init=False)
-    _written: dict[str, int] = field(factory=dict, init=False)
+    _written: dict[str, tuple[int, Any]] = field(factory=dict, init=False)
     _latest: tuple[tuple[int, int], dict[str, Any]] | None = field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -190,14 +197,17 @@ class InterMode:
 
     def _write(self, means: dict[str, Any], step: int) -> None:
         """Write means where EVAL writes too: another run of TensorBoard, with the tags of the training."""
-        new = {name: mean for name, mean in means.items() if self._written.get(name) != step}
+        last = {name: value for name, (written_at, value) in self._written.items() if written_at == step}
+        if others := [name for name, mean in means.items() if name in last and not np.array_equal(mean, last[name])]:
+            self.pipeline.report.warn_once("means", _OTHER_MEANS % (some(others), step))
+        new = {name: mean for name, mean in means.items() if name not in last}
         if not new:
             return
         if self._writer is None:
             self._writer = self._stack.enter_context(open_writer(self.log_dir, training=False))
         self._writer.write(new, step)
         self.recorder.add(step, new, validation=True)
-        self._written |= dict.fromkeys(new, step)
+        self._written |= {name: (step, mean) for name, mean in new.items()}
 
     def _twin(self, hook: AggregativeSessionRunHook) -> int:
         """Return the number of the hook that `model_fn` made in the inter mode in place of one of the training."""

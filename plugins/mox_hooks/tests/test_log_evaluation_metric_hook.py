@@ -196,3 +196,23 @@ def test_numbers_that_cannot_be_are_refused(options, text):
     with pytest.raises(mox.UsageError) as refusal:
         mox.LogEvaluationMetricHook(**good | options)
     assert str(refusal.value) == text
+
+
+def test_two_hooks_that_measure_one_name_over_different_samples_are_told(said):
+    """By hand: the means of 1 to 7, and of 1 to 5; the weight is the same in both."""
+
+    def model_fn(inputs, mode):
+        del mode
+        weight = tf.compat.v1.get_variable("weight", initializer=0.0)
+        loss = -weight + 0.0 * tf.reduce_mean(inputs[0])
+        info = {"mean": tf.reduce_mean(inputs[0]), "weight": 1.0 * weight}
+        hooks = [mox.LogEvaluationMetricHook(info, 5, 10, samples) for samples in (7, 5)]
+        return mox.ModelSpec(loss=loss, hooks=hooks)
+
+    result = _train(model_fn, steps=4, batch_size=5)
+    assert [record["mean"] for record in result.history.of("VALIDATION")] == [4.0, 4.0]
+    (warning,) = (line for line in said.lines if "two hooks" in line)
+    assert warning == (
+        "WARNING:tensorflow:two hooks evaluate 'mean' at step 1 over different numbers of samples: the history and the "
+        "summaries keep the first value. Give them other names in monitor_info."
+    )

@@ -199,3 +199,9 @@ def test_a_resumed_training_ends_with_the_weights_of_one_in_one_go(flowers, tmp_
     np.testing.assert_array_equal(parts, whole)
     assert np.abs(whole).max() > 0
     assert (tmp_path / "parts" / ".mox" / "tfrecords.npz").is_file()
+
+
+def test_a_label_without_a_name_is_said_to_be_one_of_the_reasons(flowers, batches):
+    (flowers[1] / "labels.txt").write_text("0: daisy\n1: roses\n")
+    with pytest.raises(DataError, match=r"or its label is none of the 2 that have a name, from 0 on"):
+        read_all(batches, flowers[1], ["image", "label", "label_desc"])

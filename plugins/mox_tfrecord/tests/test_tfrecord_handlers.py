@@ -275,3 +275,10 @@ def test_what_is_wrong_with_a_data_set_of_ones_own_is_said(write, batches):
         Sparse("folder", feature_keys=[], feature_values=[])
     with pytest.raises(UsageError, match=r"on_bad_record of Sparse is 'ignore'; it must be 'raise' or 'skip'"):
         Sparse(meta, feature_keys=[], feature_values=[], on_bad_record="ignore")
+
+
+@pytest.mark.parametrize(("value", "is_told"), [(None, False), (0, False), (-1, True)])
+def test_a_value_that_is_to_pad_sequences_is_said_to_have_no_effect(one, said, value, is_told):
+    spec = {"x": tf.io.FixedLenSequenceFeature([], tf.int64, allow_missing=True, default_value=value)}
+    assert one({"x": [5, 6]}, spec, {"x": mox.tfexample_decoder.Tensor("x")})["x"].tolist() == [5, 6]
+    assert any("default_value=-1 of the FixedLenSequenceFeature 'x' has no effect" in line for line in said) == is_told

@@ -26,7 +26,7 @@ from mox_core.sdk import (
     resize_image,
 )
 from mox_tfrecord.caching import copy_files
-from mox_tfrecord.datasets import BaseTFRecordDataset, BaseTFRecordMetadata
+from mox_tfrecord.datasets import WHY_BAD, BaseTFRecordDataset, BaseTFRecordMetadata
 from mox_tfrecord.handled import apply_handlers, check_handlers
 
 if TYPE_CHECKING:
@@ -253,7 +253,9 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
             )
         options |= {"encoded": self._is_decoded_by_mox, "dct_scaling": self.dct_scaling}
         if self.items_to_handlers is None:  # else nothing is known of what the handlers make
-            options["class_names"] = tuple(self.metadata.labels_to_names.values())
+            options["class_names"] = names = tuple(self.metadata.labels_to_names.values())
+            if names:
+                options["why_bad"] = f"{WHY_BAD}, or its label is none of the {len(names)} that have a name, from 0 on"
         if self.items_to_handlers is None and not self.preprocess_fn:
             options["make_image"] = functools.partial(
                 make_image, image_size=self.image_size, augmentation_fn=self.augmentation_fn

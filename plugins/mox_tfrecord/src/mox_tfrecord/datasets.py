@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mox_core.sdk import Features
     from mox_tfrecord.caching import StoredFiles
 
-_WHY_BAD = "damaged, or its content is not what features and handlers say"
+WHY_BAD = "damaged, or its content is not what features and handlers say"
 
 
 def _as_list(values: Iterable[Any]) -> list[Any]:
@@ -194,6 +194,7 @@ class BaseTFRecordDataset:
                 "feature_values; each key has one value."
             )
         self._spec = examples.spec_outside_graphs(dict(zip(self.feature_keys, self.feature_values, strict=True)))
+        examples.warn_of_padding(self._spec)
         if not self._overrides("_build_features") and not self._overrides("_build_feature"):
             raise UsageError(
                 f"{type(self).__name__} does not say what is made of a record: derive a class from it, with a method "
@@ -266,7 +267,7 @@ class BaseTFRecordDataset:
             "fetch": functools.partial(self._fetch, records),
             "describe": records.index.describe,
             "on_bad_sample": self.on_bad_record,
-            "why_bad": _WHY_BAD,
+            "why_bad": WHY_BAD,
             "system_error": lambda number: records.unreadable(records.index.place_of(number)),
             "shuffle": self.shuffle,
             "num_epochs": self.num_epochs,

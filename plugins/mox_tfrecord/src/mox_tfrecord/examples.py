@@ -29,6 +29,20 @@ def spec_outside_graphs(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _outside_graphs(key, feature) for key, feature in spec.items()}
 
 
+def warn_of_padding(spec: Mapping[str, Any]) -> None:
+    """Warn of a value that is to pad sequences: a record is parsed alone, and batches are padded with zeros."""
+    for key, feature in spec.items():
+        value = getattr(feature, "default_value", None) if isinstance(feature, tf.io.FixedLenSequenceFeature) else None
+        if value is not None and np.any(np.asarray(value) != np.zeros_like(value)):
+            tf.get_logger().warning(
+                "default_value=%r of the FixedLenSequenceFeature %r has no effect: records are parsed one by one, and "
+                "batches pad sequences with zeros (strings with ''). Where a zero means something, pad in input_fn to "
+                "a fixed length: tf.pad(sequence, [[0, length - tf.size(sequence)]], constant_values=value).",
+                value,
+                key,
+            )
+
+
 def check_first(records: Records, spec: Mapping[str, Any]) -> None:
     """Parse the first record that can be read, to find a wrong spec before training.
 
