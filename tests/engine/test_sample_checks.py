@@ -1,5 +1,6 @@
 """Data in the wrong shape: whole arrays, or batches, in place of the samples of which mox makes batches."""
 
+import attrs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -102,3 +103,15 @@ def test_arrays_and_batches_are_as_they_are_without_batch_size():
 def test_a_batch_that_no_memory_holds_is_refused_before_it_is_made():
     with pytest.raises(mox.UsageError, match=r"batch_size is 1000000000000, and a sample of input_fn takes 8 bytes: "):
         _shapes(lambda _mode: _source(), batch_size=10**12)
+
+
+@pytest.mark.parametrize(("sizes", "is_told"), [((5, 8), True), ((5, 5), False), ((5, None), False)])
+def test_data_sets_of_unequal_length_side_by_side_are_told(sizes, is_told, said):
+    def numbers(size):
+        data = SampleSource(num_samples=size or 8, fetch=lambda index: {"n": index}, describe=str)
+        return attrs.evolve(data, num_epochs=size and 1).read()["n"]
+
+    _shapes(lambda _mode: tuple(map(numbers, sizes)), batch_size=5)
+    told = [line for line in said.lines if "side by side in mode TRAIN" in line]
+    assert len(told) == is_told
+    assert all("data sets of 5 and 8 samples" in line for line in told)

@@ -27,6 +27,11 @@ _BATCHES_OF_SOURCE: Final = (
     "batches of those once more. Give mox.run auto_batch=False, or leave batch_size out of the data set."
 )
 
+_UNEQUAL: Final = (
+    "input_fn reads data sets of %s samples side by side in mode %s: one sample of each, as far as the shortest goes. "
+    "What the others have beyond %d is not read."
+)
+
 
 def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> None:
     """Look at whether `input_fn` gives single samples, of which a batch has its place, where mox makes batches.
@@ -39,6 +44,7 @@ def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> Non
     Raises:
         UsageError: if it certainly gives batches, or whole arrays, or a batch is larger than the memory.
     """
+    _warn_of_unequal(traced, mode)
     if batch_size is None:
         return
     _check_memory(traced, batch_size)
@@ -49,6 +55,13 @@ def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> Non
     for source, _ in traced.sources:
         if (own := getattr(source, "batch_size", None)) is not None:
             tf.get_logger().warning(_BATCHES_OF_SOURCE, own, mode, batch_size)
+
+
+def _warn_of_unequal(traced: TracedInput, mode: str) -> None:
+    ends = [getattr(source, "end", None) for source, _ in traced.sources if not getattr(source, "batch_size", None)]
+    known = [end for end in ends if end is not None]
+    if len({*known}) > 1:
+        tf.get_logger().warning(_UNEQUAL, " and ".join(map(str, known)), mode, min(known))
 
 
 def _check_memory(traced: TracedInput, batch_size: int) -> None:
