@@ -83,13 +83,13 @@ def for_png(image: Image) -> Image:
 
 
 def _shrunk(image: Image, max_side: int) -> Image:
-    from PIL import Image as images  # noqa: N813, PLC0415  (see above)
+    import PIL.Image  # noqa: PLC0415  (see above)
 
     if "A" in image.getbands():
         # Each by itself: data sets drop the opacity, by which Pillow would weigh the colours.
-        return images.merge(image.mode, [_shrunk(band, max_side) for band in image.split()])
-    written = {"1": "L"}.get(image.mode, image.mode)
-    between = {"I;16": "I"}.get(image.mode, written)  # in which pixels are averaged right
+        return PIL.Image.merge(image.mode, [_shrunk(band, max_side) for band in image.split()])
+    written = "L" if image.mode == "1" else image.mode
+    between = "I" if written == "I;16" else written  # in which pixels are averaged right
     small = image if image.mode == between else image.convert(between)
-    small.thumbnail((max_side, max_side), images.Resampling.LANCZOS, reducing_gap=_GAP)
+    small.thumbnail((max_side, max_side), PIL.Image.Resampling.LANCZOS, reducing_gap=_GAP)
     return small if between == written else small.convert(written)

@@ -33,8 +33,8 @@ _ROUND_ONCE: Final = frozenset(
 )  # fmt: skip
 _EXAMPLE: Final = "ParseExampleV2"
 _WITH_PLACES: Final = {
-    "BroadcastTo": [1], "ConcatV2": [-1], "ExpandDims": [1], "Fill": [0], "OneHot": [1], "Reshape": [1],
-    "Slice": [1, 2], "StridedSlice": [1, 2, 3], "Tile": [1], "Transpose": [1]
+    "BroadcastTo": [1], "ConcatV2": [-1], "ExpandDims": [1], "Fill": [0], "GatherV2": [2], "OneHot": [1, 2, 3],
+    "Reshape": [1], "Slice": [1, 2], "StridedSlice": [1, 2, 3], "Tile": [1], "Transpose": [1]
 }  # fmt: skip
 """Operations by the inputs that are places, sizes or axes: TensorFlow knows no rows of those."""
 _LEAST_CAST: Final = 4

@@ -198,7 +198,8 @@ class InterMode:
     def _write(self, means: dict[str, Any], step: int) -> None:
         """Write means where EVAL writes too: another run of TensorBoard, with the tags of the training."""
         last = {name: value for name, (written_at, value) in self._written.items() if written_at == step}
-        if others := [name for name, mean in means.items() if name in last and not np.array_equal(mean, last[name])]:
+        both = means.keys() & last.keys()
+        if others := sorted(name for name in both if not np.array_equal(means[name], last[name], equal_nan=True)):
             self.pipeline.report.warn_once("means", _OTHER_MEANS % (some(others), step))
         new = {name: mean for name, mean in means.items() if name not in last}
         if not new:
