@@ -205,3 +205,10 @@ def test_a_label_without_a_name_is_said_to_be_one_of_the_reasons(flowers, batche
     (flowers[1] / "labels.txt").write_text("0: daisy\n1: roses\n")
     with pytest.raises(DataError, match=r"or its label is none of the 2 that have a name, from 0 on"):
         read_all(batches, flowers[1], ["image", "label", "label_desc"])
+
+
+def test_a_custom_feature_does_not_take_the_place_of_an_own_one(flowers):
+    meta = mox.ImageClassificationTFRecordMetadata(flowers[1], "train-*.tfrecord")
+    feature = tf.io.FixedLenFeature([], tf.int64)
+    with pytest.raises(UsageError, match=r"custom_feature_keys of .* has 'label', which it makes of a record itself"):
+        mox.ImageClassificationTFRecordDataset(meta, custom_feature_keys=["label"], custom_feature_values=[feature])

@@ -41,6 +41,8 @@ _SPEC = {
     "image/filename": tf.io.FixedLenFeature([], tf.string, default_value=""),
 }
 
+_OWN = ("image", "image_buf", "image_name", "label", "label_desc")
+"""What the data set makes of them."""
 
 _OF_LABELLED_IMAGES = (
     "augmentation_fn",
@@ -187,6 +189,11 @@ class ImageClassificationTFRecordDataset(BaseTFRecordDataset):
         if self.label_one_hot and not self.metadata.num_classes:
             raise UsageError(
                 f"{type(self).__name__} has label_one_hot=True: give num_classes, or a label_map_file, to the metadata."
+            )
+        if own := [key for key in self.custom_feature_keys or () if key in _OWN]:
+            raise UsageError(
+                f"custom_feature_keys of {type(self).__name__} has {own[0]!r}, which it makes of a record itself. "
+                "Read the feature of that name by get_tfrecord, with keys_to_features and items_to_handlers."
             )
         self.feature_keys = [*_SPEC, *(self.custom_feature_keys or ())]
         self.feature_values = [*_SPEC.values(), *(self.custom_feature_values or ())]
