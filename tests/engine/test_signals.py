@@ -66,7 +66,10 @@ def test_a_second_signal_ends_the_process_at_once_although_a_step_is_running(nam
     assert [name for name in outcome["files"] if name.endswith(".index")] == ["model.ckpt-0.index"]
 
 
-LEFT = "WARNING:tensorflow:Evaluating: the evaluation at global step 2 is left unfinished, as the run was asked to end."
+LEFT = (
+    "WARNING:tensorflow:Evaluating: the evaluation at global step 2 is left unfinished, as the run was asked to end. "
+    "The run that goes on does not make up for it."
+)
 
 
 @pytest.mark.parametrize("name", ["validation", "run_in_a_hook"])

@@ -3,7 +3,7 @@
 TensorFlow turns a function of one sample into one of many (`tf.vectorized_map`). That is done where every operation is
 known to give the same bits for a sample alone and among others, wherever it stands among them: operations that move
 values, compare them or round once. A sum or an exponential may round otherwise in another place of a vector: then the
-samples of a resumed run, whose places differ, would not be the same.
+samples of a resumed run, whose places differ, would not be the same. (Nothing is known of the sign of a zero.)
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _COMPARE: Final = frozenset(
      "Minimum", "NotEqual", "SelectV2"}
 )  # fmt: skip
 _ROUND_ONCE: Final = frozenset(
-    {"Abs", "Add", "AddV2", "Ceil", "Floor", "FloorDiv", "FloorMod", "Mul", "Neg", "RealDiv", "Relu", "Rint",
-     "Round", "Sign", "Square", "Sub"}
+    {"Abs", "Add", "AddV2", "Ceil", "Floor", "FloorDiv", "FloorMod", "Mul", "Neg", "RealDiv", "Rint", "Round", "Square",
+     "Sub"}
 )  # fmt: skip
 _EXAMPLE: Final = "ParseExampleV2"
 _WITH_PLACES: Final = {
@@ -37,8 +37,8 @@ _WITH_PLACES: Final = {
     "Reshape": [1], "Slice": [1, 2], "StridedSlice": [1, 2, 3], "Tile": [1], "Transpose": [1]
 }  # fmt: skip
 """Operations by the inputs that are places, sizes or axes: TensorFlow knows no rows of those."""
-_LEAST_CAST: Final = 4
-"""Bytes of the smallest integers to which floats beyond their range are cast alike wherever they stand in a vector."""
+_CAST_ALIKE: Final = frozenset({tf.int32, tf.int64, tf.uint64})
+"""Integers to which floats beyond their range are cast alike wherever they stand in a vector."""
 
 
 def on_rows(function: Callable[..., Any], specs: Iterable[tf.TensorSpec]) -> Callable[..., Any] | None:
@@ -113,7 +113,7 @@ def _is_by_rows(op: tf.Operation) -> bool:
         return not varying and all(tf.TensorShape(shape).is_fully_defined() for shape in shapes)
     if op.type == "Cast":
         source, target = op.inputs[0].dtype, op.outputs[0].dtype
-        return not (source.is_floating and target.is_integer and target.size < _LEAST_CAST)
+        return not (source.is_floating and target.is_integer) or target in _CAST_ALIKE
     if op.type == "Squeeze" and not op.get_attr("squeeze_dims"):
         return False  # of a single row it would drop the dimension of the rows
     places = (op.inputs[number] for number in _WITH_PLACES.get(op.type, ()))

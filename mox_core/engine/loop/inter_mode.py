@@ -118,7 +118,10 @@ class InterMode:
                 with self.weights_in_place():
                     self._latest = asked, self._means(max_steps, global_step)
             except RunInterrupted:
-                words = "%s: the evaluation at global step %d is left unfinished, as the run was asked to end."
+                words = (
+                    "%s: the evaluation at global step %d is left unfinished, as the run was asked to end. The run "
+                    "that goes on does not make up for it."
+                )
                 tf.get_logger().warning(words, type(hook).__name__, global_step)
                 raise
             self.recorder.spend(global_step, "validation", time.perf_counter() - began)

@@ -95,6 +95,10 @@ def wrapped(image):
     return tf.cast(image * 300, tf.uint8)  # beyond 255: TensorFlow's result depends on the place in a vector
 
 
+def beyond_all(image):
+    return tf.cast(image / 0, tf.uint32)
+
+
 def one_of_it(image):
     return image[tf.cast(image[0, 0] > 0, tf.int32)]
 
@@ -111,7 +115,7 @@ def nothing_of_it(image):
     return image[2:]
 
 
-@pytest.mark.parametrize("made", [flat, wrapped, one_of_it, cut_at, without_dimensions, nothing_of_it])
+@pytest.mark.parametrize("made", [flat, wrapped, beyond_all, one_of_it, cut_at, without_dimensions, nothing_of_it])
 @pytest.mark.parametrize("batch_size", [1, 16])
 def test_a_row_is_what_input_fn_makes_of_a_sample_alone(made, batch_size, order, capfd):
     data = mox.ArrayDataset(IMAGES, LABELS, num_epochs=1)
