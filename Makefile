@@ -37,6 +37,7 @@ $(STAMP): pyproject.toml constraints.txt $(PLUGINS:%=%/pyproject.toml)
 demo: $(STAMP) ## Train a small ResNet on real images, evaluate, predict, export
 	@$(RUN) examples/demo.py
 
+# A test that ends its process is tried once more; xdist would go on to do so, eight times.
 test: $(STAMP) ## Run every test but the check of the wheels; ARGS="-k name" goes to pytest
 	@$(RUN) -m pytest --numprocesses=$(JOBS) --dist=loadfile --no-loadscope-reorder --max-worker-restart=1 $(ARGS)
 

@@ -341,8 +341,8 @@ def test_what_belongs_to_no_sample_is_named_in_a_warning(kind, said):
     assert len([line for line in said.lines if "WARNING" in line]) == len(python)
 
 
-def _noise(_number, size=2):
-    return tf.data.Dataset.range(size).map(lambda n: tf.cast(n, tf.float32) + tf.random.uniform([]))
+def _noise(_number):
+    return tf.data.Dataset.range(2).map(lambda n: tf.cast(n, tf.float32) + tf.random.uniform([]))
 
 
 def _some(_number):

@@ -1,6 +1,5 @@
 """Data in the wrong shape: whole arrays, or batches, in place of the samples of which mox makes batches."""
 
-import attrs
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -108,8 +107,8 @@ def test_a_batch_that_no_memory_holds_is_refused_before_it_is_made():
 @pytest.mark.parametrize(("sizes", "is_told"), [((5, 8), True), ((5, 5), False), ((5, None), False)])
 def test_data_sets_of_unequal_length_side_by_side_are_told(sizes, is_told, said):
     def numbers(size):
-        data = SampleSource(num_samples=size or 8, fetch=lambda index: {"n": index}, describe=str)
-        return attrs.evolve(data, num_epochs=size and 1).read()["n"]
+        count = {"num_samples": size or 8, "num_epochs": 1 if size else None}
+        return SampleSource(fetch=lambda index: {"n": index}, describe=str, **count).read()["n"]
 
     _shapes(lambda _mode: tuple(map(numbers, sizes)), batch_size=5)
     told = [line for line in said.lines if "side by side in mode TRAIN" in line]

@@ -25,7 +25,7 @@ from mox_core.engine.input.order import Order
 from mox_core.engine.input.read_errors import failing_sample, input_fn_error, read_error
 from mox_core.engine.input.read_iterators import reading
 from mox_core.engine.input.replica_batches import batches_for_replicas, parts_for_replicas
-from mox_core.engine.input.sample_checks import check_samples
+from mox_core.engine.input.sample_checks import check_samples, warn_of_unequal
 from mox_core.engine.input.structure import InputStructure
 from mox_core.engine.input.traced_input import TracedInput, trace_input_fn
 from mox_core.engine.input.tuning import tuned_on_large_machines
@@ -348,6 +348,7 @@ def build_pipeline(
     traced = trace_input_fn(input_fn, mode, order.seed)
     traced = traced if blocks is None else traced.in_blocks(blocks)
     warn_of_no_scaling(traced, mode)
+    warn_of_unequal(traced, mode)
     check_samples(traced, batching.batch_size if batching.by_mox else None, mode)
     pipeline = InputPipeline(
         mode=mode,

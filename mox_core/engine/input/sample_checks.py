@@ -1,4 +1,4 @@
-"""Data in the wrong shape: whole arrays, or batches, where mox expects single samples, and batches beyond all memory.
+"""Data that cannot be meant so: whole arrays, or batches, in place of single samples, and sets of unequal length.
 
 Such a run would train, and on something else than is meant. What is certain is refused; what only looks like it, a
 warning names before the first step.
@@ -44,7 +44,6 @@ def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> Non
     Raises:
         UsageError: if it certainly gives batches, or whole arrays, or a batch is larger than the memory.
     """
-    _warn_of_unequal(traced, mode)
     if batch_size is None:
         return
     _check_memory(traced, batch_size)
@@ -57,7 +56,8 @@ def check_samples(traced: TracedInput, batch_size: int | None, mode: str) -> Non
             tf.get_logger().warning(_BATCHES_OF_SOURCE, own, mode, batch_size)
 
 
-def _warn_of_unequal(traced: TracedInput, mode: str) -> None:
+def warn_of_unequal(traced: TracedInput, mode: str) -> None:
+    """Warn of data sets of unequal length side by side: of the longer ones some samples are not read."""
     ends = [getattr(source, "end", None) for source, _ in traced.sources if not getattr(source, "batch_size", None)]
     known = [end for end in ends if end is not None]
     if len({*known}) > 1:

@@ -35,6 +35,7 @@ _DRAWN: Final = (
 )
 _PARALLEL_INTERLEAVE: Final = "ParallelInterleave"
 _NUMBERS: Final = frozenset({"RandomDataset", "RandomDatasetV2"})
+"""The user's, and what the random operations in a `map` take their seeds from in a run."""
 
 
 def warn_of_unplaced(graph: Any, outputs: Sequence[tf.Tensor], trace: InputTrace, *, training: bool) -> None:

@@ -37,8 +37,8 @@ _SECONDS_PER_CALL: Final = 1.0
 """A compiled call, which cannot be interrupted, lasts about this long at most."""
 
 _OTHER_MEANS: Final = (
-    "two hooks evaluate %s at step %d over different numbers of samples: the history and the summaries keep the first "
-    "value. Give them other names in monitor_info."
+    "two hooks give %s different values at step %d, of other samples or other tensors: the history and the summaries "
+    "keep the first. Give them other names in monitor_info."
 )
 
 

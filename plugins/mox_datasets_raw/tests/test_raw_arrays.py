@@ -117,13 +117,13 @@ def nothing_of_it(image):
 
 @pytest.mark.parametrize("made", [flat, wrapped, beyond_all, one_of_it, cut_at, without_dimensions, nothing_of_it])
 @pytest.mark.parametrize("batch_size", [1, 16])
-def test_a_row_is_what_input_fn_makes_of_a_sample_alone(made, batch_size, order, capfd):
+def test_a_row_is_what_input_fn_makes_of_a_sample_alone(made, batch_size, order, caplog):
     data = mox.ArrayDataset(IMAGES, LABELS, num_epochs=1)
     found = batches(data, lambda image, label: (made(image), label), batch_size=batch_size)
     rows = np.concatenate([images for images, _ in found])
     alone = tf.data.Dataset.from_tensor_slices(IMAGES[order[:SIZE]]).map(made)
     np.testing.assert_array_equal(rows, list(alone.as_numpy_iterator()))
-    assert "ERROR" not in capfd.readouterr().err
+    assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def test_a_training_drops_the_rest_and_goes_on_for_ever_without_epochs(order):

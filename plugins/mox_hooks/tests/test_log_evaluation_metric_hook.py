@@ -213,6 +213,6 @@ def test_two_hooks_that_measure_one_name_over_different_samples_are_told(said):
     assert [record["mean"] for record in result.history.of("VALIDATION")] == [4.0, 4.0]
     (warning,) = (line for line in said.lines if "two hooks" in line)
     assert warning == (
-        "WARNING:tensorflow:two hooks evaluate 'mean' at step 1 over different numbers of samples: the history and the "
-        "summaries keep the first value. Give them other names in monitor_info."
+        "WARNING:tensorflow:two hooks give 'mean' different values at step 1, of other samples or other tensors: the "
+        "history and the summaries keep the first. Give them other names in monitor_info."
     )
